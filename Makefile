@@ -1,0 +1,47 @@
+# `make run`   set up what is missing, then boot this computer's memory map
+# `make test`  install what the tests need, then run them all
+# `make wheel` build the wheel, with its objects built, into dist/
+# Needs python3 (3.11 or newer, with venv) and nothing else.
+
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PINS := pyproject.toml constraints.txt
+
+.PHONY: run test nightly wheel clean
+
+run: .venv/run.stamp
+	@.venv/bin/kernmalloc boot
+
+test: .venv/test.stamp
+	.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
+
+# The same tests with random search a hundred times as long.
+nightly: .venv/test.stamp
+	KERNMALLOC_EFFORT=100 .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
+
+# The objects are machine code, so the wheel carries the platform it was built on.
+wheel: .venv/run.stamp
+	rm -rf build dist src/kernmalloc/_objects
+	.venv/bin/python -m kernmalloc.lang.objects src/kernmalloc/_objects
+	.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist \
+	    --config-settings=--build-option=--plat-name=linux_$$(uname -m) .
+	rm -rf build src/kernmalloc/_objects
+
+clean:
+	rm -rf .venv build dist src/kernmalloc/_objects src/*.egg-info .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@echo "setting up .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kernmalloc needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# Stamps, so that pip runs only when the pins have changed.
+.venv/run.stamp: $(PINS) | .venv/bin/python
+	@echo "installing kernmalloc and its pinned dependencies"
+	@$(PIP) --editable '.[build]'
+	@touch $@
+
+.venv/test.stamp: $(PINS) | .venv/bin/python
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[build,test]'
+	@touch .venv/run.stamp $@

@@ -1,0 +1,24 @@
+"""kernmalloc: the kernel memory manager that EROS v2 and Coyotos described.
+
+    from kernmalloc import Kernel, Machine, Profile
+
+The names are loaded when they are first asked for, so that a command starts no slower than what it uses.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Kernel": "kernmalloc.facade.kernel",
+    "Machine": "kernmalloc.machine.memory_map",
+    "Profile": "kernmalloc.facade.profile",
+}
+
+__all__ = ["Kernel", "Machine", "Profile", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kernmalloc' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
