@@ -1,0 +1,79 @@
+"""Atomic operations on the word at an address. They go through the same memory as record fields.
+
+Addresses are naturally aligned. 32-bit results zero-extend; 32-bit operands are truncated. Under CPython they are
+plain accesses: the twin has one thread. On bare targets without 64-bit atomics (none of the five shipped) only the
+32-bit forms may be used.
+"""
+from __future__ import annotations
+
+from kernmalloc.lang import memory
+
+_SIGN = 1 << 63
+
+
+def _cut(value: int, width: int) -> int:
+    mask = (1 << 8 * width) - 1
+    return value & mask if width < 8 else ((value + _SIGN) & mask) - _SIGN
+
+
+def _cas(addr: int, old: int, new: int, width: int) -> int:
+    if memory.load(addr, width) != _cut(old, width):
+        return 0
+    memory.store(addr, width, _cut(new, width))
+    return 1
+
+
+def _add(addr: int, n: int, width: int) -> int:
+    old = memory.load(addr, width)
+    memory.store(addr, width, _cut(old + n, width))
+    return old
+
+
+def cas32(addr: int, old: int, new: int) -> int:
+    """If the u32 at addr is old, make it new: 1 if so (acquire), else 0."""
+    return _cas(addr, old, new, 4)
+
+
+def cas64(addr: int, old: int, new: int) -> int:
+    """If the i64 at addr is old, make it new: 1 if so (acquire), else 0."""
+    return _cas(addr, old, new, 8)
+
+
+def add32(addr: int, n: int) -> int:
+    """Add n to the u32 at addr, wrapping; gives what was there before (acquire and release)."""
+    return _add(addr, n, 4)
+
+
+def add64(addr: int, n: int) -> int:
+    """Add n to the i64 at addr, wrapping; gives what was there before (acquire and release)."""
+    return _add(addr, n, 8)
+
+
+def load_acquire32(addr: int) -> int:
+    """The u32 at addr; later accesses stay behind it."""
+    return memory.load(addr, 4)
+
+
+def load_acquire64(addr: int) -> int:
+    """The i64 at addr; later accesses stay behind it."""
+    return memory.load(addr, 8)
+
+
+def store_release32(addr: int, value: int) -> int:
+    """Put value into the u32 at addr after every earlier access; gives 0."""
+    memory.store(addr, 4, _cut(value, 4))
+    return 0
+
+
+def store_release64(addr: int, value: int) -> int:
+    """Put value into the i64 at addr after every earlier access; gives 0."""
+    memory.store(addr, 8, _cut(value, 8))
+    return 0
+
+
+def pause() -> int:
+    """Tell the processor that this is a spin loop; gives 0."""
+    return 0
+
+
+ATOMICS = (cas32, cas64, add32, add64, load_acquire32, load_acquire64, store_release32, store_release64, pause)

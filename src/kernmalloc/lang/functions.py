@@ -1,0 +1,53 @@
+"""What a kernel is made of: kernel functions, entries, and the primitives that a machine supplies.
+
+A kernel function is a plain Python function over int64: `kernel` registers it and returns it unchanged, so a kernel
+module runs under CPython as it is. The front end compiles whatever is registered.
+"""
+from __future__ import annotations
+
+from types import FunctionType
+
+from kernmalloc.lang import memory
+
+REGISTRY: dict[FunctionType, bool] = {}
+"""Every kernel function in order of definition; True if it is an entry."""
+
+PRIMITIVES: dict[str, Primitive] = {}
+"""Every declared primitive by C symbol."""
+
+
+def kernel(function: FunctionType) -> FunctionType:
+    """Register a kernel function: arguments and result are int64."""
+    REGISTRY[function] = False
+    return function
+
+
+def entry(function: FunctionType) -> FunctionType:
+    """Register a kernel function that objects export as the C symbol km_<name>."""
+    REGISTRY[function] = True
+    return function
+
+
+class Primitive:
+    """A call to a C symbol, int64 in and out. Under CPython: the method of that name of the machine in use."""
+    def __init__(self, symbol: str, arity: int, doc: str) -> None:
+        self.symbol, self.arity, self.doc = symbol, arity, doc
+
+    def __call__(self, *args: int) -> int:
+        if len(args) != self.arity:
+            raise TypeError(f"primitive {self.symbol} takes {self.arity} arguments, not {len(args)}")
+        return getattr(memory.machine, self.symbol)(*args)
+
+    def __repr__(self) -> str:
+        return f"primitive {self.symbol}/{self.arity}"
+
+
+def primitive(symbol: str, arity: int, doc: str = "") -> Primitive:
+    """Declare a primitive; `doc` gives its pre- and postconditions. The same symbol may be declared again alike."""
+    known = PRIMITIVES.setdefault(symbol, Primitive(symbol, arity, doc))
+    if known.arity != arity:
+        raise TypeError(f"primitive {symbol} is declared with {known.arity} and with {arity} arguments")
+    return known
+
+
+machine_record = primitive("km_machine_record", 0, "Address of the host's record for this loaded kernel (hosted, soft).")

@@ -1,0 +1,33 @@
+"""Operations on int64 as 64-bit patterns, one instruction or a few on every target, and the same under CPython."""
+from __future__ import annotations
+
+_MASK, _SIGN = (1 << 64) - 1, 1 << 63
+
+
+def ctz(x: int) -> int:
+    """Zero bits below the lowest one; 64 for 0."""
+    x &= _MASK
+    return (x & -x).bit_length() - 1 if x else 64
+
+
+def clz(x: int) -> int:
+    """Zero bits above the highest one; 64 for 0, 0 for negative x."""
+    return 64 - (x & _MASK).bit_length()
+
+
+def popcount(x: int) -> int:
+    """One bits; 64 for -1."""
+    return (x & _MASK).bit_count()
+
+
+def shl(x: int, n: int) -> int:
+    """x shifted left by n (0..63); bits shifted out are dropped: shl(1, 63) is the least int64. (`<<` must not overflow.)"""
+    return (((x << (n & 63)) + _SIGN) & _MASK) - _SIGN
+
+
+def shr(x: int, n: int) -> int:
+    """x shifted right by n (0..63), filling with zeros. (`>>` keeps the sign.)"""
+    return ((((x & _MASK) >> (n & 63)) + _SIGN) & _MASK) - _SIGN
+
+
+INTRINSICS = (ctz, clz, popcount, shl, shr)

@@ -1,0 +1,35 @@
+"""The memory and the machine that kernel Python uses while CPython executes it.
+
+Records, atomics and primitives read `load`, `store` and `machine` from here at every access, so `use` switches them
+all at once. Compiled code never comes here: its memory is chosen when it is linked (see backend.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Memory(Protocol):
+    """What `use` expects: byte-addressed memory, little-endian, and the primitives of the machine that it is in."""
+    machine: Any
+
+    def load(self, addr: int, width: int) -> int:
+        """`width` bytes (1, 2, 4: unsigned; 8: signed) at `addr`."""
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        """Put `value` (already cut to 1, 2 or 4 bytes; 8: signed) at `addr`."""
+
+
+def _none(*_: int) -> int:
+    raise RuntimeError("no memory in use: call twin.use(memory) before executing kernel Python")
+
+
+load: Callable[[int, int], int] = _none
+store: Callable[[int, int, int], Any] = _none
+machine: Any = None
+
+
+def use(memory: Memory) -> None:
+    """Make `memory` what records, atomics and primitives refer to from now on, in this process."""
+    global load, store, machine
+    load, store, machine = memory.load, memory.store, memory.machine

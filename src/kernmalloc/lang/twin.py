@@ -1,0 +1,188 @@
+"""The twin: kernel Python executed by CPython, on any memory, with checks.
+
+A kernel module is executable as it is, once `use` has named a memory. `compile` gives the checked twin: the same
+source, in which every `+ - * <<`, unary `-` and `abs` that leaves int64, every shift by other than 0..63 and every
+division by zero raises a TwinError that names function, line and operands. Compiled code does all of these silently.
+"""
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable
+from types import FunctionType
+from typing import Any
+
+from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.lang.memory import Memory, use
+from kernmalloc.lang.source import tree
+
+__all__ = ["Memory", "TwinDivision", "TwinError", "TwinFault", "TwinOverflow", "TwinShift", "compile", "use"]
+
+MIN, MAX = -(1 << 63), (1 << 63) - 1
+
+
+class TwinError(Exception):
+    """Kernel code did what compiled code would do silently."""
+
+
+class TwinOverflow(TwinError):
+    """A result outside int64."""
+
+
+class TwinShift(TwinError):
+    """A shift by other than 0..63."""
+
+
+class TwinDivision(TwinError):
+    """Division by zero."""
+
+
+class TwinFault(TwinError):
+    """An access outside any mapped range: for memories to raise."""
+
+
+def compile(functions: Iterable[FunctionType]) -> dict[str, FunctionType]:
+    """The checked twins of kernel functions, by name. Whatever they call is checked too. ValueError if two share a name."""
+    wanted = list(functions)
+    checked: dict[FunctionType, FunctionType] = {}
+    todo = list(wanted)
+    while todo:
+        function = todo.pop()
+        if function in checked:
+            continue
+        checked[function] = _checked(function)
+        todo += [value for value in checked[function].__globals__.values() if _is_kernel(value)]
+    for twin in checked.values():
+        space = twin.__globals__
+        space.update({name: checked[value] for name, value in space.items() if _is_kernel(value)})
+    by_name = {function.__name__: checked[function] for function in wanted}
+    if len(by_name) != len(set(wanted)):
+        names = [function.__name__ for function in set(wanted)]
+        raise ValueError(f"two functions are called {max(names, key=names.count)}: compile them apart")
+    return by_name
+
+
+def _is_kernel(value: Any) -> bool:
+    return isinstance(value, FunctionType) and value in REGISTRY
+
+
+def _checked(function: FunctionType) -> FunctionType:
+    """The function with checked operators, in a namespace of its own holding only the globals that it reads."""
+    definition = _Checks(function.__name__).visit(tree(function))
+    code = builtins.compile(ast.fix_missing_locations(ast.Module([definition], [])), function.__code__.co_filename, "exec")
+    outer = function.__globals__
+    space = {name: outer[name] for name in function.__code__.co_names if name in outer}
+    space.update(_CHECKS, __name__=function.__module__)
+    own = space.get(function.__name__)
+    exec(code, space)
+    twin = space.pop(function.__name__)
+    if own is not None:
+        space[function.__name__] = own  # recursion goes to the checked version, like every other call
+    return twin
+
+
+class _Checks(ast.NodeTransformer):
+    """Replaces operators by calls of the functions in _CHECKS, with the site as their last argument."""
+    operators = {ast.Add: "_add", ast.Sub: "_sub", ast.Mult: "_mul", ast.LShift: "_shl", ast.RShift: "_shr",
+                 ast.FloorDiv: "_div", ast.Mod: "_mod"}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def call(self, check: str, node: ast.AST, *operands: ast.expr) -> ast.Call:
+        site = ast.Constant(f"{self.name}:{node.lineno}")
+        return ast.copy_location(ast.Call(ast.Name(check, ast.Load()), [*operands, site], []), node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        check = self.operators.get(type(node.op))
+        return self.call(check, node, node.left, node.right) if check else node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(node)
+        negates = isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant)
+        return self.call("_neg", node, node.operand) if negates else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        absolute = isinstance(node.func, ast.Name) and node.func.id == "abs"
+        return self.call("_abs", node, *node.args) if absolute else node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+        """`target op= value` becomes `target = target op value`, with the target's record evaluated once."""
+        first = []
+        if isinstance(node.target, ast.Attribute):
+            first = [ast.Assign([ast.Name("_record", ast.Store())], node.target.value)]
+            node.target = ast.Attribute(ast.Name("_record", ast.Load()), node.target.attr, ast.Store())
+        value = ast.copy_location(ast.BinOp(_read(node.target), node.op, node.value), node)
+        assign = ast.copy_location(ast.Assign([node.target], value), node)
+        return [ast.copy_location(self.visit(statement), node) for statement in [*first, assign]]
+
+
+def _read(target: ast.expr) -> ast.expr:
+    if isinstance(target, ast.Name):
+        return ast.Name(target.id, ast.Load())
+    return ast.Attribute(target.value, target.attr, ast.Load())
+
+
+def _add(a: int, b: int, site: str) -> int:
+    value = a + b
+    if MIN <= value <= MAX:
+        return value
+    raise TwinOverflow(f"{site}: {a} + {b} is outside int64")
+
+
+def _sub(a: int, b: int, site: str) -> int:
+    value = a - b
+    if MIN <= value <= MAX:
+        return value
+    raise TwinOverflow(f"{site}: {a} - {b} is outside int64")
+
+
+def _mul(a: int, b: int, site: str) -> int:
+    value = a * b
+    if MIN <= value <= MAX:
+        return value
+    raise TwinOverflow(f"{site}: {a} * {b} is outside int64")
+
+
+def _shl(a: int, n: int, site: str) -> int:
+    if not 0 <= n <= 63:
+        raise TwinShift(f"{site}: {a} << {n}")
+    value = a << n
+    if MIN <= value <= MAX:
+        return value
+    raise TwinOverflow(f"{site}: {a} << {n} is outside int64")
+
+
+def _shr(a: int, n: int, site: str) -> int:
+    if 0 <= n <= 63:
+        return a >> n
+    raise TwinShift(f"{site}: {a} >> {n}")
+
+
+def _div(a: int, b: int, site: str) -> int:
+    if b:
+        return a // b
+    raise TwinDivision(f"{site}: {a} // 0")
+
+
+def _mod(a: int, b: int, site: str) -> int:
+    if b:
+        return a % b
+    raise TwinDivision(f"{site}: {a} % 0")
+
+
+def _neg(a: int, site: str) -> int:
+    if a != MIN:
+        return -a
+    raise TwinOverflow(f"{site}: -({a}) is outside int64")
+
+
+def _abs(a: int, site: str) -> int:
+    if a != MIN:
+        return abs(a)
+    raise TwinOverflow(f"{site}: abs({a}) is outside int64")
+
+
+_CHECKS = {check.__name__: check for check in (_add, _sub, _mul, _shl, _shr, _div, _mod, _neg, _abs)}

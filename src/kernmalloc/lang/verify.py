@@ -1,0 +1,82 @@
+"""A record's invariants, made a kernel function word for word."""
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from kernmalloc.lang.functions import kernel
+from kernmalloc.lang.records import Record
+
+
+def verifier(cls: Record, *, namespace: Mapping[str, Any], tally: Record | None = None, kern: Record | None = None,
+             cpu: Record | None = None) -> FunctionType:
+    """Make and register verify_<record>(cpu, addr, tally) from the invariants of `cls`.
+
+    It returns how many invariants there are if all hold for the record at addr, else -(i + 1) for the first, i, that
+    does not. In an equation a field's name is that field; `tally.x` is a field of the `tally` record at the third
+    argument; `kern.x` is a field of the `kern` record, which `cpu`'s field kern leads to; any other name is a constant
+    of `namespace` (pass globals()). TypeError names whatever is none of these.
+    """
+    name = f"verify_{cls.name.lower()}"
+    resolve = _Resolve(cls, {"tally": tally, "kern": kern if cpu is not None else None}, namespace)
+    tests = []
+    for index, equation in enumerate(cls.invariants):
+        resolve.equation = equation
+        condition = ast.unparse(resolve.visit(ast.parse(equation, mode="eval")))
+        tests += [f"    if not ({condition}):", f"        return -{index + 1}"]
+    references = {"self": "Self(addr)", "tally": "Tally(tally)", "kern": "Kern(Cpu(cpu).kern)"}
+    body = [f"    {used}_ = {references[used]}" for used in sorted(resolve.used)]
+    source = "\n".join([f"def {name}(cpu, addr, tally):", *body, *tests, f"    return {len(cls.invariants)}", ""])
+
+    file = f"<invariants of {cls.__module__}.{cls.name}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
+    space = {"Self": cls, "Tally": tally, "Kern": kern, "Cpu": cpu, **resolve.constants,
+             "__name__": namespace["__name__"]}
+    exec(compile(source, file, "exec"), space)
+    return kernel(space[name])
+
+
+class _Resolve(ast.NodeTransformer):
+    """Replaces the names of an equation by what they stand for, and refuses anything but integer arithmetic."""
+    allowed = (ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Invert, ast.BinOp, ast.Add,
+               ast.Sub, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.Compare, ast.Eq, ast.NotEq,
+               ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Constant, ast.Name, ast.Attribute, ast.Load)
+
+    def __init__(self, cls: Record, records: dict[str, Record | None], namespace: Mapping[str, Any]) -> None:
+        self.cls, self.records, self.namespace = cls, records, namespace
+        self.equation = ""
+        self.used: set[str] = set()
+        self.constants: dict[str, int] = {}
+
+    def refuse(self, why: str) -> TypeError:
+        return TypeError(f"record {self.cls.name}, invariant `{self.equation}`: {why}")
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, self.allowed):
+            raise self.refuse(f"{type(node).__name__} is not part of an equation")
+        return super().generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        base = node.value.id if isinstance(node.value, ast.Name) else None
+        target = self.records.get(base)
+        if target is None:
+            raise self.refuse(f"no record is given for `{ast.unparse(node)}`")
+        return self.field(target, base, node.attr)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.cls.fields:
+            return self.field(self.cls, "self", node.id)
+        value = self.namespace.get(node.id)
+        if not isinstance(value, int):
+            raise self.refuse(f"`{node.id}` is neither a field nor an integer constant")
+        self.constants[node.id] = value
+        return node
+
+    def field(self, record: Record, base: str, name: str) -> ast.AST:
+        if name not in record.fields:
+            raise self.refuse(f"record {record.name} has no field `{name}`")
+        self.used.add(base)
+        return ast.Attribute(ast.Name(base + "_", ast.Load()), name, ast.Load())
