@@ -1,0 +1,38 @@
+"""Readers of machines: boot logs, /proc/iomem, TOML.
+
+`read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
+list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.
+"""
+
+from pathlib import Path
+
+from . import dmesg, iomem, toml_facts
+from .errors import InputError, UnreadableError
+from .facts import Facts
+from .text import decode
+
+__all__ = ["Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes"]
+
+READERS = (toml_facts, dmesg, iomem)
+
+
+def read(path: str | Path) -> list[Facts]:
+    """Facts of every machine or boot in the file, in its order.  Raises InputError, whatever the file holds."""
+    file = str(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableError(file, 0, error.strerror or str(error)) from None
+    return read_bytes(data, file)
+
+
+def read_bytes(data: bytes, file: str) -> list[Facts]:
+    """The same for bytes at hand; `file` names them in messages."""
+    text = decode(data, file)
+    if not text.strip():
+        raise UnreadableError(file, 0, "empty")
+    for reader in READERS:
+        if reader.recognises(text):
+            return reader.read(text, file)
+    raise UnreadableError(file, 0, "not a boot log, /proc/iomem or a machine in TOML",
+                          "give the output of dmesg or sudo cat /proc/iomem")

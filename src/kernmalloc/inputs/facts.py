@@ -1,0 +1,93 @@
+"""Facts: what one file says about one machine, before anything is resolved.
+
+A reader turns text into `Facts`; `kernmalloc.machine.memory_map` turns facts into a `Machine`.  Addresses and sizes
+are bytes, as Python integers without limit: what does not fit a machine word is flagged later, never wrapped.
+Ranges are half open: `base <= address < end`.
+"""
+
+from collections import Counter
+from pathlib import PurePath
+
+import msgspec
+
+MAP_KINDS = ("ram", "reserved", "nvram", "rom")
+"""Kinds of memory map entries, weakest first: where entries overlap the later one in this list wins.
+
+`ram`       usable memory
+`reserved`  anything that the firmware keeps or the reader does not know (also soft reserved, unusable, MMIO)
+`nvram`     contents belong to somebody: ACPI data, ACPI NVS, persistent memory
+`rom`       read-only memory (video, adapter and system ROMs)
+"""
+
+CARVED_KINDS = ("table", "initrd", "image")
+"""Kinds of RAM already taken when the kernel starts, weakest first."""
+
+DEVICE_STATUS = ("assigned", "unassigned")
+
+
+class Range(msgspec.Struct, frozen=True):
+    """`size` bytes of physical addresses from `base`; `line` is where the file says so (1-based, 0: nowhere)."""
+
+    base: int
+    size: int
+    kind: str
+    name: str = ""
+    line: int = 0
+
+    @property
+    def end(self) -> int:
+        """First address after the range."""
+        return self.base + self.size
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One memory window of a device: a PCI base address register, or a device's entry in /proc/iomem.
+
+    `name` is the PCI address (domain:bus:device.function) or the resource's name, `bar` the register's index (6 is
+    the ROM; -1 unknown), `bits` 32 or 64 (0 unknown).  An unassigned window has a size but no true base (0).
+    """
+
+    base: int
+    size: int
+    kind: str = "bar"
+    name: str = ""
+    bar: int = -1
+    bits: int = 0
+    prefetch: bool = False
+    status: str = "assigned"
+    line: int = 0
+
+    @property
+    def end(self) -> int:
+        """First address after the window."""
+        return self.base + self.size
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something wrong in the input that did not stop the reading: the line (0: no single line), why, the text."""
+
+    line: int
+    reason: str
+    text: str = ""
+
+
+class Facts:
+    """What one file (one boot in it) says.  `memory` is in the order of the file, unresolved.
+
+    `origin` names the lines that the map came from.  `total` is the amount of RAM in bytes where the file tells only
+    that.  `ignored` counts harmless lines that were not used, by reason.
+    """
+
+    def __init__(self, file: str):
+        self.file = file
+        self.name = PurePath(file).stem or file
+        self.arch = "?"
+        self.origin = ""
+        self.licence = ""
+        self.total = 0
+        self.memory: list[Range] = []
+        self.devices: list[Device] = []
+        self.windows: list[Range] = []
+        self.carved: list[Range] = []
+        self.ignored: Counter[str] = Counter()
+        self.problems: list[Problem] = []

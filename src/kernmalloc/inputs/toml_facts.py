@@ -1,0 +1,177 @@
+"""Reader and writer of machines in TOML: strict, because people write them.
+
+    name = "A board"
+    arch = "riscv64"                  # optional, as are source and licence
+    memory = [
+      { base = 0x8000_0000, size = 0x4000_0000, kind = "ram" },
+    ]
+    devices = [
+      { base = 0x4000_0000, size = 0x1000_0000, name = "0000:01:00.0", bar = 1, bits = 64, prefetch = true },
+    ]
+
+Lists: `memory` (kinds in `facts.MAP_KINDS`), `carved` (`facts.CARVED_KINDS`), `devices`, `windows`.  An unknown key,
+a wrong type, an unknown kind, an empty range, an overlap or an address beyond 2^63 is refused by name and line.
+"""
+
+import re
+import tomllib
+
+import msgspec
+
+from .errors import InputError, UnreadableError
+from .facts import CARVED_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
+
+_RECOGNISE = re.compile(r"^\s*(?:\[\[\s*memory\s*\]\]|memory\s*=\s*\[)", re.M)
+_LISTS = ("memory", "carved", "devices", "windows")
+_LIMIT = 1 << 63
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    base: int
+    size: int
+    kind: str
+    name: str = ""
+
+
+class _Window(msgspec.Struct, forbid_unknown_fields=True):
+    base: int
+    size: int
+    name: str = ""
+    kind: str = "window"
+
+
+class _Device(msgspec.Struct, forbid_unknown_fields=True):
+    size: int
+    base: int = 0
+    kind: str = "bar"
+    name: str = ""
+    bar: int = -1
+    bits: int = 0
+    prefetch: bool = False
+    status: str = "assigned"
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    memory: list[_Entry]
+    name: str = ""
+    arch: str = "?"
+    source: str = ""
+    licence: str = ""
+    carved: list[_Entry] = []
+    devices: list[_Device] = []
+    windows: list[_Window] = []
+
+
+def recognises(head: str) -> bool:
+    """Whether `head` defines a `memory` list in TOML."""
+    return bool(_RECOGNISE.search(head))
+
+
+def read(text: str, file: str) -> list[Facts]:
+    """The one machine described.  Raises InputError for anything that is wrong in it."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"line (\d+)", str(error))
+        raise UnreadableError(file, int(where[1]) if where else 0, f"not TOML: {error}") from None
+    except (RecursionError, ValueError) as error:
+        raise UnreadableError(file, 0, f"not TOML: {error}") from None
+    try:
+        document = msgspec.convert(raw, _Document)
+    except msgspec.ValidationError as error:
+        raise InputError(file, _line_of(text, str(error)), str(error)) from None
+    facts = Facts(file)
+    facts.name, facts.arch = document.name or facts.name, document.arch
+    facts.origin, facts.licence = document.source, document.licence
+    lines = _entry_lines(text)
+    for key in _LISTS:
+        into = getattr(facts, key)
+        for index, entry in enumerate(getattr(document, key)):
+            places = lines.get(key, [])
+            line = places[index] if index < len(places) else 0
+            _check(file, line, f"{key}[{index}]", key, entry)
+            shape = Device if key == "devices" else Range
+            into.append(shape(**msgspec.structs.asdict(entry), line=line))
+    for key in ("memory", "carved"):
+        _disjoint(file, key, getattr(facts, key))
+    return [facts]
+
+
+def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) -> None:
+    allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": ("bar", "resource")}
+    if entry.base < 0 or entry.size <= 0:
+        raise InputError(file, line, f"{place}: base must not be negative and size must be positive")
+    if entry.base + entry.size > _LIMIT:
+        raise InputError(file, line, f"{place}: ends at {entry.base + entry.size:#x}, above 2^63")
+    if entry.kind not in allowed[key]:
+        raise InputError(file, line, f"{place}: unknown kind {entry.kind!r}", "one of " + ", ".join(allowed[key]))
+    if key == "devices" and entry.status not in DEVICE_STATUS:
+        raise InputError(file, line, f"{place}: unknown status {entry.status!r}", "one of " + ", ".join(DEVICE_STATUS))
+    if key == "devices" and entry.bits not in (0, 32, 64):
+        raise InputError(file, line, f"{place}: bits must be 32 or 64")
+
+
+def _disjoint(file: str, key: str, ranges: list[Range]) -> None:
+    ordered = sorted(ranges, key=lambda r: r.base)
+    for low, high in zip(ordered, ordered[1:]):
+        if high.base < low.end:
+            raise InputError(file, high.line, f"{key}: {high.base:#x} lies inside the entry of line {low.line}, "
+                             f"which ends at {low.end:#x}")
+
+
+def _entry_lines(text: str) -> dict[str, list[int]]:
+    """Line of each entry of each list: where its `size` stands (TOML parsers give no positions)."""
+    found: dict[str, list[int]] = {}
+    key = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.split("#")[0]
+        section = re.match(r"\s*(?:\[\[\s*(\w+)\s*\]\]|(\w+)\s*=\s*\[)", line)
+        if section:
+            key = section[1] or section[2]
+        found.setdefault(key, []).extend([number] * len(re.findall(r"\bsize\s*=", line)))
+    return found
+
+
+def _line_of(text: str, message: str) -> int:
+    """Line of the entry that a validation message is about; its place reads like `$.memory[3].base`."""
+    place = re.search(r"\$\.(\w+)\[(\d+)\]", message)
+    if place:
+        lines = _entry_lines(text).get(place[1], [])
+        return lines[int(place[2])] if int(place[2]) < len(lines) else 0
+    named = re.search(r"field `(\w+)`|\$\.(\w+)", message)
+    if named:
+        for number, line in enumerate(text.split("\n"), 1):
+            if re.match(rf"\s*(?:\[\[)?\s*{named[1] or named[2]}\b", line):
+                return number
+    return 0
+
+
+def write(facts: Facts) -> str:
+    """TOML text that `read` turns back into the same facts (line numbers, ignored lines and problems aside)."""
+    head = {"name": facts.name, "arch": facts.arch, "source": facts.origin, "licence": facts.licence}
+    parts = [f"{key} = {_string(value)}" for key, value in head.items() if value]
+    for key in _LISTS:
+        entries = getattr(facts, key)
+        if entries or key == "memory":
+            parts += [f"{key} = [", *(f"  {_inline(entry)}," for entry in entries), "]"]
+    return "\n".join(parts) + "\n"
+
+
+def _inline(entry: Range | Device) -> str:
+    """One entry on one line; what has its default value is left out."""
+    defaults = {"line": entry.line, "name": "", "kind": {Device: "bar"}.get(type(entry), "window"),
+                "bar": -1, "bits": 0, "prefetch": False, "status": "assigned"}
+    fields = []
+    for key, value in msgspec.structs.asdict(entry).items():
+        if key in ("base", "size"):
+            fields.append(f"{key} = {value:#x}")
+        elif value != defaults[key]:
+            text = _string(value) if isinstance(value, str) else str(value).lower()
+            fields.append(f"{key} = {text}")
+    return "{ " + ", ".join(fields) + " }"
+
+
+def _string(value: str) -> str:
+    """A TOML basic string: quotes, backslashes and control characters escaped."""
+    escaped = re.sub(r'["\\\x00-\x1f\x7f]', lambda m: f"\\u{ord(m[0]):04x}", value)
+    return f'"{escaped}"'

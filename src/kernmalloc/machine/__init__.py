@@ -1,0 +1,1 @@
+"""What the kernel runs on: architectures, memory, the primitives."""
