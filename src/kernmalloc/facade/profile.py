@@ -1,0 +1,301 @@
+"""A profile: one kernel, as the numbers that its memory manager needs, in about 30 lines of TOML.
+
+    name, summary, arch, phys_bits, strategy
+    [va]      where the kernel's virtual window lies, and what its top is kept for
+    [image]   the physical memory that the kernel itself occupies
+    [core]    the core table: bytes per frame
+    [heap]    how the heap grows
+    [[objects]]  the kernel's object types: size, and how many
+
+Integers may be written as such, in hexadecimal, or as text with a unit ("64 KiB"). A key that is unknown, missing or
+contradicts another is refused by name (`ProfileError`): a number that is silently ignored is a wrong plan.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from kernmalloc.inputs.errors import InputError
+
+SHIPPED = Path(__file__).parent.parent / "profiles"
+STRATEGIES = ("static", "demand")
+ENTRY = 16  # bytes of our own part of a core table entry
+PAGE = 4096  # bytes per page on every architecture below
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below
+
+
+class Arch(NamedTuple):
+    """What an architecture's page tables can express."""
+
+    va_bits: int  # width of a virtual address; where it exceeds 47, bit 47 is sign-extended
+    phys_bits: int  # width of a physical address in an entry
+    granule: int  # bytes that one large page maps
+
+
+ARCHES = {
+    "i386-pae": Arch(va_bits=32, phys_bits=52, granule=2 << 20),  # Intel SDM 3A, 4.4: PAE paging
+    "x86_64": Arch(va_bits=48, phys_bits=52, granule=2 << 20),  # Intel SDM 3A, 4.5: 4-level paging
+}
+
+
+class ProfileError(InputError):
+    """A profile is unusable: which file, which `key`, why, and what to write instead. Its text is one line."""
+
+    def __init__(self, file: str, key: str, reason: str, advice: str = ""):
+        super().__init__(file, 0, f"{key}: {reason}" if key else reason, advice)
+        self.key = key
+
+
+class Bytes(int):
+    """A byte count or an address: in TOML an integer, or text such as "1 GiB", "64KiB", "0xC0000000"."""
+
+    @classmethod
+    def parse(cls, value: object) -> Bytes:
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        else:
+            match = re.fullmatch(r"(0x[0-9a-f_]+|[0-9][0-9_]*)\s*([KMGTP]?i?B)?", str(value), re.IGNORECASE)
+            unit = next((size for name, size in UNITS.items() if match and name == (match[2] or "B")), None)
+            if not isinstance(value, str) or unit is None:
+                raise ValueError(f"{value!r} is not a byte count: write an integer, hexadecimal, or text like '64 KiB'")
+            number = int(match[1], 0) * unit
+        if number < 0:
+            raise ValueError(f"{number} is negative")
+        return cls(number)
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What every table of a profile has in common: unknown keys are refused, values never change."""
+
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=31)]
+Positive = Annotated[int, Meta(ge=1, le=2**62)]
+Ratio = Annotated[float, Meta(gt=0, le=1e6)]
+
+
+class Window(_Table):
+    """The kernel's virtual window, in bytes. `windows` are kept at its top for per-CPU mappings (E15); the heap ends
+    below them. `hosted_base` is where a hosted kernel's window lies when `base` is beyond what a process can map."""
+
+    base: Bytes
+    size: Bytes
+    windows: Bytes
+    hosted_base: Bytes | None = None
+
+
+class Image(_Table):
+    """The kernel's image in physical memory, in bytes; used where the machine's own log does not tell."""
+
+    base: Bytes
+    size: Bytes
+
+
+class Core(_Table):
+    """Bytes per frame: `stride` of a core table entry, of which the first 16 are the memory manager's own and the rest
+    the kernel's; `identity` of the parallel array that names the cached page; `header` is the kernel's structure as
+    its source declares it, for the record, `stride` being that rounded up to 8."""
+
+    stride: Bytes
+    identity: Bytes = Bytes(16)
+    header: Bytes | None = None
+
+
+class Heap(_Table):
+    """`growth_frames`: frames that the heap takes at a time when it grows (E21)."""
+
+    growth_frames: Positive = 16
+
+
+class ObjectType(_Table):
+    """One type of kernel object: bytes each, alignment, and how many, in one of four ways."""
+
+    name: Name
+    size: Positive
+    align: Positive = 8
+    per_page: Ratio | None = None  # objects per page of RAM
+    pages_per: Positive | None = None  # pages of RAM per object
+    per: str | None = None  # `ratio` objects for each object of that type
+    ratio: Ratio | None = None
+    count: Annotated[int, Meta(ge=0, le=2**62)] | None = None  # that many, whatever the machine
+
+    def ways(self) -> list[str]:
+        """Keys given that say how many there are; exactly one is right."""
+        return [key for key in ("per_page", "pages_per", "per", "count") if getattr(self, key) is not None]
+
+
+class Profile(_Table):
+    """One kernel. `Profile.load("eros2")` or `Profile.load("mine.toml")`."""
+
+    name: Name
+    summary: str
+    arch: str
+    phys_bits: Positive  # physical addresses reach to 2**phys_bits; RAM above is clipped
+    strategy: str
+    va: Window
+    image: Image
+    core: Core
+    heap: Heap = Heap()
+    objects: tuple[ObjectType, ...] = ()
+
+    @staticmethod
+    def shipped() -> list[str]:
+        """Names of the profiles that come with kernmalloc."""
+        return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+    @classmethod
+    def load(cls, name: str | Path) -> Profile:
+        """The profile of that name, or in that file. Raises `ProfileError`."""
+        path = Path(name)
+        if str(name) in cls.shipped():
+            path = SHIPPED / f"{name}.toml"
+        elif path.suffix != ".toml" and not path.exists():
+            shipped = ", ".join(cls.shipped())
+            raise ProfileError(str(name), "", "no such profile", f"shipped are {shipped}; or name a file")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(str(path), "", getattr(error, "strerror", None) or "not text") from None
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, file: str = "profile") -> Profile:
+        """The profile that a TOML text describes; `file` is the name that errors carry. Raises `ProfileError`."""
+        try:
+            profile = msgspec.convert(tomllib.loads(text), cls, dec_hook=lambda kind, value: kind.parse(value))
+        except tomllib.TOMLDecodeError as error:
+            raise ProfileError(file, "", f"not TOML: {error}") from None
+        except msgspec.ValidationError as error:
+            raise _refusal(file, str(error)) from None
+        for key, reason, advice in _contradictions(profile):
+            raise ProfileError(file, key, reason, advice)
+        return profile
+
+    def wanted_counts(self, frames: int) -> dict[str, int]:
+        """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name. What
+        the virtual window holds may be less: the kernel takes the lesser."""
+        types = {kind.name: kind for kind in self.objects}
+
+        def wanted(kind: ObjectType) -> int:
+            if kind.count is not None:
+                return kind.count
+            if kind.pages_per is not None:
+                return frames // kind.pages_per
+            if kind.per_page is not None:
+                return int(frames * Fraction(str(kind.per_page)))
+            return int(wanted(types[kind.per]) * Fraction(str(kind.ratio)))
+
+        return {kind.name: wanted(kind) for kind in self.objects}
+
+
+_STRUCTS = {"": Profile, "va": Window, "image": Image, "core": Core, "heap": Heap, "objects": ObjectType}
+
+
+def _refusal(file: str, message: str) -> ProfileError:
+    """msgspec's message ("Object contains unknown field `x` - at `$.va`") in the words of a profile."""
+    what, _, where = message.partition(" - at ")
+    where = where.strip("`").removeprefix("$").removeprefix(".")
+    table = re.split(r"[.[]", where)[0]
+    if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", what):
+        key = f"{where}.{match[2]}" if where else match[2]
+        if match[1] == "missing required":
+            return ProfileError(file, key, "missing")
+        fields = _STRUCTS[table].__struct_fields__
+        return ProfileError(file, key, "unknown key", f"known here: {', '.join(fields)}")
+    return ProfileError(file, where, what)
+
+
+def _contradictions(profile: Profile):
+    """Yields (key, reason, advice) for what no kernel could be, however well typed; the first is reported."""
+    yield from _bad_layout(profile)
+    yield from _bad_objects(profile)
+
+
+def _bad_layout(profile: Profile):
+    va, image, core = profile.va, profile.image, profile.core
+    if profile.arch not in ARCHES:
+        yield "arch", f"unknown architecture {profile.arch!r}", f"known: {', '.join(ARCHES)}"
+        return
+    if profile.strategy not in STRATEGIES:
+        yield "strategy", f"unknown strategy {profile.strategy!r}", f"known: {', '.join(STRATEGIES)}"
+    arch = ARCHES[profile.arch]
+    if not 20 <= profile.phys_bits <= arch.phys_bits:
+        yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {arch.phys_bits}"
+
+    for key, value in (("base", va.base), ("size", va.size), ("hosted_base", va.hosted_base or 0)):
+        if value % arch.granule:
+            yield f"va.{key}", f"{value:#x} is not a multiple of a large page, {arch.granule:#x} bytes", ""
+    end = va.base + va.size
+    if va.size == 0:
+        yield "va.size", "the window is empty", ""
+    if arch.va_bits == 32 and end > 1 << 32:
+        yield "va.size", f"the window ends at {end:#x}, beyond 32 bits", f"at most {(1 << 32) - va.base:#x}"
+    if arch.va_bits > 32:
+        half = 1 << (arch.va_bits - 1)
+        if not (end <= half or (1 << 64) - half <= va.base and end <= 1 << 64):
+            halves = f"below {half:#x} or from {(1 << 64) - half:#x}"
+            yield "va.base", f"{va.base:#x} to {end:#x} is not canonical", halves
+    if va.base >= HOSTED_LIMIT and va.hosted_base is None:
+        yield "va.hosted_base", "missing", f"a base of {va.base:#x} cannot be mapped in a process"
+    hosted = va.base if va.hosted_base is None else va.hosted_base
+    if hosted == 0 or hosted + va.size > HOSTED_LIMIT:
+        key = "va.base" if va.hosted_base is None else "va.hosted_base"
+        reach = f"above 0, below {HOSTED_LIMIT:#x}"
+        yield key, f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
+    if va.windows % PAGE or va.windows == 0:
+        yield "va.windows", f"{va.windows} is not a positive multiple of a page, {PAGE}", ""
+    if va.windows + image.size >= va.size:
+        yield "va.windows", "image and windows leave nothing of the virtual window", f"it has {va.size} bytes"
+
+    if image.base % PAGE or image.size % PAGE or image.size == 0:
+        yield "image", f"base {image.base:#x} and size {image.size:#x} are not whole pages", f"multiples of {PAGE}"
+    if image.base + image.size > 1 << profile.phys_bits:
+        yield "image", f"ends at {image.base + image.size:#x}, above the limit of {profile.phys_bits} phys_bits", ""
+
+    if not ENTRY <= core.stride <= PAGE or core.stride % 8:
+        yield "core.stride", f"{core.stride} is not possible", f"a multiple of 8 from {ENTRY} to {PAGE}"
+    if core.header is not None and core.header > core.stride:
+        fitting = -(-core.header // 8) * 8
+        yield "core.header", f"{core.header} bytes do not fit a stride of {core.stride}", f"stride = {fitting}"
+    if not ENTRY <= core.identity <= PAGE or core.identity % 8:
+        yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {PAGE}"
+    if profile.heap.growth_frames * PAGE > va.size:
+        yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // PAGE}"
+
+
+def _bad_objects(profile: Profile):
+    types: dict[str, ObjectType] = {}
+    for kind in profile.objects:
+        key = f"objects.{kind.name}"
+        if kind.name in types:
+            yield key, "declared twice", ""
+        types[kind.name] = kind
+        if kind.align & (kind.align - 1) or kind.align > PAGE:
+            yield f"{key}.align", f"{kind.align} is not a power of two up to {PAGE}", ""
+        if kind.size > profile.va.size - profile.va.windows:
+            yield f"{key}.size", f"{kind.size} bytes do not fit the virtual window", f"it has {profile.va.size} bytes"
+        ways = kind.ways()
+        if len(ways) != 1:
+            said = ", ".join(ways) or "none"
+            one = "give per_page, pages_per, per with ratio, or count"
+            yield key, f"says how many in {len(ways)} ways: {said}", one
+        if (kind.per is None) != (kind.ratio is None):
+            yield key, "per and ratio go together", "'ratio' objects for each object of type 'per'"
+    for kind in profile.objects:
+        seen = [kind.name]
+        while (parent := types[seen[-1]].per) is not None:
+            if parent not in types:
+                known = f"known: {', '.join(types)}; for pages, per_page"
+                yield f"objects.{seen[-1]}.per", f"unknown object type {parent!r}", known
+                return
+            if parent in seen:
+                yield f"objects.{kind.name}.per", f"goes in a circle: {' per '.join([*seen, parent])}", ""
+                return
+            seen.append(parent)

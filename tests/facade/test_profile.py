@@ -1,0 +1,190 @@
+"""Profiles: what is shipped, what is refused and in which words, and how many objects the ratios ask for."""
+
+import re
+
+import pytest
+
+from kernmalloc.facade.profile import ENTRY, SHIPPED, Bytes, Profile, ProfileError
+
+GIB = 1 << 30
+FRAMES_64_GIB = 64 * GIB // 4096
+
+SMALL = """
+name = "small"
+summary = "for tests"
+arch = "i386-pae"
+phys_bits = 36
+strategy = "demand"
+[va]
+base = 0xC0000000
+size = "1 GiB"
+windows = "4 MiB"
+[image]
+base = "1 MiB"
+size = "2 MiB"
+[core]
+stride = 16
+[[objects]]
+name = "node"
+size = 556
+per_page = 1.0
+[[objects]]
+name = "process"
+size = 800
+pages_per = 25
+[[objects]]
+name = "gpt"
+size = 316
+per = "process"
+ratio = 6
+[[objects]]
+name = "cpu"
+size = 64
+count = 4
+"""
+
+
+@pytest.mark.parametrize("name", Profile.shipped())
+def test_shipped_profiles_load_under_their_own_name(name):
+    profile = Profile.load(name)
+    assert profile.name == name
+    assert profile.summary
+    assert profile.core.stride >= ENTRY
+
+
+def test_shipped_profiles_are_the_four_kernels():
+    assert Profile.shipped() == ["coyotos-i386", "eros", "eros2", "x86_64"]
+
+
+def test_E2_the_static_baseline_is_shipped():
+    assert Profile.load("eros").strategy == "static"
+    assert Profile.load("eros2").strategy == "demand"
+
+
+def test_E3_E4_eros2_has_36_bits_of_physical_memory_and_less_than_a_gib_of_window():
+    profile = Profile.load("eros2")
+    assert profile.phys_bits == 36
+    assert profile.va.size <= GIB - 256 * (1 << 20)
+    assert profile.va.base + profile.va.size == 1 << 32
+
+
+def test_E40_one_node_per_page():
+    counts = Profile.load("eros2").wanted_counts(FRAMES_64_GIB)
+    assert counts["node"] == FRAMES_64_GIB
+    assert counts["depend"] == 10 * FRAMES_64_GIB
+
+
+def test_coyotos_needs_30_percent_of_ram_as_heap():
+    """REQUIREMENTS, "What the descendants left undone": 30.4 % of RAM, page headers for the pages left included."""
+    profile, frames = Profile.load("coyotos-i386"), 1 << 20
+    counts = profile.wanted_counts(frames)
+    objects = sum(counts[kind.name] * kind.size for kind in profile.objects)
+    headers = 0.61 * frames * profile.core.stride
+    assert (objects + headers) / (frames * 4096) == pytest.approx(0.304, abs=0.002)
+
+
+@pytest.mark.parametrize("name", Profile.shipped())
+def test_every_figure_carries_its_source(name):
+    """Each table of a shipped profile has a comment that says where its numbers come from."""
+    tables = re.split(r"^\[+", (SHIPPED / f"{name}.toml").read_text(), flags=re.MULTILINE)[1:]
+    assert [table.split("]")[0] for table in tables if "#" not in table and "ratio" not in table] in ([], ["core"])
+
+
+def test_counts_are_exact_whatever_the_machine():
+    profile = Profile.parse(SMALL)
+    assert profile.wanted_counts(0) == {"node": 0, "process": 0, "gpt": 0, "cpu": 4}
+    assert profile.wanted_counts(249) == {"node": 249, "process": 9, "gpt": 54, "cpu": 4}
+    tenth = Profile.parse(SMALL.replace("per_page = 1.0", "per_page = 0.1"))
+    assert tenth.wanted_counts(10**17)["node"] == 10**16
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1 GiB", GIB), ("64KiB", 1 << 16), ("0xC0000000", 0xC0000000), ("0", 0), ("12 B", 12), ("1_000", 1000), (7, 7)],
+)
+def test_byte_counts_are_written_in_many_ways(text, number):
+    assert Bytes.parse(text) == number
+
+
+@pytest.mark.parametrize("text", ["1 GB", "1.5 GiB", "-1", "GiB", "", "1 gib", "0x", 1.5, True, -4096, [1]])
+def test_what_is_no_byte_count_is_refused(text):
+    with pytest.raises(ValueError):
+        Bytes.parse(text)
+
+
+REFUSALS = [
+    ("phys_bits = 36", "phys_bits = 36\ncolour = 1", "colour: unknown key"),
+    ('windows = "4 MiB"', 'windows = "4 MiB"\ntop = 1', "va.top: unknown key (known here: base, size, windows"),
+    ("size = 556", "size = 556\nweight = 1", "objects[0].weight: unknown key"),
+    ("phys_bits = 36\n", "", "phys_bits: missing"),
+    ("base = 0xC0000000\n", "", "va.base: missing"),
+    ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes' is not a byte count"),
+    ("size = 556", 'size = "big"', "objects[0].size: "),
+    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64)"),
+    ('"demand"', '"hope"', "strategy: unknown strategy 'hope'"),
+    ("phys_bits = 36", "phys_bits = 64", "phys_bits: 64 is not possible"),
+    ("base = 0xC0000000", "base = 0xC0100000", "va.base: 0xc0100000 is not a multiple of a large page"),
+    ('size = "1 GiB"', 'size = "1025 MiB"', "va.size: 0x40100000 is not a multiple of a large page"),
+    ('size = "1 GiB"', "size = 0", "va.size: the window is empty"),
+    ('size = "1 GiB"', 'size = "2 GiB"', "va.size: the window ends at 0x140000000, beyond 32 bits (at most 0x40000000)"),
+    ("base = 0xC0000000", "base = 0", "va.base: 0x0 to 0x40000000 cannot be mapped in a process"),
+    ('windows = "4 MiB"', "windows = 0", "va.windows: 0 is not a positive multiple of a page"),
+    ('windows = "4 MiB"', 'windows = "1 GiB"', "va.windows: image and windows leave nothing"),
+    ('base = "1 MiB"', 'base = "64 GiB"', "image: ends at 0x1000200000, above the limit of 36 phys_bits"),
+    ('base = "1 MiB"', "base = 4097", "image: base 0x1001 and size 0x200000 are not whole pages"),
+    ("stride = 16", "stride = 8", "core.stride: 8 is not possible"),
+    ("stride = 16", "stride = 44", "core.stride: 44 is not possible"),
+    ("stride = 16", "stride = 16\nheader = 44", "core.header: 44 bytes do not fit a stride of 16 (stride = 48)"),
+    ("stride = 16", "stride = 16\nidentity = 4", "core.identity: 4 is not possible"),
+    ("stride = 16", "stride = 16\n[heap]\ngrowth_frames = 0", "heap.growth_frames: "),
+    ("stride = 16", "stride = 16\n[heap]\ngrowth_frames = 1_000_000", "heap.growth_frames: one step is larger"),
+    ('name = "gpt"', 'name = "node"', "objects.node: declared twice"),
+    ("size = 556", "size = 556\nalign = 24", "objects.node.align: 24 is not a power of two"),
+    ("size = 556", "size = 0", "objects[0].size: "),
+    ("size = 556", "size = 2_000_000_000", "objects.node.size: 2000000000 bytes do not fit"),
+    ("per_page = 1.0", "", "objects.node: says how many in 0 ways: none"),
+    ("per_page = 1.0", "per_page = 1.0\ncount = 3", "objects.node: says how many in 2 ways: per_page, count"),
+    ("per_page = 1.0", "per_page = 0.0", "objects[0].per_page: "),
+    ("per_page = 1.0", "per_page = inf", "objects[0].per_page: "),
+    ("per_page = 1.0", "per_page = nan", "objects[0].per_page: "),
+    ("ratio = 6", "", "objects.gpt: per and ratio go together"),
+    ('per = "process"', 'per = "person"', "objects.gpt.per: unknown object type 'person'"),
+    ("pages_per = 25", 'per = "gpt"\nratio = 2', "goes in a circle"),
+    ('per = "process"', 'per = "gpt"', "objects.gpt.per: goes in a circle: gpt per gpt"),
+    ('name = "small"', 'name = "Small kernel"', "name: "),
+    ("[core]", "[core", "not TOML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), REFUSALS)
+def test_contradictions_are_refused_by_name(old, new, said):
+    assert old in SMALL
+    with pytest.raises(ProfileError) as caught:
+        Profile.parse(SMALL.replace(old, new, 1), "small.toml")
+    text = str(caught.value)
+    assert text.startswith("small.toml: ") and said in text
+    assert "\n" not in text
+
+
+def test_a_high_half_window_names_where_it_is_hosted():
+    text = (SHIPPED / "x86_64.toml").read_text()
+    without = re.sub(r"^hosted_base.*\n", "", text, flags=re.MULTILINE)
+    with pytest.raises(ProfileError, match="va.hosted_base: missing"):
+        Profile.parse(without)
+    with pytest.raises(ProfileError, match="va.base: .* is not canonical"):
+        Profile.parse(text.replace("0xffff888000000000", "0x0fff888000000000"))
+    with pytest.raises(ProfileError, match="va.hosted_base: .* cannot be mapped in a process"):
+        Profile.parse(text.replace("0x100000000000", "0x7fff00000000"))
+
+
+def test_a_profile_is_loaded_by_name_or_by_file(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(SMALL)
+    assert Profile.load(file) == Profile.load(str(file)) == Profile.parse(SMALL)
+    with pytest.raises(ProfileError, match="nobody: no such profile .shipped are coyotos-i386, eros"):
+        Profile.load("nobody")
+    with pytest.raises(ProfileError, match="absent.toml: No such file"):
+        Profile.load(tmp_path / "absent.toml")
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ProfileError, match="mine.toml: not text"):
+        Profile.load(file)
