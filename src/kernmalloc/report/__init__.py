@@ -1,0 +1,1 @@
+"""What a person reads: the text that the command line prints, in the style of /proc/iomem, buddyinfo and slabinfo."""

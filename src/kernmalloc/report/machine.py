@@ -1,0 +1,56 @@
+"""A machine as text: its ranges, as /proc/iomem lists them, and what is wrong with it, line by line."""
+
+from collections.abc import Iterator
+
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.report.units import several, size, span
+
+KINDS = {
+    "ram": "System RAM",
+    "reserved": "Reserved",
+    "nvram": "ACPI or persistent memory",
+    "rom": "ROM",
+    "table": "boot tables",
+    "initrd": "initial ramdisk",
+    "image": "kernel image",
+}
+
+
+def describe(machine: Machine) -> str:
+    """One line: what machine this is and how much memory it has."""
+    parts = [] if machine.arch == "?" else [machine.arch]
+    parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
+    if machine.devices:
+        parts.append(several(len(machine.devices), "device window"))
+    return f"{machine.name}: {', '.join(parts)}"
+
+
+def ranges(machine: Machine) -> Iterator[str]:
+    """The memory map and the devices by address; what lies inside another range is indented under it."""
+    rows = [(r.base, -r.size, r.end, KINDS.get(r.kind, r.kind), r.name, r.line)
+            for r in (*machine.ram, *machine.firmware, *machine.carved)]
+    rows += [(d.base, -d.size, d.end, "device", f"{d.name} BAR {d.bar}" if d.bar >= 0 else d.name, d.line)
+             for d in machine.devices if d.status == "assigned"]
+    outer: list[int] = []  # ends of the ranges that the current one may lie in
+    for base, _, end, kind, name, line in sorted(rows, key=lambda row: row[:3]):
+        while outer and outer[-1] < end:
+            outer.pop()
+        text = f"{'  ' * len(outer)}{span(base, end)} : {kind}"
+        outer.append(end)
+        text += f" ({name})" if name and name.lower() not in (kind.lower(), "usable") else ""
+        yield f"{text:<64} {size(end - base):>9}" + (f"  line {line}" if line else "")
+
+
+def problems(machine: Machine) -> Iterator[str]:
+    """What is wrong, one line each as file:line: reason, then what was ignored, counted by reason."""
+    for problem in machine.problems:
+        place = f"{machine.file}:{problem.line}" if problem.line else machine.file
+        yield f"{place}: {problem.reason}" + (f": {problem.text.strip()}" if problem.text else "")
+    for reason, count in sorted(machine.ignored.items()):
+        yield f"{machine.file}: ignored {several(count, 'line')}: {reason}"
+
+
+def verdict(machine: Machine) -> str:
+    """One line: sound, or how much is wrong with it."""
+    count = len(machine.problems)
+    return f"{machine.file}: " + (several(count, "problem") if count else "nothing wrong with it")

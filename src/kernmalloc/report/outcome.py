@@ -1,0 +1,46 @@
+"""What became of one machine, as `--json` prints it: one object per line, its keys stable (docs/json.md)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Heap(msgspec.Struct, frozen=True):
+    """Bytes of the kernel heap: allocated, with frames behind them, and the most there can be."""
+
+    used: int
+    backed: int
+    bound: int
+
+
+class Donation(msgspec.Struct, frozen=True):
+    """What the heap was given before the first core table existed (E33 to E37)."""
+
+    frames: int
+    bytes: int
+
+
+class Check(msgspec.Struct, frozen=True):
+    """Whether every invariant held, and how many were asserted."""
+
+    passed: bool
+    assertions: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine. `status` is booted, refused or unreadable; `reason` says why it is not the first. `frames` counts
+    by type. What does not exist because nothing booted is null. `seconds` is all the time that this machine took."""
+
+    file: str
+    machine: str
+    status: str
+    reason: str = ""
+    frames: dict[str, int] | None = None
+    heap: Heap | None = None
+    donation: Donation | None = None
+    check: Check | None = None
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """The JSON object, on one line."""
+        return msgspec.json.encode(self).decode()
