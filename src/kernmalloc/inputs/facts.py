@@ -19,10 +19,15 @@ MAP_KINDS = ("ram", "reserved", "nvram", "rom")
 `rom`       read-only memory (video, adapter and system ROMs)
 """
 
-CARVED_KINDS = ("table", "initrd", "image")
-"""Kinds of RAM already taken when the kernel starts, weakest first."""
+CARVED_KINDS = ("firmware", "table", "initrd", "image")
+"""Kinds of RAM already taken when the kernel starts, weakest first: reserved in the device tree, boot tables, the
+initial ramdisk, the kernel image."""
 
-DEVICE_STATUS = ("assigned", "unassigned")
+DEVICE_KINDS = ("bar", "rom", "resource")
+"""Kinds of device windows: a base address register, an expansion ROM, an entry of /proc/iomem (either of them)."""
+
+DEVICE_STATUS = ("assigned", "unassigned", "beyond")
+"""Status of a device's window: it has its place, it has a size but no place, or it reaches above 2^63."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -43,7 +48,7 @@ class Range(msgspec.Struct, frozen=True):
 class Device(msgspec.Struct, frozen=True):
     """One memory window of a device: a PCI base address register, or a device's entry in /proc/iomem.
 
-    `name` is the PCI address (domain:bus:device.function) or the resource's name, `bar` the register's index (6 is
+    `kind` is one of `DEVICE_KINDS`, `name` is the PCI address (domain:bus:device.function) or the resource's name, `bar` the register's index (6 is
     the ROM; -1 unknown), `bits` 32 or 64 (0 unknown).  An unassigned window has a size but no true base (0).
     """
 

@@ -11,7 +11,7 @@ import re
 
 from .errors import UnreadableError
 from .facts import Device, Facts, Problem, Range
-from .text import decoded_lines
+from .text import plain_lines
 
 _ENTRY = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
 _RECOGNISE = re.compile(r"^[>|\s]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
@@ -46,7 +46,7 @@ def read(text: str, file: str) -> list[Facts]:
     facts.origin = "/proc/iomem"
     parents: list[tuple[int, str]] = []  # end and kind of the entries that enclose the current line
     entries = hidden = 0
-    for number, raw in decoded_lines(text):
+    for number, raw in plain_lines(text):
         match = _ENTRY.match(raw)
         if not match:
             _other(facts, number, raw)
@@ -82,7 +82,7 @@ def _entry(facts: Facts, line: int, base: int, end: int, name: str, parents: lis
             _cut_last(facts.memory, base, end)
         facts.memory.append(Range(base, end - base, kind, name, line))
     elif _PCI.match(name):
-        facts.devices.append(Device(base, end - base, name=name, line=line))
+        facts.devices.append(Device(base, end - base, "resource", name, line=line))
     elif name.startswith("PCI Bus "):
         facts.windows.append(Range(base, end - base, "window", name, line))
     elif "ram" in parents:

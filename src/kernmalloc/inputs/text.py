@@ -1,4 +1,4 @@
-"""From bytes to numbered lines: decoding, and the prefixes that logs gather on their way here."""
+"""From bytes to numbered lines: decoding, the prefixes that logs gather on their way here, and mail wrapping."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from .errors import UnreadableError
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_STAMP = r"(?:\[\s*(?:\+?\d+\.\d+|[TC]?\d*|(?!mem|gap|io|bus)\w{2,5}\.? .{3,30}? \d{4})\s*\]\s*)"
-_PREFIX = re.compile(
-    r"[>|\s]*(?:<\d+>)?(?:\w+\s*:\w+\s*:\s*(?=\[))?\s*"  # mail quoting, <6>, kern  :info  :
-    + _STAMP
-    + r"*(?:[^\[\]<>]{0,80}?\bkernel(?:\[\d*\])?:\s*)?(?:<\d+>)?\s*"  # syslog and journald, any language
-    + _STAMP
-    + "*"
+_STAMP = (
+    r"(?:\[\s*(?:\+?\d+\.\d+(?:\s*<[^<>]*>)?|[TC]?\d*|(?!mem|gap|io|bus)[^\W\d_]{2,5}\.? .{3,30}? \d{4})\s*\]\s*)"
 )
+_PREFIX = re.compile(
+    r"[>|\s]*"  # mail quoting
+    r"(?:\d{4}-\d\d-\d\d \S+ [A-Z]+:\s*)?"  # a log program's own
+    r"(?:<\d+>|\w+\s*:\w+\s*:\s*(?=\[))?\s*"  # <6>, or "kern  :info  :" as dmesg -x prints it
+    r"(?:[^\[\]]{0,100}(?=\[\s*\d+\.\d{3,6}))?" + _STAMP + "*"
+    r"(?:[^\[\]<>]{0,80}?\bkernel(?:\[\d*\])?:\s*)?"  # syslog and journald, in any language
+    r"(?:<\d+>)?\s*" + _STAMP + "*"
+)
+_OPEN = re.compile(
+    r"\[(?:mem|io|bus|gap)\b[^\]\[]*$|range=\[[^\])]*$|(?:MMIO|==>|\]:|BIOS-\w+:|setup_data:|user:)$"
+    r"|\b(?:resource|window|assigned|space:|reg 0x[0-9a-f]+:|BAR \d+:?|ROM|node +\d+:)$"
+    r"|^(?:BIOS-\w+|user|modified|reserve setup_data): \[mem [^\]]*\]$"
+)
+_RECORD = re.compile(r"(?:\S+ [0-9a-f]{4,5}:[0-9a-f]{2}|BIOS-|user:|reserve setup_data|e820|efi:|node +\d|\w+:)")
 
 
 def decode(data: bytes, file: str) -> str:
@@ -29,7 +38,7 @@ def decode(data: bytes, file: str) -> str:
         return data.decode("latin-1")
 
 
-def decoded_lines(text: str) -> Iterator[tuple[int, str]]:
+def plain_lines(text: str) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line, without colours, no-break spaces and carriage returns."""
     if "\x1b" in text:
         text = _ANSI.sub("", text)
@@ -37,8 +46,18 @@ def decoded_lines(text: str) -> Iterator[tuple[int, str]]:
     return enumerate(text.split("\n"), 1)
 
 
-def log_lines(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Number, text without prefix and trailing space, and whether a time stamp or syslog prefix was removed."""
-    for number, raw in decoded_lines(text):
+def log_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each log record: without prefix and trailing space, wrapped ones (by mail) joined."""
+    number, record, joined = 0, "", 0
+    for here, raw in plain_lines(text):
         end = _PREFIX.match(raw).end()
-        yield number, raw[end:].rstrip(), "[" in raw[:end] or "kernel" in raw[:end]
+        line = raw[end:].rstrip()
+        stamped = "[" in raw[:end] or "kernel" in raw[:end]
+        if number and not stamped and line and joined < 3 and _OPEN.search(record) and not _RECORD.match(line):
+            record += line if record.endswith("-") else " " + line
+            joined += 1
+            continue
+        if number:
+            yield number, record
+        number, record, joined = here, line, 0
+    yield number, record

@@ -19,7 +19,7 @@ import tomllib
 import msgspec
 
 from .errors import InputError, UnreadableError
-from .facts import CARVED_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
+from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
 
 _RECOGNISE = re.compile(r"^\s*(?:\[\[\s*memory\s*\]\]|memory\s*=\s*\[)", re.M)
 _LISTS = ("memory", "carved", "devices", "windows")
@@ -98,7 +98,7 @@ def read(text: str, file: str) -> list[Facts]:
 
 
 def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) -> None:
-    allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": ("bar", "resource")}
+    allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": DEVICE_KINDS}
     if entry.base < 0 or entry.size <= 0:
         raise InputError(file, line, f"{place}: base must not be negative and size must be positive")
     if entry.base + entry.size > _LIMIT:
