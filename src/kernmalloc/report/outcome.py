@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
+
 
 class Heap(msgspec.Struct, frozen=True):
     """Bytes of the kernel heap: allocated, with frames behind them, and the most there can be."""
@@ -40,6 +42,35 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     donation: Donation | None = None
     check: Check | None = None
     seconds: float = 0.0
+
+    def line(self) -> str:
+        """The JSON object, on one line."""
+        return msgspec.json.encode(self).decode()
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What `kernmalloc check --json` prints of one machine. `status` is readable or unreadable; `ranges` are the
+    memory map and what is carved out of its RAM, in bytes; `ignored` counts harmless lines by reason."""
+
+    file: str
+    machine: str = ""
+    status: str = "readable"
+    reason: str = ""
+    arch: str = "?"
+    ram: int = 0
+    ranges: tuple[Range, ...] = ()
+    devices: tuple[Device, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    ignored: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, machine: Machine) -> Reading:
+        """The reading of a machine that could be read."""
+        return cls(
+            file=machine.file, machine=machine.name, arch=machine.arch, ram=machine.ram_bytes,
+            ranges=(*machine.ram, *machine.firmware, *machine.carved), devices=machine.devices,
+            problems=machine.problems, ignored=machine.ignored,
+        )
 
     def line(self) -> str:
         """The JSON object, on one line."""

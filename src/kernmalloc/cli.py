@@ -1,0 +1,185 @@
+"""The command line: `kernmalloc boot` and `kernmalloc check`.
+
+Everything here is reachable in three lines of Python with `Machine`, `Profile` and `Kernel`; this file parses, prints
+and chooses the exit status: 0 where every machine booted, or was refused for a stated reason of size; 1 where an
+invariant did not hold; 2 where a file could not be read or anything else went wrong. What goes wrong is one line.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from enum import StrEnum
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from kernmalloc import __version__
+
+# What a command needs is imported by that command, so that `--version` and `--help` answer at once.
+if TYPE_CHECKING:
+    from kernmalloc import Kernel, Machine, Profile
+    from kernmalloc.report.outcome import Outcome
+
+HELD, BROKEN, FAILED = 0, 1, 2  # exit status
+
+app = typer.Typer(
+    name="kernmalloc",
+    help="The kernel memory manager that EROS v2 and Coyotos described, on the memory map of a real machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Mode(StrEnum):
+    """How the kernel's code runs."""
+
+    raw = "raw"
+    soft = "soft"
+    twin = "twin"
+
+
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[FILE]...",
+        help="Boot logs, copies of /proc/iomem, or machines in TOML; - is standard input. None: this computer.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kernmalloc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def boot(
+    files: Files = None,
+    kernel: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")] = "eros2",
+    mode: Annotated[Mode, typer.Option(help="How its code runs: compiled, compiled with page walks, interpreted.")] = Mode.raw,
+    json: Json = False,
+    step: Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")] = False,
+) -> None:
+    """Boot a kernel on each machine, use its malloc, check every invariant, and tell what happened."""
+    from kernmalloc.facade.profile import Profile
+
+    profile = Profile.load(kernel)
+    _load_objects(mode)
+    status = HELD
+    for file in files or [""]:
+        status = max(status, _boot(file, profile, mode, json, step, alone=len(files or [""]) == 1))
+    raise typer.Exit(status)
+
+
+@app.command()
+def check(files: Files = None, json: Json = False) -> None:
+    """Read each machine without booting it: its ranges, and what is wrong with it, line by line."""
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.report import machine as report
+    from kernmalloc.report.outcome import Reading
+
+    status = HELD
+    for file in files or [""]:
+        try:
+            machine, origin = _read(file)
+        except InputError as error:
+            status = FAILED
+            if json:
+                _print(Reading(file=error.file, status="unreadable", reason=_reason(error)).line())
+            else:
+                _print(str(error), sys.stderr)
+            continue
+        if json:
+            _print(Reading.of(machine).line())
+            continue
+        _print(report.describe(machine))
+        if origin:
+            _print(origin)
+        for lines in (report.ranges(machine), report.problems(machine)):
+            for line in lines:
+                _print(line)
+        _print(report.verdict(machine))
+    raise typer.Exit(status)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    from kernmalloc.inputs.errors import InputError
+
+    try:
+        app()
+    except InputError as error:
+        _print(str(error), sys.stderr)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAILED)
+
+
+def _print(text: str, stream=None) -> None:
+    """One line, at once: whoever reads it through a pipe sees a machine as soon as it is done."""
+    print(text, file=stream or sys.stdout, flush=True)
+
+
+def _read(file: str) -> "tuple[Machine, str]":
+    """The machine in a file ("-": standard input, "": this computer), and where it was found if that is not obvious."""
+    from kernmalloc import Machine
+
+    if file == "":
+        return Machine.this_computer()
+    return (Machine.read_stream(sys.stdin.buffer) if file == "-" else Machine.read(file)), ""
+
+
+def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alone: bool) -> int:
+    """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
+    from kernmalloc import Kernel
+    from kernmalloc.errors import KernelError, TooSmallError
+    from kernmalloc.facade.exercise import exercise
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.report import boot as report
+    from kernmalloc.report.outcome import Outcome
+
+    start = perf_counter()
+    told = {"file": file, "machine": ""}
+    try:
+        machine, origin = _read(file)
+        told = {"file": machine.file, "machine": machine.name}
+        observe = (lambda state: _print(report.step(state))) if step else None
+        with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
+            operations = exercise(kernel)
+            outcome = Outcome.of(kernel, **told, seconds=perf_counter() - start)
+            if json:
+                _print(outcome.line())
+            elif alone:
+                report.whole(kernel, origin, operations, outcome)
+            else:
+                _print(report.verdict(outcome))
+            return HELD if outcome.check.passed else BROKEN
+    except InputError as error:
+        outcome, status = Outcome(**told, status="unreadable", reason=_reason(error)), FAILED
+    except TooSmallError as error:
+        outcome, status = Outcome(**told, status="refused", reason=str(error)), HELD
+    except KernelError as error:
+        outcome, status = Outcome(**told, status="refused", reason=str(error)), FAILED
+    outcome = structs.replace(outcome, seconds=perf_counter() - start)
+    _print(outcome.line() if json else report.verdict(outcome), sys.stdout if json or not status else sys.stderr)
+    return status
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the name of the file, which stands beside it."""
+    return str(error).removeprefix(f"{getattr(error, 'file', '')}: ")

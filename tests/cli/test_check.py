@@ -1,0 +1,114 @@
+"""`kernmalloc check`: a machine is read and told, whatever the file holds; a bad file is one line and exit status 2."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from kernmalloc import __version__
+from kernmalloc.cli import app, main
+
+LOG = """\
+BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable
+BIOS-e820: [mem 0x00000000000f0000-0x00000000000fffff] reserved
+BIOS-e820: [mem 0x0000000000100000-0x000000003fffffff] usable
+BIOS-e820: [mem 0x0000000030000000-0x000000003fffffff] reserved
+"""
+
+
+def run(*words, stdin=None):
+    return CliRunner().invoke(app, list(words), input=stdin)
+
+
+@pytest.fixture
+def log(tmp_path):
+    file = tmp_path / "log.txt"
+    file.write_text(LOG)
+    return str(file)
+
+
+def test_ranges_are_listed_as_proc_iomem_does(log):
+    result = run("check", log)
+    assert result.exit_code == 0
+    assert "00000000-0009fbff : System RAM" in result.output
+    assert "30000000-3fffffff : Reserved" in result.output
+    assert "line 3" in result.output
+
+
+def test_what_is_wrong_is_told_by_line(log):
+    assert f"{log}:4: overlaps line 3: reserved wins" in run("check", log).output
+
+
+def test_standard_input_is_a_machine(log):
+    result = run("check", "-", stdin=LOG)
+    assert result.exit_code == 0
+    assert "00100000-2fffffff : System RAM" in result.output
+
+
+def test_json_holds_the_whole_reading(log):
+    reading = json.loads(run("check", "--json", log).output)
+    assert reading["status"] == "readable" and reading["ram"] == 0x9FC00 + 0x2FF00000
+    assert reading["problems"][0]["line"] == 4
+    assert list(reading) == [
+        "file", "machine", "status", "reason", "arch", "ram", "ranges", "devices", "problems", "ignored",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\x00\xff\x13" * 100, b"00000000-00000000 : System RAM\n"])
+def test_a_bad_file_is_one_line_and_exit_status_2(tmp_path, log, content):
+    bad = tmp_path / "bad"
+    bad.write_bytes(content)
+    result = run("check", str(bad), log)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith(f"{bad}:")
+    assert "System RAM" in result.stdout  # the next machine is still read
+
+
+def test_a_bad_file_is_a_json_object_too(tmp_path):
+    result = run("check", "--json", str(tmp_path / "absent"), str(tmp_path))
+    assert result.exit_code == 2 and not result.stderr
+    absent, folder = map(json.loads, result.stdout.splitlines())
+    assert absent["status"] == folder["status"] == "unreadable"
+    assert absent["reason"] == "No such file or directory" and folder["reason"] == "Is a directory"
+
+
+def test_a_refused_profile_is_one_line_and_exit_status_2(log, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["kernmalloc", "boot", log, "--kernel", "nobody"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("nobody: no such profile (shipped are coyotos-i386, eros")
+
+
+def test_an_option_that_does_not_exist_is_told_and_exit_status_2(log):
+    assert run("boot", log, "--colour").exit_code == 2
+    assert run("boot", log, "--mode", "fast").exit_code == 2
+
+
+def kernmalloc(*words):
+    return [sys.executable, "-c", "from kernmalloc.cli import main; main()", *words]
+
+
+def test_version_answers_at_once():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        out = subprocess.run(kernmalloc("--version"), capture_output=True, text=True, check=True).stdout
+        times.append(time.perf_counter() - start)
+    assert out == f"kernmalloc {__version__}\n"
+    assert min(times) < 0.5
+
+
+def test_version_imports_nothing_that_computes():
+    code = "import sys\ntry:\n from kernmalloc.cli import main; main()\nexcept SystemExit:\n print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True).stdout
+    assert not {"numpy", "llvmlite", "numba", "rich"} & set(out.split())
+
+
+def test_a_reader_that_leaves_early_is_no_error(log):
+    command = " ".join([*(f"'{word}'" for word in kernmalloc("check")), *[f"'{log}'"] * 200])
+    done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.count("\n") == 1

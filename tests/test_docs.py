@@ -1,0 +1,77 @@
+"""What the documents show is run: ```python blocks as doctests, ```console blocks as commands with output.
+
+In an expected output `...` stands for anything. Commands that set up or need more than the package (make, git, sudo)
+are shown, not run. The blocks of one document run in order, in one folder and one namespace.
+"""
+
+import doctest
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if "```" in path.read_text())
+SHOWN_ONLY = ("make", "git", "sudo", "dmesg")
+
+
+def blocks(document: Path, language: str):
+    """(line number, text) of each fenced block in that language."""
+    text = document.read_text()
+    for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text[: match.start()].count("\n") + 2, match[1]
+
+
+def commands(block: str):
+    """(command, expected output) pairs: a command follows "$ ", its output stands below it."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        yield command, expected
+
+
+def matches(expected: str, got: str) -> bool:
+    pattern = re.sub(r"([\[\]?*])", r"[\1]", expected.strip()).replace("...", "*")
+    return fnmatch.fnmatchcase(got.strip(), pattern)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_console_blocks(document):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line, block in blocks(document, "console"):
+        for command, expected in commands(block):
+            if command.split()[0] in SHOWN_ONLY:
+                continue
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, env={**os.environ, "PATH": path, "COLUMNS": "120"},
+                capture_output=True, text=True, timeout=120,
+            )
+            got = done.stdout + done.stderr
+            assert "Traceback" not in got, f"{document.name}:{line}: {command}\n{got}"
+            if expected.strip():
+                assert matches(expected, got), f"{document.name}:{line}: {command}\nprints\n{got}\nnot\n{expected}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks(document, tmp_path):
+    """In a process of its own: a raw kernel has its window to itself."""
+    script = "\n".join(block for _, block in blocks(document, "python"))
+    if not script:
+        pytest.skip("no python in it")
+    file = tmp_path / "blocks.txt"
+    file.write_text(script)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    code = f"import doctest, sys; sys.exit(doctest.testfile({str(file)!r}, False, optionflags={flags}).failed)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{document.name}:\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_toml_blocks_are_profiles(document):
+    from kernmalloc import Profile
+
+    for line, block in blocks(document, "toml"):
+        assert Profile.parse(block, f"{document.name}:{line}").summary
