@@ -1,0 +1,103 @@
+"""What `km.*` means: LLVM IR for field accesses, atomics and intrinsics, per life.
+
+The front end leaves every field access, atomic and intrinsic as a call of an undefined `km.` function; these texts
+define them, to be inlined everywhere. `translated` ones pass each address through `km_translate(va, write)` first.
+Accesses are naturally aligned, which records guarantee.
+"""
+from __future__ import annotations
+
+
+def definitions(prefix: str, architecture: str, translated: bool = False) -> str:
+    """IR of all of them, named `<prefix>.<name>`, for an architecture (the first part of LLVM's triple)."""
+    pause = _PAUSE.get(architecture, "")
+    bodies = _intrinsics() | {"pause": ((), "i64", f" call void {pause}\n ret i64 0\n" if pause else " ret i64 0\n")}
+    for bits in (8, 16, 32, 64):
+        bodies |= _accesses(bits, translated)
+    for bits in (32, 64):
+        bodies |= _atomics(bits, translated)
+    declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
+    declarations += ["declare i64 @km_translate(i64, i64)"] if translated else []
+    return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
+
+
+_PAUSE = {"i386": "@llvm.x86.sse2.pause()", "x86_64": "@llvm.x86.sse2.pause()", "riscv64": "@llvm.riscv.pause()",
+          "armv7": "@llvm.arm.hint(i32 1)", "aarch64": "@llvm.aarch64.hint(i32 1)"}
+"""The processor's hint that this is a spin loop, by architecture."""
+
+Body = tuple[tuple[str, ...], str, str]  # parameters, all i64; result type; instructions
+
+
+def _define(name: str, parameters: tuple[str, ...], result: str, body: str) -> str:
+    arguments = ", ".join(f"i64 %{parameter}" for parameter in parameters)
+    return f'define {result} @"{name}"({arguments}) alwaysinline nounwind "no-builtins" {{\n{body}}}\n'
+
+
+def _pointer(translated: bool, write: int) -> str:
+    if translated:
+        return f" %at = call i64 @km_translate(i64 %addr, i64 {write})\n %p = inttoptr i64 %at to ptr\n"
+    return " %p = inttoptr i64 %addr to ptr\n"
+
+
+def _widen(bits: int, value: str) -> str:
+    if bits == 64:
+        return f" ret i64 {value}\n"
+    return f" %wide = zext i{bits} {value} to i64\n ret i64 %wide\n"
+
+
+def _cut(bits: int, value: str) -> tuple[str, str]:
+    """Instructions that narrow a parameter, and the name of the result."""
+    return ("", f"%{value}") if bits == 64 else (f" %{value}.cut = trunc i64 %{value} to i{bits}\n", f"%{value}.cut")
+
+
+def _accesses(bits: int, translated: bool) -> dict[str, Body]:
+    cut, value = _cut(bits, "value")
+    load = f" %v = load i{bits}, ptr %p, align {bits // 8}\n"
+    store = f" store i{bits} {value}, ptr %p, align {bits // 8}\n ret void\n"
+    return {f"ld{bits}": (("addr",), "i64", _pointer(translated, 0) + load + _widen(bits, "%v")),
+            f"st{bits}": (("addr", "value"), "void", _pointer(translated, 1) + cut + store)}
+
+
+def _atomics(bits: int, translated: bool) -> dict[str, Body]:
+    kind, align = f"i{bits}", f"align {bits // 8}"
+    read, write = _pointer(translated, 0), _pointer(translated, 1)
+    cut_old, old = _cut(bits, "old")
+    cut_new, new = _cut(bits, "new")
+    cut_n, n = _cut(bits, "n")
+    cut_value, value = _cut(bits, "value")
+    return {
+        f"cas{bits}": (("addr", "old", "new"), "i64", write + cut_old + cut_new + (
+            f" %r = cmpxchg ptr %p, {kind} {old}, {kind} {new} acquire monotonic, {align}\n"
+            f" %done = extractvalue {{ {kind}, i1 }} %r, 1\n %v = zext i1 %done to i64\n ret i64 %v\n")),
+        f"add{bits}": (("addr", "n"), "i64", write + cut_n + (
+            f" %v = atomicrmw add ptr %p, {kind} {n} acq_rel, {align}\n") + _widen(bits, "%v")),
+        f"load_acquire{bits}": (("addr",), "i64", read + (
+            f" %v = load atomic {kind}, ptr %p acquire, {align}\n") + _widen(bits, "%v")),
+        f"store_release{bits}": (("addr", "value"), "i64", write + cut_value + (
+            f" store atomic {kind} {value}, ptr %p release, {align}\n ret i64 0\n")),
+    }
+
+
+def _intrinsics() -> dict[str, Body]:
+    def call(function: str, arguments: str) -> str:
+        return f" %v = call i64 @llvm.{function}.i64({arguments})\n ret i64 %v\n"
+
+    def shift(operation: str) -> str:
+        return f" %count = and i64 %n, 63\n %v = {operation} i64 %x, %count\n ret i64 %v\n"
+    return {"ctz": (("x",), "i64", call("cttz", "i64 %x, i1 false")),
+            "clz": (("x",), "i64", call("ctlz", "i64 %x, i1 false")),
+            "popcount": (("x",), "i64", call("ctpop", "i64 %x")),
+            "shl": (("x", "n"), "i64", shift("shl")),
+            "shr": (("x", "n"), "i64", shift("lshr")),
+            "min": (("x", "y"), "i64", call("smin", "i64 %x, i64 %y")),
+            "max": (("x", "y"), "i64", call("smax", "i64 %x, i64 %y")),
+            "abs": (("x",), "i64", call("abs", "i64 %x, i1 false"))}
+
+
+_LLVM = """
+declare i64 @llvm.cttz.i64(i64, i1)
+declare i64 @llvm.ctlz.i64(i64, i1)
+declare i64 @llvm.ctpop.i64(i64)
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
+declare i64 @llvm.abs.i64(i64, i1)
+"""
