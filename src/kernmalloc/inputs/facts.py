@@ -79,8 +79,9 @@ class Problem(msgspec.Struct, frozen=True):
 class Facts:
     """What one file (one boot in it) says.  `memory` is in the order of the file, unresolved.
 
-    `origin` names the lines that the map came from.  `total` is the amount of RAM in bytes where the file tells only
-    that.  `ignored` counts harmless lines that were not used, by reason.
+    `origin` names the lines that the map came from.  `total` is the RAM in bytes as the kernel summed it up (0: not
+    told).  `complete` is false for a boot of which the log holds no more than the beginning.  `ignored` counts
+    harmless lines that were not used, by reason.
     """
 
     def __init__(self, file: str):
@@ -90,6 +91,7 @@ class Facts:
         self.origin = ""
         self.licence = ""
         self.total = 0
+        self.complete = True
         self.memory: list[Range] = []
         self.devices: list[Device] = []
         self.windows: list[Range] = []

@@ -3,7 +3,8 @@
 A resource inside another one is its child; the reader sees that from the addresses, so lost indentation does no
 harm.  RAM is every "System RAM" entry, also one inside a reserved window (hot-plugged: `(kmem)`, `(virtio_mem)`).
 What lies inside RAM is the running kernel's own: its image, which is carved out, and `reserved` and `Crash kernel`,
-which are RAM to the next kernel.  PCI functions are named by their address.  Without privilege the kernel prints
+which are RAM to the next kernel.  Devices are PCI functions, named by bus address, and platform devices, named by
+memory address.  Without privilege the kernel prints
 every address as zero.
 """
 
@@ -15,7 +16,7 @@ from .text import plain_lines
 
 _ENTRY = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
 _RECOGNISE = re.compile(r"^[>|\s]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
-_PCI = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$")
+_DEVICE = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$|[0-9a-f]{6,16}\.[\w-]+")
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{6,16}\b", re.I)
 _MEMORY = {
     "reserved": "reserved",
@@ -81,7 +82,7 @@ def _entry(facts: Facts, line: int, base: int, end: int, name: str, parents: lis
         if any(parents):
             _cut_last(facts.memory, base, end)
         facts.memory.append(Range(base, end - base, kind, name, line))
-    elif _PCI.match(name):
+    elif _DEVICE.match(name):
         facts.devices.append(Device(base, end - base, "resource", name, line=line))
     elif name.startswith("PCI Bus "):
         facts.windows.append(Range(base, end - base, "window", name, line))

@@ -14,14 +14,13 @@ A machine may tell several of these; `MapFacts.put` chooses.
 
 import re
 
-from .errors import InputError
 from .facts import Facts, Problem, Range
 
 _SOURCE = r"(BIOS-\w+|Xen|user|modified|reserve setup_data|extended):\s+"
 _NEW = re.compile(_SOURCE + r"\[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]\s*(.*)", re.I)
 _OLD = re.compile(_SOURCE + r"(?:0x)?([0-9a-f]{6,16})\s*-\s*(?:0x)?([0-9a-f]{6,16}) (?:\((.*)\)|(type \d+))", re.I)
 _GAP = re.compile(_SOURCE + r"\[gap ")
-_ANY = re.compile(_SOURCE + r".*[0-9a-f]{4}", re.I)
+_BROKEN = re.compile(_SOURCE + r"(?:\[mem|0x|[0-9a-f]{6}).*", re.I)
 _NODE = re.compile(r"node\s+\d+: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 _EFI = re.compile(r"efi: mem\d+: (?:type=(\d+),.*?|\[([^|\]]*)[^\]]*\] )range=\s*\[0x([0-9a-f]+)-0x([0-9a-f]+)([\])])")
 _EFI_ARM = re.compile(r"efi:\s+0x([0-9a-f]+)-0x([0-9a-f]+) \[([^|\]]*)\|")
@@ -30,6 +29,7 @@ _REMOVED = re.compile(r"efi: Remove mem\d+: MMIO\s+range=\[0x([0-9a-f]+)-0x([0-9
 _TOTAL = re.compile(r"Memory: \d+[kK]/(\d+)[kK] available")
 _RAMDISK = re.compile(r"RAMDISK: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]|RAMDISK: ([0-9a-f]{8,}) - ([0-9a-f]{8,})")
 _INITRD_PPC64 = re.compile(r"Found initrd at 0x(c0[0-9a-f]{14}):0x(c0[0-9a-f]{14})")
+_ACPI_TABLE = re.compile(r"ACPI: [A-Z][\w! ]{3} (?:0x)?([0-9a-f]{8,16}) (?:0x)?([0-9a-f]{5,6})(?: \(|$)", re.I)
 _TABLE = re.compile(r"ACPI: Reserving \S+ table memory at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
                     r"|found SMP MP-table at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 _RESERVED = re.compile(r"OF: reserved mem: 0x([0-9a-f]+)\.\.0x([0-9a-f]+) \(.*\) \w+ non-reusable (\S*)")
@@ -51,19 +51,20 @@ _PREFERENCE = ("user", "modified", "BIOS", "Xen", "reserve setup_data", "extende
 class MapFacts:
     """Collects the memory maps of one boot."""
 
-    def __init__(self, file: str) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._maps: dict[str, list[Range]] = {}
         self._removed: list[tuple[int, int]] = []
         self._carved: list[Range] = []
-        self._total = self._total_line = 0
+        self._problems: list[Problem] = []
+        self._total = 0
 
-    def has(self, source: str) -> bool:
-        """Whether a map of this source was seen."""
-        return source in self._maps
+    @property
+    def seen(self) -> frozenset[str]:
+        """The sources of map entries seen so far."""
+        return frozenset(self._maps)
 
     def take(self, number: int, line: str) -> bool:
-        """Use a line if it is part of a memory map; whether it was.  Raises InputError for an unreadable entry."""
+        """Use a line if it is part of a memory map; whether it was."""
         if match := _NEW.match(line):
             self._entry(number, match[1], int(match[2], 16), int(match[3], 16) + 1, match[4])
         elif match := _OLD.match(line):
@@ -80,7 +81,7 @@ class MapFacts:
         elif match := _REMOVED.match(line):
             self._removed.append((int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1))
         elif match := _TOTAL.match(line):
-            self._total, self._total_line = int(match[1]) << 10, number
+            self._total = int(match[1]) << 10
         elif match := _RAMDISK.match(line):
             first, last = (match[1], match[2]) if match[1] else (match[3], match[4])
             self._carve(number, int(first, 16), int(last, 16) + bool(match[1]), "initrd", "RAMDISK")
@@ -89,10 +90,15 @@ class MapFacts:
             self._carve(number, int(match[1], 16) - linear, int(match[2], 16) - linear, "initrd", "initrd")
         elif match := _TABLE.match(line):
             self._carve(number, int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1, "table", "boot table")
+        elif match := _ACPI_TABLE.match(line):
+            base = int(match[1], 16)
+            self._carve(number, base, base + int(match[2], 16), "table", "ACPI table")
         elif match := _RESERVED.match(line):
             self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "firmware", match[3])
         elif match := _IMAGE.match(line):
             self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "image", "Kernel image")
+        elif _BROKEN.match(line) and not _GAP.match(line):
+            self._problems.append(Problem(number, "map entry that cannot be read: left out", line))
         else:
             return False
         return True
@@ -118,8 +124,9 @@ class MapFacts:
         if source not in ("node", "efi"):
             for base, end in self._removed:
                 facts.memory = [part for r in facts.memory for part in _without(r, base, end)]
-        if not with_ram and self._total:
-            facts.total = self._total
+        facts.total = self._total
+        facts.problems += self._problems
+        facts.complete = bool(self._total or "node" in self._maps)
 
 
 def _without(r: Range, base: int, end: int) -> list[Range]:

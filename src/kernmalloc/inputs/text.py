@@ -19,7 +19,7 @@ _PREFIX = re.compile(
 )
 _OPEN = re.compile(
     r"\[(?:mem|io|bus|gap)\b[^\]\[]*$|range=\[[^\])]*$|(?:MMIO|==>|\]:|BIOS-\w+:|setup_data:|user:)$"
-    r"|\b(?:resource|window|assigned|space:|reg 0x[0-9a-f]+:|BAR \d+:?|ROM|node +\d+:)$"
+    r"|\b(?:resource|window|(?<!\]: )assigned|space:|reg 0x[0-9a-f]+:|BAR \d+:?|ROM|node +\d+:|memory at|nosave|region)$"
     r"|^(?:BIOS-\w+|user|modified|reserve setup_data): \[mem [^\]]*\]$"
 )
 _RECORD = re.compile(r"(?:\S+ [0-9a-f]{4,5}:[0-9a-f]{2}|BIOS-|user:|reserve setup_data|e820|efi:|node +\d|\w+:)")

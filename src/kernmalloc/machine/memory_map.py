@@ -161,13 +161,14 @@ def _from_command(command: tuple[str, ...]) -> Machine:
 
 
 def _last(boots: list[Facts]) -> Machine:
-    """The last boot that tells RAM; if none does, the refusal of the last."""
-    for facts in reversed(boots[1:]):
+    """The last complete boot that tells RAM, else the last that tells RAM; if none does, the refusal of the last."""
+    refusal = None
+    for facts in sorted(reversed(boots), key=lambda facts: not facts.complete):
         try:
             return resolve(facts)
-        except UnreadableError:
-            continue
-    return resolve(boots[0])
+        except UnreadableError as error:
+            refusal = refusal or error
+    raise refusal
 
 
 def resolve(facts: Facts) -> Machine:
@@ -177,6 +178,10 @@ def resolve(facts: Facts) -> Machine:
     _note_overlaps(memory, problems)
     ranges = _flatten(memory, MAP_KINDS)
     ram = tuple(r for r in ranges if r.kind == "ram")
+    if not ram and facts.total:
+        ram = _assumed(facts)
+        problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: "
+                                   "assumed from address 0 upwards, around device windows"))
     if not ram:
         raise UnreadableError(facts.file, 0, "RAM unknown: " + (
             f"{len(facts.memory)} map entries, none of them RAM" if facts.memory else "no memory map in it"))
@@ -188,6 +193,19 @@ def resolve(facts: Facts) -> Machine:
         windows=tuple(sorted(facts.windows, key=lambda r: (r.base, r.end))),
         carved=carved, ignored=dict(facts.ignored), problems=tuple(sorted(problems, key=lambda p: p.line)),
     )
+
+
+def _assumed(facts: Facts) -> tuple[Range, ...]:
+    """RAM of `facts.total` bytes placed from address 0 upwards, around what else is known to be somewhere."""
+    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows, *facts.devices) if r.base or r.end < facts.total)
+    ram, base, left = [], 0, facts.total
+    for low, high in (*taken, (PA_LIMIT, PA_LIMIT)):
+        size = min(left, low - base)
+        if size > 0:
+            ram.append(Range(base, size, "ram", "assumed"))
+            left -= size
+        base = max(base, high)
+    return tuple(ram)
 
 
 def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
