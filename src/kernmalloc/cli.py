@@ -7,8 +7,6 @@ invariant did not hold; 2 where a file could not be read or anything else went w
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
 from enum import StrEnum
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -19,8 +17,7 @@ from kernmalloc import __version__
 
 # What a command needs is imported by that command, so that `--version` and `--help` answer at once.
 if TYPE_CHECKING:
-    from kernmalloc import Kernel, Machine, Profile
-    from kernmalloc.report.outcome import Outcome
+    from kernmalloc import Machine, Profile
 
 HELD, BROKEN, FAILED = 0, 1, 2  # exit status
 
@@ -51,6 +48,10 @@ Files = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
 
+KernelName = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")]
+Life = Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")]
+Step = Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -70,10 +71,10 @@ def _top(
 @app.command()
 def boot(
     files: Files = None,
-    kernel: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")] = "eros2",
-    mode: Annotated[Mode, typer.Option(help="How its code runs: compiled, compiled with page walks, interpreted.")] = Mode.raw,
+    kernel: KernelName = "eros2",
+    mode: Life = Mode.raw,
     json: Json = False,
-    step: Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")] = False,
+    step: Step = False,
 ) -> None:
     """Boot a kernel on each machine, use its malloc, check every invariant, and tell what happened."""
     from kernmalloc.facade.profile import Profile
@@ -127,6 +128,11 @@ def main() -> NoReturn:
         _print(str(error), sys.stderr)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get("KERNMALLOC_TRACEBACK"):
+            raise
+        said = str(error).strip().split("\n")[-1]
+        _print(f"kernmalloc: {type(error).__name__}: {said} (KERNMALLOC_TRACEBACK=1 tells where)", sys.stderr)
     sys.exit(FAILED)
 
 
@@ -144,8 +150,25 @@ def _read(file: str) -> "tuple[Machine, str]":
     return (Machine.read_stream(sys.stdin.buffer) if file == "-" else Machine.read(file)), ""
 
 
+def _load_objects(mode: Mode) -> None:
+    """Build the kernel's objects with a progress bar, if this version has none yet."""
+    from kernmalloc.lang import objects
+
+    if mode is Mode.twin or objects.is_built():
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("building the kernel, once: {task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=1.0)
+        objects.load(mode, lambda stage, done: progress.update(task, description=stage, completed=done))
+
+
 def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alone: bool) -> int:
     """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
+    from msgspec import structs
+
     from kernmalloc import Kernel
     from kernmalloc.errors import KernelError, TooSmallError
     from kernmalloc.facade.exercise import exercise
