@@ -75,6 +75,8 @@ def link(groups: Mapping[str, str], life: str, target: Target | None = None, ext
     _internalise(module)
     if life == "bare":
         _forbid_red_zone(module)
+    else:
+        module.link_in(_module(machine, _entries(module)))
     _optimise(module, machine)
     _refuse_undefined(module, life)
     return machine.emit_object(module)
@@ -112,6 +114,14 @@ def _internalise(module: llvm.ModuleRef) -> None:
     for function in module.functions:
         if not function.is_declaration and not function.name.startswith("km_"):
             function.linkage = "internal"
+
+
+def _entries(module: llvm.ModuleRef) -> str:
+    """The string km_entries: "name/arity" of every entry, so that an object says itself how to call it."""
+    names = [f"{function.name.removeprefix('km_')}/{len(list(function.arguments))}"
+             for function in module.functions if not function.is_declaration and function.name.startswith("km_")]
+    text = " ".join(names)
+    return f'@km_entries = constant [{len(text) + 1} x i8] c"{text}\\00"'
 
 
 def _forbid_red_zone(module: llvm.ModuleRef) -> None:

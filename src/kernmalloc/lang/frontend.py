@@ -29,7 +29,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
 
 from kernmalloc.lang import atomics, intrinsics
-from kernmalloc.lang.functions import REGISTRY, Primitive
+from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, group, symbol
 from kernmalloc.lang.gates import GateError
 from kernmalloc.lang.records import Record
 
@@ -39,25 +39,13 @@ _WORD, _VOID = ir.IntType(64), ir.VoidType()
 Progress = Callable[[str, float], None]
 
 
-def symbol(function: FunctionType) -> str:
-    """The symbol of a kernel function: km_<name> if it is an entry, else its qualified name."""
-    return f"km_{function.__name__}" if REGISTRY[function] else f"{function.__module__}.{function.__name__}"
-
-
-def group(function: FunctionType) -> str:
-    """Which objects a function goes into: "hosted", "soft" or "bare" if its module or package is called that (or
-    begins so, as in hosted_flush), else "kernel"."""
-    parts = {part.partition("_")[0] for part in function.__module__.split(".")}
-    return next((name for name in ("hosted", "soft", "bare") if name in parts), "kernel")
-
-
 def compile(functions: Iterable[FunctionType] | None = None, progress: Progress = lambda stage, done: None) -> dict[str, str]:
     """LLVM IR of kernel functions (all that are registered, if None) by group, not optimised.
 
     Functions must have passed the gates. GateError names file and line of a value that is not kernel Python's.
     """
     functions = list(REGISTRY if functions is None else functions)
-    modules = {name: binding.parse_assembly("") for name in ("kernel", "hosted", "soft", "bare")}
+    modules = {name: binding.parse_assembly("") for name in ("kernel", *HOST_LEVEL)}
     with target_override("cpu"):
         for index, function in enumerate(functions):
             progress(f"compiling {function.__name__}", index / len(functions))
@@ -280,6 +268,10 @@ class _Context(CPUContext):
 
     def mangler(self, name: str, kinds: Any, *, abi_tags: Any = (), uid: Any = None) -> str:
         return name.removesuffix(".function")
+
+    def declare_external_function(self, module: Any, description: Any) -> Any:
+        kind = self.get_external_function_type(description)  # a function that calls itself is not external
+        return cgutils.get_or_insert_function(module, kind, description.mangled_name)
 
     def declare_env_global(self, module: Any, name: str) -> None:
         return None

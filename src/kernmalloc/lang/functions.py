@@ -12,6 +12,9 @@ from kernmalloc.lang import memory
 REGISTRY: dict[FunctionType, bool] = {}
 """Every kernel function in order of definition; True if it is an entry."""
 
+HOST_LEVEL = ("hosted", "soft", "bare")
+"""Groups of functions that make up a machine: they access memory as it is, whatever the kernel's life."""
+
 PRIMITIVES: dict[str, Primitive] = {}
 """Every declared primitive by C symbol."""
 
@@ -26,6 +29,18 @@ def entry(function: FunctionType) -> FunctionType:
     """Register a kernel function that objects export as the C symbol km_<name>."""
     REGISTRY[function] = True
     return function
+
+
+def symbol(function: FunctionType) -> str:
+    """The symbol of a kernel function: km_<name> if it is an entry, else its qualified name."""
+    return f"km_{function.__name__}" if REGISTRY[function] else f"{function.__module__}.{function.__name__}"
+
+
+def group(function: FunctionType) -> str:
+    """Which objects a function goes into: "hosted", "soft" or "bare" if its module or package is called that (or
+    begins so, as in hosted_flush), else "kernel"."""
+    parts = {part.partition("_")[0] for part in function.__module__.split(".")}
+    return next((name for name in HOST_LEVEL if name in parts), "kernel")
 
 
 class Primitive:

@@ -13,7 +13,7 @@ from types import FunctionType
 
 from kernmalloc.lang import atomics, intrinsics
 from kernmalloc.lang.flow import check_flow
-from kernmalloc.lang.functions import REGISTRY, Primitive
+from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, group, symbol
 from kernmalloc.lang.records import Record
 from kernmalloc.lang.source import tree
 
@@ -24,14 +24,10 @@ class GateError(Exception):
     """Every violation, one a line."""
 
 
-def check_all() -> None:
-    """Check every registered function. GateError lists whatever is wrong."""
-    check(REGISTRY)
-
-
 def check(functions: Iterable[FunctionType]) -> None:
     """Check functions. GateError lists whatever is wrong with them."""
-    violations: list[str] = []
+    functions = list(functions)
+    violations = _doubles(functions)
     for function in functions:
         definition = tree(function)
         file = function.__code__.co_filename
@@ -39,6 +35,21 @@ def check(functions: Iterable[FunctionType]) -> None:
         violations += [f"{file}:{line}: {rule}" for line, rule in sorted(set(found))]
     if violations:
         raise GateError("\n".join(violations))
+
+
+def _doubles(functions: list[FunctionType]) -> list[str]:
+    """Functions that would have one symbol in one object."""
+    first: dict[tuple[str, str], FunctionType] = {}
+    found = []
+    for function in functions:
+        for life in HOST_LEVEL if group(function) == "kernel" else [group(function)]:
+            other = first.setdefault((life, symbol(function)), function)
+            if other is not function:
+                code, there = function.__code__, other.__code__
+                found.append(f"{code.co_filename}:{code.co_firstlineno}: {function.__name__} is also defined at "
+                             f"{there.co_filename}:{there.co_firstlineno}: rename one")
+                break
+    return found
 
 
 Violation = tuple[int, str]
@@ -87,12 +98,16 @@ class _Gate(ast.NodeVisitor):
     def __init__(self, function: FunctionType) -> None:
         self.globals = function.__globals__
         self.locals = set(function.__code__.co_varnames)
+        self.folded = function.__code__.co_consts  # CPython evaluates expressions of constants
         self.found: list[Violation] = []
 
     def run(self, definition: ast.FunctionDef) -> list[Violation]:
         self.signature(definition)
         for statement in definition.body[_is_docstring(definition.body[0]):]:
             self.visit(statement)
+        for constant in self.folded:
+            if isinstance(constant, int) and not MIN <= constant <= MAX:
+                self.refuse(definition, f"a constant expression has the value {constant}, outside int64: write it signed")
         return self.found
 
     def refuse(self, node: ast.AST, rule: str) -> None:

@@ -32,7 +32,7 @@ class BuildError(Exception):
 
 
 class Library:
-    """One loaded object: entries as ctypes functions over int64, and the word where its machine's record is.
+    """One loaded object: entries (name to arity) as ctypes functions over int64, and the address of its machine's record.
 
     Every Library is a copy of its own. Calls release the GIL. Addresses are valid as long as the Library lives.
     """
@@ -47,12 +47,14 @@ class Library:
         self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
         self._word = ctypes.c_int64.from_address(self._engine.get_global_value_address("km_machine"))
+        text = ctypes.string_at(self._engine.get_global_value_address("km_entries")).decode()
+        self.entries = {name: int(arity) for name, _, arity in (entry.partition("/") for entry in text.split())}
         self._functions: dict[str, Any] = {}
 
-    def function(self, name: str, arity: int) -> Callable[..., int]:
-        """The entry km_<name>; KeyError if there is none."""
+    def function(self, name: str) -> Callable[..., int]:
+        """The entry km_<name> as a ctypes function; KeyError if there is none."""
         if name not in self._functions:
-            kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arity)
+            kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.entries[name])
             function = kind(self.address(name))
             function.library = self  # keeps the code as long as the function
             self._functions[name] = function
@@ -60,10 +62,9 @@ class Library:
 
     def address(self, name: str) -> int:
         """Address of the entry km_<name> in this process; KeyError if there is none."""
-        address = self._engine.get_function_address(f"km_{name}")
-        if not address:
+        if name not in self.entries:
             raise KeyError(name)
-        return address
+        return self._engine.get_function_address(f"km_{name}")
 
     @property
     def machine(self) -> int:
