@@ -45,8 +45,8 @@ def read(text: str, file: str) -> list[Facts]:
     """The one machine described.  Raises UnreadableError where the addresses are hidden."""
     facts = Facts(file)
     facts.origin = "/proc/iomem"
-    parents: list[tuple[int, str]] = []  # end and kind of the entries that enclose the current line
-    entries = hidden = 0
+    parents: list[tuple[int, int, str]] = []  # base, end and kind of the entries that enclose the current line
+    entries = hidden = first = 0
     for number, raw in plain_lines(text):
         match = _ENTRY.match(raw)
         if not match:
@@ -55,16 +55,16 @@ def read(text: str, file: str) -> list[Facts]:
         entries += 1
         base, end = int(match[1], 16), int(match[2], 16) + 1
         if end == 1:
-            hidden += 1
+            hidden, first = hidden + 1, first or number
         elif end <= base:
             facts.problems.append(Problem(number, "ends before it starts: ignored", raw.strip()))
         else:
-            while parents and parents[-1][0] <= base:
+            while parents and not parents[-1][0] <= base < end <= parents[-1][1]:
                 parents.pop()
-            kind = _entry(facts, number, base, end, match[3].split("<-")[0].strip(), [k for _, k in parents])
-            parents.append((end, kind))
+            kind = _entry(facts, number, base, end, match[3].split("<-")[0].strip(), [k for _, _, k in parents])
+            parents.append((base, end, kind))
     if hidden and hidden == entries:
-        raise UnreadableError(file, 0, f"all {hidden} addresses are zero: /proc/iomem was read without privilege",
+        raise UnreadableError(file, first, f"all {hidden} addresses are zero: /proc/iomem was read without privilege",
                               "read it as root")
     if hidden:
         facts.ignored["zero address"] += hidden

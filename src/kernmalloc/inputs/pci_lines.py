@@ -62,10 +62,9 @@ class PciFacts:
         length = int(size, 16) if size else int(last, 16) + 1 - base
         if length <= 0:
             return False
-        if lost or not base:
-            base, status = 0, "unassigned"
-        else:
-            status = "assigned" if base + length <= 1 << 63 else "beyond"
+        if lost:
+            base = 0
+        status = "assigned" if base else "unassigned"
         self._registers[name, bar] = Device(base, length, "rom" if bar == 6 else "bar", name, bar, 64 if "64bit" in flags else 32,
                                             "pref" in flags, status, line)
         return True

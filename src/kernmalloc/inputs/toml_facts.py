@@ -21,7 +21,7 @@ import msgspec
 from .errors import InputError, UnreadableError
 from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
 
-_RECOGNISE = re.compile(r"^\s*(?:\[\[\s*memory\s*\]\]|memory\s*=\s*\[)", re.M)
+_RECOGNISE = re.compile(r"^\s*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\[|(?:name|arch|source)\s*=\s*\")", re.M)
 _LISTS = ("memory", "carved", "devices", "windows")
 _LIMIT = 1 << 63
 
@@ -63,7 +63,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def recognises(head: str) -> bool:
-    """Whether `head` defines a `memory` list in TOML."""
+    """Whether `head` has a key of the form told above, as TOML writes it."""
     return bool(_RECOGNISE.search(head))
 
 
@@ -101,7 +101,7 @@ def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) ->
     allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": DEVICE_KINDS}
     if entry.base < 0 or entry.size <= 0:
         raise InputError(file, line, f"{place}: base must not be negative and size must be positive")
-    if entry.base + entry.size > _LIMIT:
+    if entry.base + entry.size > _LIMIT and getattr(entry, "status", "") != "beyond":
         raise InputError(file, line, f"{place}: ends at {entry.base + entry.size:#x}, above 2^63")
     if entry.kind not in allowed[key]:
         raise InputError(file, line, f"{place}: unknown kind {entry.kind!r}", "one of " + ", ".join(allowed[key]))

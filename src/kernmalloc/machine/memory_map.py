@@ -6,9 +6,7 @@ RAM is byte-exact, and `Machine.ram_pages` rounds inward for whoever knows the p
 contradictory is listed in `Machine.problems`; nothing above 2^63 enters RAM, firmware or carved ranges.
 """
 
-import subprocess
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +29,7 @@ FALLBACK = "desktop-16g"
 """Shipped machine that stands in where this computer hides its memory map."""
 
 IOMEM = Path("/proc/iomem")
+SHIPPED = Path(__file__).parents[1] / "machines"
 BOOT_LOGS = (Path("/var/log/dmesg"), Path("/var/log/boot.dmesg"), Path("/run/log/dmesg"))
 
 
@@ -97,10 +96,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def shipped(cls, name: str) -> "Machine":
         """A machine that comes with the package, by the name of its file without `.toml`."""
-        path = resources.files("kernmalloc") / "machines" / f"{name}.toml"
-        if not path.is_file():
+        if name not in shipped_names():
             raise InputError(name, 0, "no such shipped machine", "one of " + ", ".join(shipped_names()))
-        return _last(inputs.read_bytes(path.read_bytes(), f"{name}.toml"))
+        return cls.read(SHIPPED / f"{name}.toml")
 
     @classmethod
     def from_toml(cls, text: str, file: str = "machine.toml") -> "Machine":
@@ -143,8 +141,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def shipped_names() -> list[str]:
     """Names of the machines that come with the package."""
-    folder = resources.files("kernmalloc") / "machines"
-    return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def _because(why: list[str]) -> str:
@@ -152,6 +149,8 @@ def _because(why: list[str]) -> str:
 
 
 def _from_command(command: tuple[str, ...]) -> Machine:
+    import subprocess  # late: it costs every start 10 ms, and is needed only here
+
     try:
         run = subprocess.run(command, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -183,14 +182,14 @@ def resolve(facts: Facts) -> Machine:
         problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: "
                                    "assumed from address 0 upwards, around device windows"))
     if not ram:
-        raise UnreadableError(facts.file, 0, "RAM unknown: " + (
-            f"{len(facts.memory)} map entries, none of them RAM" if facts.memory else "no memory map in it"))
+        told = f"{len(facts.memory)} map entries, none of them RAM" if facts.memory else "no memory map in it"
+        raise UnreadableError(facts.file, 0, f"RAM unknown: {told}", "give the whole boot log, from its first line")
     carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), ram)
     return Machine(
         name=facts.name, file=facts.file, arch=facts.arch, origin=facts.origin, licence=facts.licence,
         ram=ram, firmware=tuple(r for r in ranges if r.kind != "ram"),
-        devices=tuple(sorted(facts.devices, key=lambda d: (d.base, d.end, d.name, d.bar))),
-        windows=tuple(sorted(facts.windows, key=lambda r: (r.base, r.end))),
+        devices=tuple(sorted(_placed(facts.devices, problems), key=lambda d: (d.base, d.end, d.name, d.bar))),
+        windows=tuple(sorted(_sound(facts.windows, problems), key=lambda r: (r.base, r.end))),
         carved=carved, ignored=dict(facts.ignored), problems=tuple(sorted(problems, key=lambda p: p.line)),
     )
 
@@ -228,6 +227,15 @@ def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
     return sound
 
 
+def _placed(devices: Iterable[Device], problems: list[Problem]) -> Iterable[Device]:
+    """The devices, with the status of those that reach above 2^63 set accordingly."""
+    for d in devices:
+        if d.end > PA_LIMIT:
+            problems.append(Problem(d.line, "device window reaches above 2^63", f"{d.name} {d.base:#x} + {d.size:#x}"))
+            d = msgspec.structs.replace(d, status="beyond")
+        yield d
+
+
 def _note_overlaps(memory: list[Range], problems: list[Problem]) -> None:
     """One problem for each entry that overlaps an entry before it in address order."""
     reach = None
@@ -243,20 +251,19 @@ def _note_overlaps(memory: list[Range], problems: list[Problem]) -> None:
 def _flatten(ranges: list[Range], kinds: tuple[str, ...]) -> list[Range]:
     """Disjoint sorted ranges: on overlap the stronger kind wins, and what touches and is alike is merged."""
     edges = sorted({r.base for r in ranges} | {r.end for r in ranges})
-    strength = {kind: index for index, kind in enumerate(kinds)}
-    starts = sorted(ranges, key=lambda r: r.base)
+    waiting = sorted(ranges, key=lambda r: r.base, reverse=True)
     flat: list[Range] = []
     active: list[Range] = []
     for low, high in zip(edges, edges[1:]):
         active = [r for r in active if r.end > low]
-        while starts and starts[0].base == low:
-            active.append(starts.pop(0))
+        while waiting and waiting[-1].base == low:
+            active.append(waiting.pop())
         if not active:
             continue
-        top = max(active, key=lambda r: strength[r.kind])
-        before = flat[-1] if flat else None
-        if before and before.end == low and before.kind == top.kind and (top.kind == "ram" or before.name == top.name):
-            flat[-1] = Range(before.base, high - before.base, before.kind, before.name, before.line)
+        top = max(active, key=lambda r: kinds.index(r.kind))
+        last = flat[-1] if flat else None
+        if last and last.end == low and last.kind == top.kind and (top.kind == "ram" or last.name == top.name):
+            flat[-1] = msgspec.structs.replace(last, size=high - last.base)
         else:
             flat.append(Range(low, high - low, top.kind, top.name, top.line))
     return flat
