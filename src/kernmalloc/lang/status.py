@@ -4,19 +4,43 @@ A result is an address or a count (0 or more), or one of these small negatives. 
 so on a negative result memory is as it was.
 """
 OK = 0
-NO_MEMORY = -1
+NO_FRAMES = -1
 WOULD_BLOCK = -2
-INVALID = -3
-NOT_FOUND = -4
-BUSY = -5
+NO_VA = -3
+BAD_SIZE = -4
+BAD_ALIGN = -5
+BAD_ADDRESS = -6
+INTERIOR = -7
+NOT_ALLOCATED = -8
+BAD_FRAME = -9
+BUSY = -10
+OVERLAP = -11
+WRAPS = -12
+LIMIT = -13
+BAD_CACHE = -14
+TOO_SMALL = -15
+BAD_BOOT = -16
+BROKEN = -17
 
 MEANINGS = {
     OK: "done",
-    NO_MEMORY: "no memory is left that could serve the request",
-    WOULD_BLOCK: "it would have to wait; do the whole operation again later",
-    INVALID: "an argument makes no sense",
-    NOT_FOUND: "there is nothing there",
+    NO_FRAMES: "there are not enough frames, and none can be freed by waiting",
+    WOULD_BLOCK: "it would have to wait for frames; do the whole operation again later",
+    NO_VA: "the kernel's virtual window, or the heap's bound in it, is used up",
+    BAD_SIZE: "the size is not one that can be allocated",
+    BAD_ALIGN: "the alignment is not a power of two, or too large",
+    BAD_ADDRESS: "the address was never given out by this allocator",
+    INTERIOR: "the address lies inside an allocation, not at its start",
+    NOT_ALLOCATED: "the address or frame is free already",
+    BAD_FRAME: "no region holds that frame, or its type is not the caller's to change",
     BUSY: "it is in use",
+    OVERLAP: "a region already covers part of that range",
+    WRAPS: "the range wraps around or passes the physical address limit",
+    LIMIT: "the object cache has reached its limit",
+    BAD_CACHE: "there is no such object cache, or no room for another",
+    TOO_SMALL: "no region of RAM can hold its own core table",
+    BAD_BOOT: "the boot information contradicts itself",
+    BROKEN: "an invariant does not hold",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

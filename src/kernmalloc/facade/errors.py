@@ -1,0 +1,60 @@
+"""What a kernel refuses, as exceptions: one class per kind of status, the status code in `.status`."""
+
+from kernmalloc.lang import status as codes
+
+
+class KernelError(Exception):
+    """The kernel refused an operation; nothing changed. `status` is the code, see `kernmalloc.lang.status`."""
+
+    def __init__(self, status: int, what: str) -> None:
+        self.status = status
+        super().__init__(f"{what}: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
+
+
+class OutOfMemory(KernelError):
+    """NO_FRAMES, NO_VA or LIMIT: there is no more, and waiting does not help (C1)."""
+
+
+class WouldBlock(KernelError):
+    """WOULD_BLOCK: do the whole operation again when frames have come back (E26)."""
+
+
+class BadRequest(KernelError):
+    """BAD_SIZE, BAD_ALIGN, BAD_CACHE: no memory could serve this request."""
+
+
+class BadAddress(KernelError):
+    """BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, BAD_FRAME: it is not the caller's to give back."""
+
+
+class Busy(KernelError):
+    """BUSY, OVERLAP, WRAPS: a range or frame is taken, or cannot exist."""
+
+
+class TooSmall(Exception):
+    """The machine or the window cannot hold this kernel: why, in figures, on one line."""
+
+
+KINDS = {
+    codes.NO_FRAMES: OutOfMemory,
+    codes.NO_VA: OutOfMemory,
+    codes.LIMIT: OutOfMemory,
+    codes.WOULD_BLOCK: WouldBlock,
+    codes.BAD_SIZE: BadRequest,
+    codes.BAD_ALIGN: BadRequest,
+    codes.BAD_CACHE: BadRequest,
+    codes.BAD_ADDRESS: BadAddress,
+    codes.INTERIOR: BadAddress,
+    codes.NOT_ALLOCATED: BadAddress,
+    codes.BAD_FRAME: BadAddress,
+    codes.BUSY: Busy,
+    codes.OVERLAP: Busy,
+    codes.WRAPS: Busy,
+}
+
+
+def checked(result: int, what: str) -> int:
+    """The result of a kernel entry; raises the exception of its status if it is negative."""
+    if result < 0:
+        raise KINDS.get(result, KernelError)(result, what)
+    return result

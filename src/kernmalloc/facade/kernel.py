@@ -1,0 +1,399 @@
+"""A running kernel: boot it on a machine, allocate in it, look at its state, check it.
+
+    >>> from kernmalloc import Kernel, Machine, Profile
+    >>> kernel = Kernel.boot(Machine.shipped("desktop-16g"), Profile.load("eros2"))
+    >>> va = kernel.malloc(100)
+    >>> kernel.free(va)
+    >>> kernel.check().passed
+    True
+    >>> kernel.close()
+
+Addresses are kernel virtual addresses, sizes are bytes, frames are pfns. What the kernel refuses raises an exception of
+`facade.errors`, and nothing has changed. The methods of one kernel are for one thread at a time.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+import kernmalloc.kernel.check as checks
+from kernmalloc.facade.errors import KernelError, TooSmall, checked
+from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, load
+from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.story import refusal, told
+from kernmalloc.facade.view import View
+from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.boot import REGION_CACHE
+from kernmalloc.kernel.frames import Frame
+from kernmalloc.lang import status
+from kernmalloc.machine.lives import LIVES, LifeError
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.ram import Ram
+
+HIGHEST_RAM = 1 << 46  # bytes of physical address space that this process can hold a view of
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the bootstrap, as `Kernel.boot(observe=...)` reports it: the stage that it was of, its name, what it
+    did in words, and the counts that show the state of the donated frames."""
+
+    stage: int
+    name: str
+    text: str
+    state: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HeapState:
+    """The heap in bytes: given out (slots and runs in use), with frames behind it (records included), and the bound.
+
+    `maps` are the bytes of mapping frames, which are not part of the heap (E18)."""
+
+    used: int
+    backed: int
+    bound: int
+    maps: int
+
+
+@dataclass(frozen=True)
+class Donation:
+    """The frames set aside for the heap before the first core table (E35): first pfn, how many, and for what."""
+
+    pfn: int
+    frames: int
+    heap: int
+    maps: int
+
+    @property
+    def bytes(self) -> int:
+        return self.frames * PAGE
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found: whether all held, how many assertions did, and the first that did not."""
+
+    passed: bool
+    assertions: int
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class RegionState:
+    """One region: first pfn and frames, its class; and, if its frames are described, where and in how many bytes."""
+
+    pfn: int
+    frames: int
+    kind: str
+    free: int
+    area: int
+    area_bytes: int
+
+
+class ObjectCache:
+    """One object type's cache: `get` and `put` objects of it (E19, E22)."""
+
+    def __init__(self, kernel: "Kernel", id: int, name: str) -> None:
+        self._kernel, self.id, self.name = kernel, id, name
+
+    def get(self) -> int:
+        """A new object: its address. Raises OutOfMemory, WouldBlock."""
+        return checked(self._kernel.call("cache_get", self.id), f"{self.name}.get()")
+
+    def put(self, va: int) -> None:
+        """Give an object back. Raises BadAddress."""
+        checked(self._kernel.call("cache_put", self.id, va), f"{self.name}.put({va:#x})")
+
+    @property
+    def state(self) -> numpy.void:
+        """The cache's record."""
+        return self._kernel.view.cache(self.id)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one object as declared."""
+        return int(self.state["object"])
+
+    @property
+    def wanted(self) -> int:
+        """Objects that the profile's ratio asks for on this machine."""
+        return int(self.state["wanted"])
+
+    @property
+    def limit(self) -> int:
+        """Objects there may be, in whole slabs: the lesser of wanted and what the window holds."""
+        return int(self.state["limit"]) * int(self.state["slots"])
+
+    @property
+    def used(self) -> int:
+        """Objects given out now, recounted."""
+        return self._kernel.view.used_slots().get(self.id, 0)
+
+    @property
+    def slots(self) -> int:
+        """Objects for which there is memory now."""
+        return int(self.state["slabs"]) * int(self.state["slots"])
+
+
+class CoreTable:
+    """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame.
+
+    In raw mode they are views of the kernel's memory, in the other modes copies. `table[pfn]` is one entry."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self._kernel = kernel
+
+    def __iter__(self) -> Iterator[tuple[int, numpy.ndarray]]:
+        """(first pfn, entries) of each region of RAM, from the lowest."""
+        stride = self._kernel.profile.core.stride
+        spaced = numpy.dtype({**_layout(Frame), "itemsize": stride})
+        for region in self._kernel.view.regions():
+            if region["area"]:
+                data = self._kernel.view.peek(int(region["entries"]), int(region["count"]) * stride)
+                yield int(region["base"]), numpy.frombuffer(data, spaced)
+
+    def __getitem__(self, pfn: int) -> numpy.void:
+        for base, entries in self:
+            if base <= pfn < base + len(entries):
+                return entries[pfn - base]
+        raise KeyError(f"no core table entry for frame {pfn:#x}")
+
+
+def _layout(record: Any) -> dict[str, Any]:
+    dtype = record.dtype
+    return {
+        "names": list(dtype.names),
+        "formats": [dtype.fields[name][0] for name in dtype.names],
+        "offsets": [dtype.fields[name][1] for name in dtype.names],
+    }
+
+
+class Kernel:
+    """A booted kernel. Make one with `Kernel.boot`; use it in a `with` block or `close` it."""
+
+    def __init__(self, life: Any, loaded: Loaded, machine: Machine, profile: Profile, mode: str) -> None:
+        self.machine, self.profile, self.mode = machine, profile, mode
+        self._life, self._loaded, self._cpu = life, loaded, loaded.cpu
+        self.view = View(life.ram, loaded, mode == "raw")
+        self.steps: list[Step] = []
+        self._cache_names = {REGION_CACHE: "region"}
+        for kind, wanted in profile.wanted_counts(loaded.placement.frames).items():
+            if wanted:
+                self._cache_names[REGION_CACHE + len(self._cache_names)] = kind
+
+    # --- life
+
+    @classmethod
+    def boot(
+        cls,
+        machine: Machine,
+        profile: Profile,
+        mode: str = "raw",
+        observe: Callable[[Step], None] | None = None,
+        prepare: Callable[[Ram], None] | None = None,
+    ) -> "Kernel":
+        """Boot `profile` on `machine` in mode raw, soft or twin.
+
+        `observe` is called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
+        Raises TooSmall where the machine or the window cannot hold this kernel, LifeError where the mode cannot run.
+        """
+        if mode not in LIVES:
+            raise LifeError(f"no mode {mode!r}: raw, soft or twin")
+        ends = [r.end for r in machine.ram if r.base < 1 << profile.phys_bits]
+        top = min(max(ends, default=0), 1 << profile.phys_bits)
+        if not top:
+            raise TooSmall(f"no RAM below the physical address limit of {1 << profile.phys_bits - 30} GiB")
+        if top > HIGHEST_RAM:
+            raise TooSmall(f"RAM ends at {top:#x}, above the 64 TiB of addresses that a hosted machine can have")
+        ram = Ram(top)
+        life = None
+        try:
+            if prepare:
+                prepare(ram)
+            life = LIVES[mode](ram)
+            kernel = cls(life, load(life, machine, profile), machine, profile, mode)
+            kernel._boot(observe)
+            return kernel
+        except BaseException:
+            if life:
+                life.close()
+            ram.close()
+            raise
+
+    def _boot(self, observe: Callable[[Step], None] | None) -> None:
+        stage = k.DONATE
+        while stage != k.UP:
+            done = int(self.view.kern["stage"])
+            started = time.perf_counter()
+            stage = self.call("boot_step")
+            seconds = time.perf_counter() - started
+            if stage < 0:
+                raise TooSmall(refusal(self, done, stage))
+            step = Step(done, *told(self, done), seconds)
+            self.steps.append(step)
+            if observe:
+                observe(step)
+
+    def close(self) -> None:
+        """Let the machine's memory go. Addresses of this kernel mean nothing any more."""
+        self._life.close()
+        self._life.ram.close()
+
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, entry: str, *args: int) -> int:
+        """Run an entry of the kernel on its first processor: the plain result, negative if it is a status."""
+        return self._life.call(entry, self._cpu, *args)
+
+    # --- the heap
+
+    def malloc(self, size: int, align: int = 16) -> int:
+        """`size` bytes at a multiple of `align`: their address. Raises OutOfMemory, WouldBlock, BadRequest."""
+        return checked(self.call("malloc_aligned", size, align), f"malloc({size}, align={align})")
+
+    def free(self, va: int) -> None:
+        """Give memory back. Raises BadAddress: never given out, freed already, or inside an allocation."""
+        checked(self.call("free", va), f"free({va:#x})")
+
+    def size_of(self, va: int) -> int:
+        """Bytes that the allocation at `va` can hold. Raises BadAddress."""
+        return checked(self.call("size_of", va), f"size_of({va:#x})")
+
+    def drain(self) -> None:
+        """Give all memory that is only kept ready back to page space (C11)."""
+        checked(self.call("drain"), "drain()")
+
+    def cache(self, name: str, size: int | None = None, limit: int | None = None) -> ObjectCache:
+        """The cache of the profile's object type `name`; with `size` and `limit`, a new one of that name."""
+        if size is None:
+            for cache in self.caches:
+                if cache.name == name:
+                    return cache
+            known = ", ".join(cache.name for cache in self.caches)
+            raise KernelError(status.BAD_CACHE, f"cache({name!r}); there are {known}")
+        id = checked(self.call("cache_create", size, limit or 0), f"cache({name!r}, {size}, {limit})")
+        cache = ObjectCache(self, id, name)
+        self._cache_names[id] = name
+        return cache
+
+    # --- frames
+
+    def frame_get(self, type: str = "page") -> int:
+        """A frame of page space for a page or for DMA: its pfn. Raises OutOfMemory."""
+        return checked(self.call("frame_get", k.TYPE_NAMES.index(type)), f"frame_get({type})")
+
+    def block_get(self, order: int, type: str = "dma") -> int:
+        """2 ** order frames, aligned to their size: the first pfn. Raises OutOfMemory, BadRequest."""
+        return checked(self.call("block_get", order, k.TYPE_NAMES.index(type)), f"block_get({order}, {type})")
+
+    def range_get(self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, type: str = "dma") -> int:
+        """Contiguous frames within physical addresses [low, high) bytes, at a multiple of `align` frames: the first pfn (E12)."""
+        found = self.call("range_get", frames, align, -(-low >> PAGE_SHIFT), high >> PAGE_SHIFT, k.TYPE_NAMES.index(type))
+        return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x})")
+
+    def frame_put(self, pfn: int) -> None:
+        """Give a frame or block back. Raises BadAddress, Busy."""
+        checked(self.call("frame_put", pfn), f"frame_put({pfn:#x})")
+
+    def range_put(self, pfn: int, frames: int) -> None:
+        """Give a range back. Raises BadAddress, Busy."""
+        checked(self.call("range_put", pfn, frames), f"range_put({pfn:#x}, {frames})")
+
+    def frame_type(self, pfn: int) -> str:
+        """What a frame is. Raises BadAddress where there is none."""
+        return k.TYPE_NAMES[checked(self.call("frame_type", pfn), f"frame_type({pfn:#x})")]
+
+    @property
+    def frames(self) -> CoreTable:
+        """The core table."""
+        return CoreTable(self)
+
+    def frames_by_type(self) -> dict[str, int]:
+        """Frames of RAM by type. "reserved" counts what was carved out of RAM before the kernel ran."""
+        kern = self.view.kern
+        counts = {name: int(kern[f"{name}_frames"]) for name in k.TYPE_NAMES}
+        counts["reserved"] += self._loaded.placement.frames - int(kern["frames"])
+        return counts
+
+    # --- state
+
+    @property
+    def heap(self) -> HeapState:
+        """The heap's sizes."""
+        kern = self.view.kern
+        backed = int(kern["backed"] + kern["map_pages"])
+        used = self.view.used_bytes()
+        return HeapState(used, backed * PAGE, int(kern["heap_pages"]) * PAGE, int(kern["mapping_frames"]) * PAGE)
+
+    @property
+    def donation(self) -> Donation:
+        """The donation."""
+        kern = self.view.kern
+        return Donation(*(int(kern[n]) for n in ("donation_pfn", "donation_frames", "donated_heap", "donated_maps")))
+
+    @property
+    def regions(self) -> list[RegionState]:
+        """All regions, from the lowest."""
+        return [self._region(r) for r in self.view.regions()]
+
+    def _region(self, r: numpy.void) -> RegionState:
+        base, count, area = int(r["base"]), int(r["count"]), int(r["area"])
+        size = self._life.call("area_bytes", self.view.kern_va, base, count) if area else 0
+        return RegionState(base, count, k.CLASS_NAMES[r["kind"]], int(r["free"]), area, size)
+
+    @property
+    def caches(self) -> list[ObjectCache]:
+        """The typed caches, in the order of the profile; those made later follow."""
+        return [ObjectCache(self, id, name) for id, name in self._cache_names.items()]
+
+    @property
+    def scale(self) -> float:
+        """Share of the objects wanted by ratio that the window holds, 0 to 1."""
+        return int(self.view.kern["scale"]) / 65536
+
+    @property
+    def clipped(self) -> int:
+        """Bytes of RAM above the profile's physical address limit."""
+        return self._loaded.placement.clipped
+
+    @property
+    def lost(self) -> int:
+        """Bytes of RAM in pages that are only partly RAM."""
+        return self._loaded.placement.lost
+
+    def check(self) -> Check:
+        """Hold every invariant of every record against a recount."""
+        result = self.call("check")
+        tally = self.view.kern["checked"]
+        if result == status.OK:
+            return Check(True, int(tally["asserted"]))
+        record, index = divmod(int(tally["failed"]) - 1, 64)
+        return Check(False, int(tally["asserted"]), self._failure(checks.RECORDS[record], index, int(tally["culprit"])))
+
+    def _failure(self, record: Any, index: int, culprit: int) -> str:
+        """The equation that does not hold, and what its fields are."""
+        equation = record.invariants[index]
+        values = self.view.read(record, culprit)[0]
+        known = [(name, values[name]) for name, field in record.fields.items() if not field.inline]
+        known += [(f"tally.{name}", self.view.kern["checked"][name]) for name in k.Tally.fields]
+        told = ", ".join(f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation))
+        return f"{record.name} at {culprit:#x}: {equation} does not hold ({told})"
+
+    def snapshot(self) -> dict[int, bytes]:
+        """The machine's whole memory: every page that is not all zeros, by physical address."""
+        return self._life.ram.snapshot()
+
+    def restore(self, snapshot: dict[int, bytes]) -> None:
+        """Make the machine what it was when the snapshot was taken."""
+        self._life.ram.restore(snapshot)
+        self._life.refresh()

@@ -1,0 +1,80 @@
+"""The bootstrap in words: what each step did, for people who learn how it resolves the chicken and egg, and why it failed."""
+
+from typing import TYPE_CHECKING
+
+from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.layout import BootRange
+from kernmalloc.lang import status
+from kernmalloc.machine.ram import PAGE
+
+if TYPE_CHECKING:
+    from kernmalloc.facade.kernel import Kernel
+
+NAMES = ("donate", "table", "mark", "list", "rest", "objects")
+
+
+def _frames(count: int) -> str:
+    return f"{count:,} frame{'s' if count != 1 else ''}"
+
+
+def _size(size: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} B"
+
+
+def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
+    """(name, what it did, state of the donated frames) of the step just done."""
+    kern = kernel.view.kern
+    top = kernel.view.read(BootRange, int(kern["ranges"] + kern["top_range"] * BootRange.size))[0]
+    first, frames = int(kern["donation_pfn"]), int(kern["donation_frames"])
+    where = f"{first * PAGE:#x}-{(first + frames) * PAGE - 1:#x}"
+    marked = stage >= k.MARK
+    state = {
+        "donated": frames,
+        "used by the heap": int(kern["donated_heap"]),
+        "used by mapping tables": int(kern["donated_maps"]),
+        "marked heap": int(kern["heap_frames"]) if stage == k.MARK else int(kern["donated_heap"]) * marked,
+        "marked mapping": int(kern["mapping_frames"]) if stage == k.MARK else int(kern["donated_maps"]) * marked,
+        "free": int(kern["free_frames"]) if stage >= k.LIST else 0,
+    }
+    if stage == k.DONATE:
+        text = (
+            f"the highest range that can hold its own core table starts at {int(top['base']) * PAGE:#x} and has "
+            f"{_frames(int(top['count']))}; that table costs {_frames(frames)}: {where} is donated to the heap"
+        )
+    elif stage == k.TABLE:
+        text = f"the table is malloc'd; the heap took {_frames(state['used by the heap'])} of the donation, its mapping tables {state['used by mapping tables']:,}"
+    elif stage == k.MARK:
+        text = f"the entries of {where} are marked by hand: {state['marked heap']:,} heap, {state['marked mapping']:,} mapping"
+    elif stage == k.LIST:
+        text = f"the remaining {_frames(state['free'])} go to the free list; from now on malloc finds frames through the core table"
+    elif stage == k.REST:
+        text = f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; the heap has {_size(int(kern['backed']) * PAGE)}; no donation was needed"
+    else:
+        text = f"typed caches are made, {int(kern['scale']) * 100 / 65536:.1f} % of the objects that the ratios ask for"
+    return NAMES[stage], text, state
+
+
+def refusal(kernel: "Kernel", stage: int, code: int) -> str:
+    """Why this machine and this kernel do not go together, in figures, on one line."""
+    kern = kernel.view.kern
+    profile = kernel.profile
+    ram = kernel._loaded.placement
+    frames = sum(high - low for low, high in ram.ram)
+    need = sum(kernel._life.call("area_bytes", kernel.view.kern_va, low, high - low) for low, high in ram.ram)
+    bound = int(kern["heap_pages"]) * PAGE
+    if code == status.NO_VA and stage != k.OBJECTS:
+        per = profile.core.stride + profile.core.identity
+        return (
+            f"core tables for {_size(frames * PAGE)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), "
+            f"the heap's bound is {_size(bound)}"
+        )
+    if code == status.NO_VA:
+        return f"the core tables leave {_size(bound - int(kern['top']) * PAGE)} of the heap's bound, less than one slab of each object type"
+    if code == status.TOO_SMALL:
+        return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * PAGE)} in all, can hold its own core table"
+    if code == status.NO_FRAMES:
+        return f"{_frames(int(kern['free_frames']))} are free, too few to describe the rest of {_frames(frames)} of RAM"
+    return f"the bootstrap stopped in stage {NAMES[stage]}: {status.MEANINGS[code]} ({status.NAMES[code]})"

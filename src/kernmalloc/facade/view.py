@@ -1,0 +1,111 @@
+"""What the host sees of a kernel: its records, read from the machine's memory without running kernel code."""
+
+import ctypes
+from typing import Any
+
+import numpy
+
+from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded
+from kernmalloc.kernel.kern import Cpu, Kern
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.runs import LARGE, SLAB, HeapPage
+from kernmalloc.kernel.slabs import Cache
+from kernmalloc.machine.mmu import ADDRESS, root_shift
+from kernmalloc.machine.ram import Ram
+
+
+class View:
+    """The memory of one kernel, by kernel virtual address. `direct`: this process maps it there (raw mode)."""
+
+    def __init__(self, ram: Ram, loaded: Loaded, direct: bool) -> None:
+        self.ram, self.loaded, self.direct = ram, loaded, direct
+
+    def pa(self, va: int) -> int:
+        """Physical address behind a kernel address, by the kernel's own page tables. KeyError if nothing is."""
+        p = self.loaded
+        return self._walk(p.root, root_shift(p.arch), va - p.window + p.target) | (va % PAGE)
+
+    def _walk(self, table: int, shift: int, va: int) -> int:
+        at = table + ((va >> shift) & 511) * 8
+        entry = int.from_bytes(self.ram.bytes[at : at + 8], "little")
+        if not entry & 1:
+            raise KeyError(f"nothing maps {va:#x}")
+        return entry & ADDRESS if shift == PAGE_SHIFT else self._walk(entry & ADDRESS, shift - 9, va)
+
+    def peek(self, va: int, size: int) -> Any:
+        """Memory at va: in raw mode the memory itself, else a copy. KeyError where nothing is mapped."""
+        if self.direct:
+            self.pa(va), self.pa(va + size - 1)
+            return (ctypes.c_char * size).from_address(va)
+        parts, at = [], va
+        while at < va + size:
+            n = min(PAGE - at % PAGE, va + size - at)
+            pa = self.pa(at)
+            parts.append(self.ram.bytes[pa : pa + n])
+            at += n
+        return b"".join(parts)
+
+    def poke(self, va: int, data: bytes) -> None:
+        """Overwrite memory within one page."""
+        pa = self.pa(va)
+        self.ram.bytes[pa : pa + len(data)] = data
+
+    def read(self, record: Any, va: int, count: int = 1) -> numpy.ndarray:
+        """`count` records at va."""
+        return numpy.frombuffer(self.peek(va, count * record.size), record.dtype)
+
+    @property
+    def kern(self) -> numpy.void:
+        """The kernel record."""
+        return numpy.frombuffer(self.ram.bytes, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
+
+    @property
+    def kern_va(self) -> int:
+        """VA of the kernel record."""
+        return self.loaded.window + int(self.loaded.info["image_bytes"] + self.loaded.info["kern"])
+
+    def regions(self) -> list[numpy.void]:
+        """The region records, from the lowest: the tree in order."""
+        found: list[numpy.void] = []
+
+        def visit(va: int) -> None:
+            if va:
+                region = self.read(Region, va)[0]
+                visit(int(region["left"]))
+                found.append(region)
+                visit(int(region["right"]))
+
+        visit(int(self.kern["regions"]))
+        return found
+
+    def cache(self, id: int) -> numpy.void:
+        """The record of a cache."""
+        return self.read(Cache, int(self.kern["caches"]) + id * Cache.size)[0]
+
+    def heap_pages(self) -> numpy.ndarray:
+        """The heap map: a record per heap page below the top."""
+        kern = self.kern
+        if not kern["top"]:
+            return numpy.zeros(0, HeapPage.dtype)
+        return self.read(HeapPage, int(kern["heap_map"]), int(kern["top"]))
+
+    def magazines(self) -> numpy.ndarray:
+        """The magazines of the first processor, by cache."""
+        return self.read(Cpu, self.loaded.cpu)["magazines"][0]
+
+    def used_slots(self) -> dict[int, int]:
+        """Slots given out, by cache: recounted from the bitmaps and the magazines."""
+        pages = self.heap_pages()
+        heads = pages[(pages["use"] == SLAB) & (pages["back"] == 0)]
+        taken = heads["slots"].astype(int) - numpy.bitwise_count(heads["bits"].view(numpy.uint64)).sum(axis=1)
+        magazines = self.magazines()
+        return {
+            int(id): int(taken[heads["cache"] == id].sum()) - int(numpy.bitwise_count(magazines["bits"].view(numpy.uint64)[id]))
+            for id in numpy.unique(heads["cache"])
+        }
+
+    def used_bytes(self) -> int:
+        """Bytes given out: slots and runs in use."""
+        pages = self.heap_pages()
+        runs = int(pages["pages"][pages["use"] == LARGE].sum()) * PAGE
+        return runs + sum(used * int(self.cache(id)["size"]) for id, used in self.used_slots().items())

@@ -1,0 +1,1 @@
+"""The memory manager itself, in kernel Python."""

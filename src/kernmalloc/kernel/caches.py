@@ -1,0 +1,173 @@
+"""Object caches: nodes, processes, depend entries, threads, and whatever else a profile names (E19, E22).
+
+Concepts
+  1. Each object type has a typed cache of its own: a `Cache` of slabs like the heap's size classes, with a limit.
+  2. How many of each there may be is the lesser of what the profile's ratio asks for and what the window holds: when the
+     window is too small, all types give way in the same proportion, and the share achieved is kept in `Kern.scale`.
+  3. A static kernel (E2) makes all slabs at boot and keeps them; a demand kernel makes them when they are first needed.
+
+    pages of all types at their limits <= heap_pages - top - headroom
+"""
+
+from kernmalloc.kernel.kern import CACHES, Cpu, Kern
+from kernmalloc.kernel.runs import HeapPage, record_of
+from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
+from kernmalloc.kernel.runs import SLAB
+from kernmalloc.kernel.slabs import Cache, cache_at, cache_init, slab_new, slab_pages, slot_give, slot_take, slots_in
+from kernmalloc.lang import entry, i64, kernel, record
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
+
+WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
+HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
+LARGEST_OBJECT = 32768
+
+
+@record(size=16)
+class ObjectType:
+    """What boot is told of one object type."""
+
+    bytes: i64 = "size of one object"
+    wanted: i64 = "how many the profile's ratio asks for on this machine"
+
+    invariants = ("bytes > 0 and bytes <= LARGEST_OBJECT", "wanted >= 0")
+
+
+@kernel
+def slot_bytes(bytes):
+    """Bytes of the slot for an object."""
+    return (bytes + 15) & ~15
+
+
+@kernel
+def slabs_for(page_shift, bytes, count):
+    """Slabs that hold `count` objects."""
+    slots = slots_in(slot_bytes(bytes), slab_pages(slot_bytes(bytes), page_shift) << page_shift)
+    slabs = 0
+    step = 1 << 40
+    while step > 0:  # count / slots, rounded up, without a division
+        if (slabs + step) * slots <= count:
+            slabs += step
+        step = step >> 1
+    return slabs + (1 if slabs * slots < count else 0)
+
+
+@kernel
+def object_pages(page_shift, bytes, count):
+    """Heap pages that `count` objects of a type take."""
+    return slabs_for(page_shift, bytes, count) * slab_pages(slot_bytes(bytes), page_shift)
+
+
+@kernel
+def _type_at(kern, index):
+    return Kern(kern).objects + (index << 4)
+
+
+@kernel
+def scaled(wanted, scale):
+    """The share of `wanted` that a scale leaves, at least 1 of what is wanted at all."""
+    return max((wanted * scale) >> 16, min(wanted, 1))
+
+
+@kernel
+def _pages_at_scale(kern, scale):
+    """Heap pages that all object types take at a scale."""
+    k = Kern(kern)
+    pages = 0
+    for i in range(k.object_count):
+        t = ObjectType(_type_at(kern, i))
+        pages += object_pages(k.page_shift, t.bytes, scaled(t.wanted, scale))
+    return pages
+
+
+@kernel
+def objects_scale(cpu, room):
+    """The largest scale, in 1/65536, at which all object types fit into `room` heap pages; -1 if not one of each does."""
+    kern = Cpu(cpu).kern
+    if _pages_at_scale(kern, WHOLE) <= room:
+        return WHOLE
+    if _pages_at_scale(kern, 0) > room:
+        return -1
+    low = 0
+    step = WHOLE >> 1
+    while step > 0:
+        if _pages_at_scale(kern, low + step) <= room:
+            low += step
+        step = step >> 1
+    return low
+
+
+@kernel
+def objects_room(cpu):
+    """Heap pages that object types may take: what the window has left, and for a static kernel half the free frames."""
+    k = Kern(Cpu(cpu).kern)
+    left = k.heap_pages - k.top
+    left -= left >> HEADROOM_SHIFT
+    if k.static != 0:
+        left = min(left, k.free_frames >> 1)
+    return left
+
+
+@entry
+def cache_create(cpu, bytes, limit):
+    """A new object type of `bytes` each, at most `limit` objects (rounded up to whole slabs): its number. BAD_SIZE, BAD_CACHE."""
+    k = Kern(Cpu(cpu).kern)
+    if bytes <= 0 or bytes > LARGEST_OBJECT or limit <= 0:
+        return BAD_SIZE
+    if k.cache_count == CACHES:
+        return BAD_CACHE
+    id = k.cache_count
+    k.cache_count = id + 1
+    cache_init(k.addr, id, slot_bytes(bytes), slabs_for(k.page_shift, bytes, limit))
+    c = Cache(cache_at(k.addr, id))
+    c.object = bytes
+    c.wanted = limit
+    return id
+
+
+@kernel
+def objects_create(cpu, index):
+    """Make the cache of the profile's object type `index` at the scale found; a static kernel fills it (E2)."""
+    k = Kern(Cpu(cpu).kern)
+    t = ObjectType(_type_at(k.addr, index))
+    count = scaled(t.wanted, k.scale)
+    if count == 0:
+        return OK
+    id = cache_create(cpu, t.bytes, count)
+    if id < 0:
+        return id
+    c = Cache(cache_at(k.addr, id))
+    c.wanted = t.wanted
+    while k.static != 0 and c.kept < c.limit:
+        status = slab_new(cpu, c.addr)
+        if status < 0:
+            return status
+        c.kept = c.kept + 1
+    return OK
+
+
+@kernel
+def _is_object_cache(kern, id):
+    return 1 if id >= SIZE_CLASSES and id < Kern(kern).cache_count else 0
+
+
+@entry
+def cache_get(cpu, id):
+    """An object of type `id`, contents unknown: its VA. BAD_CACHE, LIMIT, or as `malloc`."""
+    if _is_object_cache(Cpu(cpu).kern, id) == 0:
+        return BAD_CACHE
+    return slot_take(cpu, id)
+
+
+@entry
+def cache_put(cpu, id, va):
+    """Give an object of type `id` back. BAD_CACHE, BAD_ADDRESS (not of that type), INTERIOR, NOT_ALLOCATED."""
+    kern = Cpu(cpu).kern
+    if _is_object_cache(kern, id) == 0:
+        return BAD_CACHE
+    page = page_at(kern, va)
+    if page < 0:
+        return page
+    h = HeapPage(record_of(kern, page))
+    if h.use != SLAB or h.cache != id:
+        return BAD_ADDRESS
+    return slot_give(cpu, page - h.back, va)

@@ -1,0 +1,212 @@
+"""The kernel heap: malloc and free, of 1 byte to hundreds of MiB.
+
+Concepts
+  1. Up to 32 KiB a request is rounded up to a size class: multiples of 16 up to 128, then eight classes per doubling,
+     so that at most an eighth is lost. Each class is a cache of slots (`slabs`). Above that it is a run of pages (`runs`).
+  2. malloc of a class is: look the class up, take a bit of the magazine. No call, no loop, no store but that one word.
+  3. free finds the page's record by a shift, and everything else in that record: the use of the page, the slab's head,
+     the slot. An address that malloc did not give out, that was freed already, or that lies inside an allocation is
+     refused with a status of its own and changes nothing.
+  4. All calls can block (E26): where frames are short but could be had by waiting the status is WOULD_BLOCK, and nothing
+     has been stored; whoever called abandons the operation and does it again when frames come.
+
+Bounds: malloc of a class with a full magazine and free of a slot are constant, about 10 and 30 instructions; a refill
+claims a word in constant time, or makes a slab of at most 32 pages. Runs are found in constant time; their cost is that of
+the frames that must be mapped or unmapped. No malloc searches a list but one bin of runs, and no free does.
+"""
+
+from kernmalloc.kernel.kern import Byte, Cpu, Kern
+from kernmalloc.kernel.runs import (
+    BARE,
+    IDLE,
+    LARGE,
+    NONE,
+    SLAB,
+    TAIL,
+    HeapPage,
+    clear_run,
+    give_pages,
+    grow,
+    record_of,
+    take_pages,
+    trim,
+    va_of,
+)
+from kernmalloc.kernel.slabs import cache_at, cache_drain, cache_init, slot_free, slot_give, slot_number, slot_take
+from kernmalloc.lang import clz, entry, kernel
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
+
+GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
+CLASSES_BELOW = 8  # classes up to 128 bytes
+SIZE_CLASSES = 72
+LARGEST_CLASS = 32768
+CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
+LARGEST_ALIGN = 1 << 30
+ENDLESS = 1 << 40  # a limit that no size class reaches
+
+
+@kernel
+def class_bytes(index):
+    """Bytes of a size class."""
+    if index < CLASSES_BELOW:
+        return (index + 1) << GRAIN_SHIFT
+    doubling = (index - CLASSES_BELOW) >> 3
+    eighth = ((index - CLASSES_BELOW) & 7) + 1
+    return (128 << doubling) + eighth * (16 << doubling)
+
+
+@kernel
+def classes_init(cpu):
+    """Make the size classes and the table that finds them."""
+    k = Kern(Cpu(cpu).kern)
+    grain = 0
+    for i in range(SIZE_CLASSES):
+        cache_init(k.addr, i, class_bytes(i), ENDLESS)
+        while grain << GRAIN_SHIFT <= class_bytes(i):
+            Byte(k.class_of + grain).value = i
+            grain += 1
+    k.cache_count = SIZE_CLASSES
+    return OK
+
+
+@kernel
+def pages_for(kern, bytes):
+    """Whole pages for so many bytes."""
+    shift = Kern(kern).page_shift
+    return (bytes + (1 << shift) - 1) >> shift
+
+
+@kernel
+def _mark_large(kern, page, pages):
+    """Make a run one allocation; returns its VA."""
+    if pages > 1:
+        last = HeapPage(record_of(kern, page + pages - 1))
+        last.use = TAIL
+        last.pages = pages
+    h = HeapPage(record_of(kern, page))
+    h.use = LARGE
+    h.pages = pages
+    return va_of(kern, page)
+
+
+@kernel
+def _malloc_pages(cpu, bytes, align):
+    """A run of pages for so many bytes, at a multiple of `align` pages."""
+    k = Kern(Cpu(cpu).kern)
+    if bytes > k.heap_pages << k.page_shift:
+        return NO_VA
+    pages = pages_for(k.addr, bytes)
+    page = take_pages(cpu, pages, align)
+    if page < 0:
+        return page
+    return _mark_large(k.addr, page, pages)
+
+
+@entry
+def malloc(cpu, bytes):
+    """Memory for `bytes`, contents unknown, aligned to 16: its VA. BAD_SIZE, NO_VA at the bound, WOULD_BLOCK, NO_FRAMES."""
+    if bytes <= 0:
+        return BAD_SIZE
+    if bytes > LARGEST_CLASS:
+        return _malloc_pages(cpu, bytes, 1)
+    return slot_take(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
+
+
+@entry
+def malloc_aligned(cpu, bytes, align):
+    """The same at a multiple of `align`, a power of two up to 1 GiB. BAD_ALIGN too."""
+    if bytes <= 0:
+        return BAD_SIZE
+    if align <= 0 or align > LARGEST_ALIGN or align & (align - 1) != 0:
+        return BAD_ALIGN
+    shift = Kern(Cpu(cpu).kern).page_shift
+    if align >> shift > 1 or bytes > LARGEST_CLASS:
+        return _malloc_pages(cpu, bytes, max(align >> shift, 1))
+    if align <= 16:
+        return malloc(cpu, bytes)
+    room = max(bytes, align)
+    return malloc(cpu, 1 << (64 - clz(room - 1)))  # slots of a power of two are aligned to it, up to a page
+
+
+@entry
+def malloc_zeroed(cpu, bytes):
+    """Whole pages of zeros for `bytes`, newly backed, so that memory known to be zero costs nothing. As `malloc`."""
+    k = Kern(Cpu(cpu).kern)
+    if bytes <= 0:
+        return BAD_SIZE
+    if bytes > k.heap_pages << k.page_shift:
+        return NO_VA
+    pages = pages_for(k.addr, bytes)
+    page = grow(cpu, pages, 1)
+    if page < 0:
+        return page
+    return _mark_large(k.addr, page, pages)
+
+
+@kernel
+def page_at(kern, va):
+    """The heap page that va lies in, or BAD_ADDRESS where the heap has never been."""
+    k = Kern(kern)
+    page = (va - k.heap) >> k.page_shift
+    if va < k.heap or page >= k.top:
+        return BAD_ADDRESS
+    return page
+
+
+@kernel
+def _why_not(kern, page):
+    """Why an address in a page that starts no allocation and is in no slab is refused."""
+    use = HeapPage(record_of(kern, page)).use
+    while use == NONE:
+        page -= 1
+        use = HeapPage(record_of(kern, page)).use
+    if use == LARGE or use == TAIL:
+        return INTERIOR
+    return NOT_ALLOCATED
+
+
+@entry
+def free(cpu, va):
+    """Give memory back. BAD_ADDRESS, INTERIOR, NOT_ALLOCATED: nothing changes."""
+    kern = Cpu(cpu).kern
+    page = page_at(kern, va)
+    if page < 0:
+        return page
+    h = HeapPage(record_of(kern, page))
+    if h.use == SLAB:
+        return slot_give(cpu, page - h.back, va)
+    if h.use != LARGE:
+        return _why_not(kern, page)
+    if va != va_of(kern, page):
+        return INTERIOR
+    pages = h.pages
+    clear_run(kern, page, pages)
+    return give_pages(cpu, page, pages)
+
+
+@entry
+def size_of(cpu, va):
+    """Bytes that the allocation at va can hold. The statuses of `free`."""
+    kern = Cpu(cpu).kern
+    page = page_at(kern, va)
+    if page < 0:
+        return page
+    h = HeapPage(record_of(kern, page))
+    if h.use == SLAB:
+        head = page - h.back
+        slot = slot_number(kern, head, va)
+        if slot < 0:
+            return slot
+        return NOT_ALLOCATED if slot_free(cpu, head, slot) != 0 else HeapPage(record_of(kern, head)).size
+    if h.use != LARGE:
+        return _why_not(kern, page)
+    return h.pages << Kern(kern).page_shift if va == va_of(kern, page) else INTERIOR
+
+
+@entry
+def drain(cpu):
+    """Put this processor's magazines back, give empty slabs and idle pages back: the heap at its smallest."""
+    kern = Cpu(cpu).kern
+    for id in range(Kern(kern).cache_count):
+        cache_drain(cpu, cache_at(kern, id))
+    return trim(cpu, 0)

@@ -1,0 +1,251 @@
+"""The kernel's own records: all that it knows hangs off these.
+
+Concepts
+  1. `Kern`, one per kernel: where everything lies in its virtual window, the region tree, the frames by type, the heap.
+  2. `Cpu`, one per processor: the context that every kernel function takes first. It leads to the `Kern` record and
+     holds what only that processor touches, so that no lock guards it.
+  3. `Magazine`, one per processor and object cache: slots claimed from a slab, which that processor alone hands out.
+
+All lie in the boot area (`layout`), a part of the kernel's image: they exist before the heap does. An address is
+a kernel virtual address unless its name says `pa`; a frame is named by its number, `pfn`.
+
+The kernel's virtual window, from left to right; `layout` finds the sizes:
+
+    image | boot area | table window | heap map | heap ............................ | per-CPU windows
+
+    tables   + ((va - base) >> page_shift) * 8     the leaf entry that maps va
+    heap_map + ((va - heap) >> page_shift) * 64    the record of the heap page at va
+"""
+
+from kernmalloc.lang import i64, record, u8, u16, u32
+
+# what a frame is. HEAP is the note's PtKernelHeap (E37); MAPPING has a type of its own (E18)
+FREE = 0
+HEAP = 1
+MAPPING = 2
+PAGE = 3
+DMA = 4
+DEVICE = 5
+RESERVED = 6
+TYPES = 7
+TYPE_NAMES = ("free", "heap", "mapping", "page", "dma", "device", "reserved")
+
+# what a region is ("Physical Memory Regions" of EROS v2)
+RAM = 1
+ROM = 2
+NVRAM = 3
+DEVICE_MEMORY = 4
+RESERVED_MEMORY = 5
+CLASSES = 6
+CLASS_NAMES = ("", "ram", "rom", "nvram", "device", "reserved")
+
+# how far the boot has come; `boot` says what each stage does
+DONATE = 0
+TABLE = 1
+MARK = 2
+LIST = 3
+REST = 4
+OBJECTS = 5
+UP = 6
+
+CACHES = 128  # size classes and typed caches together
+BINS = 256  # lists of free heap runs, by length
+
+MAX_PFN = 1 << 40  # no machine has an address of more than 52 bits
+
+
+@record(size=8)
+class Word:
+    """Eight bytes: a bitmap's word, a link."""
+
+    bits: i64 = "the value"
+
+
+@record(size=8)
+class Index:
+    """Four bytes: a heap page's number plus one, 0 for none; or any other small number. Arrays of them are packed."""
+
+    value: u32 = "the value"
+
+
+@record(size=8)
+class Half:
+    """Two bytes: a count in a packed array."""
+
+    value: u16 = "the value"
+
+
+@record(size=8)
+class Byte:
+    """One byte of a packed array."""
+
+    value: u8 = "the value"
+
+
+@record(size=288)
+class Tally:
+    """What `check` counts for itself, slowly, to hold the records against; and what it found."""
+
+    asserted: i64 = "invariants that held"
+    failed: i64 = "the one that did not: record number * 64 + its index + 1; 0: none"
+    culprit: i64 = "VA of the record that broke it"
+    # of the whole kernel
+    free: i64 = "FREE frames, from the entries and bitmaps"
+    heap: i64 = "HEAP frames, from the entries and bitmaps"
+    mapping: i64 = "MAPPING frames, from the entries and bitmaps"
+    page: i64 = "PAGE frames, from the entries and bitmaps"
+    dma: i64 = "DMA frames, from the entries and bitmaps"
+    device: i64 = "DEVICE frames, from the entries and bitmaps"
+    reserved: i64 = "RESERVED frames, from the entries and bitmaps"
+    frames: i64 = "frames of RAM"
+    regions: i64 = "regions"
+    heap_sum: i64 = "sum of the pfns of HEAP frames, hashed"
+    mapped: i64 = "pages of heap and heap map that have a frame"
+    mapped_sum: i64 = "sum of the pfns behind them, hashed"
+    tables: i64 = "leaf tables outside the boot area"
+    table_errors: i64 = "slots whose count, leaf table or frame is wrong"
+    idle: i64 = "pages in IDLE runs"
+    backed: i64 = "pages in runs with frames"
+    runs: i64 = "free runs, from the pages"
+    filed: i64 = "free runs, from the bins"
+    bin_errors: i64 = "runs in the wrong bin, or bins whose bit is wrong"
+    # of the record at hand
+    region_free: i64 = "bits set in the free bitmap"
+    summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
+    entry_errors: i64 = "frames that no entry or bit accounts for, or that two do"
+    order_errors: i64 = "regions out of order in the tree"
+    tail_pages: i64 = "length that the last page of a run says"
+    page_errors: i64 = "pages of a run whose record or frame is wrong"
+    joinable: i64 = "1 if the run before is free in the same way"
+    slab_free: i64 = "bits set in a slab's bitmap"
+    listed: i64 = "1 if a run or slab is on a list as it should be"
+    slabs: i64 = "slabs of a cache"
+    empty: i64 = "of those, on the list and empty"
+    partial: i64 = "of those, on the list"
+    claim: i64 = "claim of a magazine's slab"
+    claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
+
+
+@record(size=32)
+class Magazine:
+    """Up to 64 slots of one slab, claimed by one processor: one word of the slab's bitmap, moved here."""
+
+    bits: i64 = "free slots: bit i is the slot at base + i * size"
+    base: i64 = "VA of the slot of bit 0"
+    size: u32 = "bytes between slots"
+    slab: u32 = "heap page of the slab's head, plus 1; 0: nothing is claimed"
+    word: i64 = "which word of the slab's bitmap was claimed"
+
+    invariants = (
+        "slab != 0 or bits == 0",
+        "slab == 0 or tally.claim == word + 1",
+        "tally.claimed_bits == 0",
+    )
+
+
+@record(size=4160)
+class Cpu:
+    """One processor: the context of every kernel function."""
+
+    kern: i64 = "VA of the kernel record"
+    id: i64 = "number of this processor, from 0"
+    hit: i64 = "VA of the region that the last lookup found, or 0"
+    run: i64 = "frames in the run that the last `take_run` returned"
+    spare: i64 * 4 = "up to a cache line"
+    magazines: Magazine * CACHES = "one per cache, by its number"
+
+    invariants = ("id >= 0", "run >= 0")
+
+
+@record(size=2792)
+class Kern:
+    """The kernel: layout, regions, frames, heap, caches."""
+
+    # the machine
+    arch: u32 = "format of page-table entries (machine/mmu.py)"
+    page_shift: u32 = "log2 of the bytes in a page"
+    slot_shift: u32 = "log2 of the bytes that one leaf table maps: one slot of the window"
+    stage: u32 = "how far the boot has come"
+    max_pfn: i64 = "first pfn beyond the physical address limit"
+    # the window
+    base: i64 = "VA of the window"
+    bytes: i64 = "length of the window"
+    directory: i64 = "VA of the window's directory entries, one per slot"
+    tables: i64 = "VA of the table window: all leaf entries, one per page of the window"
+    slots: i64 = "VA of an array of u16: entries present, per slot"
+    # frames
+    regions: i64 = "root of the region tree"
+    region_count: i64 = "regions in the tree"
+    boot_region: i64 = "VA of the region record that lies in the boot area; 0 once it is used"
+    ram: i64 = "first of the RAM regions, highest address first"
+    ram_last: i64 = "last of them"
+    supply: i64 = "the RAM region that gave the last frame"
+    frames: i64 = "frames of RAM, reserved ones included"
+    free_frames: i64 = "frames of type FREE"
+    heap_frames: i64 = "frames of type HEAP"
+    mapping_frames: i64 = "frames of type MAPPING"
+    page_frames: i64 = "frames of type PAGE"
+    dma_frames: i64 = "frames of type DMA"
+    device_frames: i64 = "frames of type DEVICE"
+    reserved_frames: i64 = "frames of type RESERVED"
+    returned: i64 = "frames that went back to the free list, ever"
+    stride: i64 = "bytes from one core table entry to the next"
+    identity: i64 = "bytes per frame in the array that names cached pages"
+    # the donation (E32 to E38)
+    donation_pfn: i64 = "first donated frame"
+    donation_frames: i64 = "how many were donated"
+    donation_maps: i64 = "the last so many of them are for mapping tables, the others for the heap"
+    donated_heap: i64 = "frames of the donation that the heap has taken"
+    donated_maps: i64 = "frames of the donation that became mapping tables"
+    # the heap
+    heap: i64 = "VA of heap page 0"
+    heap_pages: i64 = "pages that the heap may ever have: its hard bound (C1)"
+    heap_map: i64 = "VA of the heap map: one record per heap page"
+    top: i64 = "heap pages ever used are below this one"
+    map_pages: i64 = "pages of the heap map that are backed"
+    backed: i64 = "heap pages with a frame behind them"
+    idle: i64 = "of those, pages in free runs"
+    growth: i64 = "pages by which the heap grows, and the most that it keeps idle"
+    idle_bits: i64 * 4 = "which idle bins hold a run"
+    bare_bits: i64 * 4 = "which bare bins hold a run"
+    idle_bins: u32 * 256 = "first free run with frames, per bin: page + 1"
+    bare_bins: u32 * 256 = "first free run without frames, per bin: page + 1"
+    # object caches
+    caches: i64 = "VA of the array of caches; the first ones are the size classes"
+    cache_count: i64 = "caches in use"
+    class_of: i64 = "VA of an array of u8: the size class of (bytes + 15) / 16"
+    # what boot was told
+    ranges: i64 = "VA of the ranges of memory, in ascending order"
+    range_count: i64 = "how many"
+    range_next: i64 = "ranges not yet given a core table are below this one"
+    top_range: i64 = "the range that held the donation"
+    objects: i64 = "VA of the object types to make caches for"
+    object_count: i64 = "how many"
+    static: i64 = "1 if all objects are allocated at boot (E2), 0 if on demand (E21)"
+    scale: i64 = "share of the wanted objects that the window holds, in 1/65536"
+    checked: Tally = "the counts of the last check"
+
+    invariants = (
+        "frames == tally.frames",
+        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + device_frames + reserved_frames",
+        "free_frames == tally.free",
+        "heap_frames == tally.heap",
+        "mapping_frames == tally.mapping",
+        "page_frames == tally.page",
+        "dma_frames == tally.dma",
+        "device_frames == tally.device",
+        "reserved_frames == tally.reserved",
+        "region_count == tally.regions",
+        "heap_frames == tally.mapped",
+        "tally.heap_sum == tally.mapped_sum",
+        "heap_frames == backed + map_pages",
+        "mapping_frames == tally.tables",
+        "tally.table_errors == 0",
+        "idle == tally.idle and idle <= growth",
+        "backed == tally.backed",
+        "backed <= top and top <= heap_pages",
+        "tally.runs == tally.filed",
+        "tally.bin_errors == 0",
+        "donated_heap + donated_maps == donation_frames",
+        "cache_count <= CACHES",
+    )

@@ -1,0 +1,243 @@
+"""Before paging: the boot area, and where everything will lie in the kernel's window.
+
+Concepts
+  1. Whoever loads the kernel (`machine` here, a boot stub on a real target) puts a `BootInfo` record, the ranges of
+     memory and the object types at the start of the boot area and calls `layout`, which says how long that area must be.
+  2. `prepare` then fills the area, using physical addresses only: the processor and kernel records, the page tables that
+     must exist before there is a heap, and the tables that map the image, the area itself and the table window.
+     `phys` is what turns a physical address into one that can be loaded from at that time.
+  3. The loader turns paging on with the root found and calls `boot` with the processor record.
+
+The boot area, from left to right; each part starts on a page:
+
+    info, ranges, types | cpus | kern, caches, classes, slot counts | root | directories | image tables | window tables
+
+    heap_pages * 64 <= length of the heap map,   heap + heap_pages * page <= end of the window - per-CPU windows
+"""
+
+from kernmalloc.kernel.heap import CLASS_TABLE_BYTES
+from kernmalloc.kernel.kern import CACHES, DONATE, Cpu, Half, Kern
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.slabs import CACHE_SHIFT
+from kernmalloc.lang import entry, i64, kernel, record
+from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
+from kernmalloc.machine.mmu import (
+    ENTRY_SHIFT,
+    INDEX_BITS,
+    X86_64,
+    Entry,
+    leaf_entry,
+    root_entry,
+    table_entry,
+)
+from kernmalloc.machine.primitives import zero
+
+
+@record(size=32)
+class BootRange:
+    """A range of physical memory, whole frames, as the loader found it."""
+
+    base: i64 = "first pfn"
+    count: i64 = "frames"
+    kind: i64 = "class of the region"
+    spare: i64 = "up to 32 bytes"
+
+    invariants = ("base >= 0 and count >= 0",)
+
+
+@record(size=288)
+class BootInfo:
+    """What the loader tells the kernel, and what `layout` answers."""
+
+    arch: i64 = "format of page-table entries"
+    page_shift: i64 = "log2 of the bytes in a page"
+    max_pfn: i64 = "first pfn beyond the physical address limit"
+    window: i64 = "VA of the kernel's window as the kernel uses it"
+    target: i64 = "VA of the window on the target: the same, or where the tables put it for a hosted kernel"
+    window_bytes: i64 = "length of the window"
+    cpu_windows: i64 = "bytes at its end kept for per-CPU windows"
+    image_pa: i64 = "physical address of the kernel image"
+    image_bytes: i64 = "its length, whole pages"
+    area_pa: i64 = "physical address of the boot area"
+    info_bytes: i64 = "length of its first part: this record and the arrays; whole pages"
+    cpus: i64 = "processors"
+    stride: i64 = "bytes from one core table entry to the next"
+    identity: i64 = "bytes per frame for page identities"
+    growth: i64 = "pages by which the heap grows"
+    bound: i64 = "most pages that the heap may have; 0: what the window holds"
+    static: i64 = "1: all objects are allocated at boot"
+    ranges: i64 = "offset of the ranges in the area"
+    range_count: i64 = "how many"
+    objects: i64 = "offset of the object types in the area"
+    object_count: i64 = "how many"
+    # the answers of `layout`: offsets in the boot area, and lengths
+    cpu: i64 = "offset of the first processor record"
+    kern: i64 = "offset of the kernel record"
+    root: i64 = "offset of the root table"
+    directory: i64 = "offset of the first directory"
+    directories: i64 = "how many there are"
+    image_tables: i64 = "how many leaf tables map the image and the boot area"
+    window_tables: i64 = "how many leaf tables map the table window"
+    leaf_tables: i64 = "offset of the first of these"
+    area_bytes: i64 = "length of the boot area"
+    tables: i64 = "VA of the table window"
+    heap_map: i64 = "VA of the heap map"
+    heap: i64 = "VA of the heap"
+    heap_pages: i64 = "pages of the heap"
+    region: i64 = "offset of the first region record"
+    slots: i64 = "offset of the slot counts"
+
+    invariants = ("area_bytes > 0",)
+
+
+CPU_BYTES = Cpu.size
+KERN_BYTES = Kern.size
+REGION_BYTES = Region.size
+
+
+@kernel
+def _round(bytes, shift):
+    """Bytes, rounded up to whole units of 2 ** shift."""
+    return ((bytes + (1 << shift) - 1) >> shift) << shift
+
+
+@kernel
+def _spans(first, bytes, shift):
+    """How many aligned units of 2 ** shift bytes the range [first, first + bytes) touches."""
+    return ((first + bytes - 1) >> shift) - (first >> shift) + 1
+
+
+@entry
+def layout(info):
+    """Find where everything lies, for the request in `info`. NO_VA: the window is too small to have a heap at all."""
+    b = BootInfo(info)
+    page = b.page_shift
+    slot = page + INDEX_BITS
+    if b.window & ((1 << slot) - 1) != 0 or b.target & ((1 << slot) - 1) != 0 or b.cpus != 1:
+        return BAD_BOOT
+    slots = b.window_bytes >> slot
+    b.cpu = b.info_bytes
+    b.kern = b.cpu + _round(b.cpus * CPU_BYTES, page)
+    b.region = b.kern + _round(KERN_BYTES, 6)
+    b.slots = b.region + _round(REGION_BYTES, 6)
+    b.root = b.kern + _round(
+        b.slots - b.kern + (slots << 1) + (CACHES << CACHE_SHIFT) + _round(CLASS_TABLE_BYTES, 3), page
+    )
+    uppers = 1
+    if b.arch == X86_64:
+        uppers = 1 + _spans(b.target, b.window_bytes, slot + INDEX_BITS + INDEX_BITS)
+    b.directory = b.root + (uppers << page)
+    b.directories = _spans(b.target, b.window_bytes, slot + INDEX_BITS)
+    b.leaf_tables = b.directory + (b.directories << page)
+    b.window_tables = _spans(0, slots << page, slot)
+    area = b.leaf_tables + (b.window_tables << page)
+    b.image_tables = _spans(0, b.image_bytes + area, slot)
+    while _spans(0, b.image_bytes + area + (b.image_tables << page), slot) > b.image_tables:
+        b.image_tables = b.image_tables + 1  # the tables are part of what they map
+    b.area_bytes = area + (b.image_tables << page)
+    b.tables = _round(b.window + b.image_bytes + b.area_bytes, slot)
+    b.heap_map = b.tables + (b.window_tables << slot)
+    end = b.window + b.window_bytes - b.cpu_windows
+    left = end - b.heap_map
+    if left <= 0:
+        return NO_VA
+    b.heap = b.heap_map + _round((left >> page) << 6, slot)
+    b.heap_pages = (end - b.heap) >> page
+    if b.bound > 0:
+        b.heap_pages = min(b.heap_pages, b.bound)
+    return OK if b.heap_pages > 0 else NO_VA
+
+
+@kernel
+def _map_static(phys, info, slot, pfn, first, count):
+    """Map `count` frames from pfn on in the static leaf table of a slot, from its entry `first` on."""
+    b = BootInfo(info)
+    table = slot if slot < b.image_tables else b.image_tables + slot - ((b.tables - b.window) >> (b.page_shift + INDEX_BITS))
+    at = phys + b.area_pa + b.leaf_tables + (table << b.page_shift)
+    for i in range(count):
+        Entry(at + ((first + i) << ENTRY_SHIFT)).bits = leaf_entry(b.arch, (pfn + i) << b.page_shift)
+    counts = Half(phys + b.area_pa + b.slots + (slot << 1))
+    counts.value = counts.value + count
+    return OK
+
+
+@kernel
+def _uppers(phys, info):
+    """Fill the tables above the directories."""
+    b = BootInfo(info)
+    root = phys + b.area_pa + b.root
+    directory_shift = b.page_shift + INDEX_BITS + INDEX_BITS
+    first = b.target >> directory_shift
+    upper = root
+    if b.arch == X86_64:
+        upper = root + (1 << b.page_shift)
+        top = b.target >> (directory_shift + INDEX_BITS)
+        for i in range(_spans(b.target, b.window_bytes, directory_shift + INDEX_BITS)):
+            pa = b.area_pa + b.root + ((1 + i) << b.page_shift)
+            Entry(root + (((top + i) & 511) << ENTRY_SHIFT)).bits = root_entry(b.arch, pa)
+        first = first - (top << INDEX_BITS)  # counted from the first of the tables below the root
+    for i in range(b.directories):
+        pa = b.area_pa + b.directory + (i << b.page_shift)
+        Entry(upper + ((first + i) << ENTRY_SHIFT)).bits = root_entry(b.arch, pa)
+    return OK
+
+
+@kernel
+def _static_tables(phys, info):
+    """Hang the static leaf tables into the directory and the table window, and map image and boot area."""
+    b = BootInfo(info)
+    slot_shift = b.page_shift + INDEX_BITS
+    window_slot = (b.tables - b.window) >> slot_shift
+    directory = phys + b.area_pa + b.directory + (((b.target >> slot_shift) & 511) << ENTRY_SHIFT)
+    table_pfn = (b.area_pa + b.leaf_tables) >> b.page_shift
+    for i in range(b.image_tables + b.window_tables):
+        slot = i if i < b.image_tables else window_slot + i - b.image_tables
+        Entry(directory + (slot << ENTRY_SHIFT)).bits = table_entry(b.arch, (table_pfn + i) << b.page_shift)
+        _map_static(phys, info, window_slot + (slot >> INDEX_BITS), table_pfn + i, slot & 511, 1)
+    pages = b.image_bytes >> b.page_shift
+    for i in range(pages):
+        _map_static(phys, info, i >> INDEX_BITS, (b.image_pa >> b.page_shift) + i, i & 511, 1)
+    for i in range(b.area_bytes >> b.page_shift):
+        at = pages + i
+        _map_static(phys, info, at >> INDEX_BITS, (b.area_pa >> b.page_shift) + i, at & 511, 1)
+    return OK
+
+
+@entry
+def prepare(phys, info):
+    """Fill the boot area, before paging is on; `layout` has been called. Returns the VA of the processor record."""
+    b = BootInfo(info)
+    zero(phys + b.area_pa + b.info_bytes, b.area_bytes - b.info_bytes)
+    _uppers(phys, info)
+    _static_tables(phys, info)
+    slot_shift = b.page_shift + INDEX_BITS
+    area = b.window + b.image_bytes
+    cpu = Cpu(phys + b.area_pa + b.cpu)
+    cpu.kern = area + b.kern
+    k = Kern(phys + b.area_pa + b.kern)
+    k.arch = b.arch
+    k.page_shift = b.page_shift
+    k.slot_shift = slot_shift
+    k.stage = DONATE
+    k.max_pfn = b.max_pfn
+    k.base = b.window
+    k.bytes = b.window_bytes
+    k.directory = area + b.directory + (((b.target >> slot_shift) & 511) << ENTRY_SHIFT)
+    k.tables = b.tables
+    k.slots = area + b.slots
+    k.boot_region = area + b.region
+    k.stride = b.stride
+    k.identity = b.identity
+    k.heap = b.heap
+    k.heap_pages = b.heap_pages
+    k.heap_map = b.heap_map
+    k.growth = b.growth
+    k.caches = k.slots + _round((b.window_bytes >> slot_shift) << 1, 6)
+    k.class_of = k.caches + (CACHES << CACHE_SHIFT)
+    k.ranges = area + b.ranges
+    k.range_count = b.range_count
+    k.range_next = b.range_count
+    k.objects = area + b.objects
+    k.object_count = b.object_count
+    k.static = b.static
+    return area + b.cpu

@@ -1,0 +1,59 @@
+"""The grand page space: all available frames, from which everything else is made (E28, E29).
+
+Concepts
+  1. The heap and the mapping tables take their frames here and give them back here; nothing else does.
+  2. Before the first core table exists there is no free list: frames then come out of the donation (E35), of which the
+     last part is for mapping tables. All of them are marked by hand once there are entries (E37).
+  3. A caller asks for all that an operation will need before it stores anything; what it then takes cannot fail.
+
+`ask` answers WOULD_BLOCK where waiting helps: frames are short now, but pages that someone holds could be given back.
+"""
+
+from kernmalloc.kernel.frames import give, take_run
+from kernmalloc.kernel.kern import LIST, MAPPING, Cpu, Kern
+from kernmalloc.kernel.regions import region_of
+from kernmalloc.lang import kernel
+from kernmalloc.lang.status import NO_FRAMES, OK, WOULD_BLOCK
+
+
+@kernel
+def frames_left(cpu):
+    """Frames that `space_take` can give at once."""
+    k = Kern(Cpu(cpu).kern)
+    if k.stage < LIST:
+        return k.donation_frames - k.donated_heap - k.donated_maps
+    return k.free_frames
+
+
+@kernel
+def space_ask(cpu, count):
+    """OK if `count` frames can be taken now; WOULD_BLOCK if they could be had by waiting; NO_FRAMES if not even so."""
+    left = frames_left(cpu)
+    if count <= left:
+        return OK
+    k = Kern(Cpu(cpu).kern)
+    held = k.page_frames + k.dma_frames
+    return WOULD_BLOCK if count <= left + held else NO_FRAMES
+
+
+@kernel
+def space_take(cpu, most, type):
+    """A run of contiguous frames, at most `most`, for the kernel: the first pfn, their number in `Cpu.run`.
+
+    The caller has asked for them."""
+    c = Cpu(cpu)
+    k = Kern(c.kern)
+    if k.stage >= LIST:
+        return take_run(cpu, most, type)
+    c.run = most
+    if type == MAPPING:
+        k.donated_maps = k.donated_maps + most
+        return k.donation_pfn + k.donation_frames - k.donation_maps + k.donated_maps - most
+    k.donated_heap = k.donated_heap + most
+    return k.donation_pfn + k.donated_heap - most
+
+
+@kernel
+def space_give(cpu, pfn):
+    """Give one frame of the kernel's back."""
+    return give(cpu, region_of(cpu, pfn), pfn)

@@ -1,0 +1,91 @@
+"""The hosted machine, in kernel Python: this computer's MMU does the mapping.
+
+`flush` reads the entries that the kernel has just written, in the target's format, and makes the host agree: one mmap of
+the memfd per run of pages that are contiguous in both spaces. A page that no entry maps becomes inaccessible. A process
+can hold about 65,000 separate runs (vm.max_map_count), at most 256 MiB of entirely scattered frames.
+
+Host-level code: its accesses are to the host's memory.
+"""
+
+from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
+from kernmalloc.machine.mmu import ADDRESS, walk
+
+mmap = primitive("mmap", 6, "The C library's.")
+madvise = primitive("madvise", 3, "The C library's.")
+memset = primitive("memset", 3, "The C library's.")
+
+PAGE_SHIFT = 12
+READ_WRITE = 3
+NOTHING = 0
+SHARED_FIXED = 0x11  # MAP_SHARED | MAP_FIXED
+RESERVED_FIXED = 0x4032  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
+HUGE_PAGE = 14  # MADV_HUGEPAGE
+HUGE_BYTES = 1 << 21
+
+
+@record(size=64)
+class Hosted:
+    """The host's side of one machine."""
+
+    ram: i64 = "host address of physical address 0"
+    fd: i64 = "the memfd that is the RAM"
+    arch: i64 = "format of page-table entries"
+    root: i64 = "physical address of the root table"
+    window: i64 = "host address of the kernel's window"
+    target: i64 = "VA of the window on the target, which the tables are indexed by"
+    fresh: i64 = "1 if RAM was zero when the kernel was started"
+    failed: i64 = "mappings that the host refused"
+
+
+@kernel
+def _entry(h, va):
+    m = Hosted(h)
+    return walk(m.arch, m.ram, m.root, va - m.window + m.target)
+
+
+@entry
+def flush(va, pages):
+    """Make the host's mappings of these pages what the entries say."""
+    h = machine_record()
+    m = Hosted(h)
+    end = va + (pages << PAGE_SHIFT)
+    at = va
+    while at < end:
+        first = _entry(h, at)
+        next = at + (1 << PAGE_SHIFT)
+        step = 0 if first == 0 else 1 << PAGE_SHIFT
+        follows = first + step
+        while next < end and _entry(h, next) == follows:
+            next += 1 << PAGE_SHIFT
+            follows += step
+        got = at
+        if first == 0:
+            got = mmap(at, next - at, NOTHING, RESERVED_FIXED, -1, 0)
+        else:
+            pa = first & ADDRESS
+            got = mmap(at, next - at, READ_WRITE, SHARED_FIXED, m.fd, pa)
+            if next - at >= HUGE_BYTES and (at ^ pa) & (HUGE_BYTES - 1) == 0:
+                madvise(at, next - at, HUGE_PAGE)
+        if got != at:
+            m.failed = m.failed + 1
+        at = next
+    return 0
+
+
+@entry
+def shootdown(va, pages):
+    """There is one host for all processors."""
+    return flush(va, pages)
+
+
+@entry
+def zero(va, bytes):
+    """Fill with zeros."""
+    memset(va, 0, bytes)
+    return 0
+
+
+@entry
+def known_zero(pa, bytes):
+    """Fresh memfd pages are zero."""
+    return Hosted(machine_record()).fresh

@@ -1,0 +1,266 @@
+"""The lives that a kernel can have in this process: raw, soft and twin, behind one interface.
+
+    life.call("malloc", cpu, 100)     run an entry of the kernel
+    life.phys                         what makes a physical address one that `prepare` can use, before paging
+    life.enter(...)                   turn paging on
+"""
+
+import ctypes
+import mmap
+from typing import Any, Protocol
+
+from kernmalloc.lang import objects, twin
+from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.machine.hosted import Hosted
+from kernmalloc.machine.mmu import ADDRESS, walk
+from kernmalloc.machine.ram import PAGE, Ram
+from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
+
+
+class LifeError(Exception):
+    """A life cannot start, or what runs in it went wrong: one line."""
+
+
+class WindowBusy(LifeError):
+    """Another raw kernel of this process, or the process itself, has the addresses that the kernel's window needs."""
+
+
+class Fault(LifeError):
+    """The kernel accessed an address that nothing maps."""
+
+
+class Paging(Protocol):
+    """What a machine needs to know to walk the tables."""
+
+    arch: int
+    root: int
+    window: int
+    target: int
+    window_bytes: int
+    reach: int
+
+
+class Life(Protocol):
+    """One way to run the kernel on a machine's RAM."""
+
+    ram: Ram
+    phys: int
+
+    def call(self, name: str, *args: int) -> int:
+        """Run the entry `name`; its result."""
+
+    def enter(self, paging: Any) -> None:
+        """Turn paging on: what the tables map up to `reach` bytes into the window can be accessed from now on."""
+
+    def refresh(self) -> None:
+        """Forget every translation: memory was replaced as a whole."""
+
+    def close(self) -> None:
+        """Let go of everything but the RAM."""
+
+
+_functions: dict[str, Any] = {}
+
+
+class _Compiled:
+    """What raw and soft share: a loaded object and its entries."""
+
+    def __init__(self, life: str, ram: Ram, record: Any, state: Any) -> None:
+        self.ram = ram
+        self.library = objects.load(life)
+        self.record = record  # keeps the memory
+        self.state = state
+        self.library.machine = record.ctypes.data
+        self._entries: dict[str, Any] = {}
+
+    def call(self, name: str, *args: int) -> int:
+        entry = self._entries.get(name)
+        if entry is None:
+            entry = self._entries[name] = self.library.function(name)
+        return entry(*args)
+
+
+def _record(kind: Any) -> tuple[Any, Any]:
+    import numpy
+
+    array = numpy.zeros(1, kind.dtype)
+    return array, array[0]
+
+
+class Raw(_Compiled):
+    """Machine code; this computer's MMU maps the kernel's window at its true address."""
+
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _libc.mmap.restype = ctypes.c_int64
+    _libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+    _libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
+    FIXED_NOREPLACE = 0x100000
+    NORESERVE = 0x4000
+
+    def __init__(self, ram: Ram) -> None:
+        array, state = _record(Hosted)
+        super().__init__("raw", ram, array, state)
+        self.window = self.window_bytes = 0
+        state["ram"], state["fd"], state["fresh"] = ram.address, ram.fd, ram.fresh
+        self.phys = ram.address
+
+    def enter(self, paging: Paging) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.NORESERVE | self.FIXED_NOREPLACE
+        got = self._libc.mmap(paging.window, paging.window_bytes, 0, flags, -1, 0)
+        if got != paging.window:
+            if got != -1:
+                self._libc.munmap(got, paging.window_bytes)
+            raise WindowBusy(
+                f"the kernel's window {paging.window:#x}-{paging.window + paging.window_bytes - 1:#x} is in use in this "
+                "process: close the other raw kernel, or use mode soft"
+            )
+        self.window, self.window_bytes = paging.window, paging.window_bytes
+        for name in ("arch", "root", "window", "target"):
+            self.state[name] = getattr(paging, name)
+        self.call("flush", paging.window, paging.reach // PAGE)
+
+    def refresh(self) -> None:
+        self.call("flush", self.window, self.window_bytes // PAGE)
+
+    def close(self) -> None:
+        if self.window:
+            self._libc.munmap(self.window, self.window_bytes)
+            self.window = 0
+
+
+class SoftLife(_Compiled):
+    """Machine code; every access walks the kernel's own page tables, through a TLB."""
+
+    def __init__(self, ram: Ram) -> None:
+        array, state = _record(Soft)
+        super().__init__("soft", ram, array, state)
+        self._spare = ctypes.create_string_buffer(2 * PAGE)
+        state["ram"], state["ram_bytes"], state["fresh"], state["root"] = ram.address, ram.top, ram.fresh, NO_ROOT
+        state["spare"] = -(-ctypes.addressof(self._spare) // PAGE) * PAGE
+        self.phys = 0
+        self.refresh()
+
+    def call(self, name: str, *args: int) -> int:
+        result = super().call(name, *args)
+        if self.state["faults"]:
+            address, self.state["faults"] = int(self.state["fault"]), 0
+            raise Fault(f"{name}: nothing maps {address:#x}")
+        return result
+
+    def enter(self, paging: Paging) -> None:
+        for name in ("arch", "root", "window", "target"):
+            self.state[name] = getattr(paging, name)
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.state["tlb"]["tag"] = NO_TAG
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Physical:
+    """RAM by physical address, for code executed with paging off."""
+
+    def __init__(self, ram: Ram) -> None:
+        view = memoryview(ram.bytes)
+        self.views = {1: view.cast("B"), 2: view.cast("H"), 4: view.cast("I"), 8: view.cast("q")}
+        self.machine = None
+
+    def load(self, addr: int, width: int) -> int:
+        return self.views[width][addr // width]
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        self.views[width][addr // width] = value
+
+
+class Twin:
+    """Interpreted by CPython, with every check; memory as the soft machine sees it."""
+
+    def __init__(self, ram: Ram) -> None:
+        self.ram = ram
+        self.phys = 0
+        self.machine = self  # the primitives are methods
+        self.physical = _Physical(ram)
+        self.views = self.physical.views
+        self.pages: dict[int, int] = {}  # page number -> physical address of the page
+        self.paging: Paging | None = None
+        if not _functions:
+            _functions.update(twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function)))
+
+    def call(self, name: str, *args: int) -> int:
+        twin.use(self)
+        return _functions[name](*args)
+
+    def load(self, addr: int, width: int) -> int:
+        page = self.pages.get(addr >> 12)
+        if page is None:
+            page = self._miss(addr)
+        if addr & (width - 1):
+            raise Fault(f"misaligned load of {width} bytes at {addr:#x}")
+        return self.views[width][(page + (addr & 4095)) // width]
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        page = self.pages.get(addr >> 12)
+        if page is None:
+            page = self._miss(addr)
+        if addr & (width - 1):
+            raise Fault(f"misaligned store of {width} bytes at {addr:#x}")
+        self.views[width][(page + (addr & 4095)) // width] = value
+
+    def _miss(self, addr: int) -> int:
+        pa = addr & ADDRESS
+        if self.paging is not None:
+            p = self.paging
+            twin.use(self.physical)
+            try:
+                entry = walk(p.arch, 0, p.root, addr - p.window + p.target)
+            finally:
+                twin.use(self)
+            pa = entry & ADDRESS
+            if not entry or not p.window <= addr < p.window + p.window_bytes:
+                raise Fault(f"nothing maps {addr:#x}")
+        if not 0 <= pa < self.ram.top:
+            raise Fault(f"no memory at physical address {pa:#x}")
+        self.pages[addr >> 12] = pa
+        return pa
+
+    def enter(self, paging: Paging) -> None:
+        self.paging = paging
+        self.pages.clear()
+
+    def refresh(self) -> None:
+        self.pages.clear()
+
+    def close(self) -> None:
+        for view in self.views.values():
+            view.release()
+
+    # the primitives
+
+    def km_flush(self, va: int, pages: int) -> int:
+        for page in range(va >> 12, (va >> 12) + pages):
+            self.pages.pop(page, None)
+        return 0
+
+    km_shootdown = km_flush
+
+    def km_zero(self, va: int, size: int) -> int:
+        at = va
+        while at < va + size:
+            n = min(PAGE - at % PAGE, va + size - at)
+            self.load(at & -8, 8)  # faults where nothing is mapped
+            pa = self.pages[at >> 12] + at % PAGE
+            self.ram.bytes[pa : pa + n] = bytes(n)
+            at += n
+        return 0
+
+    def km_known_zero(self, pa: int, size: int) -> int:
+        return int(self.ram.fresh)
+
+
+def _is_kernel(function: Any) -> bool:
+    return function.__module__.startswith("kernmalloc.kernel.")
+
+
+LIVES = {"raw": Raw, "soft": SoftLife, "twin": Twin}

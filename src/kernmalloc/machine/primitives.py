@@ -1,0 +1,18 @@
+"""The machine boundary: everything that the kernel needs and only a machine can do.
+
+Each life supplies these: `hosted` out of mmap, `soft` out of its TLB model, `twin` in Python, `bare` in a few
+instructions of the target. Addresses are kernel virtual unless called `pa`; lengths are bytes or whole pages.
+"""
+
+from kernmalloc.lang import primitive
+
+flush = primitive("km_flush", 2, """flush(va, pages): forget this processor's translations of these pages.
+Before: the table entries are written. After: the next access to each page walks the tables.""")
+
+shootdown = primitive("km_shootdown", 2, """shootdown(va, pages): the same on every processor.
+After: no processor can reach the frames that the pages had; only now may those frames change owner.""")
+
+zero = primitive("km_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8.""")
+
+known_zero = primitive("km_known_zero", 2, """known_zero(pa, bytes): 1 if the machine vouches that this RAM was zero
+when the kernel was started (fresh hosted memory), else 0. It says nothing of what was written since.""")

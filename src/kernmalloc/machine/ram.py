@@ -1,0 +1,77 @@
+"""Physical memory of a hosted machine: a sparse memfd in which the offset is the physical address.
+
+A machine's RAM may be far larger than this computer's: pages take room once they are written. Fresh memory is zero and
+known to be; poisoned memory is filled with a pattern and vouches for nothing.
+"""
+
+import ctypes
+import mmap
+import os
+from collections.abc import Iterable
+
+PAGE = 4096
+POISON = 0xA5
+
+
+class Ram:
+    """RAM from physical address 0 up to `top` bytes. `address` is where this process can read and write it."""
+
+    def __init__(self, top: int) -> None:
+        self.top = -(-top // PAGE) * PAGE
+        self.fresh = True
+        self.fd = os.memfd_create("kernmalloc")
+        os.ftruncate(self.fd, self.top)
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_NORESERVE", 0)
+        self.bytes = mmap.mmap(self.fd, self.top, flags)
+        self._export = ctypes.c_char.from_buffer(self.bytes)
+        self.address = ctypes.addressof(self._export)
+
+    def poison(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fill (pa, bytes) ranges with a pattern; from now on nothing is known to be zero."""
+        self.fresh = False
+        for pa, size in ranges:
+            ctypes.memset(self.address + pa, POISON, size)
+
+    def snapshot(self) -> dict[int, bytes]:
+        """Every page that is not all zeros, by physical address: the machine's whole state."""
+        pages = {}
+        for start, end in self._extents():
+            data = self.bytes[start:end]
+            if data.count(0) == len(data):
+                continue
+            for at in range(0, len(data), PAGE):
+                page = data[at : at + PAGE]
+                if page != _ZEROS:
+                    pages[start + at] = page
+        return pages
+
+    def restore(self, snapshot: dict[int, bytes]) -> None:
+        """Make memory what it was when the snapshot was taken. Mappings of it stay."""
+        for start, end in list(self._extents()):
+            for at in range(start, end, PAGE):
+                if at not in snapshot and self.bytes[at : at + PAGE] != _ZEROS:
+                    self.bytes[at : at + PAGE] = _ZEROS
+        for at, page in snapshot.items():
+            self.bytes[at : at + PAGE] = page
+
+    def close(self) -> None:
+        """Let the memory go."""
+        del self._export
+        self.bytes.close()
+        os.close(self.fd)
+
+    def _extents(self):
+        """(start, end) of what has been touched, in steps of at most 16 MiB."""
+        at = 0
+        while True:
+            try:
+                at = os.lseek(self.fd, at, os.SEEK_DATA)
+            except OSError:
+                return
+            end = os.lseek(self.fd, at, os.SEEK_HOLE)
+            for start in range(at, end, 1 << 24):
+                yield start, min(start + (1 << 24), end)
+            at = end
+
+
+_ZEROS = bytes(PAGE)
