@@ -49,7 +49,7 @@ def random_expression(rnd, depth):
         f"({one} {rnd.choice('+-*&|^')} {two})", f"({one} {rnd.choice(['<<', '>>'])} ({two} & 63))", f"({one} // 8)", f"({one} % 32)",
         f"({one} {rnd.choice(['<', '<=', '==', '!=', '>', '>='])} {two})", f"({one} {rnd.choice(['and', 'or'])} {two})",
         f"(not {one})", f"({one} if {two} else {three})", f"min({one}, {two})", f"max({one}, {two})", f"ctz({one})",
-        f"popcount({one})", f"shl({one}, {two})", f"shr({one}, {two})", f"({one} <= {two} < {three})", f"-({one} + 0)", f"~({one} + 0)"])
+        f"popcount({one})", f"shl({one}, {two})", f"shr({one}, {two})", f"({one} <= {two} < {three})", f"-({one} + 0)", f"~({one} | 0)"])
 
 
 def test_random_programs(define):

@@ -27,16 +27,18 @@ class LinkError(Exception):
 
 
 class Target(NamedTuple):
-    """What bare objects are made for."""
+    """What bare objects are made for. The code model says how far from zero they may be linked."""
     triple: str
     cpu: str
     features: str
+    code_model: str = "small"
 
 
 TARGETS = {
     "i386": Target("i386-unknown-none-elf", "i686", "-x87,-mmx,-sse,-sse2,+soft-float"),
-    "x86_64": Target("x86_64-unknown-none-elf", "x86-64", "-x87,-mmx,-sse,-sse2,+soft-float"),
-    "riscv64": Target("riscv64-unknown-none-elf", "generic-rv64", "+m,+a,+zihintpause"),
+    # "kernel" reaches both the lowest and the highest 2 GiB, "medium" is RISC-V's medany: RAM starts at 2 GiB there
+    "x86_64": Target("x86_64-unknown-none-elf", "x86-64", "-x87,-mmx,-sse,-sse2,+soft-float", "kernel"),
+    "riscv64": Target("riscv64-unknown-none-elf", "generic-rv64", "+m,+a,+zihintpause", "medium"),
     "armv7": Target("armv7-none-eabi", "generic", "+v7,+soft-float,-neon,-vfp2,-fpregs"),
     "aarch64": Target("aarch64-none-elf", "generic", "-neon,-fp-armv8"),
 }
@@ -47,7 +49,7 @@ GROUPS = {"raw": "hosted", "soft": "soft", "bare": "bare"}
 
 _MACHINE = """
 @km_machine = dso_local global i64 0, align 8
-define i64 @km_machine_record() alwaysinline nounwind {
+define i64 @km_machine_record() alwaysinline nounwind "no-builtins" {
  %v = load i64, ptr @km_machine, align 8, !invariant.load !0
  ret i64 %v
 }
@@ -59,14 +61,28 @@ def link(groups: Mapping[str, str], life: str, target: Target | None = None, ext
     """An ELF object of the groups' IR (frontend.compile) for a life: "raw" and "soft" for this computer, "bare" for
     `target`, one of TARGETS. `extra_ir` is linked in as it is: a bare machine's primitives. LinkError if a symbol
     remains undefined that the process (hosted lives) does not have."""
+    machine = target_machine(target)
+    return machine.emit_object(linked(groups, life, machine, extra_ir))
+
+
+def target_machine(target: Target | None) -> llvm.TargetMachine:
+    """LLVM's code generator for a bare target, or for this computer."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()  # `extra_ir` may hold inline assembly, for this computer's architecture only
-    machine = _target_machine(target)
+    if target is None:  # position independent, and one allocation holds it (objects.py): works at any address
+        return llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", codemodel="small")
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel=target.code_model)
+
+
+def linked(groups: Mapping[str, str], life: str, machine: llvm.TargetMachine, extra_ir: str = "") -> llvm.ModuleRef:
+    """The same as an optimised module."""
     module = _module(machine, groups["kernel"])
     group = _module(machine, re.sub(r'@("?)km\.', r"@\1host.", groups[GROUPS[life]]))
     if life == "soft":
         _inline_translation(group)
+    _internalise(group)  # what both groups use is there twice, each with accesses of its kind
     module.link_in(group)
     architecture = machine.triple.partition("-")[0]
     texts = [models.definitions("km", architecture, translated=life == "soft"), models.definitions("host", architecture)]
@@ -79,14 +95,7 @@ def link(groups: Mapping[str, str], life: str, target: Target | None = None, ext
         module.link_in(_module(machine, _entries(module)))
     _optimise(module, machine)
     _refuse_undefined(module, life)
-    return machine.emit_object(module)
-
-
-def _target_machine(target: Target | None) -> llvm.TargetMachine:
-    if target is None:  # position independent, and one allocation holds it (objects.py): works at any address
-        return llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", codemodel="small")
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel="small")
+    return module
 
 
 def _module(machine: llvm.TargetMachine, text: str) -> llvm.ModuleRef:

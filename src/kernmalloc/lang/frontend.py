@@ -8,6 +8,7 @@ defines as the life requires. The calling convention is C's: values in, value ou
 """
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable
 from types import FunctionType
@@ -46,11 +47,31 @@ def compile(functions: Iterable[FunctionType] | None = None, progress: Progress 
     """
     functions = list(REGISTRY if functions is None else functions)
     modules = {name: binding.parse_assembly("") for name in ("kernel", *HOST_LEVEL)}
+    groups = _groups(functions)
     with target_override("cpu"):
         for index, function in enumerate(functions):
             progress(f"compiling {function.__name__}", index / len(functions))
-            modules[group(function)].link_in(binding.parse_assembly(_compile(function)))
+            text = _compile(function)
+            for name in groups[function]:
+                modules[name].link_in(binding.parse_assembly(text))
     return {name: str(module) for name, module in modules.items()}
+
+
+def _groups(functions: Iterable[FunctionType]) -> dict[FunctionType, set[str]]:
+    """The groups that need each function: its own, and every host-level group that calls it, with accesses of its kind."""
+    groups: dict[FunctionType, set[str]] = {function: set() for function in functions}
+
+    def need(function: FunctionType, name: str) -> None:
+        if name not in groups.setdefault(function, set()):
+            groups[function].add(name)
+            for callee in function.__code__.co_names:
+                value = function.__globals__.get(callee)
+                if isinstance(value, FunctionType) and value in REGISTRY:
+                    need(value, name)
+
+    for function in list(groups):
+        need(function, group(function))
+    return groups
 
 
 def _compile(function: FunctionType) -> str:
@@ -164,12 +185,18 @@ class _TypeGate(AnalysisPass):
 
     def run_pass(self, state: Any) -> bool:
         for name, kind in state.typemap.items():
-            if kind == I64 or isinstance(kind, self.allowed) or kind == types.Pair(I64, types.boolean):
-                continue
-            line = next((place.loc.line for place in state.func_ir._definitions.get(name, []) if hasattr(place, "loc")), 0)
-            raise GateError(f"{state.func_id.filename}:{line or state.func_id.firstlineno}: {name.partition('.')[0]} would be "
-                            f"{kind}: every value is int64 or a reference")
+            if kind != I64 and not isinstance(kind, self.allowed) and kind != types.Pair(I64, types.boolean):
+                places = [value.loc for value in state.func_ir._definitions.get(name, []) if hasattr(value, "loc")]
+                self.refuse(state, places, f"{name.partition('.')[0]} would be {kind}: every value is int64 or a reference")
+        for block in state.func_ir.blocks.values():
+            for expression in block.find_exprs("unary"):
+                if expression.fn is not operator.not_ and isinstance(state.typemap[expression.value.name], types.Boolean):
+                    self.refuse(state, [expression.loc], "a truth value has no sign and no bits: add 0 to it first, or use `not`")
         return False
+
+    def refuse(self, state: Any, places: list[Any], rule: str) -> None:
+        line = places[0].line if places else state.func_id.firstlineno
+        raise GateError(f"{state.func_id.filename}:{line}: {rule}")
 
 
 class _Compiler(compiler.CompilerBase):

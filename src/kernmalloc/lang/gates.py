@@ -188,8 +188,8 @@ class _Gate(ast.NodeVisitor):
             self.visit(part)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        if not isinstance(node.op, ast.Not) and isinstance(node.operand, ast.Compare | ast.BoolOp) or isinstance(node.op, ast.UAdd):
-            self.refuse(node, "only `not` applies to a truth value, and unary + to nothing")
+        if isinstance(node.op, ast.UAdd):
+            self.refuse(node, "no unary +: leave it out")
         if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             self.integer(node, node.operand.value, negative=True)
         else:
