@@ -121,7 +121,10 @@ class MapFacts:
         facts.memory = self._maps.get(source, [])
         facts.origin = source
         facts.carved = self._carved
-        if source not in ("node", "efi"):
+        if source == "node":  # of a device tree or, on arm64, of a firmware map in which some of this RAM is not free
+            facts.carved += [Range(r.base, r.size, "firmware", r.name, r.line)
+                             for r in self._maps.get("efi", ()) if r.kind != "ram"]
+        elif source != "efi":
             for base, end in self._removed:
                 facts.memory = [part for r in facts.memory for part in _without(r, base, end)]
         facts.total = self._total
