@@ -106,7 +106,7 @@ class _Gate(ast.NodeVisitor):
         for statement in definition.body[_is_docstring(definition.body[0]):]:
             self.visit(statement)
         for constant in self.folded:
-            if isinstance(constant, int) and not MIN <= constant <= MAX:
+            if isinstance(constant, int) and not MIN <= constant <= MAX and not self.found:
                 self.refuse(definition, f"a constant expression has the value {constant}, outside int64: write it signed")
         return self.found
 
@@ -219,7 +219,7 @@ class _Gate(ast.NodeVisitor):
             self.refuse(node, "range is for for loops only")
         elif arity is None:
             self.refuse(node, f"{name} cannot be called from kernel Python: declare it with @kernel or primitive()")
-        elif arity != len(node.args):
+        elif arity != len(node.args) and not node.keywords:
             hint = ": nest the calls" if name in ("min", "max") else ""
             self.refuse(node, f"{name} takes {arity} arguments, not {len(node.args)}{hint}")
         for argument in node.args:

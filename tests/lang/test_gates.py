@@ -1,0 +1,218 @@
+"""Every gate refuses an offending function with file, line, rule and what to do instead."""
+import pytest
+from conftest import sample_functions
+
+from kernmalloc.lang import gates, pipeline
+from kernmalloc.lang.functions import REGISTRY
+
+PRELUDE = """
+BIG = 1 << 63
+TEXT = "text"
+TABLE = [1, 2]
+SIZE = 24
+PAGE = 4096
+def plain(a):
+    return a
+@record(size=16)
+class Node:
+    "One node."
+    key: i64 = "key"
+    next: i64 = "next"
+@kernel
+def helper(a):
+    return a
+"""
+LINE = PRELUDE.count("\n") + 4  # of the first statement: after the import, the decorator and the def
+
+# (body of f(a, b), line of the offence counted from the body, part of the message)
+OFFENCES = {
+    "raise": ("raise ValueError", 0, "no exceptions: return a status code"),
+    "assert": ("assert a > 0\nreturn a", 0, "no assert: state an invariant"),
+    "try": ("try:\n    a = 1\nfinally:\n    b = 2\nreturn a", 0, "no exceptions: test the status code"),
+    "with": ("with a:\n    return b\nreturn a", 0, "no with"),
+    "lambda": ("c = lambda: 1\nreturn a", 0, "no lambda: write a kernel function"),
+    "nested function": ("def g():\n    return 1\nreturn a", 0, "no nested functions"),
+    "class": ("class C:\n    pass\nreturn a", 0, "no classes"),
+    "global": ("global PAGE\nreturn a", 0, "no global: state lives in records"),
+    "import": ("import os\nreturn a", 0, "no import"),
+    "del": ("del b\nreturn a", 0, "no del"),
+    "match": ("match a:\n    case 1:\n        return b\nreturn a", 0, "no match"),
+    "yield": ("return a\n(yield)", 1, "Yield is not kernel Python"),
+    "power": ("return a ** 2", 0, "no **: use shl"),
+    "true division": ("return a / 4096", 0, "no /: use // by a power of two"),
+    "augmented division": ("a /= 2\nreturn a", 0, "no /: use // by a power of two"),
+    "matrix product": ("return a @ b", 0, "no @"),
+    "division by a variable": ("return a // b", 0, "// by other than a power of two"),
+    "division by a record's size": ("return a // SIZE", 0, "// by other than a power of two"),
+    "remainder by 10": ("b = 1\nreturn a % 10", 1, "% by other than a power of two"),
+    "augmented remainder": ("a %= 3\nreturn a", 0, "% by other than a power of two"),
+    "division by zero": ("return a // 0", 0, "// by other than a power of two"),
+    "division by a negative": ("return a // -4", 0, "// by other than a power of two"),
+    "constant too large": ("return a & 0xFFFFFFFFFFFFFFFF", 0, "18446744073709551615 is outside int64"),
+    "constant too small": ("return a + -9223372036854775809", 0, "outside int64"),
+    "global constant too large": ("return a + BIG", 0, "constant BIG is outside int64"),
+    "folded constant too large": ("return a & (1 << 63)", -1, "a constant expression has the value 9223372036854775808"),
+    "float": ("return a + 1.5", 0, "1.5 is not an integer"),
+    "string": ("b = 'x'\nreturn a", 0, "'x' is not an integer"),
+    "none": ("b = None\nreturn a", 0, "None is not an integer"),
+    "bytes": ("b = b'x'\nreturn a", 0, "b'x' is not an integer"),
+    "f-string": ("b = f'{a}'\nreturn a", 0, "no strings"),
+    "tuple": ("return a, b", 0, "no tuples: return one value"),
+    "tuple assignment": ("a, b = b, a\nreturn a", 0, "no tuples"),
+    "list": ("c = [a]\nreturn a", 0, "no containers: use records"),
+    "dict": ("c = {}\nreturn a", 0, "no containers: use records"),
+    "set": ("c = {a}\nreturn a", 0, "no containers: use records"),
+    "subscript": ("return TABLE[0]", 0, "no subscripts"),
+    "comprehension": ("return [i for i in range(a)]", 0, "no comprehensions: write a loop"),
+    "generator": ("return max((i for i in range(a)), b)", 0, "no comprehensions: write a loop"),
+    "walrus": ("return (c := a) + b", 0, "no walrus"),
+    "global container": ("b = TABLE\nreturn a", 0, "global TABLE is not an integer constant"),
+    "global string": ("b = TEXT\nreturn a", 0, "global TEXT is not an integer constant"),
+    "function as a value": ("b = helper\nreturn a", 0, "global helper is not an integer constant"),
+    "is": ("return a is b", 0, "no is: use =="),
+    "in": ("return a in b", 0, "no in"),
+    "unset on a path": ("if a:\n    c = 1\nreturn c", 2, "c is not set on every path to here"),
+    "unset after a loop": ("for i in range(a):\n    c = i\nreturn c", 2, "c is not set on every path to here"),
+    "loop variable after its loop": ("for i in range(a):\n    b = 1\nreturn i", 2, "i is not set on every path to here"),
+    "unset in a loop": ("while a:\n    b = c\n    c = a\n    a = 0\nreturn b", 1, "c is not set on every path to here"),
+    "unset, augmented": ("if a:\n    c = 1\nc += 1\nreturn c", 2, "c is not set on every path to here"),
+    "unset after a break": ("while a:\n    if b:\n        break\n    c = 1\nelse:\n    c = 2\nreturn c", 6, "c is not set on every path"),
+    "no return at all": ("b = a", -1, "f falls off its end on some path: return a status code there"),
+    "no return on a path": ("if a:\n    return 1", -1, "f falls off its end on some path"),
+    "no return after a loop": ("while a:\n    return 1", -1, "f falls off its end on some path"),
+    "unreachable": ("return a\nb = 1", 1, "this statement is never reached: remove it"),
+    "unreachable after a loop": ("while True:\n    b = 1\nreturn a", 2, "this statement is never reached: remove it"),
+    "return without a value": ("if a:\n    return\nreturn a", 1, "return without a value: return a status code"),
+    "keyword argument": ("return helper(a=a)", 0, "no keyword arguments"),
+    "starred argument": ("return helper(*TABLE)", 0, "no starred arguments"),
+    "wrong number of arguments": ("return helper(a, b)", 0, "helper takes 1 arguments, not 2"),
+    "three-way min": ("return min(a, b, 1)", 0, "min takes 2 arguments, not 3: nest the calls"),
+    "undecorated function": ("return plain(a)", 0, "plain cannot be called from kernel Python: declare it with @kernel"),
+    "builtin": ("return len(a)", 0, "len cannot be called from kernel Python"),
+    "print": ("print(a)\nreturn a", 0, "print cannot be called from kernel Python"),
+    "unknown function": ("return nowhere(a)", 0, "nowhere is not a function of this module: import it"),
+    "unknown name": ("return nowhere + a", 0, "global nowhere is not an integer constant"),
+    "method": ("return a.bit_length()", 0, "call functions by their bare name"),
+    "module attribute": ("return gates.MAX", 0, "gates.MAX is not a field of a reference"),
+    "record attribute": ("return a * Node.size", 0, "Node.size is not a field of a reference: give it a name: SIZE = Node.size"),
+    "for over something else": ("for i in TABLE:\n    a = i\nreturn a", 0, "for loops over range only"),
+    "range as a value": ("b = range(a)\nreturn a", 0, "range is for for loops only"),
+    "variable step": ("for i in range(0, 64, a):\n    b = i\nreturn b", 0, "the step of a range is a constant other than 0"),
+    "step zero": ("for i in range(0, 64, 0):\n    b = i\nreturn b", 0, "the step of a range is a constant other than 0"),
+    "chained assignment": ("c = d = a\nreturn c + d", 0, "one assignment at a time"),
+    "annotated variable": ("c: int = a\nreturn c", 0, "no annotations"),
+    "expression without effect": ("a + b\nreturn a", 0, "an expression without effect"),
+    "unary plus": ("return +a", 0, "no unary +"),
+    "address of a reference": ("n = Node(a)\nn.addr = b\nreturn a", 1, "addr cannot be assigned: make a new reference"),
+    "field of a field": ("n = Node(a)\nreturn n.next.key", 1, "fields belong to references: make one"),
+}
+
+
+def function(define, body, signature="f(a, b)"):
+    indented = "".join(f"    {line}\n" for line in body.split("\n"))
+    return define(f"{PRELUDE}@kernel\ndef {signature}:\n{indented}")
+
+
+@pytest.mark.parametrize("offence", OFFENCES)
+def test_refused(define, offence):
+    body, line, message = OFFENCES[offence]
+    f = function(define, body)
+    with pytest.raises(gates.GateError) as refused:
+        gates.check([f])
+    place = f"{f.__code__.co_filename}:{LINE + line}: "
+    assert [rule for rule in str(refused.value).splitlines() if rule.startswith(place) and message in rule]
+
+
+@pytest.mark.parametrize("signature", ["f(a, b=1)", "f(*a)", "f(**a)", "f(*, a)", "f(a, /)"])
+def test_signatures(define, signature):
+    with pytest.raises(gates.GateError, match="every argument is one positional int64: no defaults, keywords or [*]args"):
+        gates.check([function(define, "return 1", signature)])
+
+
+@pytest.mark.parametrize("signature", ["f(a: int)", "f(a) -> int"])
+def test_annotations(define, signature):
+    with pytest.raises(gates.GateError, match="no annotations: arguments and results are int64"):
+        gates.check([function(define, "return a", signature)])
+
+
+def test_nonlocal(define):
+    f = define("def outer():\n    a = 1\n    @kernel\n    def f(b):\n        nonlocal a\n        a = b\n        return a\n    return f\nf = outer()\n")
+    with pytest.raises(gates.GateError, match="no nonlocal: state lives in records"):
+        gates.check([f])
+
+
+def test_every_violation_is_listed(define):
+    f = function(define, "b = a / 2\nif a:\n    c = 1.5\nreturn c")
+    with pytest.raises(gates.GateError) as refused:
+        gates.check([f])
+    lines = [int(line.split(":")[1]) - LINE for line in str(refused.value).splitlines()]
+    assert lines == [0, 2, 3]
+
+
+def test_two_functions_with_one_symbol(define):
+    """Two entries of one name would be one C symbol; different machines may have the same."""
+    one, two = (define("@entry\ndef take(a):\n    return a\n", "take") for _ in range(2))
+    with pytest.raises(gates.GateError, match="made1.py:2: take is also defined at .*made0.py:2: rename one"):
+        gates.check([one, two])
+    from lang_sample import bare, hosted, soft
+    gates.check([hosted.fill, soft.fill, bare.fill])
+
+
+# What the types say, which only the compiler knows -------------------------------------------------------------------
+
+TYPES = {
+    "reference returned": ("return Node(a)", "No conversion from Reference"),
+    "reference as an argument": ("return helper(Node(a))", "Reference"),
+    "reference or number": ("if a:\n    n = Node(a)\nelse:\n    n = a\nreturn n", "Cannot unify"),
+    "unknown field": ("return Node(a).nowhere", "Unknown attribute 'nowhere'"),
+    "unknown field stored": ("n = Node(a)\nn.nowhere = b\nreturn a", "nowhere"),
+    "field of a number": ("return a.key", "Unknown attribute 'key'"),
+    "reference compared": ("return Node(a) == Node(b)", "No implementation of function"),
+    "sign of a truth value": ("return -(a < b)", "a truth value has no sign and no bits: add 0 to it first, or use `not`"),
+    "bits of a truth value": ("c = a < b\nreturn ~c", "a truth value has no sign and no bits"),
+}
+
+
+@pytest.mark.parametrize("offence", TYPES)
+def test_types_refused(define, offence):
+    from kernmalloc.lang import frontend
+    body, message = TYPES[offence]
+    f = function(define, body)
+    gates.check([f])
+    with pytest.raises(gates.GateError) as refused:
+        frontend.compile([f])
+    file, line, rule = str(refused.value).split(":", 2)
+    assert file == f.__code__.co_filename and LINE - 1 <= int(line) <= LINE + 4
+    assert message in rule
+
+
+def test_what_a_kernel_needs_passes(define):
+    accepted = """
+n = Node(a)
+n.key = -PAGE
+n.next += a // PAGE + b % 64 - SIZE * 2
+helper(a)
+for i in range(a, 0, -8):
+    c = i
+    if i == b:
+        break
+else:
+    c = 0
+while True:
+    c += 1
+    if c > a or not 0 <= c < b:
+        return max(min(a, b), abs(c)) if c else ~a
+"""
+    gates.check([function(define, accepted.strip())])
+
+
+def test_the_sample_passes():
+    gates.check(sample_functions())
+
+
+def test_the_kernel_passes():
+    """Every gate, over everything that is registered."""
+    pipeline.import_kernel()
+    functions = [function for function in REGISTRY if function.__module__.startswith("kernmalloc.")]
+    assert functions
+    gates.check(functions)
