@@ -1,0 +1,29 @@
+"""Small machines to run the kernel on, and what must hold of every kernel at the end of a test."""
+
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.inputs.facts import Range
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.ram import Ram
+
+MIB = 1 << 20
+MODES = ("raw", "soft", "twin")
+
+
+def machine(*ranges: tuple[int, int], kind: str = "ram") -> Machine:
+    """A machine with RAM at (base, bytes) ranges."""
+    ram = tuple(Range(base=base, size=size, kind=kind, name="", line=0) for base, size in ranges)
+    return Machine(name="test", file="test", arch="i386", ram=ram)
+
+
+def poison(ram: Ram) -> None:
+    """No byte of RAM is zero when the kernel starts."""
+    ram.poison([(0, ram.top)])
+
+
+def conserved(kernel: Kernel) -> None:
+    """Every invariant holds, and the frames by type are the machine's."""
+    result = kernel.check()
+    assert result.passed, result.failure
+    assert result.assertions > 0
+    pages, _, _ = kernel.machine.ram_pages(12, kernel.profile.phys_bits)
+    assert sum(kernel.frames_by_type().values()) == sum(count for _, count in pages)
