@@ -1,4 +1,5 @@
 """The sample kernel in every life, on the same bytes."""
+
 import ctypes
 import sys
 from pathlib import Path
@@ -65,12 +66,13 @@ class Memory:
     def without_addresses(self):
         """Everything but the two words that hold addresses."""
         copy = bytearray(self.bytes)
-        copy[CPU:CPU + 8] = copy[KERN:KERN + 8] = bytes(8)
+        copy[CPU : CPU + 8] = copy[KERN : KERN + 8] = bytes(8)
         return bytes(copy)
 
 
 class SoftMachine:
     """Page table and TLB of the soft sample; frames are shuffled, so that translation shows."""
+
     order = [5, 3, 7, 1, 0, 2, 6, 4]
 
     def __init__(self, library):
@@ -84,7 +86,7 @@ class SoftMachine:
 
     def write(self, flat):
         for page in range(PAGES):
-            self.ram.bytes[self.page(page)] = flat[page << 12:(page + 1) << 12]
+            self.ram.bytes[self.page(page)] = flat[page << 12 : (page + 1) << 12]
 
     def read(self):
         return b"".join(bytes(self.ram.bytes[self.page(page)]) for page in range(PAGES))
@@ -94,6 +96,7 @@ class SoftMachine:
 def groups():
     """The sample's IR: what the front end makes of it."""
     from kernmalloc.lang import frontend, gates
+
     functions = sample_functions()
     gates.check(functions)
     return frontend.compile(functions)
@@ -102,18 +105,21 @@ def groups():
 @pytest.fixture(scope="session")
 def objects(groups):
     from kernmalloc.lang import backend
+
     return {life: backend.link(groups, life) for life in ("raw", "soft")}
 
 
 @pytest.fixture
 def raw(objects):
     from kernmalloc.lang.objects import Library
+
     return Library(objects["raw"])
 
 
 @pytest.fixture
 def soft_library(objects):
     from kernmalloc.lang.objects import Library
+
     return Library(objects["soft"])
 
 
@@ -129,6 +135,7 @@ def memory():
 def define(tmp_path):
     """Makes a registered function out of text, in a module of its own with the names of kernmalloc.lang."""
     from importlib.util import module_from_spec, spec_from_file_location
+
     made = []
 
     def define(source, name="f"):

@@ -1,4 +1,5 @@
 """Objects: what is in them, for which processor, and what is not."""
+
 import io
 import re
 
@@ -49,8 +50,16 @@ def test_bare_atomics_are_instructions(define, architecture):
     assert not symbols(data)[0]
 
 
-@pytest.mark.parametrize(("architecture", "machine", "bits"), [
-    ("i386", "EM_386", 32), ("x86_64", "EM_X86_64", 64), ("riscv64", "EM_RISCV", 64), ("armv7", "EM_ARM", 32), ("aarch64", "EM_AARCH64", 64)])
+@pytest.mark.parametrize(
+    ("architecture", "machine", "bits"),
+    [
+        ("i386", "EM_386", 32),
+        ("x86_64", "EM_X86_64", 64),
+        ("riscv64", "EM_RISCV", 64),
+        ("armv7", "EM_ARM", 32),
+        ("aarch64", "EM_AARCH64", 64),
+    ],
+)
 def test_bare_objects_are_for_their_target(groups, architecture, machine, bits):
     elf = ELFFile(io.BytesIO(backend.link(groups, "bare", backend.TARGETS[architecture])))
     assert (elf["e_machine"], elf.elfclass, elf["e_type"], elf.little_endian) == (machine, bits, "ET_REL", True)
@@ -92,7 +101,8 @@ def test_functions_are_marked(groups):
 
 def test_optimiser_makes_no_library_calls(define):
     """Loops that zero and copy stay loops: memset and memcpy are not there on bare machines."""
-    function = define("""
+    function = define(
+        """
 @record(size=8)
 class Byte:
     "One."
@@ -104,14 +114,17 @@ def zero_and_copy(a, n):
     for i in range(n):
         Byte(a + i).value = Byte(a + 4096 + i).value
     return n
-""", "zero_and_copy")
+""",
+        "zero_and_copy",
+    )
     for target in backend.TARGETS.values():
         assert not symbols(backend.link(frontend.compile([function]), "bare", target))[0]
 
 
 def test_accesses_are_plain_and_aligned(define):
     """One instruction of the field's width, in raw: no byte-wise assembly, no calls."""
-    function = define("""
+    function = define(
+        """
 @record(size=16)
 class Wide:
     "Every width."
@@ -125,9 +138,11 @@ def touch(p):
     w.a = w.b
     w.c = w.d
     return w.a + w.c
-""", "touch")
+""",
+        "touch",
+    )
     text = str(backend.linked(frontend.compile([function]), "raw", backend.target_machine(None)))
-    body = text[text.index("@km_touch"):text.index("\n}", text.index("@km_touch"))]
+    body = text[text.index("@km_touch") : text.index("\n}", text.index("@km_touch"))]
     for bits in (16, 64):
         assert re.search(rf"load i{bits}, ptr %\S+, align {bits // 8}", body)
     for bits in (8, 32):
@@ -138,8 +153,8 @@ def touch(p):
 def test_soft_inlines_hits(groups):
     """A TLB hit calls nothing; the miss is out of line and marked cold."""
     text = str(backend.linked(groups, "soft", backend.target_machine(None)))
-    body = text[text.index("@km_pop"):]
-    body = body[:body.index("\n}")]
+    body = text[text.index("@km_pop") :]
+    body = body[: body.index("\n}")]
     assert "km_translate" not in body
     assert body.count("lang_sample.soft.miss") > 3
     assert re.search(r"define internal [^\n]*lang_sample\.soft\.miss[^\n]* #(\d+)", text)

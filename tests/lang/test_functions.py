@@ -1,4 +1,5 @@
 """Kernel functions, primitives, intrinsics, atomics and status codes under CPython."""
+
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ def test_registration_leaves_functions_alone():
 
     def two(a):
         return a + 1
+
     try:
         assert kernel(one) is one and entry(two) is two
         assert list(REGISTRY)[-2:] == [one, two]
@@ -26,7 +28,12 @@ def test_registration_leaves_functions_alone():
 
 
 def test_groups():
-    assert [group(function) for function in (lists.push, hosted.fill, soft.miss, bare.fill)] == ["kernel", "hosted", "soft", "bare"]
+    assert [group(function) for function in (lists.push, hosted.fill, soft.miss, bare.fill)] == [
+        "kernel",
+        "hosted",
+        "soft",
+        "bare",
+    ]
 
 
 def test_primitives_call_the_machine(memory):
@@ -41,8 +48,10 @@ def test_primitives_are_declared_alike():
         primitive("km_fill", 2)
 
 
-@pytest.mark.parametrize(("x", "trailing", "leading", "ones"), [
-    (0, 64, 64, 0), (1, 0, 63, 1), (-1, 0, 0, 64), (-(1 << 63), 63, 0, 1), (1 << 62, 62, 1, 1), (0b1011000, 3, 57, 3)])
+@pytest.mark.parametrize(
+    ("x", "trailing", "leading", "ones"),
+    [(0, 64, 64, 0), (1, 0, 63, 1), (-1, 0, 0, 64), (-(1 << 63), 63, 0, 1), (1 << 62, 62, 1, 1), (0b1011000, 3, 57, 3)],
+)
 def test_bit_patterns(x, trailing, leading, ones):
     assert (ctz(x), clz(x), popcount(x)) == (trailing, leading, ones)
 
@@ -71,9 +80,25 @@ def test_atomics_compiled_are_the_same(define, objects, memory):
 
     from kernmalloc.lang import backend, frontend, twin
     from kernmalloc.lang.objects import Library
-    calls = "\n".join(f"    n += shl({call}, {i})" for i, call in enumerate([
-        "cas32(a, b, c)", "add32(a, b)", "load_acquire32(a)", "cas32(a, load_acquire32(a), c)", "cas64(a, b, c)", "add64(a + 8, b)",
-        "load_acquire64(a + 8)", "cas64(a, load_acquire64(a), c)", "store_release32(a, b)", "store_release64(a + 16, c)", "pause()"]))
+
+    calls = "\n".join(
+        f"    n += shl({call}, {i})"
+        for i, call in enumerate(
+            [
+                "cas32(a, b, c)",
+                "add32(a, b)",
+                "load_acquire32(a)",
+                "cas32(a, load_acquire32(a), c)",
+                "cas64(a, b, c)",
+                "add64(a + 8, b)",
+                "load_acquire64(a + 8)",
+                "cas64(a, load_acquire64(a), c)",
+                "store_release32(a, b)",
+                "store_release64(a + 16, c)",
+                "pause()",
+            ]
+        )
+    )
     f = define(f"@entry\ndef atomic_all(a, b, c):\n    n = 0\n{calls}\n    return n\n", "atomic_all")
     groups = frontend.compile([f, soft.miss, soft.translate, soft.fill])
     raw, paged = (Library(backend.link(groups, life)) for life in ("raw", "soft"))

@@ -1,4 +1,5 @@
 """Every gate refuses an offending function with file, line, rule and what to do instead."""
+
 import pytest
 from conftest import sample_functions
 
@@ -51,7 +52,11 @@ OFFENCES = {
     "constant too large": ("return a & 0xFFFFFFFFFFFFFFFF", 0, "18446744073709551615 is outside int64"),
     "constant too small": ("return a + -9223372036854775809", 0, "outside int64"),
     "global constant too large": ("return a + BIG", 0, "constant BIG is outside int64"),
-    "folded constant too large": ("return a & (1 << 63)", -1, "a constant expression has the value 9223372036854775808"),
+    "folded constant too large": (
+        "return a & (1 << 63)",
+        -1,
+        "a constant expression has the value 9223372036854775808",
+    ),
     "float": ("return a + 1.5", 0, "1.5 is not an integer"),
     "string": ("b = 'x'\nreturn a", 0, "'x' is not an integer"),
     "none": ("b = None\nreturn a", 0, "None is not an integer"),
@@ -73,10 +78,18 @@ OFFENCES = {
     "in": ("return a in b", 0, "no in"),
     "unset on a path": ("if a:\n    c = 1\nreturn c", 2, "c is not set on every path to here"),
     "unset after a loop": ("for i in range(a):\n    c = i\nreturn c", 2, "c is not set on every path to here"),
-    "loop variable after its loop": ("for i in range(a):\n    b = 1\nreturn i", 2, "i is not set on every path to here"),
+    "loop variable after its loop": (
+        "for i in range(a):\n    b = 1\nreturn i",
+        2,
+        "i is not set on every path to here",
+    ),
     "unset in a loop": ("while a:\n    b = c\n    c = a\n    a = 0\nreturn b", 1, "c is not set on every path to here"),
     "unset, augmented": ("if a:\n    c = 1\nc += 1\nreturn c", 2, "c is not set on every path to here"),
-    "unset after a break": ("while a:\n    if b:\n        break\n    c = 1\nelse:\n    c = 2\nreturn c", 6, "c is not set on every path"),
+    "unset after a break": (
+        "while a:\n    if b:\n        break\n    c = 1\nelse:\n    c = 2\nreturn c",
+        6,
+        "c is not set on every path",
+    ),
     "no return at all": ("b = a", -1, "f falls off its end on some path: return a status code there"),
     "no return on a path": ("if a:\n    return 1", -1, "f falls off its end on some path"),
     "no return after a loop": ("while a:\n    return 1", -1, "f falls off its end on some path"),
@@ -87,18 +100,34 @@ OFFENCES = {
     "starred argument": ("return helper(*TABLE)", 0, "no starred arguments"),
     "wrong number of arguments": ("return helper(a, b)", 0, "helper takes 1 arguments, not 2"),
     "three-way min": ("return min(a, b, 1)", 0, "min takes 2 arguments, not 3: nest the calls"),
-    "undecorated function": ("return plain(a)", 0, "plain cannot be called from kernel Python: declare it with @kernel"),
+    "undecorated function": (
+        "return plain(a)",
+        0,
+        "plain cannot be called from kernel Python: declare it with @kernel",
+    ),
     "builtin": ("return len(a)", 0, "len cannot be called from kernel Python"),
     "print": ("print(a)\nreturn a", 0, "print cannot be called from kernel Python"),
     "unknown function": ("return nowhere(a)", 0, "nowhere is not a function of this module: import it"),
     "unknown name": ("return nowhere + a", 0, "global nowhere is not an integer constant"),
     "method": ("return a.bit_length()", 0, "call functions by their bare name"),
     "module attribute": ("return gates.MAX", 0, "gates.MAX is not a field of a reference"),
-    "record attribute": ("return a * Node.size", 0, "Node.size is not a field of a reference: give it a name: SIZE = Node.size"),
+    "record attribute": (
+        "return a * Node.size",
+        0,
+        "Node.size is not a field of a reference: give it a name: SIZE = Node.size",
+    ),
     "for over something else": ("for i in TABLE:\n    a = i\nreturn a", 0, "for loops over range only"),
     "range as a value": ("b = range(a)\nreturn a", 0, "range is for for loops only"),
-    "variable step": ("for i in range(0, 64, a):\n    b = i\nreturn b", 0, "the step of a range is a constant other than 0"),
-    "step zero": ("for i in range(0, 64, 0):\n    b = i\nreturn b", 0, "the step of a range is a constant other than 0"),
+    "variable step": (
+        "for i in range(0, 64, a):\n    b = i\nreturn b",
+        0,
+        "the step of a range is a constant other than 0",
+    ),
+    "step zero": (
+        "for i in range(0, 64, 0):\n    b = i\nreturn b",
+        0,
+        "the step of a range is a constant other than 0",
+    ),
     "chained assignment": ("c = d = a\nreturn c + d", 0, "one assignment at a time"),
     "annotated variable": ("c: int = a\nreturn c", 0, "no annotations"),
     "expression without effect": ("a + b\nreturn a", 0, "an expression without effect"),
@@ -125,7 +154,9 @@ def test_refused(define, offence):
 
 @pytest.mark.parametrize("signature", ["f(a, b=1)", "f(*a)", "f(**a)", "f(*, a)", "f(a, /)"])
 def test_signatures(define, signature):
-    with pytest.raises(gates.GateError, match="every argument is one positional int64: no defaults, keywords or [*]args"):
+    with pytest.raises(
+        gates.GateError, match="every argument is one positional int64: no defaults, keywords or [*]args"
+    ):
         gates.check([function(define, "return 1", signature)])
 
 
@@ -136,7 +167,17 @@ def test_annotations(define, signature):
 
 
 def test_nonlocal(define):
-    f = define("def outer():\n    a = 1\n    @kernel\n    def f(b):\n        nonlocal a\n        a = b\n        return a\n    return f\nf = outer()\n")
+    f = define("""
+def outer():
+    a = 1
+    @kernel
+    def f(b):
+        nonlocal a
+        a = b
+        return a
+    return f
+f = outer()
+""")
     with pytest.raises(gates.GateError, match="no nonlocal: state lives in records"):
         gates.check([f])
 
@@ -155,6 +196,7 @@ def test_two_functions_with_one_symbol(define):
     with pytest.raises(gates.GateError, match="made1.py:2: take is also defined at .*made0.py:2: rename one"):
         gates.check([one, two])
     from lang_sample import bare, hosted, soft
+
     gates.check([hosted.fill, soft.fill, bare.fill])
 
 
@@ -168,7 +210,10 @@ TYPES = {
     "unknown field stored": ("n = Node(a)\nn.nowhere = b\nreturn a", "nowhere"),
     "field of a number": ("return a.key", "Unknown attribute 'key'"),
     "reference compared": ("return Node(a) == Node(b)", "No implementation of function"),
-    "sign of a truth value": ("return -(a < b)", "a truth value has no sign and no bits: add 0 to it first, or use `not`"),
+    "sign of a truth value": (
+        "return -(a < b)",
+        "a truth value has no sign and no bits: add 0 to it first, or use `not`",
+    ),
     "bits of a truth value": ("c = a < b\nreturn ~c", "a truth value has no sign and no bits"),
 }
 
@@ -176,6 +221,7 @@ TYPES = {
 @pytest.mark.parametrize("offence", TYPES)
 def test_types_refused(define, offence):
     from kernmalloc.lang import frontend
+
     body, message = TYPES[offence]
     f = function(define, body)
     gates.check([f])

@@ -1,4 +1,5 @@
 """One source, three lives: the same operations leave the same bytes and give the same results."""
+
 import threading
 
 from conftest import CPU, NODES, Memory, SoftMachine
@@ -13,8 +14,12 @@ NODE = st.integers(-2, NODES + 2)
 INSIDE = st.integers(0, NODES - 1)
 VALUE = st.integers(-(1 << 63), (1 << 63) - 1)
 OPERATION = st.one_of(
-    st.tuples(st.just("push"), NODE), st.tuples(st.just("pop")), st.tuples(st.just("wipe"), INSIDE, st.integers(0, 255)),
-    st.tuples(st.just("scribble"), INSIDE, VALUE), st.tuples(st.just("checked"), INSIDE))
+    st.tuples(st.just("push"), NODE),
+    st.tuples(st.just("pop")),
+    st.tuples(st.just("wipe"), INSIDE, st.integers(0, 255)),
+    st.tuples(st.just("scribble"), INSIDE, VALUE),
+    st.tuples(st.just("checked"), INSIDE),
+)
 
 
 def test_same_operations_same_bytes(objects):
@@ -41,6 +46,7 @@ def test_same_operations_same_bytes(objects):
         assert flat.without_addresses() == interpreted.without_addresses()
         assert paged.read() == bytes(interpreted.bytes)
         assert paged.state[4] == 0, "no access missed the page table"
+
     same()
 
 

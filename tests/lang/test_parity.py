@@ -1,4 +1,5 @@
 """Interpreted and compiled arithmetic agree wherever the checked twin does not refuse."""
+
 import os
 import random
 
@@ -12,8 +13,30 @@ from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.lang.objects import Library
 
 EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
-EDGES = [0, 1, -1, 2, 7, -7, 12, 31, 32, 33, 62, 63, 64, 4095, 4096, 2**31, 2**32 - 1, 2**32, -2**31, -2**63, 2**63 - 1]
-NUMBER = st.one_of(st.sampled_from(EDGES), st.integers(-100, 100), st.integers(-2**63, 2**63 - 1))
+EDGES = [
+    0,
+    1,
+    -1,
+    2,
+    7,
+    -7,
+    12,
+    31,
+    32,
+    33,
+    62,
+    63,
+    64,
+    4095,
+    4096,
+    2**31,
+    2**32 - 1,
+    2**32,
+    -(2**31),
+    -(2**63),
+    2**63 - 1,
+]
+NUMBER = st.one_of(st.sampled_from(EDGES), st.integers(-100, 100), st.integers(-(2**63), 2**63 - 1))
 NAMES = [function.__name__ for function in REGISTRY if function.__module__ == arithmetic.__name__]
 
 
@@ -37,6 +60,7 @@ def test_arithmetic(objects, name):
     @given(NUMBER, NUMBER)
     def agree(a, b):
         same(checked, compiled, a, b)
+
     agree()
 
 
@@ -45,23 +69,42 @@ def random_expression(rnd, depth):
     if depth == 0:
         return rnd.choice(["a", "b", "@", "@", str(rnd.choice(EDGES)), f"({rnd.randrange(-9, 9)})"])
     one, two, three = (random_expression(rnd, depth - rnd.randrange(1, depth + 1)) for _ in range(3))
-    return rnd.choice([
-        f"({one} {rnd.choice('+-*&|^')} {two})", f"({one} {rnd.choice(['<<', '>>'])} ({two} & 63))", f"({one} // 8)", f"({one} % 32)",
-        f"({one} {rnd.choice(['<', '<=', '==', '!=', '>', '>='])} {two})", f"({one} {rnd.choice(['and', 'or'])} {two})",
-        f"(not {one})", f"({one} if {two} else {three})", f"min({one}, {two})", f"max({one}, {two})", f"ctz({one})",
-        f"popcount({one})", f"shl({one}, {two})", f"shr({one}, {two})", f"({one} <= {two} < {three})", f"-({one} + 0)", f"~({one} | 0)"])
+    return rnd.choice(
+        [
+            f"({one} {rnd.choice('+-*&|^')} {two})",
+            f"({one} {rnd.choice(['<<', '>>'])} ({two} & 63))",
+            f"({one} // 8)",
+            f"({one} % 32)",
+            f"({one} {rnd.choice(['<', '<=', '==', '!=', '>', '>='])} {two})",
+            f"({one} {rnd.choice(['and', 'or'])} {two})",
+            f"(not {one})",
+            f"({one} if {two} else {three})",
+            f"min({one}, {two})",
+            f"max({one}, {two})",
+            f"ctz({one})",
+            f"popcount({one})",
+            f"shl({one}, {two})",
+            f"shr({one}, {two})",
+            f"({one} <= {two} < {three})",
+            f"-({one} + 0)",
+            f"~({one} | 0)",
+        ]
+    )
 
 
 def test_random_programs(define):
     """Programs of random expressions, loops and branches: the compiler and CPython read them alike."""
     from kernmalloc.lang import backend, frontend, gates
+
     rnd = random.Random(3)
     functions = []
     for i in range(60 * EFFORT):
         first, *e = [random_expression(rnd, 4) for _ in range(5)]
         e = [first.replace("@", "a"), *(text.replace("@", "x") for text in e)]
-        source = (f"@entry\ndef program{i}(a, b):\n    x = {e[0]}\n    for i in range(5):\n        if {e[1]}:\n"
-                  f"            x = {e[2]}\n        else:\n            x = {e[3]}\n    return {e[4]}\n")
+        source = (
+            f"@entry\ndef program{i}(a, b):\n    x = {e[0]}\n    for i in range(5):\n        if {e[1]}:\n"
+            f"            x = {e[2]}\n        else:\n            x = {e[3]}\n    return {e[4]}\n"
+        )
         function = define(source, f"program{i}")
         try:
             gates.check([function])
@@ -73,7 +116,7 @@ def test_random_programs(define):
     agreed = 0
     for name, interpreted in checked.items():
         for _ in range(30):
-            a, b = (rnd.choice([rnd.choice(EDGES), rnd.randrange(-2**63, 2**63)]) for _ in range(2))
+            a, b = (rnd.choice([rnd.choice(EDGES), rnd.randrange(-(2**63), 2**63)]) for _ in range(2))
             try:
                 expected = interpreted(a, b)
             except twin.TwinError:

@@ -1,4 +1,5 @@
 """The checked twin refuses what compiled code does silently, and says where."""
+
 import pytest
 from conftest import CPU, Memory
 from lang_sample import arithmetic, lists
@@ -8,19 +9,22 @@ from kernmalloc.lang import twin
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 
 
-@pytest.mark.parametrize(("expression", "a", "b", "error", "message"), [
-    ("a + b", MAX, 1, twin.TwinOverflow, "9223372036854775807 + 1 is outside int64"),
-    ("a - b", MIN, 1, twin.TwinOverflow, "-9223372036854775808 - 1 is outside int64"),
-    ("a * b", 1 << 32, 1 << 31, twin.TwinOverflow, "4294967296 * 2147483648 is outside int64"),
-    ("a << b", 1, 63, twin.TwinOverflow, "1 << 63 is outside int64"),
-    ("a << b", 1, 64, twin.TwinShift, "1 << 64"),
-    ("a << b", 1, -1, twin.TwinShift, "1 << -1"),
-    ("a >> b", 7, 64, twin.TwinShift, "7 >> 64"),
-    ("a // b", 7, 0, twin.TwinDivision, "7 // 0"),
-    ("a % b", 7, 0, twin.TwinDivision, "7 % 0"),
-    ("-a", MIN, 0, twin.TwinOverflow, "-(-9223372036854775808) is outside int64"),
-    ("abs(a)", MIN, 0, twin.TwinOverflow, "abs(-9223372036854775808) is outside int64"),
-])
+@pytest.mark.parametrize(
+    ("expression", "a", "b", "error", "message"),
+    [
+        ("a + b", MAX, 1, twin.TwinOverflow, "9223372036854775807 + 1 is outside int64"),
+        ("a - b", MIN, 1, twin.TwinOverflow, "-9223372036854775808 - 1 is outside int64"),
+        ("a * b", 1 << 32, 1 << 31, twin.TwinOverflow, "4294967296 * 2147483648 is outside int64"),
+        ("a << b", 1, 63, twin.TwinOverflow, "1 << 63 is outside int64"),
+        ("a << b", 1, 64, twin.TwinShift, "1 << 64"),
+        ("a << b", 1, -1, twin.TwinShift, "1 << -1"),
+        ("a >> b", 7, 64, twin.TwinShift, "7 >> 64"),
+        ("a // b", 7, 0, twin.TwinDivision, "7 // 0"),
+        ("a % b", 7, 0, twin.TwinDivision, "7 % 0"),
+        ("-a", MIN, 0, twin.TwinOverflow, "-(-9223372036854775808) is outside int64"),
+        ("abs(a)", MIN, 0, twin.TwinOverflow, "abs(-9223372036854775808) is outside int64"),
+    ],
+)
 def test_names_function_line_and_values(define, expression, a, b, error, message):
     f = define(f"@kernel\ndef f(a, b):\n    c = b\n    return {expression}\n")
     with pytest.raises(error) as refused:
@@ -29,8 +33,17 @@ def test_names_function_line_and_values(define, expression, a, b, error, message
     assert issubclass(error, twin.TwinError)
 
 
-@pytest.mark.parametrize(("expression", "a", "b", "result"), [
-    ("a + b", MAX, 0, MAX), ("a - b", MIN, 0, MIN), ("a << b", -1, 63, MIN), ("a >> b", MIN, 63, -1), ("-a", MAX, 0, -MAX), ("-5 + a", 5, 0, 0)])
+@pytest.mark.parametrize(
+    ("expression", "a", "b", "result"),
+    [
+        ("a + b", MAX, 0, MAX),
+        ("a - b", MIN, 0, MIN),
+        ("a << b", -1, 63, MIN),
+        ("a >> b", MIN, 63, -1),
+        ("-a", MAX, 0, -MAX),
+        ("-5 + a", 5, 0, 0),
+    ],
+)
 def test_the_edges_themselves_pass(define, expression, a, b, result):
     f = define(f"@kernel\ndef f(a, b):\n    return {expression}\n")
     assert twin.compile([f])["f"](a, b) == result

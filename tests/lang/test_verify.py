@@ -1,4 +1,5 @@
 """Invariants become functions, word for word."""
+
 import pytest
 from conftest import CPU, KERN, TABLE
 from lang_sample import records
@@ -14,7 +15,9 @@ def test_counts_what_holds(memory):
     assert verify_node(CPU, TABLE, TALLY) == len(Node.invariants) == 4
 
 
-@pytest.mark.parametrize(("field", "value", "invariant"), [("kind", 2, 1), ("pins", 1, 2), ("order", 10, 3), ("next", 100, 4)])
+@pytest.mark.parametrize(
+    ("field", "value", "invariant"), [("kind", 2, 1), ("pins", 1, 2), ("order", 10, 3), ("next", 100, 4)]
+)
 def test_names_the_first_that_fails(memory, field, value, invariant):
     Tally(TALLY).largest = 9
     node = Node(TABLE)
@@ -45,6 +48,7 @@ def test_is_a_kernel_function_of_the_defining_module():
 
 def test_compiled_gives_the_same(raw, soft_library, memory):
     from conftest import Memory
+
     flat = Memory()
     flat.boot(flat.host)
     node = TABLE + 5 * 32
@@ -52,19 +56,25 @@ def test_compiled_gives_the_same(raw, soft_library, memory):
         for target in (memory, flat):
             target.store(target.base + node + (0, 1, 2, 4, 8, 16)[setting], 1, 0xFF)
         from lang_sample import lists
+
         assert raw.function("checked")(flat.host + CPU, 5) == lists.checked(CPU, 5)
 
 
-@pytest.mark.parametrize(("equation", "message"), [
-    ("size < LIMIT", "`LIMIT` is neither a field nor an integer constant"),
-    ("size < tally.most", "no record is given for `tally.most`"),
-    ("size < kern.most", "no record is given for `kern.most`"),
-    ("size / 2 > 1", "Div is not part of an equation"),
-    ("max(size, 1) > 1", "Call is not part of an equation"),
-    ("[size]", "List is not part of an equation"),
-])
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        ("size < LIMIT", "`LIMIT` is neither a field nor an integer constant"),
+        ("size < tally.most", "no record is given for `tally.most`"),
+        ("size < kern.most", "no record is given for `kern.most`"),
+        ("size / 2 > 1", "Div is not part of an equation"),
+        ("max(size, 1) > 1", "Call is not part of an equation"),
+        ("[size]", "List is not part of an equation"),
+    ],
+)
 def test_what_is_no_equation_is_refused(equation, message):
-    made = record(size=8)(type("Bad", (), {"__annotations__": {"size": i64}, "size": "bytes", "invariants": (equation,)}))
+    made = record(size=8)(
+        type("Bad", (), {"__annotations__": {"size": i64}, "size": "bytes", "invariants": (equation,)})
+    )
     with pytest.raises(TypeError) as refused:
         verifier(made, namespace={"__name__": "x"})
     assert str(refused.value) == f"record Bad, invariant `{equation}`: {message}"

@@ -4,6 +4,7 @@ Addresses are naturally aligned. 32-bit results zero-extend; 32-bit operands are
 plain accesses: the twin has one thread. On bare targets without 64-bit atomics (none of the five shipped) only the
 32-bit forms may be used.
 """
+
 from __future__ import annotations
 
 from kernmalloc.lang import memory

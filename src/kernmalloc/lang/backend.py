@@ -8,6 +8,7 @@ Host-level code (hosted, soft, bare) always accesses memory directly. Everything
 internal but for the entries (`km_*`) and, in hosted lives, the word `km_machine`, where the host puts the address of
 its record. An object with undefined symbols that nobody supplies is refused.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -28,6 +29,7 @@ class LinkError(Exception):
 
 class Target(NamedTuple):
     """What bare objects are made for. The code model says how far from zero they may be linked."""
+
     triple: str
     cpu: str
     features: str
@@ -73,7 +75,8 @@ def target_machine(target: Target | None) -> llvm.TargetMachine:
     if target is None:  # position independent, and one allocation holds it (objects.py): works at any address
         return llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", codemodel="small")
     return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel=target.code_model)
+        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel=target.code_model
+    )
 
 
 def linked(groups: Mapping[str, str], life: str, machine: llvm.TargetMachine, extra_ir: str = "") -> llvm.ModuleRef:
@@ -85,7 +88,10 @@ def linked(groups: Mapping[str, str], life: str, machine: llvm.TargetMachine, ex
     _internalise(group)  # what both groups use is there twice, each with accesses of its kind
     module.link_in(group)
     architecture = machine.triple.partition("-")[0]
-    texts = [models.definitions("km", architecture, translated=life == "soft"), models.definitions("host", architecture)]
+    texts = [
+        models.definitions("km", architecture, translated=life == "soft"),
+        models.definitions("host", architecture),
+    ]
     for text in [*texts, extra_ir, "" if life == "bare" else _MACHINE]:
         module.link_in(_module(machine, text))
     _internalise(module)
@@ -100,7 +106,9 @@ def linked(groups: Mapping[str, str], life: str, machine: llvm.TargetMachine, ex
 
 def _module(machine: llvm.TargetMachine, text: str) -> llvm.ModuleRef:
     text = re.sub(r"^target (datalayout|triple) = .*$", "", text, flags=re.MULTILINE)
-    return llvm.parse_assembly(f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n{text}')
+    return llvm.parse_assembly(
+        f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n{text}'
+    )
 
 
 def _inline_translation(group: llvm.ModuleRef) -> None:
@@ -127,8 +135,11 @@ def _internalise(module: llvm.ModuleRef) -> None:
 
 def _entries(module: llvm.ModuleRef) -> str:
     """The string km_entries: "name/arity" of every entry, so that an object says itself how to call it."""
-    names = [f"{function.name.removeprefix('km_')}/{len(list(function.arguments))}"
-             for function in module.functions if not function.is_declaration and function.name.startswith("km_")]
+    names = [
+        f"{function.name.removeprefix('km_')}/{len(list(function.arguments))}"
+        for function in module.functions
+        if not function.is_declaration and function.name.startswith("km_")
+    ]
     text = " ".join(names)
     return f'@km_entries = constant [{len(text) + 1} x i8] c"{text}\\00"'
 
@@ -146,8 +157,11 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 
 
 def _refuse_undefined(module: llvm.ModuleRef, life: str) -> None:
-    undefined = [function.name for function in module.functions
-                 if function.is_declaration and not function.name.startswith("llvm.")]
+    undefined = [
+        function.name
+        for function in module.functions
+        if function.is_declaration and not function.name.startswith("llvm.")
+    ]
     process = ctypes.CDLL(None)
     missing = [name for name in undefined if life == "bare" or not hasattr(process, name)]
     if missing:
@@ -161,4 +175,7 @@ def main(life: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except LinkError as error:
+        raise SystemExit(str(error)) from None

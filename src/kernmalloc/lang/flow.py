@@ -2,6 +2,7 @@
 
 The compiler gives an unset variable the value 0 and a path that falls off the end a result of its own choosing.
 """
+
 from __future__ import annotations
 
 import ast
@@ -15,7 +16,9 @@ def check_flow(definition: ast.FunctionDef) -> list[tuple[int, str]]:
     flow = _Flow(definition)
     end = flow.block(definition.body, frozenset(argument.arg for argument in definition.args.args))
     if end is not None:
-        flow.found.append((definition.lineno, f"{definition.name} falls off its end on some path: return a status code there"))
+        flow.found.append(
+            (definition.lineno, f"{definition.name} falls off its end on some path: return a status code there")
+        )
     return flow.found
 
 
@@ -23,7 +26,9 @@ class _Flow:
     def __init__(self, definition: ast.FunctionDef) -> None:
         self.found: list[tuple[int, str]] = []
         self.loops: list[list[Names]] = []  # per enclosing loop, what is set at each break
-        self.locals = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        self.locals = {
+            node.id for node in ast.walk(definition) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
 
     def block(self, statements: list[ast.stmt], names: Names) -> Names:
         for statement in statements:
@@ -67,9 +72,15 @@ class _Flow:
     def read(self, node: ast.AST, names: frozenset[str]) -> None:
         targets = {node.target.id} if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else set()
         for part in ast.walk(node):
-            if isinstance(part, ast.Name) and (isinstance(part.ctx, ast.Load) or part.id in targets) \
-                    and part.id in self.locals and part.id not in names:
-                self.found.append((part.lineno, f"{part.id} is not set on every path to here: set it before the branch or loop"))
+            if (
+                isinstance(part, ast.Name)
+                and (isinstance(part.ctx, ast.Load) or part.id in targets)
+                and part.id in self.locals
+                and part.id not in names
+            ):
+                self.found.append(
+                    (part.lineno, f"{part.id} is not set on every path to here: set it before the branch or loop")
+                )
 
 
 def _join(one: Names, other: Names) -> Names:

@@ -6,6 +6,7 @@ functions over int64, so each function is compiled on its own and a call is just
 atomics are calls of `km.<name>`, and a field access is a call of `km.ld8` ... `km.st64`, all of which the back end
 defines as the life requires. The calling convention is C's: values in, value out.
 """
+
 from __future__ import annotations
 
 import operator
@@ -24,7 +25,13 @@ from numba.core.cpu import CPUContext
 from numba.core.datamodel import models
 from numba.core.descriptors import TargetDescriptor
 from numba.core.target_extension import target_override
-from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
 from numba.core.typing.templates import AttributeTemplate, make_concrete_template
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
@@ -40,7 +47,9 @@ _WORD, _VOID = ir.IntType(64), ir.VoidType()
 Progress = Callable[[str, float], None]
 
 
-def compile(functions: Iterable[FunctionType] | None = None, progress: Progress = lambda stage, done: None) -> dict[str, str]:
+def compile(
+    functions: Iterable[FunctionType] | None = None, progress: Progress = lambda stage, done: None
+) -> dict[str, str]:
     """LLVM IR of kernel functions (all that are registered, if None) by group, not optimised.
 
     Functions must have passed the gates. GateError names file and line of a value that is not kernel Python's.
@@ -81,8 +90,16 @@ def _compile(function: FunctionType) -> str:
     copy = FunctionType(code, space, function.__name__)
     copy.__module__, copy.__qualname__ = symbol(function), "function"  # see _Context.mangler
     try:
-        result = compiler.compile_extra(_TARGET.typing_context, _TARGET.target_context, copy, (I64,) * code.co_argcount, I64,
-                                        _flags(), {}, pipeline_class=_Compiler)
+        result = compiler.compile_extra(
+            _TARGET.typing_context,
+            _TARGET.target_context,
+            copy,
+            (I64,) * code.co_argcount,
+            I64,
+            _flags(),
+            {},
+            pipeline_class=_Compiler,
+        )
     except errors.NumbaError as error:
         line = getattr(error.loc, "line", code.co_firstlineno)
         raise GateError(f"{code.co_filename}:{line}: this does not compile: {error.msg.strip()}") from None
@@ -97,6 +114,7 @@ def _flags() -> compiler.Flags:
 
 
 # What a global of a kernel function means to Numba -------------------------------------------------------------------
+
 
 def _external(name: str, arity: int) -> types.ExternalFunction:
     return types.ExternalFunction(name, I64(*[I64] * arity))
@@ -174,12 +192,21 @@ def _store(context: Any, builder: Any, signature: Any, args: Any, name: str) -> 
 
 # A Numba target that stops at IR -------------------------------------------------------------------------------------
 
+
 @register_pass(mutates_CFG=False, analysis_only=True)
 class _TypeGate(AnalysisPass):
     """The last gate: every inferred type is int64, a truth value, a reference, a function or the inside of a range."""
+
     _name = "kernel_type_gate"
-    allowed = (types.Boolean, types.Literal, Reference, types.Function, types.ExternalFunction, types.RangeType,
-               types.RangeIteratorType)
+    allowed = (
+        types.Boolean,
+        types.Literal,
+        Reference,
+        types.Function,
+        types.ExternalFunction,
+        types.RangeType,
+        types.RangeIteratorType,
+    )
 
     def __init__(self) -> None: ...
 
@@ -187,11 +214,19 @@ class _TypeGate(AnalysisPass):
         for name, kind in state.typemap.items():
             if kind != I64 and not isinstance(kind, self.allowed) and kind != types.Pair(I64, types.boolean):
                 places = [value.loc for value in state.func_ir._definitions.get(name, []) if hasattr(value, "loc")]
-                self.refuse(state, places, f"{name.partition('.')[0]} would be {kind}: every value is int64 or a reference")
+                self.refuse(
+                    state, places, f"{name.partition('.')[0]} would be {kind}: every value is int64 or a reference"
+                )
         for block in state.func_ir.blocks.values():
             for expression in block.find_exprs("unary"):
-                if expression.fn is not operator.not_ and isinstance(state.typemap[expression.value.name], types.Boolean):
-                    self.refuse(state, [expression.loc], "a truth value has no sign and no bits: add 0 to it first, or use `not`")
+                if expression.fn is not operator.not_ and isinstance(
+                    state.typemap[expression.value.name], types.Boolean
+                ):
+                    self.refuse(
+                        state,
+                        [expression.loc],
+                        "a truth value has no sign and no bits: add 0 to it first, or use `not`",
+                    )
         return False
 
     def refuse(self, state: Any, places: list[Any], rule: str) -> None:
@@ -204,8 +239,18 @@ class _Compiler(compiler.CompilerBase):
 
     def define_pipelines(self) -> list[PassManager]:
         passes = PassManager("kernel")
-        for step in (TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA, NopythonTypeInference, _TypeGate,
-                     PreLowerStripPhis, IRLegalization, NativeLowering, NoPythonBackend):
+        for step in (
+            TranslateByteCode,
+            FixupArgs,
+            IRProcessing,
+            ReconstructSSA,
+            NopythonTypeInference,
+            _TypeGate,
+            PreLowerStripPhis,
+            IRLegalization,
+            NativeLowering,
+            NoPythonBackend,
+        ):
             passes.add_pass(step, step.__name__)
         passes.finalize()
         return [passes]
@@ -213,6 +258,7 @@ class _Compiler(compiler.CompilerBase):
 
 class _Library(CodeLibrary):
     """Keeps the IR text of one function."""
+
     text = ""
 
     def add_ir_module(self, module: ir.Module) -> None:

@@ -3,6 +3,7 @@
 A kernel function is a plain Python function over int64: `kernel` registers it and returns it unchanged, so a kernel
 module runs under CPython as it is. The front end compiles whatever is registered.
 """
+
 from __future__ import annotations
 
 from types import FunctionType
@@ -45,6 +46,7 @@ def group(function: FunctionType) -> str:
 
 class Primitive:
     """A call to a C symbol, int64 in and out. Under CPython: the method of that name of the machine in use."""
+
     def __init__(self, symbol: str, arity: int, doc: str) -> None:
         self.symbol, self.arity, self.doc = symbol, arity, doc
 
@@ -65,4 +67,6 @@ def primitive(symbol: str, arity: int, doc: str = "") -> Primitive:
     return known
 
 
-machine_record = primitive("km_machine_record", 0, "Address of the host's record for this loaded kernel (hosted, soft).")
+machine_record = primitive(
+    "km_machine_record", 0, "Address of the host's record for this loaded kernel (hosted, soft)."
+)

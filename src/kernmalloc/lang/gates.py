@@ -4,6 +4,7 @@ The compiler accepts far more than a kernel may use, some of it silently wrong: 
 outside int64 that becomes unsigned, a division that calls a helper which a freestanding object does not have. Each
 gate refuses one such thing with `file:line: rule: what to do instead`. The front end adds one gate on inferred types.
 """
+
 from __future__ import annotations
 
 import ast
@@ -46,19 +47,58 @@ def _doubles(functions: list[FunctionType]) -> list[str]:
             other = first.setdefault((life, symbol(function)), function)
             if other is not function:
                 code, there = function.__code__, other.__code__
-                found.append(f"{code.co_filename}:{code.co_firstlineno}: {function.__name__} is also defined at "
-                             f"{there.co_filename}:{there.co_firstlineno}: rename one")
+                found.append(
+                    f"{code.co_filename}:{code.co_firstlineno}: {function.__name__} is also defined at "
+                    f"{there.co_filename}:{there.co_firstlineno}: rename one"
+                )
                 break
     return found
 
 
 Violation = tuple[int, str]
 
-_STATEMENTS = (ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If,
-               ast.While, ast.For, ast.Break, ast.Continue, ast.Pass, ast.Expr)
-_EXPRESSIONS = (ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.Call, ast.Constant, ast.Attribute, ast.Name,
-                ast.expr_context, ast.boolop, ast.unaryop)
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift)
+_STATEMENTS = (
+    ast.FunctionDef,
+    ast.arguments,
+    ast.arg,
+    ast.Return,
+    ast.Assign,
+    ast.AugAssign,
+    ast.AnnAssign,
+    ast.If,
+    ast.While,
+    ast.For,
+    ast.Break,
+    ast.Continue,
+    ast.Pass,
+    ast.Expr,
+)
+_EXPRESSIONS = (
+    ast.BoolOp,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.IfExp,
+    ast.Compare,
+    ast.Call,
+    ast.Constant,
+    ast.Attribute,
+    ast.Name,
+    ast.expr_context,
+    ast.boolop,
+    ast.unaryop,
+)
+_OPERATORS = (
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.BitAnd,
+    ast.BitOr,
+    ast.BitXor,
+    ast.LShift,
+    ast.RShift,
+)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 _INSTEAD = {
@@ -103,11 +143,13 @@ class _Gate(ast.NodeVisitor):
 
     def run(self, definition: ast.FunctionDef) -> list[Violation]:
         self.signature(definition)
-        for statement in definition.body[_is_docstring(definition.body[0]):]:
+        for statement in definition.body[_is_docstring(definition.body[0]) :]:
             self.visit(statement)
         for constant in self.folded:
             if isinstance(constant, int) and not MIN <= constant <= MAX and not self.found:
-                self.refuse(definition, f"a constant expression has the value {constant}, outside int64: write it signed")
+                self.refuse(
+                    definition, f"a constant expression has the value {constant}, outside int64: write it signed"
+                )
         return self.found
 
     def refuse(self, node: ast.AST, rule: str) -> None:
@@ -131,7 +173,9 @@ class _Gate(ast.NodeVisitor):
         elif isinstance(node, _STATEMENTS + _EXPRESSIONS):
             super().visit(node)
         else:
-            self.refuse(node, f"{type(node).__name__} is not kernel Python: use assignments, if, while, for over range, return")
+            self.refuse(
+                node, f"{type(node).__name__} is not kernel Python: use assignments, if, while, for over range, return"
+            )
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         operator = type(node.op)
@@ -139,7 +183,9 @@ class _Gate(ast.NodeVisitor):
             self.refuse(node, _INSTEAD[operator])
         elif operator in (ast.FloorDiv, ast.Mod) and not self.is_power_of_two(node.right):
             sign = "//" if operator is ast.FloorDiv else "%"
-            self.refuse(node, f"{sign} by other than a power of two: choose one, or loop (32-bit targets would call a helper)")
+            self.refuse(
+                node, f"{sign} by other than a power of two: choose one, or loop (32-bit targets would call a helper)"
+            )
         self.visit(node.left)
         self.visit(node.right)
 
@@ -164,8 +210,12 @@ class _Gate(ast.NodeVisitor):
 
     def visit_For(self, node: ast.For) -> None:
         call = node.iter
-        is_range = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" \
+        is_range = (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id == "range"
             and self.constant(call.func) is builtins.range
+        )
         if not is_range or not isinstance(node.target, ast.Name):
             self.refuse(node, "for loops over range only: use `for i in range(n)` or while")
             return
@@ -228,7 +278,11 @@ class _Gate(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.value, ast.Name) and node.value.id not in self.locals:
             value = self.globals.get(node.value.id)
-            hint = f"give it a name: SIZE = {value.name}.{node.attr}" if isinstance(value, Record) else "import the name itself"
+            hint = (
+                f"give it a name: SIZE = {value.name}.{node.attr}"
+                if isinstance(value, Record)
+                else "import the name itself"
+            )
             self.refuse(node, f"{node.value.id}.{node.attr} is not a field of a reference: {hint}")
         elif not isinstance(node.value, ast.Name | ast.Call):
             self.refuse(node, "fields belong to references: make one, as in Record(addr).field")
@@ -261,7 +315,11 @@ class _Gate(ast.NodeVisitor):
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 _BUILT_IN = {builtins.min: 2, builtins.max: 2, builtins.abs: 1}
@@ -273,7 +331,9 @@ def _arity(target: object) -> int | None:
         return 1
     if isinstance(target, Primitive):
         return target.arity
-    if isinstance(target, FunctionType) and (target in REGISTRY or target in intrinsics.INTRINSICS or target in atomics.ATOMICS):
+    if isinstance(target, FunctionType) and (
+        target in REGISTRY or target in intrinsics.INTRINSICS or target in atomics.ATOMICS
+    ):
         return target.__code__.co_argcount
     try:
         return _BUILT_IN.get(target)

@@ -1,4 +1,5 @@
 """Operations on int64 as 64-bit patterns, one instruction or a few on every target, and the same under CPython."""
+
 from __future__ import annotations
 
 _MASK, _SIGN = (1 << 64) - 1, 1 << 63

@@ -3,6 +3,7 @@
 Records, atomics and primitives read `load`, `store` and `machine` from here at every access, so `use` switches them
 all at once. Compiled code never comes here: its memory is chosen when it is linked (see backend.py).
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 class Memory(Protocol):
     """What `use` expects: byte-addressed memory, little-endian, and the primitives of the machine that it is in."""
+
     machine: Any
 
     def load(self, addr: int, width: int) -> int:

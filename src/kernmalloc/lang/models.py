@@ -4,6 +4,7 @@ The front end leaves every field access, atomic and intrinsic as a call of an un
 define them, to be inlined everywhere. `translated` ones pass each address through `km_translate(va, write)` first.
 Accesses are naturally aligned, which records guarantee.
 """
+
 from __future__ import annotations
 
 
@@ -20,8 +21,13 @@ def definitions(prefix: str, architecture: str, translated: bool = False) -> str
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
 
 
-_PAUSE = {"i386": "@llvm.x86.sse2.pause()", "x86_64": "@llvm.x86.sse2.pause()", "riscv64": "@llvm.riscv.pause()",
-          "armv7": "@llvm.arm.hint(i32 1)", "aarch64": "@llvm.aarch64.hint(i32 1)"}
+_PAUSE = {
+    "i386": "@llvm.x86.sse2.pause()",
+    "x86_64": "@llvm.x86.sse2.pause()",
+    "riscv64": "@llvm.riscv.pause()",
+    "armv7": "@llvm.arm.hint(i32 1)",
+    "aarch64": "@llvm.aarch64.hint(i32 1)",
+}
 """The processor's hint that this is a spin loop, by architecture."""
 
 Body = tuple[tuple[str, ...], str, str]  # parameters, all i64; result type; instructions
@@ -53,8 +59,10 @@ def _accesses(bits: int, translated: bool) -> dict[str, Body]:
     cut, value = _cut(bits, "value")
     load = f" %v = load i{bits}, ptr %p, align {bits // 8}\n"
     store = f" store i{bits} {value}, ptr %p, align {bits // 8}\n ret void\n"
-    return {f"ld{bits}": (("addr",), "i64", _pointer(translated, 0) + load + _widen(bits, "%v")),
-            f"st{bits}": (("addr", "value"), "void", _pointer(translated, 1) + cut + store)}
+    return {
+        f"ld{bits}": (("addr",), "i64", _pointer(translated, 0) + load + _widen(bits, "%v")),
+        f"st{bits}": (("addr", "value"), "void", _pointer(translated, 1) + cut + store),
+    }
 
 
 def _atomics(bits: int, translated: bool) -> dict[str, Body]:
@@ -65,15 +73,32 @@ def _atomics(bits: int, translated: bool) -> dict[str, Body]:
     cut_n, n = _cut(bits, "n")
     cut_value, value = _cut(bits, "value")
     return {
-        f"cas{bits}": (("addr", "old", "new"), "i64", write + cut_old + cut_new + (
-            f" %r = cmpxchg ptr %p, {kind} {old}, {kind} {new} acquire monotonic, {align}\n"
-            f" %done = extractvalue {{ {kind}, i1 }} %r, 1\n %v = zext i1 %done to i64\n ret i64 %v\n")),
-        f"add{bits}": (("addr", "n"), "i64", write + cut_n + (
-            f" %v = atomicrmw add ptr %p, {kind} {n} acq_rel, {align}\n") + _widen(bits, "%v")),
-        f"load_acquire{bits}": (("addr",), "i64", read + (
-            f" %v = load atomic {kind}, ptr %p acquire, {align}\n") + _widen(bits, "%v")),
-        f"store_release{bits}": (("addr", "value"), "i64", write + cut_value + (
-            f" store atomic {kind} {value}, ptr %p release, {align}\n ret i64 0\n")),
+        f"cas{bits}": (
+            ("addr", "old", "new"),
+            "i64",
+            write
+            + cut_old
+            + cut_new
+            + (
+                f" %r = cmpxchg ptr %p, {kind} {old}, {kind} {new} acquire monotonic, {align}\n"
+                f" %done = extractvalue {{ {kind}, i1 }} %r, 1\n %v = zext i1 %done to i64\n ret i64 %v\n"
+            ),
+        ),
+        f"add{bits}": (
+            ("addr", "n"),
+            "i64",
+            write + cut_n + (f" %v = atomicrmw add ptr %p, {kind} {n} acq_rel, {align}\n") + _widen(bits, "%v"),
+        ),
+        f"load_acquire{bits}": (
+            ("addr",),
+            "i64",
+            read + (f" %v = load atomic {kind}, ptr %p acquire, {align}\n") + _widen(bits, "%v"),
+        ),
+        f"store_release{bits}": (
+            ("addr", "value"),
+            "i64",
+            write + cut_value + (f" store atomic {kind} {value}, ptr %p release, {align}\n ret i64 0\n"),
+        ),
     }
 
 
@@ -83,14 +108,17 @@ def _intrinsics() -> dict[str, Body]:
 
     def shift(operation: str) -> str:
         return f" %count = and i64 %n, 63\n %v = {operation} i64 %x, %count\n ret i64 %v\n"
-    return {"ctz": (("x",), "i64", call("cttz", "i64 %x, i1 false")),
-            "clz": (("x",), "i64", call("ctlz", "i64 %x, i1 false")),
-            "popcount": (("x",), "i64", call("ctpop", "i64 %x")),
-            "shl": (("x", "n"), "i64", shift("shl")),
-            "shr": (("x", "n"), "i64", shift("lshr")),
-            "min": (("x", "y"), "i64", call("smin", "i64 %x, i64 %y")),
-            "max": (("x", "y"), "i64", call("smax", "i64 %x, i64 %y")),
-            "abs": (("x",), "i64", call("abs", "i64 %x, i1 false"))}
+
+    return {
+        "ctz": (("x",), "i64", call("cttz", "i64 %x, i1 false")),
+        "clz": (("x",), "i64", call("ctlz", "i64 %x, i1 false")),
+        "popcount": (("x",), "i64", call("ctpop", "i64 %x")),
+        "shl": (("x", "n"), "i64", shift("shl")),
+        "shr": (("x", "n"), "i64", shift("lshr")),
+        "min": (("x", "y"), "i64", call("smin", "i64 %x, i64 %y")),
+        "max": (("x", "y"), "i64", call("smax", "i64 %x, i64 %y")),
+        "abs": (("x",), "i64", call("abs", "i64 %x, i1 false")),
+    }
 
 
 _LLVM = """

@@ -4,6 +4,7 @@ An object is the whole kernel for one hosted life. `load` takes it from the pack
 user's cache, else builds it; both places are keyed by a digest of the sources, so a stale object is never loaded.
 `python -m kernmalloc.lang.objects [FOLDER]` puts objects where the package ships them, for `make wheel`.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -39,6 +40,7 @@ class Library:
 
     def __init__(self, data: bytes) -> None:
         import llvmlite.binding as llvm
+
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
@@ -125,14 +127,17 @@ def build(folder: Path, progress: Progress | None = None) -> None:
     """Build all hosted objects in a process of its own and move them into `folder`, which others never see half made."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "kernmalloc.lang.pipeline"]
+    environment = {**os.environ, "PYTHONPATH": path}
     with tempfile.TemporaryDirectory(dir=folder.parent) as work, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([sys.executable, "-m", "kernmalloc.lang.pipeline", work], text=True,
-                                   stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONPATH": path})
-        for line in process.stdout:
-            fraction, _, stage = line.strip().partition("\t")
-            if progress:
-                progress(stage, float(fraction))
-        if process.wait():
+        with subprocess.Popen(
+            [*command, work], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process:
+            for line in process.stdout:
+                fraction, _, stage = line.strip().partition("\t")
+                if progress:
+                    progress(stage, float(fraction))
+        if process.returncode:
             errors.seek(0)
             raise BuildError(errors.read().strip())
         folder.mkdir(exist_ok=True)
@@ -141,7 +146,9 @@ def build(folder: Path, progress: Progress | None = None) -> None:
 
 
 def _forget_old(root: Path) -> None:
-    builds = sorted((folder for folder in root.iterdir() if (folder / "soft.o").exists()), key=lambda folder: folder.stat().st_mtime)
+    builds = sorted(
+        (folder for folder in root.iterdir() if (folder / "soft.o").exists()), key=lambda folder: folder.stat().st_mtime
+    )
     for folder in builds[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,6 +15,7 @@ Arrays and nested records are inline; their attribute is their address. Under CP
 memory that `twin.use` set; the front end compiles the same expressions to loads and stores. The NumPy dtype, the C
 struct (c_struct) and the reference table (markdown) come from the same declaration.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Array(NamedTuple):
 
 class Field(NamedTuple):
     """One field: kind is a Width or a record; count is 0 but for arrays; offset in bytes."""
+
     kind: Width | Record
     offset: int
     count: int
@@ -88,19 +90,27 @@ class Record(type):
     def doc(cls) -> str:
         """What the record is."""
         import inspect
+
         return inspect.cleandoc(cls.__doc__ or "")
 
     @property
     def dtype(cls) -> Any:
         """The NumPy structured type with the same layout: the host's view of an array of these records."""
         import numpy
+
         scalar = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i64": "<i8"}
         formats = []
         for field in cls.fields.values():
             kind = field.kind.dtype if isinstance(field.kind, Record) else scalar[field.kind.name]
             formats.append((kind, (field.count,)) if field.count else kind)
-        return numpy.dtype({"names": list(cls.fields), "formats": formats, "itemsize": cls.size,
-                            "offsets": [field.offset for field in cls.fields.values()]})
+        return numpy.dtype(
+            {
+                "names": list(cls.fields),
+                "formats": formats,
+                "itemsize": cls.size,
+                "offsets": [field.offset for field in cls.fields.values()],
+            }
+        )
 
     def offset(cls, name: str) -> int:
         """Offset of a field in bytes; KeyError if there is none of that name."""
@@ -112,20 +122,30 @@ class Record(type):
 
 def record(*, size: int) -> Callable[[type], Record]:
     """Declare a record of `size` bytes; TypeError if its fields do not take exactly that."""
+
     def declare(cls: type) -> Record:
         fields, offset = {}, 0
-        for name, kind in cls.__dict__.get("__annotations__", {}).items():
+        for name, kind in cls.__annotations__.items():
             field = _field(cls, name, kind, offset)
             fields[name] = field
             offset = field.offset + field.size
         padded = _round_up(offset, 8)
         if padded != size:
             raise TypeError(f"record {cls.__name__}: fields take {padded} bytes, declared size={size}")
-        body = {"__slots__": ("addr",), "__doc__": cls.__doc__, "__module__": cls.__module__,
-                "__qualname__": cls.__qualname__, "__init__": _init, "__repr__": _repr, "_fields": fields,
-                "_size": size, "_invariants": tuple(cls.__dict__.get("invariants", ()))}
+        body = {
+            "__slots__": ("addr",),
+            "__doc__": cls.__doc__,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__init__": _init,
+            "__repr__": _repr,
+            "_fields": fields,
+            "_size": size,
+            "_invariants": tuple(cls.__dict__.get("invariants", ())),
+        }
         body.update({name: _accessor(field) for name, field in fields.items()})
         return Record(cls.__name__, (), body)
+
     return declare
 
 
@@ -142,7 +162,7 @@ def _field(cls: type, name: str, kind: Any, offset: int) -> Field:
         raise TypeError(f"{where}: this name is taken by the reference itself")
     meaning = cls.__dict__.get(name)
     if not isinstance(meaning, str):
-        raise TypeError(f"{where}: say what it means, as in `{name}: {kind!r} = \"...\"`")
+        raise TypeError(f'{where}: say what it means, as in `{name}: {kind!r} = "..."`')
     align = kind.size if isinstance(kind, Width) else 8
     return Field(kind, _round_up(offset, align), count, meaning)
 
@@ -168,6 +188,7 @@ def _accessor(field: Field) -> property:
         return memory.load(self.addr + offset, width)
 
     if width == 8:
+
         def put(self: Any, value: int) -> None:
             memory.store(self.addr + offset, 8, value)
     else:
@@ -175,6 +196,7 @@ def _accessor(field: Field) -> property:
 
         def put(self: Any, value: int) -> None:
             memory.store(self.addr + offset, width, value & mask)
+
     return property(get, put, doc=field.meaning)
 
 
@@ -202,16 +224,24 @@ def c_struct(cls: Record) -> str:
         end = field.offset + field.size
     pad(cls.size)
     asserts = [f'_Static_assert(sizeof({tag}) == {cls.size}, "{tag}");']
-    asserts += [f'_Static_assert(offsetof({tag}, {name}) == {field.offset}, "{tag}.{name}");'
-                for name, field in cls.fields.items()]
+    asserts += [
+        f'_Static_assert(offsetof({tag}, {name}) == {field.offset}, "{tag}.{name}");'
+        for name, field in cls.fields.items()
+    ]
     head = [f"/* {cls.doc} */"] if cls.doc else []
     return "\n".join([*head, f"{tag} {{", *lines, "};", *asserts]) + "\n"
 
 
 def markdown(cls: Record) -> str:
     """The record as a reference table: offset, width, name, meaning; then its invariants."""
-    rows = [f"### {cls.name} ({cls.size} bytes)", "", cls.doc, "", "| offset | width | field | meaning |",
-            "|---|---|---|---|"]
+    rows = [
+        f"### {cls.name} ({cls.size} bytes)",
+        "",
+        cls.doc,
+        "",
+        "| offset | width | field | meaning |",
+        "|---|---|---|---|",
+    ]
     for name, field in cls.fields.items():
         kind = field.kind.name + (f" × {field.count}" if field.count else "")
         rows.append(f"| {field.offset} | {kind} | `{name}` | {field.meaning} |")

@@ -1,4 +1,5 @@
 """The syntax tree of a registered function, with the line numbers of its file."""
+
 from __future__ import annotations
 
 import ast

@@ -4,6 +4,7 @@ A kernel module is executable as it is, once `use` has named a memory. `compile`
 source, in which every `+ - * <<`, unary `-` and `abs` that leaves int64, every shift by other than 0..63 and every
 division by zero raises a TwinError that names function, line and operands. Compiled code does all of these silently.
 """
+
 from __future__ import annotations
 
 import ast
@@ -69,7 +70,9 @@ def _is_kernel(value: Any) -> bool:
 def _checked(function: FunctionType) -> FunctionType:
     """The function with checked operators, in a namespace of its own holding only the globals that it reads."""
     definition = _Checks(function.__name__).visit(tree(function))
-    code = builtins.compile(ast.fix_missing_locations(ast.Module([definition], [])), function.__code__.co_filename, "exec")
+    code = builtins.compile(
+        ast.fix_missing_locations(ast.Module([definition], [])), function.__code__.co_filename, "exec"
+    )
     outer = function.__globals__
     space = {name: outer[name] for name in function.__code__.co_names if name in outer}
     space.update(_CHECKS, __name__=function.__module__)
@@ -83,8 +86,16 @@ def _checked(function: FunctionType) -> FunctionType:
 
 class _Checks(ast.NodeTransformer):
     """Replaces operators by calls of the functions in _CHECKS, with the site as their last argument."""
-    operators = {ast.Add: "_add", ast.Sub: "_sub", ast.Mult: "_mul", ast.LShift: "_shl", ast.RShift: "_shr",
-                 ast.FloorDiv: "_div", ast.Mod: "_mod"}
+
+    operators = {
+        ast.Add: "_add",
+        ast.Sub: "_sub",
+        ast.Mult: "_mul",
+        ast.LShift: "_shl",
+        ast.RShift: "_shr",
+        ast.FloorDiv: "_div",
+        ast.Mod: "_mod",
+    }
 
     def __init__(self, name: str) -> None:
         self.name = name

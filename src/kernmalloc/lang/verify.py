@@ -1,4 +1,5 @@
 """A record's invariants, made a kernel function word for word."""
+
 from __future__ import annotations
 
 import ast
@@ -11,8 +12,14 @@ from kernmalloc.lang.functions import kernel
 from kernmalloc.lang.records import Record
 
 
-def verifier(cls: Record, *, namespace: Mapping[str, Any], tally: Record | None = None, kern: Record | None = None,
-             cpu: Record | None = None) -> FunctionType:
+def verifier(
+    cls: Record,
+    *,
+    namespace: Mapping[str, Any],
+    tally: Record | None = None,
+    kern: Record | None = None,
+    cpu: Record | None = None,
+) -> FunctionType:
     """Make and register verify_<record>(cpu, addr, tally) from the invariants of `cls`.
 
     It returns how many invariants there are if all hold for the record at addr, else -(i + 1) for the first, i, that
@@ -33,17 +40,51 @@ def verifier(cls: Record, *, namespace: Mapping[str, Any], tally: Record | None 
 
     file = f"<invariants of {cls.__module__}.{cls.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
-    space = {"Self": cls, "Tally": tally, "Kern": kern, "Cpu": cpu, **resolve.constants,
-             "__name__": namespace["__name__"]}
+    space = {
+        "Self": cls,
+        "Tally": tally,
+        "Kern": kern,
+        "Cpu": cpu,
+        **resolve.constants,
+        "__name__": namespace["__name__"],
+    }
     exec(compile(source, file, "exec"), space)
     return kernel(space[name])
 
 
 class _Resolve(ast.NodeTransformer):
     """Replaces the names of an equation by what they stand for, and refuses anything but integer arithmetic."""
-    allowed = (ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Invert, ast.BinOp, ast.Add,
-               ast.Sub, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.Compare, ast.Eq, ast.NotEq,
-               ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Constant, ast.Name, ast.Attribute, ast.Load)
+
+    allowed = (
+        ast.Expression,
+        ast.BoolOp,
+        ast.And,
+        ast.Or,
+        ast.UnaryOp,
+        ast.Not,
+        ast.USub,
+        ast.Invert,
+        ast.BinOp,
+        ast.Add,
+        ast.Sub,
+        ast.Mult,
+        ast.BitAnd,
+        ast.BitOr,
+        ast.BitXor,
+        ast.LShift,
+        ast.RShift,
+        ast.Compare,
+        ast.Eq,
+        ast.NotEq,
+        ast.Lt,
+        ast.LtE,
+        ast.Gt,
+        ast.GtE,
+        ast.Constant,
+        ast.Name,
+        ast.Attribute,
+        ast.Load,
+    )
 
     def __init__(self, cls: Record, records: dict[str, Record | None], namespace: Mapping[str, Any]) -> None:
         self.cls, self.records, self.namespace = cls, records, namespace

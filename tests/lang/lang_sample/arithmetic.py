@@ -1,4 +1,5 @@
 """Every construct of kernel Python, as functions of two numbers."""
+
 from kernmalloc.lang import clz, ctz, entry, popcount, shl, shr
 
 MANY = 1 << 40

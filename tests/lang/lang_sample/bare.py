@@ -4,6 +4,7 @@ from kernmalloc.lang import entry, record, u8
 @record(size=8)
 class Byte:
     """A byte, addressed alone."""
+
     value: u8 = "it"
 
 

@@ -7,6 +7,7 @@ KINDS = 2
 @record(size=24)
 class Tally:
     """Sums over all nodes."""
+
     nodes: i64 = "nodes seen"
     free: i64 = "free nodes seen"
     largest: i64 = "largest order seen"
@@ -15,6 +16,7 @@ class Tally:
 @record(size=32)
 class Node:
     """One node of every width."""
+
     kind: u8 = "FREE or USED"
     order: u8 = "log2 of its size"
     pins: u16 = "users"
@@ -32,6 +34,7 @@ class Node:
 @record(size=48)
 class Kern:
     """All state."""
+
     table: i64 = "address of the first node"
     nodes: i64 = "how many"
     head: u32 = "index of the first node in the list"
@@ -42,6 +45,7 @@ class Kern:
 @record(size=8)
 class Cpu:
     """Where everything starts."""
+
     kern: i64 = "address of the kernel record"
 
 

@@ -1,4 +1,5 @@
 """One page table level over 4 KiB frames, and a TLB of 16 entries."""
+
 from kernmalloc.lang import entry, i64, kernel, machine_record, record, u8
 
 TLB, TLB_ENTRY = 64, 16
@@ -7,6 +8,7 @@ TLB, TLB_ENTRY = 64, 16
 @record(size=320)
 class Soft:
     """The soft machine."""
+
     ram: i64 = "host address of frame 0"
     table: i64 = "host address of the page table: one i64 per page, frame number + 1"
     pages: i64 = "pages that the table holds"
@@ -19,6 +21,7 @@ class Soft:
 @record(size=16)
 class Entry:
     """One TLB entry."""
+
     tag: i64 = "page + 1"
     delta: i64 = "host address less va"
 
@@ -26,12 +29,14 @@ class Entry:
 @record(size=8)
 class Pte:
     """One page table entry."""
+
     frame: i64 = "frame number + 1; 0 if not mapped"
 
 
 @record(size=8)
 class Byte:
     """A byte, addressed alone."""
+
     value: u8 = "it"
 
 
