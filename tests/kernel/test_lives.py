@@ -1,0 +1,121 @@
+"""One source, three lives: the same operations leave the same bytes in raw, soft and twin."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_machines import MIB, MODES, conserved, machine, poison
+
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.boot import REGION_CACHE
+from kernmalloc.kernel.kern import DMA, PAGE
+
+SEQUENCES = 510  # in all, over the machines below
+LENGTH = 50
+
+MACHINES = {
+    "one range": ([(0, 6 * MIB)], "eros2", None),
+    "four ranges, poisoned": ([(0x1000, 0x9E000), (MIB, 3 * MIB), (5 * MIB + 0x3000, 2 * MIB), (8 * MIB, 0x1000)], "eros2", poison),
+    "static": ([(0, 8 * MIB)], "eros", None),
+}
+
+SIZES = st.one_of(
+    st.integers(1, 600), st.integers(1, 40_000), st.integers(1, 600_000), st.sampled_from([0, -1, 4096, 32768, 32769, 1 << 40, 1 << 62])
+)
+ANY = st.integers(0, 1 << 16)
+OPERATIONS = st.one_of(
+    st.tuples(st.just("malloc"), SIZES),
+    st.tuples(st.just("malloc_aligned"), SIZES, st.sampled_from([1, 16, 64, 256, 4096, 8192, 1 << 21, 3, 1 << 31])),
+    st.tuples(st.just("malloc_zeroed"), SIZES),
+    st.tuples(st.just("free"), ANY, st.sampled_from([0, 0, 0, 0, 0, 1, 16, 4096, -4096])),
+    st.tuples(st.just("size_of"), ANY, st.sampled_from([0, 0, 8, 4096])),
+    st.tuples(st.just("cache_get"), st.integers(REGION_CACHE - 1, REGION_CACHE + 6)),
+    st.tuples(st.just("cache_put"), ANY, st.integers(REGION_CACHE, REGION_CACHE + 5), st.sampled_from([0, 0, 0, 8])),
+    st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
+    st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
+    st.tuples(st.just("block_get"), st.integers(-1, 11), st.sampled_from([PAGE, DMA])),
+    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.integers(0, 2100), st.integers(0, 2100), st.just(DMA)),
+    st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
+    st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
+    st.tuples(st.just("frame_type"), st.integers(-1, 2100)),
+    st.tuples(st.just("drain")),
+)
+
+
+class Replay:
+    """Resolves an operation's references to earlier results, alike in every life: they return the same values."""
+
+    def __init__(self) -> None:
+        self.blocks: list[int] = []
+        self.objects: list[int] = []
+        self.frames: list[int] = []
+        self.ranges: list[tuple[int, int]] = []
+
+    def arguments(self, operation: tuple) -> tuple[str, tuple[int, ...]]:
+        name, *args = operation
+        pick = {"free": self.blocks, "size_of": self.blocks, "cache_put": self.objects, "frame_put": self.frames}.get(name)
+        if pick is not None:
+            reference = pick[args[0] % len(pick)] if pick else args[0]
+            if name == "cache_put":
+                return name, (args[1], reference + args[2])
+            return name, (reference + args[1],)
+        if name == "range_put":
+            pfn, count = self.ranges[args[0] % len(self.ranges)] if self.ranges else (args[0], 1)
+            return name, (pfn, count if args[1] < 30 else args[1])
+        return name, tuple(args)
+
+    def note(self, name: str, args: tuple[int, ...], result: int) -> None:
+        if result < 0:
+            return
+        if name.startswith("malloc"):
+            self.blocks.append(result)
+        elif name == "cache_get":
+            self.objects.append(result)
+        elif name in ("frame_get", "block_get"):
+            self.frames.append(result)
+        elif name == "range_get":
+            self.ranges.append((result, args[0]))
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def trio(request) -> Iterator[tuple[list[Kernel], list[dict]]]:
+    """The same machine booted in each life, and the memory after boot."""
+    ranges, profile, prepare = MACHINES[request.param]
+    kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    yield kernels, [kernel.snapshot() for kernel in kernels]
+    for kernel in kernels:
+        kernel.close()
+
+
+def differing(a: dict[int, bytes], b: dict[int, bytes]) -> list[str]:
+    """Physical pages that two memories do not agree on."""
+    return [hex(pa) for pa in sorted(a.keys() | b.keys()) if a.get(pa) != b.get(pa)]
+
+
+def test_same_memory_after_boot(trio):
+    """E36, E37: the bootstrap writes the same bytes however it is executed."""
+    _, memories = trio
+    assert differing(memories[0], memories[1]) == []
+    assert differing(memories[0], memories[2]) == []
+
+
+@settings(max_examples=SEQUENCES // len(MACHINES), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(operations=st.lists(OPERATIONS, min_size=LENGTH, max_size=LENGTH))
+def test_same_operations_same_memory(trio, operations):
+    """At least 500 sequences of 50 operations: equal results, byte-identical memory, every invariant, no frame lost."""
+    kernels, memories = trio
+    replay = Replay()
+    for kernel, memory in zip(kernels, memories):
+        kernel.restore(memory)
+    for operation in operations:
+        name, args = replay.arguments(operation)
+        results = [kernel.call(name, *args) for kernel in kernels]
+        assert results[0] == results[1] == results[2], (name, args, results)
+        replay.note(name, args, results[0])
+    for kernel in kernels:
+        conserved(kernel)
+    raw, soft, twin = (kernel.snapshot() for kernel in kernels)
+    assert differing(raw, soft) == []
+    assert differing(raw, twin) == []
