@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernmalloc.inputs import dmesg, read_bytes
+from kernmalloc.inputs import InputError, dmesg, read_bytes
 from kernmalloc.machine.memory_map import Machine, UnreadableError, resolve
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -54,7 +54,8 @@ def test_kinds(text, kind):
 
 
 def test_old_types_without_brackets():
-    log = " BIOS-e820: 0000000000000000 - 00000000000a0000 (usable)\n BIOS-e820: 00000000fec00000 - 00000000fec00400 type 6"
+    log = (" BIOS-e820: 0000000000000000 - 00000000000a0000 (usable)\n"
+           " BIOS-e820: 00000000fec00000 - 00000000fec00400 type 6")
     (entry,) = machine(log).firmware
     assert (entry.kind, entry.name, entry.base, entry.size) == ("reserved", "type 6", 0xFEC00000, 0x400)
 
@@ -63,7 +64,8 @@ PREFIXES = [
     "", "[    0.000000] ", "[  +0.000000] ", "[    0.000000][    T1] ", "[    0.000000] [T0] ", "[17179569.184000]",
     "<6>", "<6>[    0.000000] ", "> > ", ">>>> [    0.000000] ", "\x1b[32m[    0.000000] \x1b[0m",
     "Jan  1 15:56:05 localhost kernel: ", "touko 05 09:18:59 host kernel: ", "Mär 24 06:43:37 host kernel: ",
-    "Jan  1 15:56:05 localhost kernel: [    0.000000] ", "[    2.078028] kernel: ", "2024-05-05T09:18:59+0200 h kernel: ",
+    "Jan  1 15:56:05 localhost kernel: [    0.000000] ", "[    2.078028] kernel: ",
+    "2024-05-05T09:18:59+0200 h kernel: ",
     "[Po jan 19 11:18:21 2026] ", "kern  :info  : [    0.000000] ", "[    0.000000 <    0.000000>] ",
     "2024-12-17 14:39:28,479 DEBUG:\t", " 1841 17:54:41.419712  <6>[    0.000000] ", "\u00a0",
 ]
@@ -144,14 +146,17 @@ def test_removed_after_the_map_was_printed():
 
 
 def test_what_that_kernel_did_to_its_ram_is_not_the_machine():
-    log = ("BIOS-e820: [mem 0x00000000-0x000fffff] usable\ne820: update [mem 0x00000000-0x00000fff] usable ==> reserved\n"
+    log = ("BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
+           "e820: update [mem 0x00000000-0x00000fff] usable ==> reserved\n"
            "e820: remove [mem 0x000a0000-0x000fffff] usable\ne820: reserve RAM buffer [mem 0x00100000-0x00ffffff]\n")
     assert ram(log) == [(0, 0x100000)]
     assert machine(log).ignored == {"change made by that kernel": 3}
 
 
 def test_amount_without_place():
-    log = "Memory: 57840K/65536K available (4762K kernel code)\npci_bus 0000:00: root bus resource [mem 0x00100000-0x001fffff]"
+    log = ("Memory: 57840K/65536K available (4762K kernel code)\n"
+           "pci_bus 0000:00: root bus resource [mem 0x00100000-0x001fffff]\n"
+           "pci 0000:00:01.0: reg 0x10: [mem 0x00000000-0x00000fff]")
     found = machine(log)
     assert [(r.base, r.end) for r in found.ram] == [(0, MIB), (2 * MIB, 65 * MIB)]
     assert found.ram_bytes == 64 * MIB
@@ -180,8 +185,7 @@ def test_ramdisk_of_64_bit_powerpc():
 
 
 @pytest.mark.parametrize("line, reason", [
-    ("BIOS-e820: [mem 0x0000000000100000-0x00000000zzzzzzzz] usable", "cannot be read"),
-    ("BIOS-e820: [mem [-0x00100000-0x001fffff-]", "cannot be read"),
+    ("BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usa", "unknown type"),
     ("BIOS-e820: [mem 0x0000000000200000-0x00000000001fffff] usable", "empty"),
     ("BIOS-e820: [mem 0x0000000000300000-0x00000000001fffff] usable", "ends before it starts"),
     ("BIOS-e820: [mem 0xfffffffffff00000-0xffffffffffffffff] usable", "above 2^63"),
@@ -193,6 +197,22 @@ def test_ramdisk_of_64_bit_powerpc():
 def test_problems_have_a_line(line, reason):
     found = machine("BIOS-e820: [mem 0x0000000000000000-0x00000000000fffff] usable\n" + line)
     assert [(p.line, reason in p.reason) for p in found.problems] == [(2, True)]
+
+
+@pytest.mark.parametrize("line", [
+    "BIOS-e820: [mem 0x0000000000100000-0x00000000zzzzzzzz] usable", "BIOS-e820: [mem [-0x00100000-0x001fffff-]",
+    " BIOS-e820: 0000000000100000 - 00000000efff65 (usable", "BIOS-e820: [mem 0x0000000000100000-",
+    "BIOS-e820: [mem 0x0000000000100000-0x00000000001fff",
+])
+def test_a_map_entry_that_cannot_be_read_is_refused(line):
+    with pytest.raises(InputError, match="cannot be read") as error:
+        machine(MAP.format(0xFFFFF) + line + "\nMemory: 1K/2K available")
+    assert (error.value.file, error.value.line) == ("log", 3)
+
+
+def test_a_broken_map_of_an_earlier_boot_does_no_harm():
+    log = MAP.format(0xFFFFF) + "BIOS-e820: [mem 0x00100000-0xzz] usable\n" + NODES.format(0xFFFFF)
+    assert Machine.read_stream(_stream(log + MAP.format(0x1FFFFF) + NODES.format(0x1FFFFF))).ram_bytes == 0x200000
 
 
 @pytest.mark.parametrize("text", ["Linux version 6.1\n", "pci 0000:00:02.0: reg 0x10: [mem 0x80000000-0x80ffffff]\n"])

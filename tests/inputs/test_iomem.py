@@ -56,8 +56,9 @@ def test_ram_inside_a_reserved_window_is_ram():
 
 
 def test_what_the_running_kernel_reserved_is_ram():
-    found = machine("48000000-bfffffff : System RAM\n  48210000-496affff : Kernel code\n  496b0000-4987ffff : reserved\n"
-                    "  49880000-49a8ffff : Kernel data\n  ba000000-bfffffff : reserved\n"
+    found = machine("48000000-bfffffff : System RAM\n  48210000-496affff : Kernel code\n"
+                    "  496b0000-4987ffff : reserved\n  49880000-49a8ffff : Kernel data\n"
+                    "  ba000000-bfffffff : reserved\n"
                     "e6020000-e602000b : e6020000.watchdog watchdog@e6020000\n")
     assert [(r.base, r.end) for r in found.ram] == [(0x48000000, 0xC0000000)]
     assert [(r.base, r.end) for r in found.carved] == [(0x48210000, 0x49A90000)]

@@ -69,7 +69,8 @@ def test_a_machine_needs_memory():
 def _disjoint(draw, kinds, limit=1 << 62):
     cuts = sorted(draw(st.sets(st.integers(0, limit), max_size=12)))
     text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
-    return [Range(low, high - low, draw(st.sampled_from(kinds)), draw(text)) for low, high in zip(cuts[::2], cuts[1::2])]
+    return [Range(low, high - low, draw(st.sampled_from(kinds)), draw(text))
+            for low, high in zip(cuts[::2], cuts[1::2])]
 
 
 @st.composite
@@ -83,7 +84,8 @@ def facts(draw):
     made.windows = [Range(r.base, r.size, "window", r.name) for r in _disjoint(draw, ("window",))]
     made.devices = [
         Device(r.base, r.size, draw(st.sampled_from(DEVICE_KINDS)), r.name, draw(st.integers(-1, 6)),
-               draw(st.sampled_from([0, 32, 64])), draw(st.booleans()), draw(st.sampled_from(["assigned", "unassigned"])))
+               draw(st.sampled_from([0, 32, 64])), draw(st.booleans()),
+               draw(st.sampled_from(["assigned", "unassigned"])))
         for r in _disjoint(draw, ("bar",))]
     return made
 

@@ -5,24 +5,37 @@ list[Facts]`, tried in the order of `READERS`; a new form of input is one more m
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 from . import dmesg, iomem, toml_facts
 from .errors import InputError, UnreadableError
 from .facts import Facts
 from .text import decode
 
-__all__ = ["Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes"]
+__all__ = ["Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
 
 READERS = (toml_facts, dmesg, iomem)
+
+
+LIMIT = 256 << 20
+"""Bytes of input that are read at most: no log is larger, and a device file may never end."""
 
 
 def read(path: str | Path) -> list[Facts]:
     """Facts of every machine or boot in the file, in its order.  Raises InputError, whatever the file holds."""
     file = str(path)
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as stream:
+            return read_stream(stream, file)
     except OSError as error:
         raise UnreadableError(file, 0, error.strerror or str(error)) from None
+
+
+def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
+    """The same for a binary stream; `file` names it in messages."""
+    data = stream.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise UnreadableError(file, 0, f"more than {LIMIT >> 20} MiB")
     return read_bytes(data, file)
 
 

@@ -12,15 +12,14 @@ from .pci_lines import PciFacts
 from .text import log_lines
 
 _RECOGNISE = re.compile(
-    r"BIOS-(?:e820|88|e801)|Linux version \d|root bus resource|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}|"
-    r"Early memory node ranges|efi: +mem\d|Memory: \d+[kK]/"
+    r"BIOS-(?:e820|88|e801)|Linux version \d|root bus resource|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
+    r"|Early memory node ranges|efi: +mem\d|Memory: \d+[kK]/"
 )
-_NAME = re.compile(r"DMI: (.+?)(?:, BIOS .*)?$|(?:OF: fdt: )?Machine model: (.+)$|Hardware name: (.+)$")
+_NAME = re.compile(r"DMI: (?!not present|Memory slots)(.+?)(?:, BIOS .*)?$"
+                   r"|(?:OF: fdt: )?Machine model: (.+)$|Hardware name: (.+)$")
 _MAP_START = re.compile(r"BIOS-provided physical RAM map|Early memory node ranges")
 _ARCHITECTURES = tuple((arch, re.compile(pattern)) for arch, pattern in (
-    ("i386", r"(?:HIGH|LOW)MEM available|non-PAE|i[3-6]86-linux|BIOS-(?:88|e801):"
-             r"|(?s:BIOS-e820.*HighMem +(?:\[mem|0x|zone))|Linux version 2\.4(?s:.*)BIOS-"),
-    ("x86_64", r"BIOS-e820|x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI"),
+    ("x86_64", r"BIOS-\w+: |x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI"),
     ("riscv64", r"riscv64|riscv-|\bSBI (?:spec|impl)|HiFive|riscv: "),
     ("ppc", r"[pP]owerpc|powernv|PowerMac|POWER\d|ppc64|hash-mmu|radix-mmu|fsl-pci|A-EON|PCI host bridge /p"),
     ("parisc", r"hppa|PA-RISC|\bLBA \d"),
@@ -29,6 +28,10 @@ _ARCHITECTURES = tuple((arch, re.compile(pattern)) for arch, pattern in (
     ("arm64", r"aarch64|\barm64\b|GICv3:|physical CPU 0x0000000000 \[|psci: |arm-smmu|MiB at 0x[0-9a-f]{16}\b|ITS@"),
 ))
 """What betrays an architecture, in the order of its weight; the log does not say it plainly."""
+
+_I386 = re.compile(r"(?:HIGH|LOW)MEM available|HighMem +(?:\[mem|0x|zone)|non-PAE|i[3-6]86-linux|BIOS-(?:88|e801):"
+                   r"|Linux version 2\.4")
+"""What betrays a 32-bit kernel among those of x86."""
 
 
 def recognises(head: str) -> bool:
@@ -39,6 +42,8 @@ def recognises(head: str) -> bool:
 def read(text: str, file: str) -> list[Facts]:
     """One `Facts` for each boot in the log, in its order."""
     arch = next((arch for arch, pattern in _ARCHITECTURES if pattern.search(text)), "?")
+    if arch == "x86_64" and _I386.search(text):
+        arch = "i386"
     boots = [_Boot(file, arch)]
     for number, line in log_lines(text):
         if _MAP_START.match(line) and boots[-1].begins_again(line):

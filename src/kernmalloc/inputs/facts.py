@@ -10,6 +10,8 @@ from pathlib import PurePath
 
 import msgspec
 
+from .errors import InputError
+
 MAP_KINDS = ("ram", "reserved", "nvram", "rom")
 """Kinds of memory map entries, weakest first: where entries overlap the later one in this list wins.
 
@@ -48,8 +50,9 @@ class Range(msgspec.Struct, frozen=True):
 class Device(msgspec.Struct, frozen=True):
     """One memory window of a device: a PCI base address register, or a device's entry in /proc/iomem.
 
-    `kind` is one of `DEVICE_KINDS`, `name` is the PCI address (domain:bus:device.function) or the resource's name, `bar` the register's index (6 is
-    the ROM; -1 unknown), `bits` 32 or 64 (0 unknown).  An unassigned window has a size but no true base (0).
+    `kind` is one of `DEVICE_KINDS`, `name` is the PCI address (domain:bus:device.function) or the resource's name,
+    `bar` the register's index (6 is the ROM; -1 unknown), `bits` 32 or 64 (0 unknown), `status` one of
+    `DEVICE_STATUS`.  An unassigned window has a size but no true base (0).
     """
 
     base: int
@@ -80,8 +83,9 @@ class Facts:
     """What one file (one boot in it) says.  `memory` is in the order of the file, unresolved.
 
     `origin` names the lines that the map came from.  `total` is the RAM in bytes as the kernel summed it up (0: not
-    told).  `complete` is false for a boot of which the log holds no more than the beginning.  `ignored` counts
-    harmless lines that were not used, by reason.
+    told).  `complete` is false for a boot of which the log holds no more than the beginning.  `refusal` is the error
+    that forbids to use these facts, because a line that matters cannot be read.  `ignored` counts harmless lines that
+    were not used, by reason.
     """
 
     def __init__(self, file: str):
@@ -92,6 +96,7 @@ class Facts:
         self.licence = ""
         self.total = 0
         self.complete = True
+        self.refusal: InputError | None = None
         self.memory: list[Range] = []
         self.devices: list[Device] = []
         self.windows: list[Range] = []

@@ -14,6 +14,7 @@ A machine may tell several of these; `MapFacts.put` chooses.
 
 import re
 
+from .errors import InputError
 from .facts import Facts, Problem, Range
 
 _SOURCE = r"(BIOS-\w+|Xen|user|modified|reserve setup_data|extended):\s+"
@@ -40,6 +41,7 @@ _TYPES = {
     "acpi data": "nvram", "acpi nvs": "nvram", "acpi": "nvram",
     "persistent (type 7)": "nvram", "persistent (type 12)": "nvram", "type 7": "nvram", "type 12": "nvram",
 }
+_RESERVED_TYPE = re.compile(r"(?:soft |device |kernel )?reserved\b|unusable|type \d+|persistent", re.I)
 _EFI_TYPES = {
     "loader code": "ram", "loader data": "ram", "boot code": "ram", "boot data": "ram", "conventional": "ram",
     "conventional memory": "ram", "1": "ram", "2": "ram", "3": "ram", "4": "ram", "7": "ram",
@@ -55,6 +57,7 @@ class MapFacts:
         self._maps: dict[str, list[Range]] = {}
         self._removed: list[tuple[int, int]] = []
         self._carved: list[Range] = []
+        self._broken: dict[str, tuple[int, str]] = {}
         self._problems: list[Problem] = []
         self._total = 0
 
@@ -77,7 +80,8 @@ class MapFacts:
                       _EFI_TYPES.get(kind.lower(), "reserved"), kind)
         elif match := _EFI_ARM.match(line):
             kind = match[3].strip()
-            self._add(number, "efi", int(match[1], 16), int(match[2], 16) + 1, _EFI_TYPES.get(kind.lower(), "reserved"), kind)
+            self._add(number, "efi", int(match[1], 16), int(match[2], 16) + 1,
+                      _EFI_TYPES.get(kind.lower(), "reserved"), kind)
         elif match := _REMOVED.match(line):
             self._removed.append((int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1))
         elif match := _TOTAL.match(line):
@@ -97,16 +101,18 @@ class MapFacts:
             self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "firmware", match[3])
         elif match := _IMAGE.match(line):
             self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "image", "Kernel image")
-        elif _BROKEN.match(line) and not _GAP.match(line):
-            self._problems.append(Problem(number, "map entry that cannot be read: left out", line))
+        elif (match := _BROKEN.match(line)) and not _GAP.match(line):
+            self._broken.setdefault(_source(match[1]), (number, line))
         else:
             return False
         return True
 
     def _entry(self, line: int, source: str, base: int, end: int, kind: str) -> None:
         name = kind.split("#")[0].strip()
-        source = "BIOS" if source.startswith("BIOS") else source
-        self._add(line, source, base, end, _TYPES.get(name.lower(), "reserved"), name)
+        known = _TYPES.get(name.lower())
+        if not known and not _RESERVED_TYPE.match(name):
+            self._problems.append(Problem(line, "unknown type of map entry: taken as reserved", name or "no type"))
+        self._add(line, _source(source), base, end, known or "reserved", name)
 
     def _add(self, line: int, source: str, base: int, end: int, kind: str, name: str) -> None:
         self._maps.setdefault(source, []).append(Range(base, end - base, kind, name, line))
@@ -116,8 +122,12 @@ class MapFacts:
 
     def put(self, facts: Facts) -> None:
         """Add the map to the facts: the most final one that tells RAM, with the changes made after it was printed."""
-        with_ram = [s for s in _PREFERENCE if any(r.kind == "ram" for r in self._maps.get(s, ()))]
-        source = with_ram[0] if with_ram else next((s for s in _PREFERENCE if s in self._maps), "")
+        with_ram = (s for s in _PREFERENCE if s in self._broken or any(r.kind == "ram" for r in self._maps.get(s, ())))
+        source = next(with_ram, None) or next((s for s in _PREFERENCE if s in self._maps), "")
+        if source in self._broken:
+            line, text = self._broken[source]
+            facts.refusal = InputError(facts.file, line, f"map entry that cannot be read: {text}",
+                                       "what it says about RAM is unknown: correct the line or take it out")
         facts.memory = self._maps.get(source, [])
         facts.origin = source
         facts.carved = self._carved
@@ -130,6 +140,11 @@ class MapFacts:
         facts.total = self._total
         facts.problems += self._problems
         facts.complete = bool(self._total or "node" in self._maps)
+
+
+def _source(prefix: str) -> str:
+    """The source that a line's prefix names: BIOS-e820, BIOS-88 and BIOS-e801 are one."""
+    return "BIOS" if prefix.startswith("BIOS") else prefix
 
 
 def _without(r: Range, base: int, end: int) -> list[Range]:

@@ -19,7 +19,8 @@ from .facts import Device, Facts, Range
 
 _SUBJECT = re.compile(r"[\w.-]+ ([0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]):\s+(.*)")
 _WHERE = r"\[mem\s+(?:0x([0-9a-f]+)-0x([0-9a-f]+)|size 0x([0-9a-f]+))([^\]]*)\]"
-_REGISTER = re.compile(r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: " + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?"))
+_REGISTER = re.compile(r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: "
+                       + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?"))
 _BAR = re.compile(r"(?:BAR (\d+)|(ROM)):? (?:(assigned|set to|reserving|releasing|no space for|failed to assign) )?"
                   + _WHERE + r"(.*)")
 _WINDOW = re.compile(r"(?:pci_bus [0-9a-f:]+: root bus resource|(?:acpi|pci_root) \S+: host bridge window) "
@@ -65,8 +66,8 @@ class PciFacts:
         if lost:
             base = 0
         status = "assigned" if base else "unassigned"
-        self._registers[name, bar] = Device(base, length, "rom" if bar == 6 else "bar", name, bar, 64 if "64bit" in flags else 32,
-                                            "pref" in flags, status, line)
+        kind, bits = "rom" if bar == 6 else "bar", 64 if "64bit" in flags else 32
+        self._registers[name, bar] = Device(base, length, kind, name, bar, bits, "pref" in flags, status, line)
         return True
 
     def put(self, facts: Facts) -> None:

@@ -19,10 +19,14 @@ _PREFIX = re.compile(
 )
 _OPEN = re.compile(
     r"\[(?:mem|io|bus|gap)\b[^\]\[]*$|range=\[[^\])]*$|(?:MMIO|==>|\]:|BIOS-\w+:|setup_data:|user:)$"
-    r"|\b(?:resource|window|(?<!\]: )assigned|space:|reg 0x[0-9a-f]+:|BAR \d+:?|ROM|node +\d+:|memory at|nosave|region)$"
+    r"|\b(?:resource|window|(?<!\]: )assigned|space:|reg 0x[0-9a-f]+:|BAR \d+:?|ROM|node +\d+:)$"
+    r"|\b(?:memory at|nosave|region)$"
     r"|^(?:BIOS-\w+|user|modified|reserve setup_data): \[mem [^\]]*\]$"
 )
 _RECORD = re.compile(r"(?:\S+ [0-9a-f]{4,5}:[0-9a-f]{2}|BIOS-|user:|reserve setup_data|e820|efi:|node +\d|\w+:)")
+
+
+_LONGEST = 1000  # characters of a record that are looked at: no memory line is longer, and matching stays linear
 
 
 def decode(data: bytes, file: str) -> str:
@@ -51,7 +55,7 @@ def log_lines(text: str) -> Iterator[tuple[int, str]]:
     number, record, joined = 0, "", 0
     for here, raw in plain_lines(text):
         end = _PREFIX.match(raw).end()
-        line = raw[end:].rstrip()
+        line = raw[end : end + _LONGEST].rstrip()
         stamped = "[" in raw[:end] or "kernel" in raw[:end]
         if number and not stamped and line and joined < 3 and _OPEN.search(record) and not _RECORD.match(line):
             record += line if record.endswith("-") else " " + line

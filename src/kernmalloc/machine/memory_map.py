@@ -6,6 +6,8 @@ RAM is byte-exact, and `Machine.ram_pages` rounds inward for whoever knows the p
 contradictory is listed in `Machine.problems`; nothing above 2^63 enters RAM, firmware or carved ranges.
 """
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -70,7 +72,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read_stream(cls, stream: BinaryIO, name: str = "-") -> "Machine":
         """The same from a binary stream such as `sys.stdin.buffer`."""
-        return _last(inputs.read_bytes(stream.read(), name))
+        return _last(inputs.read_stream(stream, name))
 
     @classmethod
     def this_computer(cls, iomem: Path = IOMEM, command: tuple[str, ...] = ("dmesg",),
@@ -90,6 +92,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             except InputError as error:
                 why.append(f"{source}: {error.reason}")
                 continue
+            machine = msgspec.structs.replace(machine, name="this computer", arch=_own_architecture(machine.arch))
             return machine, f"This computer, from {source}." + _because(why)
         return cls.shipped(FALLBACK), f"Not this computer but the shipped machine {FALLBACK}." + _because(why)
 
@@ -144,6 +147,14 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
+def _own_architecture(default: str) -> str:
+    """The running kernel's architecture by the names used here; `default` where it has another."""
+    names = {"x86_64": "x86_64", "i[3-6]86": "i386", "aarch64": "arm64", "arm.*": "arm", "riscv64": "riscv64",
+             "ppc.*": "ppc", "mips.*": "mips", "parisc.*": "parisc"}
+    own = os.uname().machine
+    return next((name for pattern, name in names.items() if re.fullmatch(pattern, own)), default)
+
+
 def _because(why: list[str]) -> str:
     return f" Not taken: {'; '.join(why)}." if why else ""
 
@@ -171,7 +182,9 @@ def _last(boots: list[Facts]) -> Machine:
 
 
 def resolve(facts: Facts) -> Machine:
-    """Facts made consistent.  Raises UnreadableError where no RAM is left."""
+    """Facts made consistent.  Raises UnreadableError where no RAM is left, and the facts' own refusal."""
+    if facts.refusal:
+        raise facts.refusal
     problems = list(facts.problems)
     memory = _sound(facts.memory, problems)
     _note_overlaps(memory, problems)
@@ -196,7 +209,7 @@ def resolve(facts: Facts) -> Machine:
 
 def _assumed(facts: Facts) -> tuple[Range, ...]:
     """RAM of `facts.total` bytes placed from address 0 upwards, around what else is known to be somewhere."""
-    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows, *facts.devices) if r.base or r.end < facts.total)
+    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows, *facts.devices) if r.base)
     ram, base, left = [], 0, facts.total
     for low, high in (*taken, (PA_LIMIT, PA_LIMIT)):
         size = min(left, low - base)
