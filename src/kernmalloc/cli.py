@@ -7,7 +7,9 @@ invariant did not hold; 2 where a file could not be read or anything else went w
 
 import os
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
+from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,6 +20,7 @@ from kernmalloc import __version__
 # What a command needs is imported by that command, so that `--version` and `--help` answer at once.
 if TYPE_CHECKING:
     from kernmalloc import Machine, Profile
+    from kernmalloc.inputs.errors import InputError
 
 HELD, BROKEN, FAILED = 0, 1, 2  # exit status
 
@@ -108,12 +111,9 @@ def check(files: Files = None, json: Json = False) -> None:
         if json:
             _print(Reading.of(machine).line())
             continue
-        _print(report.describe(machine))
-        if origin:
-            _print(origin)
-        for lines in (report.ranges(machine), report.problems(machine)):
-            for line in lines:
-                _print(line)
+        _print_all(report.opening(machine, origin))
+        _print_all(report.ranges(machine))
+        _print_all(report.problems(machine))
         _print(report.verdict(machine))
     raise typer.Exit(status)
 
@@ -139,6 +139,11 @@ def main() -> NoReturn:
 def _print(text: str, stream=None) -> None:
     """One line, at once: whoever reads it through a pipe sees a machine as soon as it is done."""
     print(text, file=stream or sys.stdout, flush=True)
+
+
+def _print_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        _print(line)
 
 
 def _read(file: str) -> "tuple[Machine, str]":
@@ -167,13 +172,13 @@ def _load_objects(mode: Mode) -> None:
 
 def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alone: bool) -> int:
     """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
-    from msgspec import structs
-
     from kernmalloc import Kernel
-    from kernmalloc.errors import KernelError, TooSmallError
+    from kernmalloc.facade.errors import TooSmall
     from kernmalloc.facade.exercise import exercise
     from kernmalloc.inputs.errors import InputError
+    from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import boot as report
+    from kernmalloc.report import machine as machines
     from kernmalloc.report.outcome import Outcome
 
     start = perf_counter()
@@ -181,28 +186,34 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
     try:
         machine, origin = _read(file)
         told = {"file": machine.file, "machine": machine.name}
-        observe = (lambda state: _print(report.step(state))) if step else None
+        if not json and (alone or step):
+            _print_all(machines.opening(machine, origin))
+        steps = count(1)
+        observe = (lambda state: _print_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
             operations = exercise(kernel)
-            outcome = Outcome.of(kernel, **told, seconds=perf_counter() - start)
-            if json:
-                _print(outcome.line())
-            elif alone:
-                report.whole(kernel, origin, operations, outcome)
+            found = kernel.check()
+            outcome = Outcome.of(kernel, found, perf_counter() - start, **told)
+            if alone and not json:
+                _print_all(report.whole(kernel, operations, outcome))
             else:
-                _print(report.verdict(outcome))
-            return HELD if outcome.check.passed else BROKEN
+                _print(outcome.line() if json else report.verdict(outcome))
+            return HELD if found.passed else BROKEN
     except InputError as error:
-        outcome, status = Outcome(**told, status="unreadable", reason=_reason(error)), FAILED
-    except TooSmallError as error:
-        outcome, status = Outcome(**told, status="refused", reason=str(error)), HELD
-    except KernelError as error:
-        outcome, status = Outcome(**told, status="refused", reason=str(error)), FAILED
-    outcome = structs.replace(outcome, seconds=perf_counter() - start)
-    _print(outcome.line() if json else report.verdict(outcome), sys.stdout if json or not status else sys.stderr)
-    return status
+        status, reason, exit_status = "unreadable", _reason(error), FAILED
+    except TooSmall as error:
+        status, reason, exit_status = "refused", str(error), HELD
+    except LifeError as error:
+        status, reason, exit_status = "refused", str(error), FAILED
+    outcome = Outcome(**told, status=status, reason=reason, seconds=perf_counter() - start)
+    if json:
+        _print(outcome.line())
+    else:
+        _print(report.verdict(outcome), sys.stderr if exit_status else sys.stdout)
+    return exit_status
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: "InputError") -> str:
     """Why, without the name of the file, which stands beside it."""
-    return str(error).removeprefix(f"{getattr(error, 'file', '')}: ")
+    place, reason = str(error)[len(error.file) :].split(": ", 1)
+    return reason if not place else f"line {place[1:]}: {reason}"

@@ -71,7 +71,7 @@ def test_E3_E4_eros2_has_36_bits_of_physical_memory_and_less_than_a_gib_of_windo
 def test_E40_one_node_per_page():
     counts = Profile.load("eros2").wanted_counts(FRAMES_64_GIB)
     assert counts["node"] == FRAMES_64_GIB
-    assert counts["depend"] == 10 * FRAMES_64_GIB
+    assert counts["depend"] * 33 / counts["node"] == pytest.approx(10, rel=1e-3)  # entries, in buckets of 33
 
 
 def test_coyotos_needs_30_percent_of_ram_as_heap():

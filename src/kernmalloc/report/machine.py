@@ -16,13 +16,15 @@ KINDS = {
 }
 
 
-def describe(machine: Machine) -> str:
-    """One line: what machine this is and how much memory it has."""
+def opening(machine: Machine, origin: str = "") -> Iterator[str]:
+    """What machine this is and how much memory it has; and where that was found, if it was looked for."""
     parts = [] if machine.arch == "?" else [machine.arch]
     parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
     if machine.devices:
         parts.append(several(len(machine.devices), "device window"))
-    return f"{machine.name}: {', '.join(parts)}"
+    yield f"{machine.name}: {', '.join(parts)}"
+    if origin:
+        yield origin
 
 
 def ranges(machine: Machine) -> Iterator[str]:

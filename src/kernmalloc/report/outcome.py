@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
+
+if TYPE_CHECKING:
+    from kernmalloc.facade import kernel as facade
+    from kernmalloc.facade.kernel import Kernel
 
 
 class Heap(msgspec.Struct, frozen=True):
@@ -42,6 +48,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     donation: Donation | None = None
     check: Check | None = None
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, kernel: Kernel, found: facade.Check, seconds: float, file: str, machine: str) -> Outcome:
+        """The outcome of a kernel that booted, and of the check that was made of it."""
+        heap, donation = kernel.heap, kernel.donation
+        return cls(
+            file=file, machine=machine, status="booted", reason=found.failure, frames=kernel.frames_by_type(),
+            heap=Heap(heap.used, heap.backed, heap.bound), donation=Donation(donation.frames, donation.bytes),
+            check=Check(found.passed, found.assertions), seconds=seconds,
+        )
 
     def line(self) -> str:
         """The JSON object, on one line."""

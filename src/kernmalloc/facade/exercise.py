@@ -1,0 +1,25 @@
+"""Use a kernel as a kernel would: allocate in every way that it has, then free it all."""
+
+from kernmalloc.facade.errors import OutOfMemory, WouldBlock
+from kernmalloc.facade.kernel import Kernel
+
+SIZES = (*(1 << shift for shift in range(21)), 3, 24, 100, 556, 3000, 5000, 70_000)  # bytes
+ROUNDS = 4
+
+
+def exercise(kernel: Kernel) -> int:
+    """Allocates blocks of many sizes, objects of every type and frames, then frees them in another order. Returns the
+    operations done. On a machine too full for all of it, what fits; nothing stays allocated."""
+    undo = []
+    try:
+        for _ in range(ROUNDS):
+            for size in SIZES:
+                undo.append((kernel.free, kernel.malloc(size)))
+            for cache in kernel.caches:
+                undo.append((cache.put, cache.get()))
+            undo.append((kernel.frame_put, kernel.frame_get()))
+    except (OutOfMemory, WouldBlock):
+        pass  # the machine is full: what has been allocated is enough
+    for give_back, what in undo[::2] + undo[1::2]:
+        give_back(what)
+    return 2 * len(undo)

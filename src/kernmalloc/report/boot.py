@@ -1,0 +1,147 @@
+"""A booted kernel as text: regions as /proc/iomem has them, free blocks as buddyinfo, caches as slabinfo."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from kernmalloc.facade.blocks import free_blocks
+from kernmalloc.facade.kernel import PAGE, Kernel, Step
+from kernmalloc.facade.measure import core_table_rate, memset_rate
+from kernmalloc.report.outcome import Outcome
+from kernmalloc.report.units import several, size, span
+
+OWN = "region"  # the cache that the memory manager itself needs: no profile asks for it
+BAR = 32  # characters of the bar that shows the donation
+WIDTH = 118  # of the text of a step
+MARGIN = 14
+
+
+def whole(kernel: Kernel, operations: int, outcome: Outcome) -> Iterator[str]:
+    """All about one kernel that booted, line by line; `operations` were done in it."""
+    yield from _kernel(kernel)
+    yield from _section("Regions (as /proc/iomem)", _regions(kernel))
+    yield from _section("Donation and core tables", _tables(kernel))
+    yield from _section("Page space", _frames(kernel))
+    yield from _section("Heap and object caches (as /proc/slabinfo)", _heap(kernel))
+    yield ""
+    yield f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}."
+    yield verdict(outcome)
+
+
+def verdict(outcome: Outcome) -> str:
+    """One line: what became of a machine."""
+    name = outcome.file + (f" ({outcome.machine})" if outcome.machine not in ("", outcome.file) else "")
+    if outcome.status != "booted":
+        return f"{name}: {outcome.status}: {outcome.reason}"
+    frames = sum(outcome.frames.values())
+    held = several(outcome.check.assertions, "assertion") + (" held" if outcome.check.passed else " held, one did not")
+    return (
+        f"{name}: booted: {size(frames * PAGE)} of RAM, donation {several(outcome.donation.frames, 'frame')}, "
+        f"heap {size(outcome.heap.used)} of {size(outcome.heap.bound)}, {held}, {outcome.seconds:.2f} s"
+        + (f": {outcome.reason}" if outcome.reason else "")
+    )
+
+
+def step(state: Step, number: int) -> Iterator[str]:
+    """One step of the bootstrap: what was done, and the state of the donated frames after it."""
+    yield from wrap(state.text, WIDTH, initial_indent=f"{number:>3}  {state.name:<8} ", subsequent_indent=" " * MARGIN)
+    now = state.state
+    heap, maps = now["used by the heap"], now["used by mapping tables"]
+    unused = now["donated"] - heap - maps
+    marked = now["marked heap"] + now["marked mapping"] == heap + maps > 0
+    told = f"heap {heap:,}, mapping {maps:,}, unused {unused:,} of {now['donated']:,}"
+    said = "entries say so" if marked else "no entry says so" if heap else "no entry exists"
+    free = f"; free frames {now['free']:,}" if now["free"] else ""
+    yield f"{' ' * MARGIN}[{_bar(heap, maps, unused, marked)}] {told}; {said}{free}"
+
+
+def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
+    """The donated frames as a bar: h the heap's, m mapping tables, in capitals once their entries say so, . unused."""
+    few = [-(-BAR * count // max(heap + maps + unused, 1)) for count in (maps, unused)]
+    bar = "h" * (BAR - sum(few)) + "m" * few[0] + "." * few[1]
+    return bar.upper() if marked else bar
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    yield ""
+    yield title
+    for line in lines:
+        yield f"  {line}"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Rows as aligned columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for first, *others in rows:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:]))
+        yield "  ".join((first.ljust(widths[0]), *cells))
+
+
+def _kernel(kernel: Kernel) -> Iterator[str]:
+    profile = kernel.profile
+    va = profile.va
+    where = f"window {span(va.base, va.base + va.size)}"
+    if va.hosted_base is not None:
+        where += f", hosted at {va.hosted_base:x}"
+    yield (
+        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses, {profile.strategy} heap), "
+        f"{where}, {size(va.size)}; runs {kernel.mode}"
+    )
+    if kernel.clipped:
+        yield f"Clipped: {size(kernel.clipped)} of RAM above the {profile.phys_bits} bits of a physical address"
+    if kernel.lost:
+        yield f"Lost: {size(kernel.lost)} in pages that are only partly RAM"
+
+
+def _regions(kernel: Kernel) -> Iterator[str]:
+    for region in kernel.regions:
+        text = f"{span(region.pfn * PAGE, (region.pfn + region.frames) * PAGE):<24} : {region.kind:<8}"
+        text += f" {region.frames:>12,} {'frame' if region.frames == 1 else 'frames'}"
+        if region.area:
+            text += f", {region.free:>12,} free, described by {size(region.area_bytes)} at {region.area:x}"
+        yield text
+
+
+def _tables(kernel: Kernel) -> Iterator[str]:
+    donation = kernel.donation
+    yield (
+        f"{several(donation.frames, 'frame')} ({size(donation.bytes)}) from {donation.pfn * PAGE:x}: "
+        f"{donation.heap:,} for the heap, {donation.maps:,} for mapping tables; the only donation"
+    )
+    described = [region for region in kernel.regions if region.area]
+    area, frames = sum(r.area_bytes for r in described), sum(r.frames for r in described)
+    yield (
+        f"Core tables: {size(area)} for {several(frames, 'frame')}: {kernel.profile.core.stride} B each, "
+        f"{kernel.profile.core.identity} B for the identity of a cached page, and free bitmaps"
+    )
+    yield f"made at {size(int(core_table_rate(kernel)))}/s; memset on this computer: {size(int(memset_rate()))}/s"
+
+
+def _frames(kernel: Kernel) -> Iterator[str]:
+    counts = kernel.frames_by_type()
+    yield from _columns([("type", *counts), ("frames", *(f"{count:,}" for count in counts.values()))])
+    blocks = free_blocks(kernel)
+    while len(blocks) > 1 and not blocks[-1]:
+        blocks.pop()
+    yield from _columns([("order", *map(str, range(len(blocks)))), ("free blocks", *map(str, blocks))])
+
+
+def _heap(kernel: Kernel) -> Iterator[str]:
+    heap = kernel.heap
+    yield f"used {size(heap.used)}, backed {size(heap.backed)}, bound {size(heap.bound)}"
+    rows = [("object", "size", "wanted", "limit", "slots", "in use")]
+    for cache in kernel.caches:
+        asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if cache.name != OWN else ("", "")
+        rows.append((cache.name, f"{cache.size:,}", *asked, f"{cache.slots:,}", f"{cache.used:,}"))
+    yield from _columns(rows)
+    yield ratio(kernel)
+
+
+def ratio(kernel: Kernel) -> str:
+    """One line: what share of the wanted objects the window holds, and what that comes to for the first type."""
+    frames = sum(kernel.frames_by_type().values())
+    first = next((cache for cache in kernel.caches if cache.wanted and cache.name != OWN), None)
+    if first is None:
+        return "No object types."
+    each = frames / max(first.limit, 1)
+    held = "all" if kernel.scale >= 1 else f"{kernel.scale:.1%}"
+    return f"The window holds {held} of the objects that the ratios ask for: one {first.name} per {each:.1f} pages."

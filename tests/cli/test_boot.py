@@ -1,0 +1,165 @@
+"""`kernmalloc boot`: what a person and a program get, whatever the machine and the kernel."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from kernmalloc import Machine
+from kernmalloc.cli import app
+
+KEYS = ["file", "machine", "status", "reason", "frames", "heap", "donation", "check", "seconds"]
+
+SMALL = """
+name = "small"
+memory = [
+  { base = 0x0, size = 0xa0000, kind = "ram" },
+  { base = 0xf0000, size = 0x10000, kind = "reserved" },
+  { base = 0x100000, size = 0x3f00000, kind = "ram" },
+]
+devices = [{ base = 0xfd000000, size = 0x1000000, kind = "bar", name = "0000:00:02.0", bar = 0, bits = 32 }]
+"""
+
+TINY = 'name = "tiny"\nmemory = [{ base = 0x100000, size = 0x210000, kind = "ram" }]\n'
+
+
+def run(*words, stdin=None):
+    return CliRunner().invoke(app, ["boot", *words], input=stdin)
+
+
+@pytest.fixture
+def small(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return str(file)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    return str(file)
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_a_report_tells_of_every_part(small, mode):
+    result = run(small, "--mode", mode)
+    assert result.exit_code == 0, result.output
+    for part in ("Regions", "Donation", "Core tables: ", "Page space", "Heap and object caches", "node", "thread"):
+        assert part in result.output
+    assert f"runs {mode}" in result.output
+    assert result.output.splitlines()[-1].startswith(f"{small} (small): booted: ")
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_json_is_one_stable_object_per_machine(small, tiny, mode):
+    result = run(small, small, "--json", "--mode", mode)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert list(first) == KEYS
+    assert first["status"] == "booted" and first["reason"] == "" and first["machine"] == "small"
+    assert sum(first["frames"].values()) == (0xA0000 + 0x3F00000) >> 12
+    assert set(first["heap"]) == {"used", "backed", "bound"} and set(first["donation"]) == {"frames", "bytes"}
+    assert first["donation"]["bytes"] == 4096 * first["donation"]["frames"] > 0
+    assert first["check"]["passed"] is True and first["check"]["assertions"] > 16000
+    del first["seconds"], second["seconds"]
+    assert first == second
+
+
+def test_all_modes_report_the_same_kernel(small):
+    told = [json.loads(run(small, "--json", "--mode", mode).stdout) for mode in ("raw", "soft", "twin")]
+    for outcome in told:
+        del outcome["seconds"]
+    assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.parametrize("kernel", ["eros", "eros2", "coyotos-i386", "x86_64"])
+def test_every_shipped_kernel_boots(small, kernel):
+    result = run(small, "--kernel", kernel)
+    assert result.exit_code == 0 and "booted" in result.output, result.output
+    assert f"Kernel {kernel} " in result.output
+
+
+def test_several_machines_get_a_line_each(small, tiny):
+    result = run(small, tiny, small)
+    assert [line.split(": ")[1] for line in result.stdout.splitlines()] == ["booted", "refused", "booted"]
+
+
+def test_a_machine_too_small_is_refused_in_figures_and_exit_status_0(tiny):
+    result = run(tiny, "--json")
+    assert result.exit_code == 0
+    outcome = json.loads(result.stdout)
+    assert list(outcome) == KEYS and outcome["status"] == "refused"
+    assert any(figure.isdigit() for figure in outcome["reason"])
+    assert outcome["frames"] is outcome["heap"] is outcome["donation"] is outcome["check"] is None
+
+
+def test_an_unreadable_file_is_told_the_others_boot_and_exit_status_is_2(tmp_path, small):
+    bad = tmp_path / "bad.txt"
+    bad.write_text("BIOS-e820: [mem 0x0000000000000000-0x00000000zzzzzzzz] usable\n")
+    result = run(str(bad), small, "--json")
+    assert result.exit_code == 2
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert list(first) == KEYS and first["status"] == "unreadable" and first["reason"]
+    assert second["status"] == "booted"
+    text = run(str(bad), small)
+    assert text.exit_code == 2 and text.stderr.count("\n") == 1 and "unreadable" in text.stderr
+
+
+def test_standard_input_is_a_machine():
+    result = run("-", "--json", stdin=SMALL)
+    outcome = json.loads(result.stdout)
+    assert outcome["file"] == "-" and outcome["status"] == "booted"
+
+
+def test_this_computer_boots_and_says_where_its_map_was_found():
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert Machine.this_computer()[1] in result.output
+
+
+def test_E32_E37_steps_show_the_state_of_the_donated_frames(small):
+    """E32, E33: the circle and how it is resolved; E35: the donation comes first; E37: entries are marked by hand."""
+    lines = run(small, "--step").output.splitlines()
+    steps = [match[1] for line in lines if (match := re.match(r" *\d+  (\w+)", line))]
+    assert steps[:4] == ["donate", "table", "mark", "list"] and steps[-1] == "objects"
+    bars = [line.strip()[1:33] for line in lines if line.strip().startswith("[")]
+    assert set(bars[0]) == {"."}
+    assert set(bars[1]) == {"h", "m"}
+    assert set(bars[2]) == {"H", "M"}
+
+
+def test_clipped_ram_is_counted_and_printed(tmp_path):
+    file = tmp_path / "high.toml"
+    file.write_text(SMALL.replace("memory = [", "memory = [\n  { base = 0x1000000000, size = 0x40000000, kind = 'ram' },"))
+    result = run(str(file))
+    assert result.exit_code == 0
+    assert "Clipped: 1 GiB of RAM above the 36 bits of a physical address" in result.output
+
+
+def test_lines_arrive_one_by_one(small):
+    words = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "boot", small, "-", "--json"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert json.loads(process.stdout.readline())["machine"] == "small"  # while it still waits for input
+        process.stdin.write(TINY)
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["machine"] == "tiny"
+
+
+def test_a_warm_boot_takes_less_than_three_seconds(small):
+    command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "boot", small]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 3
+
+
+def test_a_warm_boot_does_not_import_the_compiler(small):
+    code = "import sys\ntry:\n from kernmalloc.cli import main; main()\nexcept SystemExit:\n print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "boot", small], capture_output=True, text=True, check=True)
+    assert "numba" not in done.stdout.splitlines()[-1].split()
