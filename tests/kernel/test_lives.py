@@ -19,6 +19,7 @@ MACHINES = {
     "one range": ([(0, 6 * MIB)], "eros2", None),
     "four ranges, poisoned": ([(0x1000, 0x9E000), (MIB, 3 * MIB), (5 * MIB + 0x3000, 2 * MIB), (8 * MIB, 0x1000)], "eros2", poison),
     "static": ([(0, 8 * MIB)], "eros", None),
+    "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
 }
 
 SIZES = st.one_of(
@@ -32,11 +33,11 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("free"), ANY, st.sampled_from([0, 0, 0, 0, 0, 1, 16, 4096, -4096])),
     st.tuples(st.just("size_of"), ANY, st.sampled_from([0, 0, 8, 4096])),
     st.tuples(st.just("cache_get"), st.integers(REGION_CACHE - 1, REGION_CACHE + 6)),
-    st.tuples(st.just("cache_put"), ANY, st.integers(REGION_CACHE, REGION_CACHE + 5), st.sampled_from([0, 0, 0, 8])),
+    st.tuples(st.just("cache_put"), ANY, st.sampled_from([0, 0, 0, 0, 1]), st.sampled_from([0, 0, 0, 8])),
     st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
     st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
     st.tuples(st.just("block_get"), st.integers(-1, 11), st.sampled_from([PAGE, DMA])),
-    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.integers(0, 2100), st.integers(0, 2100), st.just(DMA)),
+    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.sampled_from([0, 0, 300, 2000]), st.sampled_from([1 << 40, 1 << 40, 1600, 700]), st.just(DMA)),
     st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
     st.tuples(st.just("frame_type"), st.integers(-1, 2100)),
@@ -49,18 +50,18 @@ class Replay:
 
     def __init__(self) -> None:
         self.blocks: list[int] = []
-        self.objects: list[int] = []
+        self.objects: list[tuple[int, int]] = []
         self.frames: list[int] = []
         self.ranges: list[tuple[int, int]] = []
 
     def arguments(self, operation: tuple) -> tuple[str, tuple[int, ...]]:
         name, *args = operation
-        pick = {"free": self.blocks, "size_of": self.blocks, "cache_put": self.objects, "frame_put": self.frames}.get(name)
+        pick = {"free": self.blocks, "size_of": self.blocks, "frame_put": self.frames}.get(name)
         if pick is not None:
-            reference = pick[args[0] % len(pick)] if pick else args[0]
-            if name == "cache_put":
-                return name, (args[1], reference + args[2])
-            return name, (reference + args[1],)
+            return name, ((pick[args[0] % len(pick)] if pick else args[0]) + args[1],)
+        if name == "cache_put":
+            id, va = self.objects[args[0] % len(self.objects)] if self.objects else (REGION_CACHE, args[0])
+            return name, (id + args[1], va + args[2])
         if name == "range_put":
             pfn, count = self.ranges[args[0] % len(self.ranges)] if self.ranges else (args[0], 1)
             return name, (pfn, count if args[1] < 30 else args[1])
@@ -72,7 +73,7 @@ class Replay:
         if name.startswith("malloc"):
             self.blocks.append(result)
         elif name == "cache_get":
-            self.objects.append(result)
+            self.objects.append((args[0], result))
         elif name in ("frame_get", "block_get"):
             self.frames.append(result)
         elif name == "range_get":
@@ -84,6 +85,9 @@ def trio(request) -> Iterator[tuple[list[Kernel], list[dict]]]:
     """The same machine booted in each life, and the memory after boot."""
     ranges, profile, prepare = MACHINES[request.param]
     kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    for kernel in kernels:
+        while request.param == "nearly full" and kernel.frames_by_type()["free"] > 12:
+            kernel.frame_get()
     yield kernels, [kernel.snapshot() for kernel in kernels]
     for kernel in kernels:
         kernel.close()
