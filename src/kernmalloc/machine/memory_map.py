@@ -195,7 +195,7 @@ def resolve(facts: Facts) -> Machine:
         problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: "
                                    "assumed from address 0 upwards, around device windows"))
     if not ram:
-        told = f"{len(facts.memory)} map entries, none of them RAM" if facts.memory else "no memory map in it"
+        told = "a map without RAM in it" if facts.memory else "no memory map in it"
         raise UnreadableError(facts.file, 0, f"RAM unknown: {told}", "give the whole boot log, from its first line")
     carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), ram)
     return Machine(
