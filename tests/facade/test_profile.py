@@ -112,6 +112,8 @@ def test_what_is_no_byte_count_is_refused(text):
         Bytes.parse(text)
 
 
+MORE = '[[objects]]\nname = "x"\nsize = 8\ncount = 1\n'
+
 REFUSALS = [
     ("phys_bits = 36", "phys_bits = 36\ncolour = 1", "colour: unknown key"),
     ('windows = "4 MiB"', 'windows = "4 MiB"\ntop = 1', "va.top: unknown key (known here: base, size, windows"),
@@ -126,7 +128,7 @@ REFUSALS = [
     ("base = 0xC0000000", "base = 0xC0100000", "va.base: 0xc0100000 is not a multiple of a large page"),
     ('size = "1 GiB"', 'size = "1025 MiB"', "va.size: 0x40100000 is not a multiple of a large page"),
     ('size = "1 GiB"', "size = 0", "va.size: the window is empty"),
-    ('size = "1 GiB"', 'size = "2 GiB"', "va.size: the window ends at 0x140000000, beyond 32 bits (at most 0x40000000)"),
+    ('size = "1 GiB"', 'size = "2 GiB"', "va.size: the window ends at 0x140000000, beyond 32 bits (at most 0x4000"),
     ("base = 0xC0000000", "base = 0", "va.base: 0x0 to 0x40000000 cannot be mapped in a process"),
     ('windows = "4 MiB"', "windows = 0", "va.windows: 0 is not a positive multiple of a page"),
     ('windows = "4 MiB"', 'windows = "1 GiB"', "va.windows: image and windows leave nothing"),
@@ -140,8 +142,9 @@ REFUSALS = [
     ("stride = 16", "stride = 16\n[heap]\ngrowth_frames = 1_000_000", "heap.growth_frames: one step is larger"),
     ('name = "gpt"', 'name = "node"', "objects.node: declared twice"),
     ("size = 556", "size = 556\nalign = 24", "objects.node.align: 24 is not a power of two"),
+    ("size = 556", "size = 556\nalign = 64", "objects.node.size: 556 is not a multiple of align, 64 (size = 576)"),
     ("size = 556", "size = 0", "objects[0].size: "),
-    ("size = 556", "size = 2_000_000_000", "objects.node.size: 2000000000 bytes do not fit"),
+    ("size = 556", "size = 2_000_000_000", "objects.node.size: 2000000000 bytes are too many"),
     ("per_page = 1.0", "", "objects.node: says how many in 0 ways: none"),
     ("per_page = 1.0", "per_page = 1.0\ncount = 3", "objects.node: says how many in 2 ways: per_page, count"),
     ("per_page = 1.0", "per_page = 0.0", "objects[0].per_page: "),
@@ -153,6 +156,7 @@ REFUSALS = [
     ('per = "process"', 'per = "gpt"', "objects.gpt.per: goes in a circle: gpt per gpt"),
     ('name = "small"', 'name = "Small kernel"', "name: "),
     ("[core]", "[core", "not TOML"),
+    ("[[objects]]", f"{MORE * 99}[[objects]]", "objects: 103 types are too many"),
 ]
 
 

@@ -23,9 +23,13 @@ import msgspec
 from msgspec import Meta
 
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.kernel.caches import LARGEST_OBJECT
+from kernmalloc.kernel.heap import SIZE_CLASSES
+from kernmalloc.kernel.kern import CACHES
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
 STRATEGIES = ("static", "demand")
+MOST_TYPES = CACHES - SIZE_CLASSES - 1  # one cache is the region records'
 ENTRY = 16  # bytes of our own part of a core table entry
 PAGE = 4096  # bytes per page on every architecture below
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
@@ -119,7 +123,7 @@ class ObjectType(_Table):
 
     name: Name
     size: Positive
-    align: Positive = 8
+    align: Positive = 4
     per_page: Ratio | None = None  # objects per page of RAM
     pages_per: Positive | None = None  # pages of RAM per object
     per: str | None = None  # `ratio` objects for each object of that type
@@ -271,6 +275,8 @@ def _bad_layout(profile: Profile):
 
 
 def _bad_objects(profile: Profile):
+    if len(profile.objects) > MOST_TYPES:
+        yield "objects", f"{len(profile.objects)} types are too many", f"at most {MOST_TYPES}"
     types: dict[str, ObjectType] = {}
     for kind in profile.objects:
         key = f"objects.{kind.name}"
@@ -279,8 +285,11 @@ def _bad_objects(profile: Profile):
         types[kind.name] = kind
         if kind.align & (kind.align - 1) or kind.align > PAGE:
             yield f"{key}.align", f"{kind.align} is not a power of two up to {PAGE}", ""
-        if kind.size > profile.va.size - profile.va.windows:
-            yield f"{key}.size", f"{kind.size} bytes do not fit the virtual window", f"it has {profile.va.size} bytes"
+        elif kind.size % kind.align:  # as in C: then objects side by side are all aligned
+            fitting = -(-kind.size // kind.align) * kind.align
+            yield f"{key}.size", f"{kind.size} is not a multiple of align, {kind.align}", f"size = {fitting}"
+        if kind.size > LARGEST_OBJECT:
+            yield f"{key}.size", f"{kind.size} bytes are too many for an object cache", f"at most {LARGEST_OBJECT}"
         ways = kind.ways()
         if len(ways) != 1:
             said = ", ".join(ways) or "none"
