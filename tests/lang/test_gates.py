@@ -132,6 +132,7 @@ OFFENCES = {
     "annotated variable": ("c: int = a\nreturn c", 0, "no annotations"),
     "expression without effect": ("a + b\nreturn a", 0, "an expression without effect"),
     "unary plus": ("return +a", 0, "no unary +"),
+    "double not": ("return not (not a)", 0, "no double not: write != 0"),
     "address of a reference": ("n = Node(a)\nn.addr = b\nreturn a", 1, "addr cannot be assigned: make a new reference"),
     "field of a field": ("n = Node(a)\nreturn n.next.key", 1, "fields belong to references: make one"),
 }
@@ -200,12 +201,27 @@ def test_two_functions_with_one_symbol(define):
     gates.check([hosted.fill, soft.fill, bare.fill])
 
 
+def test_the_kernel_calls_no_machine(define):
+    """It does not know which machine it is linked with."""
+    from lang_sample import hosted, lists, soft
+
+    f = define("from lang_sample.soft import miss\n@kernel\ndef f(va):\n    return miss(va)\n")
+    with pytest.raises(
+        gates.GateError, match="made0.py:3: f calls miss of lang_sample.soft: declare a primitive for what"
+    ):
+        gates.check([f])
+    gates.check([hosted.count, soft.translate, lists.push])
+
+
 # What the types say, which only the compiler knows -------------------------------------------------------------------
 
 TYPES = {
     "reference returned": ("return Node(a)", "No conversion from Reference"),
     "reference as an argument": ("return helper(Node(a))", "Reference"),
-    "reference or number": ("if a:\n    n = Node(a)\nelse:\n    n = a\nreturn n", "Cannot unify"),
+    "reference or number": (
+        "if a:\n    n = Node(a)\nelse:\n    n = a\nwhile b:\n    b = helper(n)\nreturn b",
+        "Cannot unify",
+    ),
     "unknown field": ("return Node(a).nowhere", "Unknown attribute 'nowhere'"),
     "unknown field stored": ("n = Node(a)\nn.nowhere = b\nreturn a", "nowhere"),
     "field of a number": ("return a.key", "Unknown attribute 'key'"),
@@ -228,7 +244,7 @@ def test_types_refused(define, offence):
     with pytest.raises(gates.GateError) as refused:
         frontend.compile([f])
     file, line, rule = str(refused.value).split(":", 2)
-    assert file == f.__code__.co_filename and LINE - 1 <= int(line) <= LINE + 4
+    assert file == f.__code__.co_filename and LINE - 1 <= int(line) <= LINE + 5
     assert message in rule
 
 

@@ -84,6 +84,25 @@ def test_soft_counts_misses(soft_library):
 PAGES_BEYOND = 9
 
 
+def test_host_level_code_reads_as_the_host_and_drives_the_kernel(objects):
+    """What both levels call is there twice, once with each kind of access; an entry is always the kernel's."""
+    flat = Memory()
+    flat.boot(flat.host)
+    raw, soft = Library(objects["raw"]), Library(objects["soft"])
+    assert raw.function("push_all")(flat.host + CPU, 5) == 5
+    machine = SoftMachine(soft)
+    start = Memory()
+    start.boot()
+    machine.write(start.bytes)
+    assert soft.function("push_all")(CPU, 5) == 5
+    for library, cpu, host in ((raw, flat.host + CPU, flat.host + CPU), (soft, CPU, flat.host + CPU)):
+        assert library.function("length")(cpu) == 4
+        assert library.function("count")(host) == 4, "the host's own view of the flat copy"
+    misses = machine.state[3]
+    soft.function("count")(flat.host + CPU)
+    assert machine.state[3] == misses, "the host does not go through the TLB"
+
+
 def test_lock_holds_against_two_threads(raw):
     """Atomics order what they guard: two threads lose no update, in parallel, for calls release the GIL."""
     memory, rounds = Memory(), 200_000

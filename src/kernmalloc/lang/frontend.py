@@ -37,7 +37,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
 
 from kernmalloc.lang import atomics, intrinsics
-from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, group, symbol
+from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, callees, group, symbol
 from kernmalloc.lang.gates import GateError
 from kernmalloc.lang.records import Record
 
@@ -50,35 +50,33 @@ Progress = Callable[[str, float], None]
 def compile(
     functions: Iterable[FunctionType] | None = None, progress: Progress = lambda stage, done: None
 ) -> dict[str, str]:
-    """LLVM IR of kernel functions (all that are registered, if None) by group, not optimised.
+    """LLVM IR of kernel functions (all that are registered, if None) and what they call, by group, not optimised.
 
     Functions must have passed the gates. GateError names file and line of a value that is not kernel Python's.
     """
-    functions = list(REGISTRY if functions is None else functions)
     modules = {name: binding.parse_assembly("") for name in ("kernel", *HOST_LEVEL)}
-    groups = _groups(functions)
+    groups = _groups(REGISTRY if functions is None else functions)
     with target_override("cpu"):
-        for index, function in enumerate(functions):
-            progress(f"compiling {function.__name__}", index / len(functions))
+        for index, (function, names) in enumerate(groups.items()):
+            progress(f"compiling {function.__name__}", index / len(groups))
             text = _compile(function)
-            for name in groups[function]:
+            for name in names:
                 modules[name].link_in(binding.parse_assembly(text))
     return {name: str(module) for name, module in modules.items()}
 
 
 def _groups(functions: Iterable[FunctionType]) -> dict[FunctionType, set[str]]:
-    """The groups that need each function: its own, and every host-level group that calls it, with accesses of its kind."""
-    groups: dict[FunctionType, set[str]] = {function: set() for function in functions}
+    """The groups that each function goes into: its own, and those of host-level code that calls it, for there its
+    accesses are of another kind. A call of an entry crosses over: the kernel runs it with its own accesses."""
+    groups: dict[FunctionType, set[str]] = {}
 
     def need(function: FunctionType, name: str) -> None:
         if name not in groups.setdefault(function, set()):
             groups[function].add(name)
-            for callee in function.__code__.co_names:
-                value = function.__globals__.get(callee)
-                if isinstance(value, FunctionType) and value in REGISTRY:
-                    need(value, name)
+            for callee in callees(function):
+                need(callee, group(callee) if REGISTRY[callee] else name)
 
-    for function in list(groups):
+    for function in functions:
         need(function, group(function))
     return groups
 

@@ -44,6 +44,12 @@ def group(function: FunctionType) -> str:
     return next((name for name in HOST_LEVEL if name in parts), "kernel")
 
 
+def callees(function: FunctionType) -> list[FunctionType]:
+    """The kernel functions that a function names."""
+    values = [function.__globals__.get(name) for name in function.__code__.co_names]
+    return [value for value in values if isinstance(value, FunctionType) and value in REGISTRY]
+
+
 class Primitive:
     """A call to a C symbol, int64 in and out. Under CPython: the method of that name of the machine in use."""
 

@@ -14,7 +14,7 @@ from types import FunctionType
 
 from kernmalloc.lang import atomics, intrinsics
 from kernmalloc.lang.flow import check_flow
-from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, group, symbol
+from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, callees, group, symbol
 from kernmalloc.lang.records import Record
 from kernmalloc.lang.source import tree
 
@@ -28,7 +28,7 @@ class GateError(Exception):
 def check(functions: Iterable[FunctionType]) -> None:
     """Check functions. GateError lists whatever is wrong with them."""
     functions = list(functions)
-    violations = _doubles(functions)
+    violations = _doubles(functions) + _crossings(functions)
     for function in functions:
         definition = tree(function)
         file = function.__code__.co_filename
@@ -53,6 +53,17 @@ def _doubles(functions: list[FunctionType]) -> list[str]:
                 )
                 break
     return found
+
+
+def _crossings(functions: list[FunctionType]) -> list[str]:
+    """Calls from the kernel into a machine, or from one machine into another: each object has one machine."""
+    return [
+        f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}: {function.__name__} calls "
+        f"{callee.__name__} of {callee.__module__}: declare a primitive for what it does"
+        for function in functions
+        for callee in callees(function)
+        if group(callee) not in ("kernel", group(function))
+    ]
 
 
 Violation = tuple[int, str]
@@ -240,6 +251,12 @@ class _Gate(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.UAdd):
             self.refuse(node, "no unary +: leave it out")
+        if (
+            isinstance(node.op, ast.Not)
+            and isinstance(node.operand, ast.UnaryOp)
+            and isinstance(node.operand.op, ast.Not)
+        ):
+            self.refuse(node, "no double not: write != 0 (from Python 3.13 on, the compiler would drop both)")
         if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             self.integer(node, node.operand.value, negative=True)
         else:

@@ -22,7 +22,7 @@ def popcount(x: int) -> int:
 
 
 def shl(x: int, n: int) -> int:
-    """x shifted left by n (0..63); bits shifted out are dropped: shl(1, 63) is the least int64. (`<<` must not overflow.)"""
+    """x shifted left by n (0..63), dropping what leaves int64: shl(1, 63) is its least value. `<<` may not overflow."""
     return (((x << (n & 63)) + _SIGN) & _MASK) - _SIGN
 
 

@@ -33,7 +33,7 @@ class BuildError(Exception):
 
 
 class Library:
-    """One loaded object: entries (name to arity) as ctypes functions over int64, and the address of its machine's record.
+    """One loaded object: its entries (name to arity) as ctypes functions, and the address of its machine's record.
 
     Every Library is a copy of its own. Calls release the GIL. Addresses are valid as long as the Library lives.
     """
@@ -124,7 +124,7 @@ def cache_folder() -> Path:
 
 
 def build(folder: Path, progress: Progress | None = None) -> None:
-    """Build all hosted objects in a process of its own and move them into `folder`, which others never see half made."""
+    """Build all hosted objects in a process of its own and move them into `folder`: nobody sees them half made."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "kernmalloc.lang.pipeline"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import FunctionType
 from typing import Any
 
-from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.lang.functions import REGISTRY, callees
 from kernmalloc.lang.memory import Memory, use
 from kernmalloc.lang.source import tree
 
@@ -43,7 +43,7 @@ class TwinFault(TwinError):
 
 
 def compile(functions: Iterable[FunctionType]) -> dict[str, FunctionType]:
-    """The checked twins of kernel functions, by name. Whatever they call is checked too. ValueError if two share a name."""
+    """The checked twins of functions, by name. Whatever they call is checked too. ValueError if two share a name."""
     wanted = list(functions)
     checked: dict[FunctionType, FunctionType] = {}
     todo = list(wanted)
@@ -52,7 +52,7 @@ def compile(functions: Iterable[FunctionType]) -> dict[str, FunctionType]:
         if function in checked:
             continue
         checked[function] = _checked(function)
-        todo += [value for value in checked[function].__globals__.values() if _is_kernel(value)]
+        todo += callees(function)
     for twin in checked.values():
         space = twin.__globals__
         space.update({name: checked[value] for name, value in space.items() if _is_kernel(value)})

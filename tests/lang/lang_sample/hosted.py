@@ -1,4 +1,5 @@
 from kernmalloc.lang import entry, machine_record, primitive
+from lang_sample.lists import listed, push
 
 memset = primitive("memset", 3)
 
@@ -7,6 +8,21 @@ memset = primitive("memset", 3)
 def fill(addr, value, n):
     memset(addr, value, n)
     return n
+
+
+@entry
+def count(cpu):
+    """How many nodes the list at cpu holds, read as the host does."""
+    return listed(cpu)
+
+
+@entry
+def push_all(cpu, n):
+    """Drive the kernel: push nodes 0 to n - 1; how many went in."""
+    pushed = 0
+    for i in range(n):
+        pushed += push(cpu, i) >= 0
+    return pushed
 
 
 @entry

@@ -46,6 +46,23 @@ def pop(cpu):
     return i
 
 
+@kernel
+def listed(cpu):
+    """Length of the list. Node 0 ends it."""
+    kern = Cpu(cpu).kern
+    n = 0
+    i = Kern(kern).head
+    while i != 0:
+        n += 1
+        i = Node(node_at(kern, i)).next
+    return n
+
+
+@entry
+def length(cpu):
+    return listed(cpu)
+
+
 @entry
 def wipe(cpu, i, value):
     """The machine fills a node's words."""

@@ -1,6 +1,7 @@
 """One page table level over 4 KiB frames, and a TLB of 16 entries."""
 
 from kernmalloc.lang import entry, i64, kernel, machine_record, record, u8
+from lang_sample.lists import listed, push
 
 TLB, TLB_ENTRY = 64, 16
 
@@ -72,3 +73,18 @@ def fill(addr, value, n):
     for i in range(n):
         Byte(translate(addr + i, 1)).value = value
     return n
+
+
+@entry
+def count(cpu):
+    """How many nodes the list at cpu holds, read as the host does."""
+    return listed(cpu)
+
+
+@entry
+def push_all(cpu, n):
+    """Drive the kernel: push nodes 0 to n - 1; how many went in."""
+    pushed = 0
+    for i in range(n):
+        pushed += push(cpu, i) >= 0
+    return pushed
