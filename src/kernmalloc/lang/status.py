@@ -3,6 +3,7 @@
 A result is an address or a count (0 or more), or one of these small negatives. Nothing fails after its first store,
 so on a negative result memory is as it was.
 """
+
 OK = 0
 NO_FRAMES = -1
 WOULD_BLOCK = -2
