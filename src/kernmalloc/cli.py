@@ -175,6 +175,7 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
     from kernmalloc import Kernel
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.facade.exercise import exercise
+    from kernmalloc.facade.measure import table_rate
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import boot as report
@@ -195,9 +196,10 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
             found = kernel.check()
             outcome = Outcome.of(kernel, found, perf_counter() - start, **told)
             if alone and not json:
-                _print_all(report.whole(kernel, operations, outcome))
-            else:
-                _print(outcome.line() if json else report.verdict(outcome))
+                _print_all(report.whole(kernel, operations))
+                if mode is Mode.raw:
+                    _print(report.rate(table_rate(kernel)))
+            _print(outcome.line() if json else report.verdict(outcome))
             return HELD if found.passed else BROKEN
     except InputError as error:
         status, reason, exit_status = "unreadable", _reason(error), FAILED

@@ -182,6 +182,7 @@ class Kernel:
         self._life, self._loaded, self._cpu = life, loaded, loaded.cpu
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
+        self._closed = False
         self._cache_names = {REGION_CACHE: "region"}
         for kind, wanted in profile.wanted_counts(loaded.placement.frames).items():
             if wanted:
@@ -241,9 +242,11 @@ class Kernel:
                 observe(step)
 
     def close(self) -> None:
-        """Let the machine's memory go. Addresses of this kernel mean nothing any more."""
-        self._life.close()
-        self._life.ram.close()
+        """Let the machine's memory go, once. Addresses of this kernel mean nothing any more."""
+        if not self._closed:
+            self._closed = True
+            self._life.close()
+            self._life.ram.close()
 
     def __enter__(self) -> "Kernel":
         return self

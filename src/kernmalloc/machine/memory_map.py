@@ -193,7 +193,7 @@ def resolve(facts: Facts) -> Machine:
     if not ram and facts.total:
         ram = _assumed(facts)
         problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: "
-                                   "assumed from address 0 upwards, around device windows"))
+                                   "assumed from address 0 upwards, around the windows of PCI host bridges"))
     if not ram:
         told = "a map without RAM in it" if facts.memory else "no memory map in it"
         raise UnreadableError(facts.file, 0, f"RAM unknown: {told}", "give the whole boot log, from its first line")
@@ -209,7 +209,7 @@ def resolve(facts: Facts) -> Machine:
 
 def _assumed(facts: Facts) -> tuple[Range, ...]:
     """RAM of `facts.total` bytes placed from address 0 upwards, around what else is known to be somewhere."""
-    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows, *facts.devices) if r.base)
+    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows) if r.base)
     ram, base, left = [], 0, facts.total
     for low, high in (*taken, (PA_LIMIT, PA_LIMIT)):
         size = min(left, low - base)

@@ -5,7 +5,7 @@ from textwrap import wrap
 
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.kernel import PAGE, Kernel, Step
-from kernmalloc.facade.measure import core_table_rate, memset_rate
+from kernmalloc.facade.measure import TableRate
 from kernmalloc.report.outcome import Outcome
 from kernmalloc.report.units import several, size, span
 
@@ -15,7 +15,7 @@ WIDTH = 118  # of the text of a step
 MARGIN = 14
 
 
-def whole(kernel: Kernel, operations: int, outcome: Outcome) -> Iterator[str]:
+def whole(kernel: Kernel, operations: int) -> Iterator[str]:
     """All about one kernel that booted, line by line; `operations` were done in it."""
     yield from _kernel(kernel)
     yield from _section("Regions (as /proc/iomem)", _regions(kernel))
@@ -24,7 +24,15 @@ def whole(kernel: Kernel, operations: int, outcome: Outcome) -> Iterator[str]:
     yield from _section("Heap and object caches (as /proc/slabinfo)", _heap(kernel))
     yield ""
     yield f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}."
-    yield verdict(outcome)
+
+
+def rate(made: TableRate) -> str:
+    """One line: how fast the core tables were made, beside memset."""
+    poisoned, memset = (size(int(made.bytes / seconds)) for seconds in (made.poisoned, made.memset))
+    return (
+        f"Described all RAM in {made.fresh * 1000:.1f} ms, its core tables being known to be zero; booted again on poisoned "
+        f"RAM, {size(made.bytes)} of them at {poisoned}/s, memset {memset}/s: {made.ratio:.2f} of memset."
+    )
 
 
 def verdict(outcome: Outcome) -> str:
@@ -113,7 +121,6 @@ def _tables(kernel: Kernel) -> Iterator[str]:
         f"Core tables: {size(area)} for {several(frames, 'frame')}: {kernel.profile.core.stride} B each, "
         f"{kernel.profile.core.identity} B for the identity of a cached page, and free bitmaps"
     )
-    yield f"made at {size(int(core_table_rate(kernel)))}/s; memset on this computer: {size(int(memset_rate()))}/s"
 
 
 def _frames(kernel: Kernel) -> Iterator[str]:
