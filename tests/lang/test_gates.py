@@ -47,6 +47,8 @@ OFFENCES = {
     "division by a record's size": ("return a // SIZE", 0, "// by other than a power of two"),
     "remainder by 10": ("b = 1\nreturn a % 10", 1, "% by other than a power of two"),
     "augmented remainder": ("a %= 3\nreturn a", 0, "% by other than a power of two"),
+    "shift too far": ("return a << 64", 0, "a shift by a constant outside 0..63"),
+    "shift backwards": ("a >>= -1\nreturn a", 0, "a shift by a constant outside 0..63"),
     "division by zero": ("return a // 0", 0, "// by other than a power of two"),
     "division by a negative": ("return a // -4", 0, "// by other than a power of two"),
     "constant too large": ("return a & 0xFFFFFFFFFFFFFFFF", 0, "18446744073709551615 is outside int64"),

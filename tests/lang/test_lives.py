@@ -1,8 +1,9 @@
 """One source, three lives: the same operations leave the same bytes and give the same results."""
 
+import os
 import threading
 
-from conftest import CPU, NODES, Memory, SoftMachine
+from conftest import CPU, NODES, PAGES, Memory, SoftMachine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lang_sample import lists
@@ -10,6 +11,7 @@ from lang_sample import lists
 from kernmalloc.lang import twin
 from kernmalloc.lang.objects import Library
 
+EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 NODE = st.integers(-2, NODES + 2)
 INSIDE = st.integers(0, NODES - 1)
 VALUE = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -26,7 +28,7 @@ def test_same_operations_same_bytes(objects):
     raw, soft = Library(objects["raw"]), Library(objects["soft"])
     checked = twin.compile([lists.push, lists.pop, lists.wipe, lists.scribble, lists.checked])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100 * EFFORT, deadline=None)
     @given(st.lists(OPERATION, max_size=50))
     def same(operations):
         interpreted, flat, start = Memory(), Memory(), Memory()
@@ -77,11 +79,8 @@ def test_soft_counts_misses(soft_library):
     assert first == 2, "two pages are touched: records and table"
     soft_library.function("push")(CPU, 2)
     assert machine.state[3] == first, "hits do not reach the page table"
-    soft_library.function("push")((PAGES_BEYOND << 12) + CPU, 1)
+    soft_library.function("push")(((PAGES + 1) << 12) + CPU, 1)
     assert machine.state[4] != 0, "an address outside the table is reported"
-
-
-PAGES_BEYOND = 9
 
 
 def test_host_level_code_reads_as_the_host_and_drives_the_kernel(objects):

@@ -64,6 +64,19 @@ def test_arithmetic(objects, name):
     agree()
 
 
+def test_what_the_twin_refuses_is_defined_when_compiled(objects):
+    """No undefined behaviour: sums and products wrap, shift counts are taken modulo 64."""
+    library = Library(objects["raw"])
+    top, bottom = 2**63 - 1, -(2**63)
+    for name, a, b, result in [
+        ("a_add", top, 1, bottom), ("a_sub", bottom, 1, top), ("a_mul", top, 2, -2), ("a_left", 1, 63, bottom),
+        ("a_left", 3, 65, 6), ("a_right", -8, 66, -2), ("a_left", 1, -1, bottom),
+    ]:  # fmt: skip
+        assert library.function(name)(a, b) == result, (name, a, b)
+        with pytest.raises(twin.TwinError):
+            twin.compile([getattr(arithmetic, name)])[name](a, b)
+
+
 def random_expression(rnd, depth):
     """Text of an expression over a, b, @ (a variable) and constants, of any mixture of numbers and truth values."""
     if depth == 0:

@@ -1,8 +1,31 @@
 """Kernel Python: a small typed subset of Python, in which the kernel is written once for all its lives.
 
-Every value is int64. A function takes and returns int64 and is declared with `kernel` (or `entry`, if objects export
-it); data are records at addresses; what only a machine can do is a primitive. Kernel modules import this package
-only, and importing it loads no compiler.
+    @record(size=16)                       data are records at addresses
+    class Frame:
+        'One core table entry.'
+        type: u8 = "what the frame is"
+        ...
+
+    @kernel                                a function over int64; @entry: exported from objects as km_<name>
+    def pin(cpu, pfn):
+        f = Frame(frame_at(cpu, pfn))      a typed reference
+        if f.type == FREE:
+            return INVALID                 a status code: there are no exceptions
+        f.pins += 1                        loads zero-extend, stores truncate
+        return OK
+
+Every value is int64. Statements are assignments, if, while, for over range, return. A function names only other kernel
+functions, records, primitives (what a machine must supply), intrinsics, atomics, integer constants, min, max and abs.
+`gates` refuses the rest, with advice. Arithmetic must stay inside int64 and shift counts inside 0..63: compiled code
+wraps and takes counts modulo 64, the checked twin reports. Bit patterns have shl, shr, ctz, clz and popcount.
+
+    records, functions, intrinsics, atomics, status                the language, executable by CPython as it is
+    verify                                                         invariants as functions
+    twin, memory                                                   checked interpretation on any memory
+    source, gates, flow                                            what is refused
+    frontend, models, backend, pipeline, objects                   one object per life: built once, loaded at once
+
+Kernel modules import this package only, and importing it loads no compiler.
 """
 
 from kernmalloc.lang.atomics import (

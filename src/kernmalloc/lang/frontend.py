@@ -260,8 +260,7 @@ class _Library(CodeLibrary):
     text = ""
 
     def add_ir_module(self, module: ir.Module) -> None:
-        text = cgutils.normalize_ir_text(str(module))
-        text = text.replace(" nsw ", " ")  # overflow wraps: the twin reports it, the optimiser must not build on it
+        text = _defined(cgutils.normalize_ir_text(str(module)))
         self.text = re.sub(r"^(define .*\))$", r'\1 nounwind "no-builtins"', text, flags=re.MULTILINE)
 
     def finalize(self) -> None:
@@ -277,6 +276,14 @@ class _Library(CodeLibrary):
 
     def get_asm_str(self) -> str:
         return ""
+
+
+def _defined(text: str) -> str:
+    """IR without undefined behaviour, on which an optimiser builds: sums wrap, shift counts are taken modulo 64."""
+    count = r'\1%"\2.count" = and i64 \5, 63\n\1%"\2" = \3 i64 \4, %"\2.count"'
+    return re.sub(
+        r'^( *)%"(.+)" = (shl|ashr) i64 (\S+), (%\S+)$', count, text.replace(" nsw ", " "), flags=re.MULTILINE
+    )
 
 
 class _Codegen(Codegen):

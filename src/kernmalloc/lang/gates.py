@@ -98,18 +98,6 @@ _EXPRESSIONS = (
     ast.boolop,
     ast.unaryop,
 )
-_OPERATORS = (
-    ast.Add,
-    ast.Sub,
-    ast.Mult,
-    ast.FloorDiv,
-    ast.Mod,
-    ast.BitAnd,
-    ast.BitOr,
-    ast.BitXor,
-    ast.LShift,
-    ast.RShift,
-)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 _INSTEAD = {
@@ -197,6 +185,8 @@ class _Gate(ast.NodeVisitor):
             self.refuse(
                 node, f"{sign} by other than a power of two: choose one, or loop (32-bit targets would call a helper)"
             )
+        elif operator in (ast.LShift, ast.RShift) and self.constant(node.right) not in (None, *range(64)):
+            self.refuse(node, "a shift by a constant outside 0..63: the count is taken modulo 64")
         self.visit(node.left)
         self.visit(node.right)
 
