@@ -289,7 +289,10 @@ def find_range(region, count, align, low, high):
     """First frame of `count` free frames at a multiple of `align` (a power of two) within [low, high); NONE if none."""
     r = Region(region)
     end = min(high, r.base + r.count)
-    pfn = (max(low, r.base) + align - 1) & ~(align - 1)
+    pfn = max(low, r.base)
+    if pfn >= end:  # limits may be any numbers: nothing is added to one that is beyond the region
+        return NONE
+    pfn = (pfn + align - 1) & ~(align - 1)
     while pfn + count <= end:
         blocked = run_end(region, pfn, count)
         if blocked == pfn:

@@ -232,9 +232,11 @@ def frame_put(cpu, pfn):
 @entry
 def range_put(cpu, pfn, count):
     """Give back the blocks that tile [pfn, pfn + count) exactly; the statuses of `frame_put`, and then nothing changes."""
-    region = region_of(cpu, pfn)
-    if count <= 0:
+    if count <= 0 or count > Kern(Cpu(cpu).kern).frames:
         return BAD_SIZE
+    region = region_of(cpu, pfn)
+    if region < 0:
+        return BAD_FRAME
     at = pfn
     while at < pfn + count:
         if region_of(cpu, at) != region:
