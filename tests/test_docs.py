@@ -49,8 +49,8 @@ def test_console_blocks(document):
                 ["bash", "-c", command], cwd=ROOT, env={**os.environ, "PATH": path, "COLUMNS": "120"},
                 capture_output=True, text=True, timeout=120,
             )
-            got = done.stdout + done.stderr
-            assert "Traceback" not in got, f"{document.name}:{line}: {command}\n{got}"
+            got = done.stdout
+            assert "Traceback" not in done.stderr, f"{document.name}:{line}: {command}\n{done.stderr}"
             if expected.strip():
                 assert matches(expected, got), f"{document.name}:{line}: {command}\nprints\n{got}\nnot\n{expected}"
 
