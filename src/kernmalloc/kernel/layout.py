@@ -121,7 +121,7 @@ def layout(info):
     b.region = b.kern + _round(KERN_BYTES, 6)
     b.slots = b.region + _round(REGION_BYTES, 6)
     b.root = b.kern + _round(
-        b.slots - b.kern + (slots << 1) + (CACHES << CACHE_SHIFT) + _round(CLASS_TABLE_BYTES, 3), page
+        b.slots - b.kern + _round(slots << 1, 6) + (CACHES << CACHE_SHIFT) + CLASS_TABLE_BYTES, page
     )
     uppers = 1
     if b.arch == X86_64:

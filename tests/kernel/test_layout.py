@@ -1,0 +1,234 @@
+"""Where everything lies before paging is on: parts that overlap nothing and hold what they are for, in every window.
+
+Rows E3 (a window smaller than memory), E4 (a kernel window of 1 GiB), C1 (the heap's hard bound), C4-5 (one contiguous
+heap), E17 (leaf tables are mapped); the defects of the ancestors: products and sums of sizes that no one checked."""
+
+from itertools import pairwise
+
+import numpy
+import pytest
+from flat_memory import FlatMemory
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from page_walk import leaf_tables, leaves
+
+from kernmalloc.kernel import layout
+from kernmalloc.kernel.heap import CLASS_TABLE_BYTES, SIZE_CLASSES, classes_init
+from kernmalloc.kernel.kern import CACHES, Cpu, Kern
+from kernmalloc.kernel.layout import BootInfo
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.slabs import Cache
+from kernmalloc.lang import twin
+from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
+from kernmalloc.machine.mmu import I386_PAE, X86_64
+
+PAGE, SLOT = 4096, 2 << 20
+MIB, GIB = 1 << 20, 1 << 30
+DO = twin.compile([layout.layout, layout.prepare])
+AREA_PA = 0x10_0000
+ARCHES = {I386_PAE: "i386-pae", X86_64: "x86_64"}
+
+
+class World:
+    """Physical memory with a boot area at AREA_PA, whose request is made of the given fields."""
+
+    def __init__(self, **fields: int) -> None:
+        self.request = {
+            "arch": I386_PAE,
+            "page_shift": 12,
+            "max_pfn": 1 << 24,
+            "window": 0xC000_0000,
+            "window_bytes": GIB,
+            "cpu_windows": 4 * MIB,
+            "image_pa": 8 << 20,
+            "image_bytes": 2 * MIB,
+            "area_pa": AREA_PA,
+            "info_bytes": PAGE,
+            "cpus": 1,
+            "stride": 16,
+            "identity": 16,
+            "growth": 16,
+            "ranges": BootInfo.size,
+            "objects": BootInfo.size,
+        } | fields
+        self.request.setdefault("target", self.request["window"])
+        self.memory = FlatMemory(AREA_PA + 8 * MIB)
+        self.memory.top = len(self.memory.bytes)
+        twin.use(self.memory)
+        info = BootInfo(AREA_PA)
+        for name, value in self.request.items():
+            setattr(info, name, value)
+        self.status = DO["layout"](AREA_PA)
+        self.info = {name: getattr(info, name) for name in BootInfo.fields}
+
+    def prepare(self) -> int:
+        self.memory.bytes[AREA_PA + self.info["info_bytes"] : AREA_PA + self.info["area_bytes"]] = b"\xa5" * (
+            self.info["area_bytes"] - self.info["info_bytes"]
+        )
+        return DO["prepare"](0, AREA_PA)
+
+    def pages(self) -> dict[int, int]:
+        """What a processor makes of the tables: {address in the window: physical address}."""
+        info = self.info
+        found = leaves(self.memory.bytes, ARCHES[info["arch"]], AREA_PA + info["root"])
+        return {leaf.va - info["target"]: leaf.pa for leaf in found}
+
+
+WINDOWS = {
+    I386_PAE: st.tuples(st.integers(1, 512 + 511), st.integers(1, 512)).map(lambda w: (w[0] * SLOT, min(w[1] * SLOT, (1 << 32) - w[0] * SLOT))),
+    X86_64: st.tuples(st.integers(1, 1 << 25), st.integers(1, 3000)).map(lambda w: (w[0] * SLOT, w[1] * SLOT)),
+}
+REQUESTS = st.sampled_from([I386_PAE, X86_64]).flatmap(
+    lambda arch: st.fixed_dictionaries(
+        {
+            "arch": st.just(arch),
+            "window": WINDOWS[arch],
+            "cpu_windows": st.integers(0, 600).map(lambda n: n * PAGE),
+            "image_bytes": st.integers(0, 1500).map(lambda n: n * PAGE),
+            "info_bytes": st.integers(1, 5).map(lambda n: n * PAGE),
+            "bound": st.sampled_from([0, 1, 1000, 1 << 40]),
+        }
+    )
+)
+
+
+def asked(request: dict) -> World:
+    window, size = request.pop("window")
+    return World(window=window, window_bytes=size, **request)
+
+
+def test_a_request_for_one_window():
+    """The profile of EROS 2: every part, in figures."""
+    world = World(window=0xD000_0000, window_bytes=768 * MIB)
+    assert world.status == OK
+    info = world.info
+    assert info["directories"] == 1 and info["window_tables"] == 1
+    assert info["heap"] + info["heap_pages"] * PAGE == 0x1_0000_0000 - 4 * MIB
+    assert info["heap_pages"] * PAGE >= 740 * MIB, "records and tables take less than 2 % of the window, image and granules the rest"
+
+
+@given(REQUESTS)
+@settings(max_examples=150)
+def test_the_window_is_divided_without_overlap_E4_C1_C4(request):
+    """image | boot area | table window | heap map | heap | per-CPU windows, each as large as what it must hold."""
+    world = asked(request)
+    info = world.info
+    assume(world.status != NO_VA)
+    assert world.status == OK
+    end = info["window"] + info["window_bytes"]
+    slots = info["window_bytes"] // SLOT
+    assert info["window"] + info["image_bytes"] + info["area_bytes"] <= info["tables"]
+    assert info["tables"] % SLOT == info["heap_map"] % SLOT == info["heap"] % SLOT == 0
+    assert info["tables"] + slots * PAGE <= info["heap_map"], "a page for the leaf table of every slot"
+    assert info["heap_map"] + info["heap_pages"] * 64 <= info["heap"], "a record for every page"
+    assert 0 < info["heap_pages"] and info["heap"] + info["heap_pages"] * PAGE <= end - info["cpu_windows"]
+    if not request["bound"]:
+        assert info["heap"] + (info["heap_pages"] + 1) * PAGE > end - info["cpu_windows"], "no page is given away"
+    else:
+        assert info["heap_pages"] <= request["bound"]
+
+
+@given(REQUESTS)
+@settings(max_examples=150)
+def test_the_boot_area_is_divided_without_overlap(request):
+    """Every record and table of the boot area, by its true length, between its neighbours; tables on pages of their own."""
+    world = asked(request)
+    assume(world.status == OK)
+    info = world.info
+    slots = info["window_bytes"] // SLOT
+    area = info["window"] + info["image_bytes"]
+    cpu = world.prepare() - area
+    k = Kern(AREA_PA + Cpu(AREA_PA + cpu).kern - area)
+    parts = [
+        ("info", 0, info["info_bytes"]),
+        ("cpu", cpu, Cpu.size),
+        ("kern", k.addr - AREA_PA, Kern.size),
+        ("region", k.boot_region - area, Region.size),
+        ("slot counts", k.slots - area, 2 * slots),
+        ("caches", k.caches - area, CACHES * Cache.size),
+        ("class table", k.class_of - area, CLASS_TABLE_BYTES),
+        ("root", info["root"], PAGE),
+        ("directories", info["directory"], info["directories"] * PAGE),
+        ("leaf tables", info["leaf_tables"], (info["image_tables"] + info["window_tables"]) * PAGE),
+        ("end", info["area_bytes"], 0),
+    ]
+    for (name, at, size), (following, start, _) in pairwise(parts):
+        assert at + size <= start, f"{name} reaches {at + size - start} bytes into {following}"
+    assert info["root"] % PAGE == info["directory"] % PAGE == info["leaf_tables"] % PAGE == info["area_bytes"] % PAGE == 0
+    assert all(at % 8 == 0 for _, at, _ in parts)
+
+
+@given(REQUESTS)
+@settings(max_examples=60)
+def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
+    """A processor that walks the tables finds image and boot area one after the other, and each leaf table at its page of the
+    table window; and nothing else."""
+    world = asked(request)
+    assume(world.status == OK)
+    world.prepare()
+    info = world.info
+    window = info["window"]
+    expected = {at: info["image_pa"] + at for at in range(0, info["image_bytes"], PAGE)}
+    expected |= {info["image_bytes"] + at: AREA_PA + at for at in range(0, info["area_bytes"], PAGE)}
+    tables = list(leaf_tables(world.memory.bytes, ARCHES[info["arch"]], AREA_PA + info["root"]))
+    assert len(tables) == info["image_tables"] + info["window_tables"]
+    for table in tables:
+        slot = (table.va - info["target"]) // SLOT
+        expected[info["tables"] - window + slot * PAGE] = table.pa
+    assert world.pages() == expected
+    counts = numpy.zeros(info["window_bytes"] // SLOT, int)
+    for at in expected:
+        counts[at // SLOT] += 1
+    at = AREA_PA + Kern(AREA_PA + info["kern"]).slots - window - info["image_bytes"]
+    assert numpy.frombuffer(bytes(world.memory.bytes[at : at + 2 * len(counts)]), "<u2").tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("target", [0xFFFF_8880_0000_0000, 0xFFFF_FFFF_8000_0000, 0x0000_7F80_0000_0000, 0xFFFF_8880_0000_0000 + 511 * SLOT, 0xFFFF_8880_0000_0000 - SLOT])
+@pytest.mark.parametrize("size", [64 * MIB, 2 * GIB, 3 * GIB - 14 * MIB])
+def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, size):
+    """A high-half kernel's tables are indexed by the target's addresses, also where it crosses a directory or a table of them."""
+    size = min(size, (1 << 64) - target) if target >= 1 << 63 else size
+    signed = target - (1 << 64) if target >= 1 << 63 else target
+    world = World(arch=X86_64, window=16 * GIB, target=signed, window_bytes=size)
+    assert world.status == OK
+    world.prepare()
+    pages = world.pages()
+    assert len(pages) == (world.info["image_bytes"] + world.info["area_bytes"]) // PAGE + world.info["image_tables"] + world.info["window_tables"]
+    assert min(pages) == 0 and max(pages) < size
+    assert pages[world.info["image_bytes"]] == AREA_PA
+
+
+def test_the_size_classes_fit_where_they_are():
+    """The class table's last byte is its own: filling it changes nothing else, in windows of every size up to 4 GiB."""
+    for slots in [*range(512, 2048, 64), *range(1530, 1570)]:
+        world = World(arch=X86_64, window=16 * GIB, window_bytes=slots * SLOT)
+        world.prepare()
+        area = world.info["window"] + world.info["image_bytes"]
+        before = world.pages()
+        root = world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]]
+        # paging by hand: the records are at their physical addresses
+        cpu, kern = AREA_PA + world.info["cpu"], AREA_PA + world.info["kern"]
+        Cpu(cpu).kern = kern
+        for field in ("caches", "class_of"):
+            setattr(Kern(kern), field, getattr(Kern(kern), field) - area + AREA_PA)
+        classes_init(cpu)
+        assert Kern(kern).cache_count == SIZE_CLASSES
+        assert world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]] == root, f"{slots} slots"
+        assert world.pages() == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"window": 0xC000_1000}, {"target": 0xC010_0000, "arch": X86_64}, {"cpus": 0}, {"cpus": 2}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_request_that_contradicts_itself_is_refused(wrong):
+    """Windows that are no whole slots, and processors that there is no record for."""
+    assert World(**wrong).status == BAD_BOOT
+
+
+@pytest.mark.parametrize("size", [SLOT, 2 * SLOT, 3 * SLOT])
+def test_a_window_without_room_for_a_heap_is_refused_E3(size):
+    """NO_VA, not a heap of less than one page."""
+    assert World(window_bytes=size, image_bytes=4 * MIB).status == NO_VA
+    assert World(window_bytes=size, cpu_windows=size).status == NO_VA
