@@ -1,0 +1,1 @@
+"""What is made for others: the kernel as a freestanding object."""
