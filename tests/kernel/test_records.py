@@ -1,0 +1,141 @@
+"""Every record's size and offsets, written out: a change of layout is a decision, never an accident."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import kernmalloc.kernel
+import kernmalloc.machine
+from kernmalloc.lang.records import Record
+
+LAYOUTS = {
+    "kernmalloc.kernel.caches.ObjectType": (
+        16,
+        "bytes@0 wanted@8"
+    ),
+    "kernmalloc.kernel.frames.Frame": (
+        16,
+        "type@0 order@1 pins@2 link@4 owner@8"
+    ),
+    "kernmalloc.kernel.kern.Byte": (
+        8,
+        "value@0"
+    ),
+    "kernmalloc.kernel.kern.Cpu": (
+        4160,
+        "kern@0 id@8 hit@16 run@24 spare@32 magazines@64"
+    ),
+    "kernmalloc.kernel.kern.Half": (
+        8,
+        "value@0"
+    ),
+    "kernmalloc.kernel.kern.Index": (
+        8,
+        "value@0"
+    ),
+    "kernmalloc.kernel.kern.Kern": (
+        2792,
+        "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
+        "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
+        "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
+        "returned@176 stride@184 identity@192 donation_pfn@200 donation_frames@208 donation_maps@216 donated_heap@224 "
+        "donated_maps@232 heap@240 heap_pages@248 heap_map@256 top@264 map_pages@272 backed@280 idle@288 growth@296 "
+        "idle_bits@304 bare_bits@336 idle_bins@368 bare_bins@1392 caches@2416 cache_count@2424 class_of@2432 "
+        "ranges@2440 range_count@2448 range_next@2456 top_range@2464 objects@2472 object_count@2480 static@2488 "
+        "scale@2496 checked@2504"
+    ),
+    "kernmalloc.kernel.kern.Magazine": (
+        32,
+        "bits@0 base@8 size@16 slab@20 word@24"
+    ),
+    "kernmalloc.kernel.kern.Tally": (
+        288,
+        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 frames@80 "
+        "regions@88 heap_sum@96 mapped@104 mapped_sum@112 tables@120 table_errors@128 idle@136 backed@144 runs@152 "
+        "filed@160 bin_errors@168 region_free@176 summary_errors@184 entry_errors@192 order_errors@200 tail_pages@208 "
+        "page_errors@216 joinable@224 slab_free@232 listed@240 slabs@248 empty@256 partial@264 claim@272 "
+        "claimed_bits@280"
+    ),
+    "kernmalloc.kernel.kern.Word": (
+        8,
+        "bits@0"
+    ),
+    "kernmalloc.kernel.layout.BootInfo": (
+        288,
+        "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
+        "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 ranges@136 "
+        "range_count@144 objects@152 object_count@160 cpu@168 kern@176 root@184 directory@192 directories@200 "
+        "image_tables@208 window_tables@216 leaf_tables@224 area_bytes@232 tables@240 heap_map@248 heap@256 "
+        "heap_pages@264 region@272 slots@280"
+    ),
+    "kernmalloc.kernel.layout.BootRange": (
+        32,
+        "base@0 count@8 kind@16 spare@24"
+    ),
+    "kernmalloc.kernel.regions.Region": (
+        136,
+        "left@0 right@8 base@16 count@24 kind@32 chunk_hint@36 area@40 entries@48 origin@56 word_count@64 words@72 "
+        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128"
+    ),
+    "kernmalloc.kernel.runs.HeapPage": (
+        64,
+        "use@0 claim@1 owner@2 cache@3 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
+    ),
+    "kernmalloc.kernel.slabs.Cache": (
+        64,
+        "size@0 reciprocal@4 slots@8 pages@12 partial@16 empty@20 id@24 kept@28 slabs@32 limit@40 wanted@48 object@56"
+    ),
+    "kernmalloc.machine.bare.Cell": (
+        8,
+        "value@0"
+    ),
+    "kernmalloc.machine.hosted.Hosted": (
+        64,
+        "ram@0 fd@8 arch@16 root@24 window@32 target@40 fresh@48 failed@56"
+    ),
+    "kernmalloc.machine.mmu.Entry": (
+        8,
+        "bits@0"
+    ),
+    "kernmalloc.machine.soft.Soft": (
+        8288,
+        "ram@0 ram_bytes@8 arch@16 root@24 window@32 target@40 fresh@48 spare@56 faults@64 fault@72 misses@80 "
+        "flushes@88 tlb@96"
+    ),
+    "kernmalloc.machine.soft.TlbEntry": (
+        16,
+        "tag@0 delta@8"
+    ),
+}
+
+
+def records() -> dict[str, Record]:
+    """Every record that kernel and machine declare."""
+    found = {}
+    for package in (kernmalloc.kernel, kernmalloc.machine):
+        for info in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{info.name}")
+            for value in vars(module).values():
+                if isinstance(value, Record):
+                    found[f"{value.__module__}.{value.name}"] = value
+    return found
+
+
+def test_every_record_is_written_out():
+    assert set(records()) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_layout(name):
+    record = records()[name]
+    size, layout = LAYOUTS[name]
+    assert record.size == size == record.dtype.itemsize
+    assert " ".join(f"{field}@{place.offset}" for field, place in record.fields.items()) == layout
+    ends = [place.offset + place.size for place in record.fields.values()]
+    assert all(start.offset >= end for start, end in zip(list(record.fields.values())[1:], ends))
+
+
+def test_a_core_table_entry_has_at_most_16_bytes():
+    """E6: our part of it; EROS has 44, Coyotos 60, Linux 64."""
+    assert records()["kernmalloc.kernel.frames.Frame"].size <= 16
