@@ -26,8 +26,8 @@ from kernmalloc.kernel.runs import (
     HeapPage,
     clear_run,
     give_pages,
-    grow,
     record_of,
+    take_fresh,
     take_pages,
     trim,
     va_of,
@@ -137,7 +137,7 @@ def malloc_zeroed(cpu, bytes):
     if bytes > k.heap_pages << k.page_shift:
         return NO_VA
     pages = pages_for(k.addr, bytes)
-    page = grow(cpu, pages, 1)
+    page = take_fresh(cpu, pages, 1)
     if page < 0:
         return page
     return _mark_large(k.addr, page, pages)
@@ -147,10 +147,10 @@ def malloc_zeroed(cpu, bytes):
 def page_at(kern, va):
     """The heap page that va lies in, or BAD_ADDRESS where the heap has never been."""
     k = Kern(kern)
-    page = (va - k.heap) >> k.page_shift
-    if va < k.heap or page >= k.top:
+    if va < k.heap:
         return BAD_ADDRESS
-    return page
+    page = (va - k.heap) >> k.page_shift
+    return page if page < k.top else BAD_ADDRESS
 
 
 @kernel

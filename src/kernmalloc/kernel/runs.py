@@ -19,7 +19,7 @@ Everything here is validated first: when a run is taken, the frames for it, for 
 been asked for before the first store.
 """
 
-from kernmalloc.kernel.kern import Cpu, Index, Kern, Word
+from kernmalloc.kernel.kern import UP, Cpu, Index, Kern, Word
 from kernmalloc.kernel.kmap import back, tables_missing, unback
 from kernmalloc.kernel.space import space_ask
 from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, shr, u8, u16, u32
@@ -362,25 +362,31 @@ def take_pages(cpu, pages, align):
     page = _cut_idle(cpu, pages, align)
     if page != ABSENT:
         return page
-    step = k.growth - k.idle
+    step = k.growth - k.idle if k.stage == UP else 0  # the boot counts frames: it takes no more than it needs
     if align == 1 and pages < step:
         page = grow(cpu, step, 1)
         if page >= 0:
-            k.idle = k.idle + step - pages
-            file_run(k.addr, page + pages, step - pages, IDLE)
+            _file_idle(cpu, page + pages, step - pages)
             return page
+    return take_fresh(cpu, pages, align)
+
+
+@kernel
+def take_fresh(cpu, pages, align):
+    """The same, newly backed: its pages are zero."""
     page = grow(cpu, pages, align)
-    if page < 0 and k.idle > 0:
+    if page < 0 and Kern(Cpu(cpu).kern).idle > 0:
         trim(cpu, 0)
         page = grow(cpu, pages, align)
     return page
 
 
 @kernel
-def give_pages(cpu, page, pages):
-    """Give a run back whose records its user has cleared: join idle neighbours, then trim."""
+def _file_idle(cpu, page, pages):
+    """File free pages that have frames, joined with idle neighbours."""
     k = Kern(Cpu(cpu).kern)
     kern = k.addr
+    k.idle = k.idle + pages
     start = page
     end = page + pages
     if end < k.top:
@@ -391,8 +397,14 @@ def give_pages(cpu, page, pages):
         if before.use == IDLE:
             start -= before.pages
             unfile_run(kern, start)
-    k.idle = k.idle + pages
-    file_run(kern, start, end - start, IDLE)
+    return file_run(kern, start, end - start, IDLE)
+
+
+@kernel
+def give_pages(cpu, page, pages):
+    """Give a run back whose records its user has cleared: join idle neighbours, then trim."""
+    k = Kern(Cpu(cpu).kern)
+    _file_idle(cpu, page, pages)
     if k.idle > k.growth:
         trim(cpu, k.growth)
     return OK

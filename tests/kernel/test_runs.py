@@ -1,0 +1,263 @@
+"""Heap pages: runs that split, join, grow over scattered frames and shrink, against what a plain model says."""
+
+import random
+
+import pytest
+from heap_model import PAGE, HeapModel, booted, leave_free
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_machines import MIB, conserved, poison
+
+from kernmalloc.facade.errors import OutOfMemory, WouldBlock
+from kernmalloc.kernel.kern import BINS
+from kernmalloc.kernel.runs import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
+from kernmalloc.lang import status
+
+SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap
+
+
+def runs(kernel):
+    """(use, first page, pages) of every run of the heap, from its records."""
+    pages = kernel.view.heap_pages()
+    found, at = [], 0
+    while at < len(pages):
+        found.append((int(pages[at]["use"]), at, int(pages[at]["pages"])))
+        at += found[-1][2]
+    assert at == len(pages)
+    return found
+
+
+def test_bins_hold_what_they_say():
+    """C1: a run is filed where every run is at least as long as a search from `bin_holding` promises, and no bin is missing."""
+    lengths = [*range(1, 5000), *(1 << n for n in range(13, 28)), *((1 << n) - 1 for n in range(13, 28)), *((1 << n) + 1 for n in range(13, 28))]
+    shortest = {}
+    for pages in sorted(lengths):
+        shortest.setdefault(bin_of(pages), pages)
+    assert list(shortest) == sorted(shortest)
+    assert max(shortest) < BINS
+    for pages in lengths:
+        assert all(first >= pages for bin, first in shortest.items() if bin >= bin_holding(pages))
+        assert bin_of(pages) <= bin_holding(pages) <= bin_of(pages) + 1
+
+
+page_ops = st.lists(
+    st.tuples(st.sampled_from(["take", "take", "take", "give", "give", "drain"]), st.integers(9, 70), st.integers(0, 100)),
+    max_size=120,
+)
+
+
+@settings(max_examples=60)
+@given(page_ops, st.sampled_from([1, 3, 16, 64]), st.booleans())
+def test_random_runs(ops, growth, poisoned):
+    """E21, C11: after every take and give all invariants hold, backed pages are those in use and at most one growth step
+    of idle ones, neighbours that are free alike have joined, and the top is where the last page with a frame is."""
+    with booted(growth=growth, prepare=poison if poisoned else None) as kernel:
+        used: dict[int, int] = {}
+        for op, pages, which in ops:
+            if op == "take":
+                used[kernel.malloc(pages * PAGE)] = pages
+            elif op == "give" and used:
+                va = sorted(used)[which % len(used)]
+                kernel.free(va)
+                del used[va]
+            elif op == "drain":
+                kernel.drain()
+            kern = kernel.view.kern
+            found = runs(kernel)
+            taken = {int(kern["heap"]) + at * PAGE: pages for use, at, pages in found if use == LARGE}
+            assert used.items() <= taken.items()
+            in_use = sum(pages for use, _, pages in found if use in (LARGE, SLAB))
+            assert in_use <= kern["backed"] <= in_use + growth
+            if op == "drain":
+                assert kern["backed"] == in_use
+            assert all(a[0] != b[0] for a, b in zip(found, found[1:]) if a[0] in (IDLE, BARE))
+            assert found[-1][0] != BARE
+            conserved(kernel)
+
+
+def test_growth_joins_the_idle_run_behind_it():
+    """E20: a growth step that fills the gap before an idle run makes one run of both, not two neighbours."""
+    with booted(growth=64) as kernel:
+
+        def free_runs():
+            return [(use, pages) for use, _, pages in runs(kernel) if use in (IDLE, BARE)]
+
+        kernel.drain()
+        for _, pages in free_runs():
+            kernel.malloc(pages * PAGE)
+        gap, idle, _ = (kernel.malloc(pages * PAGE) for pages in (64 + 54, 10, 20))
+        kernel.drain()
+        kernel.free(gap)  # 64 of its pages stay idle, 54 go
+        kernel.malloc(64 * PAGE)
+        kernel.free(idle)
+        assert free_runs() == [(BARE, 54), (IDLE, 10)]
+        kernel.malloc(20 * PAGE)  # grows by a step, 54 pages, of which 34 stay idle
+        assert free_runs() == [(IDLE, 44)]
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_shrinks_to_where_it_was(boot, mode):
+    """C11, E21: when all is freed and drained, backed bytes, mapping frames and top are those after boot; the frames are
+    in page space again."""
+    kernel = boot((0, 32 * MIB), mode=mode)
+    kernel.drain()
+    kept = ("backed", "map_pages", "top", "idle", "free_frames", "heap_frames", "mapping_frames")
+    before = [int(kernel.view.kern[name]) for name in kept]
+    rng = random.Random(11)
+    blocks = [kernel.malloc(size) for size in (5 * MIB, 100, 40_000, 3 * MIB, 32_768, 9 * MIB, 70_000, 16)]
+    assert kernel.heap.backed > 17 * MIB
+    assert kernel.view.kern["mapping_frames"] > before[-1]
+    rng.shuffle(blocks)
+    for va in blocks:
+        kernel.free(va)
+    kernel.drain()
+    assert [int(kernel.view.kern[name]) for name in kept] == before
+
+
+@pytest.mark.parametrize("prepare", [None, poison], ids=["fresh", "poisoned"])
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_grows_from_scattered_frames(boot, mode, prepare):
+    """E9, E20: with no two free frames side by side the heap grows as well, and keeps what is written in it."""
+    kernel = boot((0, 8 * MIB), mode=mode, prepare=prepare)
+    kernel.drain()
+    taken = sorted(kernel.frame_get() for _ in range(kernel.frames_by_type()["free"]))
+    order = taken[::2]
+    random.Random(20).shuffle(order)
+    for pfn in order:
+        kernel.frame_put(pfn)
+    free = set(order)
+    assert not any(pfn + 1 in free for pfn in free)
+    model = HeapModel(kernel)
+    blocks = [model.malloc(size) for size in (300_000, 100, 5000, 600_000, 33_000)]
+    assert all(blocks)
+    pfns = [kernel.view.pa(blocks[0] + at) // PAGE for at in range(0, 300_000, PAGE)]
+    assert len(set(pfns)) == len(pfns)
+    assert free.issuperset(pfns)
+    assert not any(b == a + 1 for a, b in zip(pfns, pfns[1:]))
+    model.finish()
+
+
+REQUESTS = [(16, 16), (600, 16), (30_000, 16), (PAGE, PAGE), (40_000, 16), (40_000, 64 * 1024), (40_000, 4 * MIB), (2_200_000, 16)]
+
+
+@pytest.mark.parametrize(("size", "align"), REQUESTS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_growth_with_every_number_of_free_frames(size, align, seed):
+    """E26, E20: whatever number of frames is free, malloc succeeds or leaves every byte of the machine as it was; once it
+    succeeds with n frames it does with more, and freeing gives all of them back (C11)."""
+    with booted((0, 8 * MIB)) as kernel:
+        if seed:  # a heap with holes and a partly filled slab
+            kept = [kernel.malloc(n) for n in (50_000, 16, 600, 90_000, 16, 40_000)]
+            kernel.free(kept[0])
+            kernel.free(kept[3])
+        pages = -(-size // PAGE)
+        most = 8 + pages + align // PAGE // 64 + 32
+        held = leave_free(kernel, 0, seed)
+        enough = None
+        for free in range(most):
+            if free:
+                kernel.frame_put(held.pop())
+            assert kernel.frames_by_type()["free"] == free
+            before = kernel.snapshot()
+            got = kernel.call("malloc_aligned", size, align)
+            if got < 0:
+                assert got == status.WOULD_BLOCK
+                assert kernel.snapshot() == before
+                assert enough is None, f"{enough} frames were enough, {free} are not"
+                continue
+            enough = free if enough is None else enough
+            conserved(kernel)
+            kernel.free(got)
+            kernel.drain()
+            assert kernel.frames_by_type()["free"] >= free
+            held += leave_free(kernel, 0, seed)
+            for _ in range(free):
+                kernel.frame_put(held.pop())
+        assert enough is not None
+        cost = pages + -(-(pages + align // PAGE) // 64) + 4
+        assert enough <= max(cost, 32), "a slab has at most 32 pages, a run costs its pages, records and leaf tables"
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft"])
+def test_the_bound_is_hard(mode):
+    """C1: at the bound malloc says NO_VA, what is backed never passes it, and after a free there is room again."""
+    with booted((0, 64 * MIB), mode=mode, window=SMALL_WINDOW, objects=()) as kernel:
+        bound = kernel.heap.bound
+        assert bound < SMALL_WINDOW
+        blocks = []
+        for size in (MIB, 100_000, 40_000, 30_000, 5000, 100, 16):
+            while True:
+                try:
+                    blocks.append(kernel.malloc(size))
+                except OutOfMemory as error:
+                    assert error.status == status.NO_VA
+                    break
+                assert kernel.heap.used <= kernel.heap.backed <= bound
+        conserved(kernel)
+        assert kernel.view.kern["backed"] == kernel.view.kern["heap_pages"], "the heap was used to its last page"
+        assert kernel.frames_by_type()["free"] > 1000, "it was not for want of frames"
+        assert kernel.heap.bound == bound
+        kernel.free(blocks[0])
+        blocks[0] = kernel.malloc(MIB)
+        with pytest.raises(OutOfMemory):
+            kernel.malloc(MIB)
+        for va in blocks:
+            kernel.free(va)
+        kernel.drain()
+        kernel.free(kernel.malloc(MIB))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 900_000), st.integers(4, 17)), max_size=60))
+def test_random_use_at_the_bound(ops):
+    """C1: in a window that is far too small for what is asked, no run passes the bound and nothing breaks."""
+    with booted((0, 16 * MIB), window=SMALL_WINDOW, objects=()) as kernel:
+        model = HeapModel(kernel)
+        for op, size, shift in ops:
+            if op == 0 and model.order:
+                model.free(model.order[size % len(model.order)])
+            elif op == 1:
+                model.malloc(size, 1 << shift)
+            else:
+                model.malloc(size)
+            heap = kernel.heap
+            assert heap.used <= heap.backed <= heap.bound
+            kern = kernel.view.kern
+            end = kern["heap"] + kern["heap_pages"] * PAGE
+            assert all(va + block.room <= end for va, block in model.blocks.items())
+        conserved(kernel)
+        model.finish()
+
+
+@pytest.mark.parametrize("call", ["malloc", "malloc_zeroed"])
+def test_idle_pages_serve_when_no_frame_is_free(call):
+    """E21: what the heap keeps idle is used before a request is refused, by every kind of malloc."""
+    with booted((0, 8 * MIB), growth=64) as kernel:
+        kernel.drain()
+        hold = kernel.malloc(40_000)
+        held = [kernel.frame_get() for _ in range(kernel.frames_by_type()["free"])]
+        assert kernel.view.kern["idle"] > 16
+        va = kernel.call(call, 40_000)
+        assert va > 0
+        kernel.free(va)
+        kernel.free(hold)
+        for pfn in held:
+            kernel.frame_put(pfn)
+
+
+def test_would_block_and_no_frames():
+    """E26, E31: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
+    the same call succeeds. Where even those would not do it says NO_FRAMES."""
+    with booted((0, 8 * MIB)) as kernel:
+        held = leave_free(kernel, 0)
+        before = kernel.snapshot()
+        with pytest.raises(WouldBlock) as refusal:
+            kernel.malloc(100_000)
+        assert refusal.value.status == status.WOULD_BLOCK
+        with pytest.raises(OutOfMemory) as refusal:
+            kernel.malloc((len(held) + 1) * PAGE)
+        assert refusal.value.status == status.NO_FRAMES
+        assert kernel.snapshot() == before
+        for pfn in held[:30]:
+            kernel.frame_put(pfn)
+        kernel.free(kernel.malloc(100_000))
