@@ -271,14 +271,16 @@ def _claim(cpu, cache, page):
 @kernel
 def slot_refill(cpu, cache):
     """Fill this processor's empty magazine from a slab with free slots, made if there is none. LIMIT, or as `take_pages`."""
-    magazine_drain(cpu, cache)
+    kern = Cpu(cpu).kern
     c = Cache(cache)
-    page = c.partial - 1
-    if page < 0:
+    claimed = Magazine(magazine_of(cpu, c.id)).slab
+    left = HeapPage(record_of(kern, claimed - 1)).free if claimed != 0 else 0  # in other words of the slab claimed now
+    if c.partial == 0 and left == 0:
         page = slab_new(cpu, cache)
         if page < 0:
             return page
-    return _claim(cpu, cache, page)
+    magazine_drain(cpu, cache)
+    return _claim(cpu, cache, c.partial - 1)
 
 
 @kernel
