@@ -29,6 +29,7 @@ from kernmalloc.facade.view import View
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.boot import REGION_CACHE
 from kernmalloc.kernel.frames import Frame
+from kernmalloc.kernel.runs import HeapPage
 from kernmalloc.lang import status
 from kernmalloc.machine.lives import LIVES, LifeError
 from kernmalloc.machine.memory_map import Machine
@@ -51,7 +52,8 @@ class Step:
 
 @dataclass(frozen=True)
 class HeapState:
-    """The heap in bytes: given out (slots and runs in use), with frames behind it (records included), and the bound.
+    """The heap in bytes: given out (slots and runs in use), with frames behind it, and the bound of that (C1); the latter
+    two with the heap's own records.
 
     `maps` are the bytes of mapping frames, which are not part of the heap (E18)."""
 
@@ -335,8 +337,8 @@ class Kernel:
         """The heap's sizes."""
         kern = self.view.kern
         backed = int(kern["backed"] + kern["map_pages"])
-        used = self.view.used_bytes()
-        return HeapState(used, backed * PAGE, int(kern["heap_pages"]) * PAGE, int(kern["mapping_frames"]) * PAGE)
+        bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // PAGE)
+        return HeapState(self.view.used_bytes(), backed * PAGE, bound * PAGE, int(kern["mapping_frames"]) * PAGE)
 
     @property
     def donation(self) -> Donation:
