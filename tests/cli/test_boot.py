@@ -134,7 +134,8 @@ def test_E32_E37_steps_show_the_state_of_the_donated_frames(small):
 
 def test_clipped_ram_is_counted_and_printed(tmp_path):
     file = tmp_path / "high.toml"
-    file.write_text(SMALL.replace("memory = [", "memory = [\n  { base = 0x1000000000, size = 0x40000000, kind = 'ram' },"))
+    high = "{ base = 0x1000000000, size = 0x40000000, kind = 'ram' },"
+    file.write_text(SMALL.replace("memory = [", f"memory = [\n  {high}"))
     result = run(str(file))
     assert result.exit_code == 0
     assert "Clipped: 1 GiB of RAM above the 36 bits of a physical address" in result.output

@@ -110,5 +110,5 @@ def test_version_imports_nothing_that_computes():
 
 def test_a_reader_that_leaves_early_is_no_error(log):
     command = " ".join([*(f"'{word}'" for word in kernmalloc("check")), *[f"'{log}'"] * 200])
-    done = subprocess.run(["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", f"{command} | head -1"], capture_output=True, text=True)
     assert done.stderr == "" and done.stdout.count("\n") == 1
