@@ -15,7 +15,8 @@ MIB = 1 << 20
 EDGES = [0, 1, 4095, 4096, 0x9FC00, MIB - 1, MIB, 3 * MIB, 1 << 32, (1 << 36) - 4096, 1 << 36, (1 << 36) + 1, 1 << 52]
 
 gaps = some.one_of(some.just(0), some.sampled_from(EDGES), some.integers(0, 64 * MIB))
-sizes = some.one_of(some.sampled_from(EDGES[1:9]), some.integers(1, 8192), some.integers(1, 64 * MIB))
+large = some.integers(4 * MIB, 64 * MIB)
+sizes = some.one_of(some.sampled_from(EDGES[1:9]), some.integers(1, 8192), large, large)
 kinds = some.sampled_from(["ram", "ram", "ram", "ram", "reserved", "nvram", "rom"])
 stretches = some.lists(some.tuples(gaps, sizes, kinds), min_size=1, max_size=12)
 holes = some.lists(some.tuples(gaps, sizes, some.sampled_from(["image", "initrd", "table"])), max_size=3)
