@@ -2,18 +2,17 @@
 
 Concepts
   1. A region is a run of frames of one class. Regions never overlap; together they are the physical map.
-  2. They hang in a treap: a search tree by base, a heap by a hash of the base. Find, add and remove take expected
-     logarithmic time whatever the order in which devices come and go, and no record ever moves, so that the core
-     table, the bitmaps and the processors may point at it.
+  2. They hang in a tree by base (`tree`): find, add and remove take logarithmic time, and no record ever moves, so that
+     the core table, the bitmaps and the processors may point at it.
   3. A RAM region owns one area of heap memory: its core table, its page identities and its free bitmaps (`coretable`).
      Only a region without an area is split or merged.
 
-Structure: links are addresses of the field that points at a node, so that the root needs no case of its own.
 The first record lies in the boot area, for the region that is described before there is a heap; the others are
 objects of a typed cache (E22), hence any number of them.
 """
 
-from kernmalloc.kernel.kern import CLASSES, MAX_PFN, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.kern import CLASSES, MAX_PFN, RAM, Cpu, Kern
+from kernmalloc.kernel.tree import tree_above, tree_add, tree_floor, tree_remove
 from kernmalloc.lang import i64, kernel, record, u32
 from kernmalloc.lang.status import BAD_FRAME, BUSY, OK, OVERLAP, WRAPS
 
@@ -52,20 +51,7 @@ class Region:
     )
 
 
-LEFT = Region.offset("left")
-RIGHT = Region.offset("right")
 ROOT = Kern.offset("regions")
-
-
-@kernel
-def _priority(region):
-    """A hash of the base: the heap order of the treap."""
-    x = Region(region).base
-    x = (x ^ (x >> 15)) & 0xFFFFFFF
-    x = (x * 0x2C1B3C6D) & 0xFFFFFFFF
-    x = x ^ (x >> 13)
-    x = (x * 0x297A2D39) & 0xFFFFFFFF
-    return x ^ (x >> 16)
 
 
 @kernel
@@ -76,32 +62,24 @@ def region_of(cpu, pfn):
         last = Region(c.hit)
         if pfn >= last.base and pfn < last.base + last.count:
             return c.hit
-    at = Kern(c.kern).regions
-    while at != 0:
-        r = Region(at)
-        if pfn < r.base:
-            at = r.left
-        elif pfn >= r.base + r.count:
-            at = r.right
-        else:
-            c.hit = at
-            return at
-    return BAD_FRAME
+    at = tree_floor(c.kern + ROOT, pfn)
+    if at == 0:
+        return BAD_FRAME
+    if pfn >= Region(at).base + Region(at).count:
+        return BAD_FRAME
+    c.hit = at
+    return at
 
 
 @kernel
 def next_region(cpu, pfn):
     """VA of the lowest region that ends after pfn, or 0: from 0 on, this visits all in order."""
-    found = 0
-    at = Kern(Cpu(cpu).kern).regions
-    while at != 0:
-        r = Region(at)
-        if r.base + r.count > pfn:
-            found = at
-            at = r.left
-        else:
-            at = r.right
-    return found
+    root = Cpu(cpu).kern + ROOT
+    at = tree_floor(root, pfn)
+    if at != 0:
+        if Region(at).base + Region(at).count > pfn:
+            return at
+    return tree_above(root, pfn)
 
 
 @kernel
@@ -124,29 +102,7 @@ def region_add(cpu, region, base, count, kind):
     new.base = base
     new.count = count
     new.kind = kind
-    priority = _priority(region)
-    link = k.addr + ROOT
-    at = Word(link).bits
-    while at != 0:
-        if _priority(at) < priority:
-            break
-        link = at + (LEFT if base < Region(at).base else RIGHT)
-        at = Word(link).bits
-    Word(link).bits = region
-    low = region + LEFT  # the subtree that was here is split by base: smaller ones to the left of `new`
-    high = region + RIGHT
-    while at != 0:
-        r = Region(at)
-        if r.base < base:
-            Word(low).bits = at
-            low = at + RIGHT
-            at = r.right
-        else:
-            Word(high).bits = at
-            high = at + LEFT
-            at = r.left
-    Word(low).bits = 0
-    Word(high).bits = 0
+    tree_add(k.addr + ROOT, region)
     k.region_count = k.region_count + 1
     return OK
 
@@ -159,24 +115,9 @@ def region_remove(cpu, region):
     gone = Region(region)
     if gone.area != 0:
         return BUSY
-    link = k.addr + ROOT
-    while Word(link).bits != region:
-        at = Word(link).bits
-        if at == 0:
-            return BAD_FRAME
-        link = at + (LEFT if gone.base < Region(at).base else RIGHT)
-    low = gone.left
-    high = gone.right
-    while low != 0 and high != 0:
-        if _priority(low) >= _priority(high):
-            Word(link).bits = low
-            link = low + RIGHT
-            low = Region(low).right
-        else:
-            Word(link).bits = high
-            link = high + LEFT
-            high = Region(high).left
-    Word(link).bits = low + high  # one of them is 0
+    if tree_floor(k.addr + ROOT, gone.base) != region:
+        return BAD_FRAME
+    tree_remove(k.addr + ROOT, region)
     if c.hit == region:
         c.hit = 0
     k.region_count = k.region_count - 1
