@@ -3,8 +3,9 @@
 The circle: core table entries come from malloc; malloc takes frames that it finds through core table entries.
 
     stage    what one step does
-    DONATE   the highest range of RAM that can hold its own core table: compute that table's size and cost, set exactly so
-             many of its frames aside for the heap. They are the donation; there is no other.
+    DONATE   the highest range of RAM that can hold its own core table, with a few frames left to go on from: compute that
+             table's size and cost, set exactly so many of its frames aside for the heap. They are the donation; there is
+             no other.
     TABLE    malloc the table. The heap grows into the donation and uses it up to the last frame.
     MARK     by hand, make the donated frames' entries say HEAP or MAPPING.
     LIST     put the remaining frames on the free list. The circle is closed: malloc finds frames through the core table.
@@ -23,7 +24,6 @@ from kernmalloc.kernel.heap import SIZE_CLASSES, classes_init
 from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region, range_ok, region_add
-from kernmalloc.kernel.runs import growth_cost
 from kernmalloc.kernel.coretable import area_bytes
 from kernmalloc.kernel.heap import pages_for
 from kernmalloc.kernel.slabs import slot_take
@@ -36,7 +36,7 @@ from kernmalloc.machine.primitives import zero
 REGION_CACHE = SIZE_CLASSES  # the first typed cache
 REGION_BYTES = Region.size
 REGION_LIMIT = 1 << 24
-REGION_MARGIN = 8  # frames that a region's own record may take: a slab, its record, leaf tables
+SPARE = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
 
 
 @kernel
@@ -45,29 +45,38 @@ def _range_at(kern, index):
 
 
 @kernel
-def _donate(cpu):
-    """Choose the range and set the donation aside."""
+def _donor(cpu, spare):
+    """Index of the highest range of RAM that can hold its own core table and has `spare` frames left. NO_VA, TOO_SMALL."""
     k = Kern(Cpu(cpu).kern)
-    fits = 1
     for i in range(k.range_count - 1, -1, -1):
         r = BootRange(_range_at(k.addr, i))
         if r.kind == RAM:
             status = range_ok(cpu, r.base, r.count)
             if status < 0:
                 return status
-            fits = area_fits(k.addr, r.base, r.count)
-            if fits == 0:
+            if area_fits(k.addr, r.base, r.count) == 0:
                 return NO_VA
-            cost = area_cost(k.addr, r.base, r.count)
-            if cost <= r.count:
-                k.top_range = i
-                k.donation_frames = cost
-                k.donation_maps = cost - _heap_share(k.addr, r.base, r.count)
-                k.donation_pfn = max((r.base + r.count - cost) & ~((1 << INDEX_BITS) - 1), r.base)
-                if k.donation_pfn + cost > r.base + r.count:
-                    k.donation_pfn = r.base + r.count - cost
-                return OK
+            if area_cost(k.addr, r.base, r.count) + spare <= r.count:
+                return i
     return TOO_SMALL
+
+
+@kernel
+def _donate(cpu):
+    """Choose the range and set the donation aside."""
+    k = Kern(Cpu(cpu).kern)
+    donor = _donor(cpu, SPARE)
+    if donor == TOO_SMALL:
+        donor = _donor(cpu, 0)
+    if donor < 0:
+        return donor
+    r = BootRange(_range_at(k.addr, donor))
+    cost = area_cost(k.addr, r.base, r.count)
+    k.top_range = donor
+    k.donation_frames = cost
+    k.donation_maps = cost - _heap_share(k.addr, r.base, r.count)
+    k.donation_pfn = max((r.base + r.count - cost) & ~((1 << INDEX_BITS) - 1), r.base)
+    return OK
 
 
 @kernel
@@ -115,7 +124,7 @@ def _list(cpu):
 def _affordable(cpu, base, count):
     """How many of the last frames of [base, base + count) can be described with the frames that are free now."""
     k = Kern(Cpu(cpu).kern)
-    left = frames_left(cpu) - REGION_MARGIN
+    left = frames_left(cpu)
     if area_cost(k.addr, base, count) <= left:
         return count
     most = 0
@@ -130,20 +139,6 @@ def _affordable(cpu, base, count):
 
 
 @kernel
-def _region_new(cpu, base, count, kind):
-    """A region record out of the heap (E22), in the tree."""
-    status = range_ok(cpu, base, count)
-    if status < 0:
-        return status
-    region = slot_take(cpu, REGION_CACHE)
-    if region < 0:
-        return region
-    zero(region, REGION_BYTES)
-    region_add(cpu, region, base, count, kind)
-    return region
-
-
-@kernel
 def _rest(cpu):
     """Describe the last frames not yet described: a whole range, or as much of it as can be paid for (E39)."""
     k = Kern(Cpu(cpu).kern)
@@ -152,17 +147,22 @@ def _rest(cpu):
     if index == k.top_range or r.count == 0:
         k.range_next = index
         return OK
+    status = range_ok(cpu, r.base, r.count)
+    if status < 0:
+        return status
+    if r.kind == RAM and area_fits(k.addr, r.base, r.count) == 0:
+        return NO_VA
+    region = slot_take(cpu, REGION_CACHE)  # E22; and before the frames are counted that are left for the table
+    if region < 0:
+        return region
     count = r.count
     if r.kind == RAM:
-        if area_fits(k.addr, r.base, r.count) == 0:
-            return NO_VA
         count = _affordable(cpu, r.base, r.count)
         if count == 0:
             return NO_FRAMES
     base = r.base + r.count - count
-    region = _region_new(cpu, base, count, r.kind)
-    if region < 0:
-        return region
+    zero(region, REGION_BYTES)
+    region_add(cpu, region, base, count, r.kind)
     if r.kind == RAM:
         status = area_make(cpu, region)
         if status < 0:

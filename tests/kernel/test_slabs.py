@@ -1,0 +1,188 @@
+"""Slabs: size classes, slot numbers without a division, type-stable slots, and what they refuse."""
+
+import random
+
+import pytest
+from heap_model import PAGE, booted, leave_free
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_machines import MIB, conserved
+
+from kernmalloc.kernel.heap import LARGEST_CLASS, SIZE_CLASSES, class_bytes
+from kernmalloc.kernel.kern import Kern
+from kernmalloc.kernel.runs import HeapPage
+from kernmalloc.kernel.slabs import MAX_SLAB_PAGES, MAX_SLOTS, reciprocal_of, slab_pages, slot_number, slots_in
+from kernmalloc.lang import status, twin
+
+CLASSES = [class_bytes(i) for i in range(SIZE_CLASSES)]
+SLOT_SIZES = range(16, LARGEST_CLASS + 1, 16)
+
+
+class Flat:
+    """Memory for kernel code that only reads two records: an array of 64-bit words."""
+
+    machine = None
+
+    def __init__(self, size: int) -> None:
+        self.view = memoryview(bytearray(size))
+        self.views = {width: self.view.cast(code) for width, code in ((1, "B"), (2, "H"), (4, "I"), (8, "q"))}
+
+    def load(self, addr: int, width: int) -> int:
+        return self.views[width][addr // width]
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        self.views[width][addr // width] = value
+
+
+def test_size_classes():
+    """E22: every size from 1 to 32768 has a class at least as large, of which it wastes at most an eighth and 16 bytes."""
+    assert sorted(CLASSES) == CLASSES
+    assert CLASSES[-1] == LARGEST_CLASS
+    with booted() as kernel:
+        classes = kernel.view.peek(int(kernel.view.kern["class_of"]), (LARGEST_CLASS >> 4) + 1)
+        for size in range(1, LARGEST_CLASS + 1):
+            slot = CLASSES[classes[(size + 15) >> 4]]
+            assert size <= slot <= size + size // 8 + 16
+        for size in {*range(1, 200), *CLASSES, *(size - 1 for size in CLASSES[1:]), *(size + 1 for size in CLASSES[:-1])}:
+            assert kernel.size_of(va := kernel.malloc(size)) == CLASSES[classes[(size + 15) >> 4]]
+            kernel.free(va)
+
+
+@pytest.mark.parametrize("page_shift", [12, 13])
+def test_slabs_hold_their_slots(page_shift):
+    """Slots of a slab fit into it, none is left out that would fit, for every slot size and slab length; a slab of a
+    size wastes at most 1/32 of itself where any length does."""
+    for size in SLOT_SIZES:
+        assert reciprocal_of(size) == -(-(1 << 32) // size)
+        waste = {}
+        for pages in range(1, MAX_SLAB_PAGES + 1):
+            room = pages << page_shift
+            slots = slots_in(size, room)
+            assert slots == min(room // size, MAX_SLOTS)
+            if slots:
+                waste[pages] = (room - slots * size) / room
+        chosen = slab_pages(size, page_shift)
+        little = [pages for pages, share in waste.items() if share <= 1 / 32]
+        assert chosen == (little[0] if little else min(waste, key=waste.get))
+
+
+@pytest.mark.parametrize("page_shift", [12, 13])
+def test_slot_numbers_are_exact(page_shift):
+    """In slabs of every size class and object size: each slot's start gives its number, and the addresses beside it none."""
+    heap, page, record = 1 << 30, 3, 4096
+    twin.use(Flat(8192))
+    kern, head = Kern(0), HeapPage(record + (page << 6))
+    kern.heap, kern.page_shift, kern.heap_map = heap, page_shift, record
+    base = heap + (page << page_shift)
+    for size in [*CLASSES, *range(144, 33000, 592), 32752, 21856, 21840]:
+        slots = slots_in(size, slab_pages(size, page_shift) << page_shift)
+        head.size, head.reciprocal, head.slots = size, reciprocal_of(size), slots
+        for slot in range(slots):
+            va = base + slot * size
+            assert slot_number(0, page, va) == slot
+            assert slot_number(0, page, va + 1) < 0
+            assert slot_number(0, page, va + size - 1) < 0
+            assert slot_number(0, page, va + size // 2) < 0
+        assert slot_number(0, page, base + slots * size) < 0
+
+
+@pytest.mark.parametrize("size", CLASSES)
+def test_slots_of_every_class(size):
+    """A slab's slots are all given out, apart from each other, before another slab is made; each is refused while it is
+    free, and between its ends; given back, they serve again (type-stable)."""
+    with booted() as kernel:
+        kernel.drain()
+        used = int(kernel.view.kern["backed"])
+        slots = slots_in(size, slab_pages(size, 12) << 12)
+        taken = [kernel.malloc(size) for _ in range(slots)]
+        assert kernel.view.kern["backed"] - kernel.view.kern["idle"] == used + slab_pages(size, 12)
+        assert sorted(taken)[-1] - sorted(taken)[0] == (slots - 1) * size
+        assert len(set(taken)) == slots
+        random.Random(size).shuffle(taken)
+        kernel.malloc(size)  # which makes a second slab
+        freed = set()
+        for va in taken:
+            before = kernel.snapshot()
+            assert kernel.call("free", va + size // 2) == status.INTERIOR
+            assert kernel.call("free", va + 1) == status.INTERIOR
+            assert kernel.snapshot() == before
+            kernel.free(va)
+            freed.add(va)
+            before = kernel.snapshot()
+            if freed != set(taken):  # the slab lives
+                again = random.Random(va).choice(sorted(freed))
+                assert kernel.call("free", again) == status.NOT_ALLOCATED
+                assert kernel.call("size_of", again) == status.NOT_ALLOCATED
+            assert kernel.snapshot() == before
+            if len(freed) > 16:
+                break
+        back = {kernel.malloc(size) for _ in range(slots - 1 + len(freed))}
+        assert kernel.view.cache(CLASSES.index(size))["slabs"] == 2
+        assert freed <= back or freed == set(taken)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([16, 64, 112, 640, 4096, 30_000]),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1000)), max_size=300),
+)
+def test_random_slots(size, ops):
+    """Slots of one class, taken and given in any order: none given out twice, and every doubled free refused unchanged."""
+    with booted((0, 16 * MIB)) as kernel:
+        live, dead = [], []
+        for op, which in ops:
+            if op <= 2 or not live:
+                va = kernel.malloc(size)
+                assert all(abs(va - other) >= size for other in live)
+                live.append(va)
+                dead = [other for other in dead if other != va]
+            elif op <= 4:
+                va = live.pop(which % len(live))
+                kernel.free(va)
+                dead.append(va)
+            elif dead:
+                va = dead[which % len(dead)]
+                before = kernel.snapshot()
+                assert kernel.call("free", va) in (status.NOT_ALLOCATED, status.BAD_ADDRESS)
+                assert kernel.snapshot() == before
+        conserved(kernel)
+        state = kernel.view.used_slots()
+        index = next(i for i, slot in enumerate(CLASSES) if slot >= size)
+        assert state.get(index, 0) == len(live)
+
+
+def test_an_edge_does_not_thrash():
+    """E21: one empty slab stays with its cache, so that a take and a give at its edge move no pages."""
+    with booted(growth=1) as kernel:
+        kernel.drain()
+        slots = slots_in(4096, slab_pages(4096, 12) << 12)
+        assert slots == 1
+        kernel.malloc(4096)
+        kernel.free(kernel.malloc(4096))
+        before = int(kernel.view.kern["returned"])
+        for _ in range(10):
+            kernel.free(kernel.malloc(4096))
+        assert kernel.view.kern["returned"] == before
+
+
+def test_a_refill_that_fails_changes_nothing():
+    """E26: malloc of a slot when the magazine is empty and no slab can be had leaves every byte as it was."""
+    with booted((0, 8 * MIB)) as kernel:
+        slots = slots_in(3072, slab_pages(3072, 12) << 12)
+        taken = [kernel.malloc(3072) for _ in range(slots)]
+        held = leave_free(kernel, 0)
+        while kernel.view.magazines()["bits"][CLASSES.index(3072)]:
+            taken.append(kernel.malloc(3072))
+        for _ in range(2 * slots):
+            before = kernel.snapshot()
+            if kernel.call("malloc", 3072) < 0:
+                break
+        else:
+            pytest.fail("it never failed")
+        assert kernel.snapshot() == before
+        kernel.free(taken[0])
+        assert kernel.malloc(3072) == taken[0]
+        for pfn in held[: slab_pages(3072, 12) + 4]:
+            kernel.frame_put(pfn)
+        assert kernel.malloc(3072) % 16 == 0
+        assert PAGE * 3 == slots * 3072
