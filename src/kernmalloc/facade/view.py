@@ -10,7 +10,7 @@ from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import LARGE, SLAB, HeapPage
 from kernmalloc.kernel.slabs import Cache
-from kernmalloc.machine.mmu import ADDRESS, root_shift
+from kernmalloc.machine.mmu import ADDRESS, LARGE, root_shift
 from kernmalloc.machine.ram import Ram
 
 
@@ -30,7 +30,11 @@ class View:
         entry = int.from_bytes(self.ram.bytes[at : at + 8], "little")
         if not entry & 1:
             raise KeyError(f"nothing maps {va:#x}")
-        return entry & ADDRESS if shift == PAGE_SHIFT else self._walk(entry & ADDRESS, shift - 9, va)
+        if shift == PAGE_SHIFT:
+            return entry & ADDRESS
+        if entry & LARGE and shift < 39:
+            return (entry & ADDRESS) | (va & ((1 << shift) - PAGE))
+        return self._walk(entry & ADDRESS, shift - 9, va)
 
     def peek(self, va: int, size: int) -> Any:
         """Memory at va: in raw mode the memory itself, else a copy. KeyError where nothing is mapped."""

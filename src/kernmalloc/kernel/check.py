@@ -32,24 +32,23 @@ from kernmalloc.kernel.kmap import pfn_at, slot_of
 from kernmalloc.kernel.regions import Region, next_region
 from kernmalloc.kernel.runs import (
     BARE,
-    BARE_BINS,
-    BARE_BITS,
     IDLE,
-    IDLE_BINS,
-    IDLE_BITS,
+    KEPT,
     LARGE,
     NONE,
     SLAB,
     TAIL,
     HeapPage,
+    bin_at,
     bin_of,
+    bits_of,
     record_of,
     va_of,
 )
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_of
 from kernmalloc.lang import entry, kernel, popcount, shl, shr, verifier
 from kernmalloc.lang.status import BROKEN, OK
-from kernmalloc.machine.mmu import ENTRY_SHIFT, INDEX_BITS, Entry, entry_pa, is_present
+from kernmalloc.machine.mmu import ENTRY_SHIFT, INDEX_BITS, Entry, entry_pa, is_large, is_present
 from kernmalloc.machine.primitives import zero
 
 PARTIAL = Cache.offset("partial")
@@ -209,7 +208,7 @@ def _list_head(kern, page):
     h = HeapPage(record_of(kern, page))
     if h.use == SLAB:
         return cache_at(kern, h.cache) + PARTIAL
-    return kern + (IDLE_BINS if h.use == IDLE else BARE_BINS) + (bin_of(h.pages) << 2)
+    return bin_at(kern, h.use, bin_of(h.pages))
 
 
 @kernel
@@ -269,7 +268,7 @@ def _check_pages(cpu, tally):
     page = 0
     while page < k.top:
         h = HeapPage(record_of(k.addr, page))
-        free = 1 if h.use == IDLE or h.use == BARE else 0
+        free = 1 if h.use == IDLE or h.use == BARE or h.use == KEPT else 0
         t.page_errors = 1
         if h.pages > 0 and page + h.pages <= k.top:
             t.page_errors = _page_errors(cpu, page)
@@ -281,6 +280,7 @@ def _check_pages(cpu, tally):
             return BROKEN
         t.runs = t.runs + free
         t.idle = t.idle + (h.pages if h.use == IDLE else 0)
+        t.kept = t.kept + (h.pages if h.use == KEPT else 0)
         t.backed = t.backed + (h.pages if h.use != BARE else 0)
         before = h.use
         page += h.pages
@@ -292,11 +292,9 @@ def _count_bins(cpu, tally, use):
     """Recount the bins of free runs, link by link."""
     k = Kern(Cpu(cpu).kern)
     t = Tally(tally)
-    bins = k.addr + (IDLE_BINS if use == IDLE else BARE_BINS)
-    bits = k.addr + (IDLE_BITS if use == IDLE else BARE_BITS)
     for bin in range(BINS):
-        at = Index(bins + (bin << 2)).value
-        if test(bits, bin) != (1 if at != 0 else 0):
+        at = Index(bin_at(k.addr, use, bin)).value
+        if test(bits_of(k.addr, use), bin) != (1 if at != 0 else 0):
             t.bin_errors = t.bin_errors + 1
         while at != 0 and t.filed <= t.runs:
             h = HeapPage(record_of(k.addr, at - 1))
@@ -382,21 +380,26 @@ def _in_heap(kern, va):
 
 
 @kernel
-def _count_slot(cpu, tally, slot):
-    """Recount the leaf table of a slot, entry by entry."""
+def _count_mapped(cpu, tally, va, pfn):
+    """Count a page that is mapped for the heap, or the heap map."""
+    t = Tally(tally)
+    if _in_heap(Cpu(cpu).kern, va) == 0 or frame_type(cpu, pfn) != HEAP:
+        t.table_errors = t.table_errors + 1
+    t.mapped = t.mapped + 1
+    t.mapped_sum = t.mapped_sum + _mix(pfn)
+    return OK
+
+
+@kernel
+def _count_table(cpu, tally, slot, pfn):
+    """Recount the leaf table of a slot, entry by entry; returns how many are present."""
     k = Kern(Cpu(cpu).kern)
     t = Tally(tally)
-    directory = Entry(k.directory + (slot << ENTRY_SHIFT)).bits
     table = k.tables + (slot << k.page_shift)
-    if is_present(k.arch, directory) == 0:
-        if Half(k.slots + (slot << 1)).value != 0 or pfn_at(cpu, table) >= 0:
-            t.table_errors = t.table_errors + 1
-        return OK
-    pfn = entry_pa(k.arch, directory) >> k.page_shift
     dynamic = 1 if slot >= slot_of(k.addr, k.heap_map) else 0
     if pfn_at(cpu, table) != pfn or (dynamic != 0 and frame_type(cpu, pfn) != MAPPING):
         t.table_errors = t.table_errors + 1
-        return OK
+        return 0
     t.tables = t.tables + dynamic
     present = 0
     for i in range(1 << INDEX_BITS):
@@ -404,12 +407,29 @@ def _count_slot(cpu, tally, slot):
         if is_present(k.arch, e) != 0:
             present += 1
             if dynamic != 0:
-                behind = entry_pa(k.arch, e) >> k.page_shift
                 va = k.base + (slot << k.slot_shift) + (i << k.page_shift)
-                if _in_heap(k.addr, va) == 0 or frame_type(cpu, behind) != HEAP:
-                    t.table_errors = t.table_errors + 1
-                t.mapped = t.mapped + 1
-                t.mapped_sum = t.mapped_sum + _mix(behind)
+                _count_mapped(cpu, tally, va, entry_pa(k.arch, e) >> k.page_shift)
+    return present
+
+
+@kernel
+def _count_slot(cpu, tally, slot):
+    """Recount a slot: nothing, a leaf table, or a large page of the heap's fixed part."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    directory = Entry(k.directory + (slot << ENTRY_SHIFT)).bits
+    va = k.base + (slot << k.slot_shift)
+    present = 0
+    if is_present(k.arch, directory) == 0:
+        present = 0 if pfn_at(cpu, k.tables + (slot << k.page_shift)) < 0 else -1
+    elif is_large(k.arch, directory) == 0:
+        present = _count_table(cpu, tally, slot, entry_pa(k.arch, directory) >> k.page_shift)
+    else:
+        present = 1 << INDEX_BITS
+        if va < k.heap or va >= k.heap + (k.fixed << k.page_shift):
+            t.table_errors = t.table_errors + 1
+        for i in range(present):
+            _count_mapped(cpu, tally, va + (i << k.page_shift), (entry_pa(k.arch, directory) >> k.page_shift) + i)
     if present != Half(k.slots + (slot << 1)).value:
         t.table_errors = t.table_errors + 1
     return OK
@@ -425,6 +445,7 @@ def check(cpu):
         return BROKEN
     _count_bins(cpu, tally, IDLE)
     _count_bins(cpu, tally, BARE)
+    _count_bins(cpu, tally, KEPT)
     for slot in range(k.bytes >> k.slot_shift):
         _count_slot(cpu, tally, slot)
     if _held(tally, KERN, k.addr, verify_kern(cpu, k.addr, tally)) < 0:

@@ -27,8 +27,8 @@ from kernmalloc.kernel.runs import (
     clear_run,
     give_pages,
     record_of,
-    take_fresh,
     take_pages,
+    take_zeroed,
     trim,
     va_of,
 )
@@ -130,14 +130,14 @@ def malloc_aligned(cpu, bytes, align):
 
 @entry
 def malloc_zeroed(cpu, bytes):
-    """Whole pages of zeros for `bytes`, newly backed, so that memory known to be zero costs nothing. As `malloc`."""
+    """Whole pages of zeros for `bytes`, from where memory known to be zero costs nothing. As `malloc`."""
     k = Kern(Cpu(cpu).kern)
     if bytes <= 0:
         return BAD_SIZE
     if bytes > k.heap_pages << k.page_shift:
         return NO_VA
     pages = pages_for(k.addr, bytes)
-    page = take_fresh(cpu, pages, 1)
+    page = take_zeroed(cpu, pages)
     if page < 0:
         return page
     return _mark_large(k.addr, page, pages)

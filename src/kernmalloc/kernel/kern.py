@@ -82,7 +82,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=288)
+@record(size=296)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -105,6 +105,8 @@ class Tally:
     tables: i64 = "leaf tables outside the boot area"
     table_errors: i64 = "slots whose count, leaf table or frame is wrong"
     idle: i64 = "pages in IDLE runs"
+    kept: i64 = "pages in KEPT runs"
+    kept: i64 = "pages in KEPT runs"
     backed: i64 = "pages in runs with frames"
     runs: i64 = "free runs, from the pages"
     filed: i64 = "free runs, from the bins"
@@ -157,7 +159,7 @@ class Cpu:
     invariants = ("id >= 0", "run >= 0")
 
 
-@record(size=2792)
+@record(size=3992)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -206,10 +208,28 @@ class Kern:
     backed: i64 = "heap pages with a frame behind them"
     idle: i64 = "of those, pages in free runs"
     growth: i64 = "pages by which the heap grows, and the most that it keeps idle"
-    idle_bits: i64 * 4 = "which idle bins hold a run"
-    bare_bits: i64 * 4 = "which bare bins hold a run"
-    idle_bins: u32 * 256 = "first free run with frames, per bin: page + 1"
-    bare_bins: u32 * 256 = "first free run without frames, per bin: page + 1"
+    bin_bits: i64 * 12 = "which bins hold a run: four words each for IDLE, BARE and KEPT runs"
+    bins: u32 * 768 = "first run of each bin, page + 1: BINS each for IDLE, BARE and KEPT runs"
+    # the fixed part of an affine heap
+    fixed: i64 = "heap pages below this one are mapped VA = PA + constant, in large pages, and keep their frames"
+    kept: i64 = "of those, pages in free runs"
+    recycled: i64 = "runs that were ever given back: before the first, free pages are as they were backed, zero"
+    excess: i64 = "heap pages reserved at boot beyond what is planned, for `release` to give back"
+    released: i64 = "heap pages that `release` gave back"
+    growable: i64 = "heap pages that may follow the fixed part"
+    planned: i64 = "heap pages that the boot was planned to use"
+    # the space bank (C13, C14)
+    promised: i64 = "frames promised to the bank: page space never has fewer, unless lenient"
+    lenient: i64 = "1: growth may break the promise, and the ledger says by how much"
+    withheld: i64 = "frames not promised at boot: declared growth"
+    opening: i64 = "free and page frames when the boot was over"
+    opening_heap: i64 = "heap and mapping frames then"
+    # devices
+    device_pages: i64 = "device frames whose entries are reserved at boot"
+    device_count: i64 = "frames of published device ranges"
+    device_used: i64 = "of those, in use"
+    chunks: i64 = "number of the cache of entry chunks"
+    last_chunks: i64 = "number of the cache of entry chunks that only last words may use"
     # object caches
     caches: i64 = "VA of the array of caches; the first ones are the size classes"
     cache_count: i64 = "caches in use"
@@ -242,6 +262,7 @@ class Kern:
         "mapping_frames == tally.tables",
         "tally.table_errors == 0",
         "idle == tally.idle and idle <= growth",
+        "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
         "backed <= top and top <= heap_pages",
         "tally.runs == tally.filed",

@@ -10,10 +10,11 @@ Concepts
      and changing one opens no window and walks nothing. This needs no recursive table, which not every MMU permits.
   3. Directories above the leaf tables, and the tables that map the image and the table window itself, are part of the
      boot area and never go. All other leaf tables come when their slot is first used and go when it is empty.
-  4. Backing a range gives it frames, page by page from wherever they are (E9, E20), filled with zeros.
+  4. A slot of the heap's fixed part has no leaf table: its directory entry maps it whole, in one large page.
+  5. Backing a range gives it frames, page by page from wherever they are (E9, E20), filled with zeros.
 
-    slots[s] = entries present in the leaf table of slot s
-    a slot of the heap or the heap map has a leaf table  <=>  slots[s] > 0
+    slots[s] = pages mapped in slot s
+    a slot of the heap or the heap map has a leaf table or is one large page  <=>  slots[s] > 0
 """
 
 from kernmalloc.kernel.kern import HEAP, MAPPING, Cpu, Half, Kern
@@ -22,9 +23,12 @@ from kernmalloc.lang import kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
     ENTRY_SHIFT,
+    INDEX_BITS,
     Entry,
     entry_pa,
+    is_large,
     is_present,
+    large_entry,
     leaf_entry,
     table_entry,
     without_presence,
@@ -93,6 +97,37 @@ def map_run(cpu, va, pfn, count):
     flush(va, count)
     if fresh(cpu, pfn << k.page_shift, count << k.page_shift) == 0:
         zero(va, count << k.page_shift)
+    return OK
+
+
+@kernel
+def map_large(cpu, va, pfn, slots):
+    """Map whole slots from va on, a large page each, to contiguous frames from pfn on, filled with zeros."""
+    k = Kern(Cpu(cpu).kern)
+    pages = slots << INDEX_BITS
+    for i in range(slots):
+        slot = slot_of(k.addr, va) + i
+        Entry(k.directory + (slot << ENTRY_SHIFT)).bits = large_entry(k.arch, (pfn << k.page_shift) + (i << k.slot_shift))
+        _count(k.addr, slot, 1 << INDEX_BITS)
+    flush(va, pages)
+    if fresh(cpu, pfn << k.page_shift, pages << k.page_shift) == 0:
+        zero(va, pages << k.page_shift)
+    return OK
+
+
+@kernel
+def unmap_large(cpu, va, slots):
+    """Take whole large pages out of the map and give their frames back."""
+    k = Kern(Cpu(cpu).kern)
+    first = slot_of(k.addr, va)
+    for slot in range(first, first + slots):
+        directory = Entry(k.directory + (slot << ENTRY_SHIFT))
+        pfn = entry_pa(k.arch, directory.bits) >> k.page_shift
+        directory.bits = 0
+        _count(k.addr, slot, -(1 << INDEX_BITS))
+        shootdown(k.base + (slot << k.slot_shift), 1 << INDEX_BITS)
+        for i in range(1 << INDEX_BITS):
+            space_give(cpu, pfn + i)
     return OK
 
 
@@ -167,8 +202,11 @@ def pfn_at(cpu, va):
     k = Kern(Cpu(cpu).kern)
     if va < k.base or va >= k.base + k.bytes:
         return -1
-    if is_present(k.arch, Entry(k.directory + (slot_of(k.addr, va) << ENTRY_SHIFT)).bits) == 0:
+    directory = Entry(k.directory + (slot_of(k.addr, va) << ENTRY_SHIFT)).bits
+    if is_present(k.arch, directory) == 0:
         return -1
+    if is_large(k.arch, directory) != 0:
+        return (entry_pa(k.arch, directory) + (va & ((1 << k.slot_shift) - 1))) >> k.page_shift
     e = Entry(leaf_of(k.addr, va)).bits
     if is_present(k.arch, e) == 0:
         return -1

@@ -3,7 +3,7 @@
 Concepts
   1. The heap is one stretch of the window, `heap_pages` long: a hard bound (C1). Every page below `top` has a record of
      64 bytes in the heap map, found by a shift.
-  2. A run is contiguous pages in one use. A free run is IDLE (frames behind it) or BARE (none). Its first and last
+  2. A run is contiguous pages in one use. A free run is IDLE (frames behind it), BARE (none) or KEPT (in the fixed part). Its first and last
      record carry its length, so that neighbours join in constant time (Knuth's boundary tags, kept out of the pages).
      The records in between are NONE: an address inside a run can be told from one at its start.
   3. Free runs are filed in bins by length: exact below 16 pages, then eight bins per doubling. Two bitmaps say which
@@ -11,8 +11,12 @@ Concepts
   4. Growing takes a bare run, or pages at `top`, and backs it with frames from page space, scattered as they come (E20).
      Shrinking gives frames back as soon as more than one growth step is idle (C11, E21), and lowers `top` again.
 
+  5. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: mapped once, contiguous and in large pages, from
+     frames that it keeps. It is used first. `release` gives the whole large pages at its end back, for good (C18).
+
     idle    = pages in IDLE runs                       <= growth
-    backed  = pages of runs in use + idle              <= top <= heap_pages
+    kept    = pages in KEPT runs                       <= fixed
+    backed  = pages of runs in use + idle + kept       <= top <= heap_pages
     map_pages * (page / 64) >= top                     and no page more than that needs
 
 Everything here is validated first: when a run is taken, the frames for it, for its leaf tables and for its records have
@@ -20,19 +24,22 @@ been asked for before the first store.
 """
 
 from kernmalloc.kernel.kern import UP, Cpu, Index, Kern, Word
-from kernmalloc.kernel.kmap import back, tables_missing, unback
+from kernmalloc.kernel.kmap import back, map_large, tables_missing, unback, unmap_large
 from kernmalloc.kernel.space import space_ask
 from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, shr, u8, u16, u32
 from kernmalloc.lang.status import NO_VA, OK
+from kernmalloc.machine.mmu import INDEX_BITS
+from kernmalloc.machine.primitives import zero
 
 # the use of a run
 NONE = 0  # inside a run
 IDLE = 1  # free, with frames
 BARE = 2  # free, without frames
-SLAB = 3  # slots of one cache; every page says so
-LARGE = 4  # one allocation; the last page is its TAIL
-TAIL = 5
-USES = 6
+KEPT = 3  # free, in the fixed part, whose frames stay
+SLAB = 4  # slots of one cache; every page says so
+LARGE = 5  # one allocation; the last page is its TAIL
+TAIL = 6
+USES = 7
 
 PAGE_RECORD_SHIFT = 6
 EXACT = 16
@@ -68,10 +75,9 @@ class HeapPage:
     )
 
 
-IDLE_BITS = Kern.offset("idle_bits")
-BARE_BITS = Kern.offset("bare_bits")
-IDLE_BINS = Kern.offset("idle_bins")
-BARE_BINS = Kern.offset("bare_bins")
+BIN_BITS = Kern.offset("bin_bits")
+BIN_HEADS = Kern.offset("bins")
+BINS_SHIFT = 8  # log2 of BINS
 
 
 @kernel
@@ -106,13 +112,15 @@ def bin_holding(pages):
 
 
 @kernel
-def _bits_at(kern, use):
-    return kern + (IDLE_BITS if use == IDLE else BARE_BITS)
+def bits_of(kern, use):
+    """VA of the bitmap of the bins that hold free runs of one use."""
+    return kern + BIN_BITS + ((use - IDLE) << 5)
 
 
 @kernel
-def _bin_at(kern, use, bin):
-    return kern + (IDLE_BINS if use == IDLE else BARE_BINS) + (bin << 2)
+def bin_at(kern, use, bin):
+    """VA of a bin: of its first run."""
+    return kern + BIN_HEADS + ((((use - IDLE) << BINS_SHIFT) + bin) << 2)
 
 
 @kernel
@@ -125,13 +133,13 @@ def file_run(kern, page, pages, use):
     h.use = use
     h.pages = pages
     bin = bin_of(pages)
-    head = Index(_bin_at(kern, use, bin))
+    head = Index(bin_at(kern, use, bin))
     h.prev = 0
     h.next = head.value
     if h.next != 0:
         HeapPage(record_of(kern, h.next - 1)).prev = page + 1
     head.value = page + 1
-    w = Word(_bits_at(kern, use) + ((bin >> 6) << 3))
+    w = Word(bits_of(kern, use) + ((bin >> 6) << 3))
     w.bits = w.bits | shl(1, bin & 63)
     return OK
 
@@ -148,9 +156,9 @@ def unfile_run(kern, page):
         HeapPage(record_of(kern, h.prev - 1)).next = h.next
     else:
         bin = bin_of(pages)
-        Index(_bin_at(kern, use, bin)).value = h.next
+        Index(bin_at(kern, use, bin)).value = h.next
         if h.next == 0:
-            w = Word(_bits_at(kern, use) + ((bin >> 6) << 3))
+            w = Word(bits_of(kern, use) + ((bin >> 6) << 3))
             w.bits = w.bits & ~shl(1, bin & 63)
     clear_run(kern, page, pages)
     return pages
@@ -173,7 +181,7 @@ def clear_run(kern, page, pages):
 @kernel
 def _first_bin(kern, use, bin):
     """The first bin from `bin` on that holds a run, or ABSENT."""
-    at = _bits_at(kern, use)
+    at = bits_of(kern, use)
     word = bin >> 6
     bits = Word(at + (word << 3)).bits & shl(-1, bin & 63)
     while bits == 0:
@@ -189,8 +197,8 @@ def find_run(kern, use, pages):
     """A free run of at least that length, ABSENT if there is none: from the first bin where all fit, else its own bin."""
     bin = _first_bin(kern, use, bin_holding(pages))
     if bin != ABSENT:
-        return Index(_bin_at(kern, use, bin)).value - 1
-    at = Index(_bin_at(kern, use, bin_of(pages))).value
+        return Index(bin_at(kern, use, bin)).value - 1
+    at = Index(bin_at(kern, use, bin_of(pages))).value
     while at != 0:
         h = HeapPage(record_of(kern, at - 1))
         if h.pages >= pages:
@@ -202,12 +210,12 @@ def find_run(kern, use, pages):
 @kernel
 def _longest(kern, use):
     """A run from the highest bin that holds one. There is one."""
-    at = _bits_at(kern, use)
+    at = bits_of(kern, use)
     word = 3
     while Word(at + (word << 3)).bits == 0:
         word -= 1
     bin = (word << 6) + 63 - clz(Word(at + (word << 3)).bits)
-    return Index(_bin_at(kern, use, bin)).value - 1
+    return Index(bin_at(kern, use, bin)).value - 1
 
 
 @kernel
@@ -252,6 +260,19 @@ def _raise_top(cpu, top):
     back(cpu, k.heap_map + (k.map_pages << k.page_shift), records)
     k.map_pages = k.map_pages + records
     k.top = top
+    return OK
+
+
+@kernel
+def _lower_top(cpu, top):
+    """Let the heap end at page `top`, and give the records beyond back."""
+    k = Kern(Cpu(cpu).kern)
+    k.top = top
+    keep = _map_pages(k.addr, top)
+    surplus = k.map_pages - keep
+    if surplus > 0:
+        k.map_pages = keep
+        unback(cpu, k.heap_map + (keep << k.page_shift), surplus)
     return OK
 
 
@@ -302,13 +323,7 @@ def _file_bare(cpu, page, pages):
             unfile_run(kern, start)
     if end < k.top:
         return file_run(kern, start, end - start, BARE)
-    k.top = start
-    keep = _map_pages(kern, start)
-    surplus = k.map_pages - keep
-    if surplus > 0:
-        k.map_pages = keep
-        unback(cpu, k.heap_map + (keep << k.page_shift), surplus)
-    return OK
+    return _lower_top(cpu, start)
 
 
 @kernel
@@ -336,19 +351,30 @@ def trim(cpu, keep):
 
 
 @kernel
-def _cut_idle(cpu, pages, align):
-    """A run out of the idle ones, or ABSENT; what is left of it before and behind stays idle."""
-    k = Kern(Cpu(cpu).kern)
-    low = find_run(k.addr, IDLE, pages + align - 1)
+def _count_free(kern, use, pages):
+    """Add to the pages that are free with frames."""
+    k = Kern(kern)
+    if use == KEPT:
+        k.kept = k.kept + pages
+    else:
+        k.idle = k.idle + pages
+    return OK
+
+
+@kernel
+def _cut(cpu, use, pages, align):
+    """A run out of the free ones with frames, or ABSENT; what is left of it before and behind stays free."""
+    kern = Cpu(cpu).kern
+    low = find_run(kern, use, pages + align - 1)
     if low == ABSENT:
         return ABSENT
-    end = low + unfile_run(k.addr, low)
-    start = _aligned_up(k.addr, low, align)
+    end = low + unfile_run(kern, low)
+    start = _aligned_up(kern, low, align)
     if start > low:
-        file_run(k.addr, low, start - low, IDLE)
+        file_run(kern, low, start - low, use)
     if end > start + pages:
-        file_run(k.addr, start + pages, end - start - pages, IDLE)
-    k.idle = k.idle - pages
+        file_run(kern, start + pages, end - start - pages, use)
+    _count_free(kern, use, -pages)
     return start
 
 
@@ -356,24 +382,27 @@ def _cut_idle(cpu, pages, align):
 def take_pages(cpu, pages, align):
     """A run of backed pages at a multiple of `align` pages, contents unknown: its first page.
 
-    From idle pages, else by growing: by a whole growth step, else by what is needed, else after giving all idle pages
-    back, whose frames and room may be what is missing. NO_VA, WOULD_BLOCK or NO_FRAMES where even that fails."""
+    From the fixed part, else from idle pages, else by growing: by a whole growth step, else by what is needed, else after
+    giving all idle pages back, whose frames and room may be what is missing. NO_VA, or as `space_ask` says, if even that
+    fails."""
     k = Kern(Cpu(cpu).kern)
-    page = _cut_idle(cpu, pages, align)
+    page = _cut(cpu, KEPT, pages, align)
+    if page == ABSENT:
+        page = _cut(cpu, IDLE, pages, align)
     if page != ABSENT:
         return page
     step = k.growth - k.idle if k.stage == UP else 0  # the boot counts frames: it takes no more than it needs
     if align == 1 and pages < step:
         page = grow(cpu, step, 1)
         if page >= 0:
-            _file_idle(cpu, page + pages, step - pages)
+            _file_free(cpu, page + pages, step - pages)
             return page
-    return take_fresh(cpu, pages, align)
+    return _take_new(cpu, pages, align)
 
 
 @kernel
-def take_fresh(cpu, pages, align):
-    """The same, newly backed: its pages are zero."""
+def _take_new(cpu, pages, align):
+    """A run by growing, its pages zero."""
     page = grow(cpu, pages, align)
     if page < 0 and Kern(Cpu(cpu).kern).idle > 0:
         trim(cpu, 0)
@@ -382,29 +411,81 @@ def take_fresh(cpu, pages, align):
 
 
 @kernel
-def _file_idle(cpu, page, pages):
-    """File free pages that have frames, joined with idle neighbours."""
+def take_zeroed(cpu, pages):
+    """A run of pages of zeros: newly backed, or out of the fixed part, which is zero until the first run is given back."""
     k = Kern(Cpu(cpu).kern)
-    kern = k.addr
-    k.idle = k.idle + pages
+    page = _cut(cpu, KEPT, pages, 1)
+    if page == ABSENT:
+        return _take_new(cpu, pages, 1)
+    if k.recycled != 0:
+        zero(va_of(k.addr, page), pages << k.page_shift)
+    return page
+
+
+@kernel
+def _file_free(cpu, page, pages):
+    """File free pages that have frames, joined with neighbours that are free in the same way."""
+    kern = Cpu(cpu).kern
+    use = KEPT if page < Kern(kern).fixed else IDLE
+    _count_free(kern, use, pages)
     start = page
     end = page + pages
-    if end < k.top:
-        if HeapPage(record_of(kern, end)).use == IDLE:
+    if end < Kern(kern).top:
+        if HeapPage(record_of(kern, end)).use == use:
             end += unfile_run(kern, end)
     if start > 0:
         before = HeapPage(record_of(kern, start - 1))
-        if before.use == IDLE:
+        if before.use == use:
             start -= before.pages
             unfile_run(kern, start)
-    return file_run(kern, start, end - start, IDLE)
+    return file_run(kern, start, end - start, use)
 
 
 @kernel
 def give_pages(cpu, page, pages):
-    """Give a run back whose records its user has cleared: join idle neighbours, then trim."""
+    """Give a run back whose records its user has cleared: join free neighbours, then trim."""
     k = Kern(Cpu(cpu).kern)
-    _file_idle(cpu, page, pages)
+    k.recycled = k.recycled + 1
+    _file_free(cpu, page, pages)
     if k.idle > k.growth:
         trim(cpu, k.growth)
     return OK
+
+
+@kernel
+def fix_pages(cpu, pfn, pages):
+    """Make the empty heap's first pages its fixed part: whole slots, on contiguous frames from pfn on, already taken."""
+    k = Kern(Cpu(cpu).kern)
+    map_large(cpu, k.heap, pfn, pages >> INDEX_BITS)
+    _raise_top(cpu, pages)
+    k.fixed = pages
+    k.backed = pages
+    return _file_free(cpu, 0, pages)
+
+
+@kernel
+def unfix_pages(cpu):
+    """Give back the large pages at the end of the fixed part of which no page is in use: how many pages. Only whole ones.
+
+    The bound goes down with it: what was given back is not taken again."""
+    k = Kern(Cpu(cpu).kern)
+    if k.fixed == 0 or k.top > k.fixed:
+        return 0
+    last = HeapPage(record_of(k.addr, k.fixed - 1))
+    if last.use != KEPT:
+        return 0
+    start = k.fixed - last.pages
+    keep = ((start + (1 << INDEX_BITS) - 1) >> INDEX_BITS) << INDEX_BITS
+    pages = k.fixed - keep
+    if pages == 0:
+        return 0
+    unfile_run(k.addr, start)
+    k.kept = k.kept - pages
+    if keep > start:
+        file_run(k.addr, start, keep - start, KEPT)
+    k.backed = k.backed - pages
+    k.fixed = keep
+    k.heap_pages = k.heap_pages - pages
+    unmap_large(cpu, va_of(k.addr, keep), pages >> INDEX_BITS)
+    _lower_top(cpu, keep)
+    return pages

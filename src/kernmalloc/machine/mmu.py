@@ -61,6 +61,18 @@ def leaf_entry(arch, pa):
 
 
 @kernel
+def large_entry(arch, pa):
+    """The directory entry that maps all pages of one leaf table, at pa, at once (SDM 3A, tables 4-9 and 4-18)."""
+    return leaf_entry(arch, pa) | LARGE
+
+
+@kernel
+def is_large(arch, entry):
+    """1 if a directory entry maps a large page instead of leading to a leaf table."""
+    return 1 if entry & LARGE != 0 else 0
+
+
+@kernel
 def is_present(arch, entry):
     """1 if the entry leads anywhere."""
     return entry & PRESENT
