@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hypothesis import settings
 from msgspec.structs import replace
 from small_machines import MIB, conserved, machine
 
@@ -161,6 +162,11 @@ class HeapModel:
         """All that is given out is intact; free all of it."""
         for va in list(self.blocks):
             self.free(va)
+
+
+def effort(share: float) -> settings:
+    """Random search for a share of the examples that are usual (more at night)."""
+    return settings(max_examples=int(settings.default.max_examples * share))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ invariant did not hold; 2 where a file could not be read or anything else went w
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from itertools import count
 from time import perf_counter
@@ -170,6 +171,15 @@ def _load_objects(mode: Mode) -> None:
         objects.load(mode, lambda stage, done: progress.update(task, description=stage, completed=done))
 
 
+def _patience(mode: Mode) -> AbstractContextManager:
+    """Interpreted, the check of a large machine takes minutes: something moves meanwhile."""
+    if mode is not Mode.twin:
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("checking every invariant, interpreted: minutes for a large machine")
+
+
 def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alone: bool) -> int:
     """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
     from kernmalloc import Kernel
@@ -192,8 +202,9 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
         steps = count(1)
         observe = (lambda state: _print_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
-            operations = exercise(kernel)
-            found = kernel.check()
+            with _patience(mode):
+                operations = exercise(kernel)
+                found = kernel.check()
             outcome = Outcome.of(kernel, found, perf_counter() - start, **told)
             if alone and not json:
                 _print_all(report.whole(kernel, operations))
@@ -205,7 +216,9 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
         status, reason, exit_status = "unreadable", _reason(error), FAILED
     except TooSmall as error:
         status, reason, exit_status = "refused", str(error), HELD
-    except LifeError as error:
+    except BrokenPipeError:
+        raise
+    except (LifeError, OSError) as error:
         status, reason, exit_status = "refused", str(error), FAILED
     outcome = Outcome(**told, status=status, reason=reason, seconds=perf_counter() - start)
     if json:

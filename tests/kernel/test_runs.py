@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from heap_model import PAGE, HeapModel, booted, leave_free
-from hypothesis import given, settings
+from heap_model import PAGE, HeapModel, booted, effort, leave_free
+from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
 
@@ -46,7 +46,7 @@ page_ops = st.lists(
 )
 
 
-@settings(max_examples=60)
+@effort(0.6)
 @given(page_ops, st.sampled_from([1, 3, 16, 64]), st.booleans())
 def test_random_runs(ops, growth, poisoned):
     """E21, C11: after every take and give all invariants hold, backed pages are those in use and at most one growth step
@@ -207,7 +207,7 @@ def test_the_bound_is_hard(mode):
         kernel.free(kernel.malloc(MIB))
 
 
-@settings(max_examples=40)
+@effort(0.4)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 900_000), st.integers(4, 17)), max_size=60))
 def test_random_use_at_the_bound(ops):
     """C1: in a window that is far too small for what is asked, no run passes the bound and nothing breaks."""

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from heap_model import PAGE, booted, leave_free
-from hypothesis import given, settings
+from heap_model import PAGE, booted, effort, leave_free
+from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved
 
@@ -121,7 +121,7 @@ def test_slots_of_every_class(size):
         assert freed <= back or freed == set(taken)
 
 
-@settings(max_examples=60)
+@effort(0.6)
 @given(
     st.sampled_from([16, 64, 112, 640, 4096, 30_000]),
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1000)), max_size=300),

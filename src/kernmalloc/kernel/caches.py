@@ -20,6 +20,7 @@ from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
 LARGEST_OBJECT = 32768
+MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
 
 
 @record(size=16)
@@ -65,7 +66,7 @@ def _type_at(kern, index):
 @kernel
 def scaled(wanted, scale):
     """The share of `wanted` that a scale leaves, at least 1 of what is wanted at all."""
-    return max((wanted * scale) >> 16, min(wanted, 1))
+    return max((min(wanted, MOST) * scale) >> 16, min(wanted, 1))
 
 
 @kernel
