@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy
 
+import kernmalloc.kernel.boot  # noqa: F401: the twin runs whatever is imported
 import kernmalloc.kernel.check as checks
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
 from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, load
@@ -27,7 +28,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.view import View
 from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.boot import REGION_CACHE
+from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, REGION_CACHE
 from kernmalloc.kernel.frames import Frame
 from kernmalloc.kernel.runs import HeapPage
 from kernmalloc.lang import status
@@ -185,10 +186,13 @@ class Kernel:
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
         self._closed = False
-        self._cache_names = {REGION_CACHE: "region"}
-        for kind, wanted in profile.wanted_counts(loaded.placement.frames).items():
-            if wanted:
-                self._cache_names[REGION_CACHE + len(self._cache_names)] = kind
+        self._cache_names = {REGION_CACHE: "region", CHUNK_CACHE: "chunk", LAST_CACHE: "chunk (last words)"}
+        wanted = profile.wanted_counts(loaded.placement.frames)
+        for kind in profile.objects:
+            if wanted[kind.name]:
+                self._cache_names[REGION_CACHE + len(self._cache_names)] = kind.name
+            if kind.last_words:
+                self._cache_names[REGION_CACHE + len(self._cache_names)] = f"{kind.name} (last words)"
 
     # --- life
 
@@ -364,7 +368,7 @@ class Kernel:
     @property
     def scale(self) -> float:
         """Share of the objects wanted by ratio that the window holds, 0 to 1."""
-        return int(self.view.kern["scale"]) / 65536
+        return int(self.view.kern["plan"]["scale"]) / 65536
 
     @property
     def clipped(self) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy
 
 from kernmalloc.facade.errors import TooSmall
-from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.kern import NVRAM, RAM, RESERVED_MEMORY, ROM
 from kernmalloc.kernel.layout import BootInfo, BootRange
@@ -169,7 +169,14 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["cpus"] = 1
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
-    info["static"] = profile.strategy == "static"
+    strategy = STRATEGIES[profile.strategy]
+    info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
+    info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> PAGE_SHIFT)
+    info["excess"] = strategy.excess and -(-profile.heap.excess >> PAGE_SHIFT)
+    info["device_pages"] = 0 if strategy.grows else profile.devices.frames
+    info["last_frames"] = profile.devices.last_words
+    info["lenient"], info["promised"] = profile.bank.lenient, profile.bank.promised
+    info["withheld"] = profile.bank.withheld + int(info["growable"])
     info["ranges"], info["objects"], info["object_count"] = BootInfo.size, arrays, len(wanted)
 
     info = _ask_layout(life, info, int(info["image_pa"]))
@@ -185,7 +192,7 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["area_pa"], info["range_count"] = area[0] << PAGE_SHIFT, len(spans)
     life.ram.bytes[area[0] << PAGE_SHIFT : (area[0] << PAGE_SHIFT) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
     _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind, 0) for low, high, kind in spans])
-    _write(life.ram, int(info["area_pa"] + info["objects"]), [(kind.size, wanted[kind.name]) for kind in profile.objects])
+    _write(life.ram, int(info["area_pa"] + info["objects"]), [(kind.size, wanted[kind.name], kind.last_words, 0) for kind in profile.objects])
     info = _ask_layout(life, info, int(info["area_pa"]))
     cpu = life.call("prepare", life.phys, life.phys + int(info["area_pa"]))
     loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), plan)

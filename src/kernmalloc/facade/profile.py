@@ -28,7 +28,24 @@ from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.kernel.kern import CACHES
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
-STRATEGIES = ("static", "demand")
+class Strategy(NamedTuple):
+    """What a heap strategy asks of the kernel; the kernel knows these, not the names."""
+
+    affine: bool  # the heap planned for the boot is contiguous and in large pages
+    static: bool  # all objects are allocated at boot
+    reserves: bool  # entries for device frames come from a reserve only
+    grows: bool  # the heap may grow after boot
+    excess: bool  # more is reserved at boot, for `release` to give back
+
+
+STRATEGIES = {
+    "static": Strategy(affine=False, static=True, reserves=True, grows=False, excess=False),  # EROS 1
+    "demand": Strategy(affine=False, static=False, reserves=False, grows=True, excess=False),  # EROS 2
+    "reserve": Strategy(affine=True, static=True, reserves=True, grows=False, excess=False),  # the mail's 1
+    "hybrid": Strategy(affine=True, static=True, reserves=False, grows=True, excess=False),  # 2
+    "release": Strategy(affine=True, static=True, reserves=False, grows=False, excess=True),  # 3
+    "reserve+release": Strategy(affine=True, static=True, reserves=False, grows=False, excess=True),  # [1,3]
+}
 MOST_TYPES = CACHES - SIZE_CLASSES - 1  # one cache is the region records'
 ENTRY = 16  # bytes of our own part of a core table entry
 PAGE = 4096  # bytes per page on every architecture below
@@ -113,9 +130,29 @@ class Core(_Table):
 
 
 class Heap(_Table):
-    """`growth_frames`: frames that the heap takes at a time when it grows (E21)."""
+    """`growth_frames`: frames that the heap takes at a time when it grows (E21). `growable`: bytes by which the heap of
+    strategy hybrid may grow (C17). `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
 
     growth_frames: Positive = 16
+    growable: Bytes = Bytes(16 << 20)
+    excess: Bytes = Bytes(8 << 20)
+
+
+class Devices(_Table):
+    """`frames`: device frames whose entries the strategies with a reserve allocate at boot (C15). `last_words`: device
+    frames whose entries are kept for the console (C22)."""
+
+    frames: Annotated[int, Meta(ge=0, le=2**40)] = 1 << 18
+    last_words: Annotated[int, Meta(ge=0, le=2**20)] = 64
+
+
+class Bank(_Table):
+    """What the space bank is promised (C13): `promised` frames, by default all that are left when the boot is over, less
+    `withheld`. `lenient`: growth may break the promise, and the ledger says by how much."""
+
+    promised: Annotated[int, Meta(ge=0, le=2**40)] = 0
+    withheld: Annotated[int, Meta(ge=0, le=2**40)] = 0
+    lenient: bool = False
 
 
 class ObjectType(_Table):
@@ -129,6 +166,7 @@ class ObjectType(_Table):
     per: str | None = None  # `ratio` objects for each object of that type
     ratio: Ratio | None = None
     count: Annotated[int, Meta(ge=0, le=2**62)] | None = None  # that many, whatever the machine
+    last_words: Annotated[int, Meta(ge=0, le=2**16)] = 0  # so many more, kept for the console (C22)
 
     def ways(self) -> list[str]:
         """Keys given that say how many there are; exactly one is right."""
@@ -147,6 +185,8 @@ class Profile(_Table):
     image: Image
     core: Core
     heap: Heap = Heap()
+    devices: Devices = Devices()
+    bank: Bank = Bank()
     objects: tuple[ObjectType, ...] = ()
 
     @staticmethod
@@ -199,7 +239,10 @@ class Profile(_Table):
         return {kind.name: wanted(kind) for kind in self.objects}
 
 
-_STRUCTS = {"": Profile, "va": Window, "image": Image, "core": Core, "heap": Heap, "objects": ObjectType}
+_STRUCTS = {
+    "": Profile, "va": Window, "image": Image, "core": Core, "heap": Heap, "devices": Devices, "bank": Bank,
+    "objects": ObjectType,
+}
 
 
 def _refusal(file: str, message: str) -> ProfileError:

@@ -27,7 +27,7 @@ def _size(size: int) -> str:
 def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
     """(name, what it did, state of the donated frames) of the step just done."""
     kern = kernel.view.kern
-    top = kernel.view.read(BootRange, int(kern["ranges"] + kern["top_range"] * BootRange.size))[0]
+    top = kernel.view.read(BootRange, int(kern["ranges"] + kern["plan"]["donor"] * BootRange.size))[0]
     first, frames = int(kern["donation_pfn"]), int(kern["donation_frames"])
     where = f"{first * PAGE:#x}-{(first + frames) * PAGE - 1:#x}"
     marked = stage >= k.MARK
@@ -53,7 +53,7 @@ def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
     elif stage == k.REST:
         text = f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; the heap has {_size(int(kern['backed']) * PAGE)}; no donation was needed"
     else:
-        text = f"typed caches are made, {int(kern['scale']) * 100 / 65536:.1f} % of the objects that the ratios ask for"
+        text = f"typed caches are made, {int(kern['plan']['scale']) * 100 / 65536:.1f} % of the objects that the ratios ask for"
     return NAMES[stage], text, state
 
 

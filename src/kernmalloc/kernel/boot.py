@@ -17,80 +17,51 @@ The circle: core table entries come from malloc; malloc takes frames that it fin
 Nothing here knows of devices (E5): the loader passes ranges of memory only.
 """
 
-from kernmalloc.kernel.caches import cache_create, objects_create, objects_room, objects_scale
-from kernmalloc.kernel.coretable import area_cost, area_fits, area_make, list_frames
+from kernmalloc.kernel.caches import cache_create, cache_fill, objects_create
+from kernmalloc.kernel.coretable import area_make, list_frames
+from kernmalloc.kernel.devices import CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, REGION_CACHE, chunk_bytes, chunks_for
 from kernmalloc.kernel.frames import entry_of, set_type
-from kernmalloc.kernel.heap import SIZE_CLASSES, classes_init
-from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern
+from kernmalloc.kernel.heap import classes_init
+from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern, Plan
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region, range_ok, region_add
-from kernmalloc.kernel.coretable import area_bytes
-from kernmalloc.kernel.heap import pages_for
+from kernmalloc.kernel.runs import fix_pages
+from kernmalloc.kernel.sizing import PLAN, affordable, block_in, plan, range_at
 from kernmalloc.kernel.slabs import slot_take
-from kernmalloc.kernel.space import frames_left
+from kernmalloc.kernel.space import bank_open, frames_left
 from kernmalloc.lang import entry, kernel
-from kernmalloc.lang.status import BAD_BOOT, NO_FRAMES, NO_VA, OK, TOO_SMALL
-from kernmalloc.machine.mmu import INDEX_BITS
+from kernmalloc.lang.status import BAD_BOOT, NO_FRAMES, OK
 from kernmalloc.machine.primitives import zero
 
-REGION_CACHE = SIZE_CLASSES  # the first typed cache
 REGION_BYTES = Region.size
-REGION_LIMIT = 1 << 24
-SPARE = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
-
-
-@kernel
-def _range_at(kern, index):
-    return Kern(kern).ranges + (index << 5)
-
-
-@kernel
-def _donor(cpu, spare):
-    """Index of the highest range of RAM that can hold its own core table and has `spare` frames left. NO_VA, TOO_SMALL."""
-    k = Kern(Cpu(cpu).kern)
-    for i in range(k.range_count - 1, -1, -1):
-        r = BootRange(_range_at(k.addr, i))
-        if r.kind == RAM:
-            status = range_ok(cpu, r.base, r.count)
-            if status < 0:
-                return status
-            if area_fits(k.addr, r.base, r.count) == 0:
-                return NO_VA
-            if area_cost(k.addr, r.base, r.count) + spare <= r.count:
-                return i
-    return TOO_SMALL
+ENDLESS = 1 << 34  # objects of a cache that only the heap's bound limits
 
 
 @kernel
 def _donate(cpu):
-    """Choose the range and set the donation aside."""
+    """Plan the boot, and set the donation aside: in the donor, as high as it can lie at the start of a large page."""
     k = Kern(Cpu(cpu).kern)
-    donor = _donor(cpu, SPARE)
-    if donor == TOO_SMALL:
-        donor = _donor(cpu, 0)
-    if donor < 0:
-        return donor
-    r = BootRange(_range_at(k.addr, donor))
-    cost = area_cost(k.addr, r.base, r.count)
-    k.top_range = donor
-    k.donation_frames = cost
-    k.donation_maps = cost - _heap_share(k.addr, r.base, r.count)
-    k.donation_pfn = max((r.base + r.count - cost) & ~((1 << INDEX_BITS) - 1), r.base)
+    status = plan(k.addr)
+    if status < 0:
+        return status
+    p = Plan(k.addr + PLAN)
+    r = BootRange(range_at(k.addr, p.donor))
+    k.donation_frames = p.donation
+    k.donation_pfn = max(block_in(r.base, r.count, p.donation), r.base)
+    if k.affine != 0:
+        k.heap_pages = min(k.heap_pages, p.top + k.growable)
     return OK
-
-
-@kernel
-def _heap_share(kern, base, count):
-    """Frames of the donation that the heap takes for the area and its records; the others become mapping tables."""
-    pages = pages_for(kern, area_bytes(kern, base, count))
-    return pages + pages_for(kern, pages << 6)
 
 
 @kernel
 def _top_table(cpu):
     """Describe the range with memory out of the donation (E36)."""
     k = Kern(Cpu(cpu).kern)
-    r = BootRange(_range_at(k.addr, k.top_range))
+    p = Plan(k.addr + PLAN)
+    r = BootRange(range_at(k.addr, p.donor))
+    if k.affine != 0:
+        k.donated_heap = p.top
+        fix_pages(cpu, k.donation_pfn, p.top)
     region_add(cpu, k.boot_region, r.base, r.count, RAM)
     status = area_make(cpu, k.boot_region)
     if status < 0:
@@ -104,7 +75,7 @@ def _top_table(cpu):
 def _mark(cpu):
     """Mark the donated frames by hand (E37)."""
     k = Kern(Cpu(cpu).kern)
-    maps = k.donation_pfn + k.donation_frames - k.donation_maps
+    maps = k.donation_pfn + k.donation_frames - Plan(k.addr + PLAN).donation_maps
     for pfn in range(k.donation_pfn, k.donation_pfn + k.donation_frames):
         set_type(cpu, entry_of(cpu, k.boot_region, pfn), HEAP if pfn < maps else MAPPING, 0)
     return OK
@@ -121,43 +92,23 @@ def _list(cpu):
 
 
 @kernel
-def _affordable(cpu, base, count):
-    """How many of the last frames of [base, base + count) can be described with the frames that are free now."""
-    k = Kern(Cpu(cpu).kern)
-    left = frames_left(cpu)
-    if area_cost(k.addr, base, count) <= left:
-        return count
-    most = 0
-    step = 1 << 40
-    while step > 0:
-        n = most + step
-        if n < count:
-            if area_cost(k.addr, base + count - n, n) <= left:
-                most = n
-        step = step >> 1
-    return most
-
-
-@kernel
 def _rest(cpu):
     """Describe the last frames not yet described: a whole range, or as much of it as can be paid for (E39)."""
     k = Kern(Cpu(cpu).kern)
     index = k.range_next - 1
-    r = BootRange(_range_at(k.addr, index))
-    if index == k.top_range or r.count == 0:
+    r = BootRange(range_at(k.addr, index))
+    if index == Plan(k.addr + PLAN).donor or r.count == 0:
         k.range_next = index
         return OK
     status = range_ok(cpu, r.base, r.count)
     if status < 0:
         return status
-    if r.kind == RAM and area_fits(k.addr, r.base, r.count) == 0:
-        return NO_VA
     region = slot_take(cpu, REGION_CACHE)  # E22; and before the frames are counted that are left for the table
     if region < 0:
         return region
     count = r.count
-    if r.kind == RAM:
-        count = _affordable(cpu, r.base, r.count)
+    if r.kind == RAM and k.affine == 0:
+        count = affordable(k.addr, k.top, frames_left(cpu), r.base, r.count)
         if count == 0:
             return NO_FRAMES
     base = r.base + r.count - count
@@ -175,17 +126,31 @@ def _rest(cpu):
 
 
 @kernel
-def _objects(cpu):
-    """Make the typed caches of the profile."""
+def _own_caches(cpu):
+    """Make the caches that the memory manager itself needs: region records, entry chunks, and those of last words."""
     k = Kern(Cpu(cpu).kern)
-    k.scale = objects_scale(cpu, objects_room(cpu))
-    if k.scale < 0:
-        return NO_VA
-    for i in range(k.object_count):
-        status = objects_create(cpu, i)
-        if status < 0:
-            return status
+    if cache_create(cpu, REGION_BYTES, ENDLESS) != REGION_CACHE:
+        return BAD_BOOT
+    reserve = k.device_pages if k.reserves != 0 else ENDLESS << CHUNK_SHIFT
+    if cache_create(cpu, chunk_bytes(k.addr), max(chunks_for(reserve), 1)) != CHUNK_CACHE:
+        return BAD_BOOT
+    if cache_create(cpu, chunk_bytes(k.addr), max(chunks_for(k.last_frames), 1)) != LAST_CACHE:
+        return BAD_BOOT
     return OK
+
+
+@kernel
+def _objects(cpu):
+    """Allocate what is allocated at boot: the reserve of entry chunks, last words, and the profile's objects."""
+    k = Kern(Cpu(cpu).kern)
+    status = cache_fill(cpu, CHUNK_CACHE, chunks_for(k.device_pages))
+    if status == OK:
+        status = cache_fill(cpu, LAST_CACHE, chunks_for(k.last_frames))
+    i = 0
+    while status == OK and i < k.object_count:
+        status = objects_create(cpu, i)
+        i += 1
+    return status
 
 
 @entry
@@ -203,8 +168,8 @@ def boot_step(cpu):
         status = _mark(cpu)
     elif stage == LIST:
         status = _list(cpu)
-        if cache_create(cpu, REGION_BYTES, REGION_LIMIT) != REGION_CACHE:
-            status = BAD_BOOT
+        if status == OK:
+            status = _own_caches(cpu)
     elif stage == REST:
         if k.range_next > 0:
             status = _rest(cpu)
@@ -212,6 +177,7 @@ def boot_step(cpu):
                 stage -= 1
     elif stage == OBJECTS:
         status = _objects(cpu)
+        bank_open(cpu)
     else:
         return UP
     if status < 0:

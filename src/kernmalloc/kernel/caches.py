@@ -3,13 +3,13 @@
 Concepts
   1. Each object type has a typed cache of its own: a `Cache` of slabs like the heap's size classes, with a limit.
   2. How many of each there may be is the lesser of what the profile's ratio asks for and what the window holds: when the
-     window is too small, all types give way in the same proportion, and the share achieved is kept in `Kern.scale`.
+     window is too small, all types give way in the same proportion, and the share achieved is kept in `Plan.scale`.
   3. A static kernel (E2) makes all slabs at boot and keeps them; a demand kernel makes them when they are first needed.
 
     pages of all types at their limits <= heap_pages - top - headroom
 """
 
-from kernmalloc.kernel.kern import CACHES, Cpu, Kern
+from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
 from kernmalloc.kernel.runs import HeapPage, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
 from kernmalloc.kernel.runs import SLAB
@@ -17,20 +17,23 @@ from kernmalloc.kernel.slabs import Cache, cache_at, cache_init, slab_new, slab_
 from kernmalloc.lang import entry, i64, kernel, record
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
 
+PLAN = Kern.offset("plan")
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
 LARGEST_OBJECT = 32768
 MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
 
 
-@record(size=16)
+@record(size=32)
 class ObjectType:
     """What boot is told of one object type."""
 
     bytes: i64 = "size of one object"
     wanted: i64 = "how many the profile's ratio asks for on this machine"
+    last: i64 = "how many are kept for last words (C22)"
+    spare: i64 = "up to 32 bytes"
 
-    invariants = ("bytes > 0 and bytes <= LARGEST_OBJECT", "wanted >= 0")
+    invariants = ("bytes > 0 and bytes <= LARGEST_OBJECT", "wanted >= 0 and last >= 0")
 
 
 @kernel
@@ -40,7 +43,7 @@ def slot_bytes(bytes):
 
 
 @kernel
-def slabs_for(page_shift, bytes, count):
+def object_slabs(page_shift, bytes, count):
     """Slabs that hold `count` objects."""
     slots = slots_in(slot_bytes(bytes), slab_pages(slot_bytes(bytes), page_shift) << page_shift)
     slabs = 0
@@ -55,12 +58,12 @@ def slabs_for(page_shift, bytes, count):
 @kernel
 def object_pages(page_shift, bytes, count):
     """Heap pages that `count` objects of a type take."""
-    return slabs_for(page_shift, bytes, count) * slab_pages(slot_bytes(bytes), page_shift)
+    return object_slabs(page_shift, bytes, count) * slab_pages(slot_bytes(bytes), page_shift)
 
 
 @kernel
 def _type_at(kern, index):
-    return Kern(kern).objects + (index << 4)
+    return Kern(kern).objects + (index << 5)
 
 
 @kernel
@@ -70,7 +73,7 @@ def scaled(wanted, scale):
 
 
 @kernel
-def _pages_at_scale(kern, scale):
+def objects_pages(kern, scale):
     """Heap pages that all object types take at a scale."""
     k = Kern(kern)
     pages = 0
@@ -81,31 +84,30 @@ def _pages_at_scale(kern, scale):
 
 
 @kernel
-def objects_scale(cpu, room):
+def last_pages(kern):
+    """Heap pages that the objects kept for last words take."""
+    k = Kern(kern)
+    pages = 0
+    for i in range(k.object_count):
+        t = ObjectType(_type_at(kern, i))
+        pages += object_pages(k.page_shift, t.bytes, t.last)
+    return pages
+
+
+@kernel
+def objects_scale(kern, room):
     """The largest scale, in 1/65536, at which all object types fit into `room` heap pages; -1 if not one of each does."""
-    kern = Cpu(cpu).kern
-    if _pages_at_scale(kern, WHOLE) <= room:
+    if objects_pages(kern, WHOLE) <= room:
         return WHOLE
-    if _pages_at_scale(kern, 0) > room:
+    if objects_pages(kern, 0) > room:
         return -1
     low = 0
     step = WHOLE >> 1
     while step > 0:
-        if _pages_at_scale(kern, low + step) <= room:
+        if objects_pages(kern, low + step) <= room:
             low += step
         step = step >> 1
     return low
-
-
-@kernel
-def objects_room(cpu):
-    """Heap pages that object types may take: what the window has left, and for a static kernel half the free frames."""
-    k = Kern(Cpu(cpu).kern)
-    left = k.heap_pages - k.top
-    left -= left >> HEADROOM_SHIFT
-    if k.static != 0:
-        left = min(left, k.free_frames >> 1)
-    return left
 
 
 @entry
@@ -118,7 +120,7 @@ def cache_create(cpu, bytes, limit):
         return BAD_CACHE
     id = k.cache_count
     k.cache_count = id + 1
-    cache_init(k.addr, id, slot_bytes(bytes), slabs_for(k.page_shift, bytes, limit))
+    cache_init(k.addr, id, slot_bytes(bytes), object_slabs(k.page_shift, bytes, limit))
     c = Cache(cache_at(k.addr, id))
     c.object = bytes
     c.wanted = limit
@@ -126,24 +128,38 @@ def cache_create(cpu, bytes, limit):
 
 
 @kernel
-def objects_create(cpu, index):
-    """Make the cache of the profile's object type `index` at the scale found; a static kernel fills it (E2)."""
+def cache_fill(cpu, id, count):
+    """Make the slabs for `count` objects now, and keep them, whatever becomes of the heap."""
     k = Kern(Cpu(cpu).kern)
-    t = ObjectType(_type_at(k.addr, index))
-    count = scaled(t.wanted, k.scale)
-    if count == 0:
-        return OK
-    id = cache_create(cpu, t.bytes, count)
-    if id < 0:
-        return id
     c = Cache(cache_at(k.addr, id))
-    c.wanted = t.wanted
-    while k.static != 0 and c.kept < c.limit:
+    for i in range(object_slabs(k.page_shift, c.object, count)):
         status = slab_new(cpu, c.addr)
         if status < 0:
             return status
         c.kept = c.kept + 1
     return OK
+
+
+@kernel
+def objects_create(cpu, index):
+    """Make the caches of the profile's object type `index`, at the scale planned; a static kernel fills it (E2)."""
+    k = Kern(Cpu(cpu).kern)
+    t = ObjectType(_type_at(k.addr, index))
+    count = scaled(t.wanted, Plan(k.addr + PLAN).scale)
+    status = OK
+    if count > 0:
+        id = cache_create(cpu, t.bytes, count)
+        if id < 0:
+            return id
+        Cache(cache_at(k.addr, id)).wanted = t.wanted
+        if k.static != 0:
+            status = cache_fill(cpu, id, count)
+    if t.last > 0 and status == OK:
+        id = cache_create(cpu, t.bytes, t.last)
+        if id < 0:
+            return id
+        status = cache_fill(cpu, id, t.last)
+    return status
 
 
 @kernel

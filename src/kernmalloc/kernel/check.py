@@ -10,11 +10,13 @@ Time: linear in frames, heap pages and window slots; a few ns each.
 """
 
 from kernmalloc.kernel.bitmap import MAX_ORDER, test
+from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, CHUNKS, UNPUBLISHED, Chunk, entry_in
 from kernmalloc.kernel.frames import Frame, entry_of, frame_type
 from kernmalloc.kernel.kern import (
     BINS,
     CACHES,
     CLASSES,
+    DEVICE,
     FREE,
     HEAP,
     MAPPING,
@@ -46,6 +48,7 @@ from kernmalloc.kernel.runs import (
     va_of,
 )
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_of
+from kernmalloc.kernel.tree import tree_above
 from kernmalloc.lang import entry, kernel, popcount, shl, shr, verifier
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine.mmu import ENTRY_SHIFT, INDEX_BITS, Entry, entry_pa, is_large, is_present
@@ -56,7 +59,7 @@ CHECKED = Kern.offset("checked")
 TALLY_BYTES = Tally.size
 TALLY_COUNTS = Tally.offset("free")
 
-RECORDS = (Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache)
+RECORDS = (Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, Chunk)
 KERN = 0
 CPU = 1
 MAGAZINE = 2
@@ -64,6 +67,7 @@ REGION = 3
 FRAME = 4
 HEAP_PAGE = 5
 CACHE = 6
+CHUNK = 7
 
 verify_kern = verifier(Kern, namespace=globals(), tally=Tally)
 verify_cpu = verifier(Cpu, namespace=globals())
@@ -71,6 +75,7 @@ verify_magazine = verifier(Magazine, namespace=globals(), tally=Tally)
 verify_region = verifier(Region, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_frame = verifier(Frame, namespace=globals())
 verify_heappage = verifier(HeapPage, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
+verify_chunk = verifier(Chunk, namespace=globals(), tally=Tally)
 verify_cache = verifier(Cache, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 
 
@@ -171,6 +176,34 @@ def _count_frames(cpu, region, tally):
 
 
 @kernel
+def _count_chunks(cpu, region, tally):
+    """Recount the chunks of a published range. BROKEN if one breaks its own equations."""
+    r = Region(region)
+    t = Tally(tally)
+    spare = r.spare
+    while spare != 0 and t.spare <= r.spare_count:
+        t.spare = t.spare + 1
+        spare = Chunk(spare).left
+    chunk = tree_above(region + CHUNKS, -1)
+    while chunk != 0 and t.live <= r.live:
+        c = Chunk(chunk)
+        t.chunk_used = 0
+        for i in range(CHUNK_FRAMES):
+            pfn = (c.base << CHUNK_SHIFT) + i
+            f = Frame(entry_in(Cpu(cpu).kern, chunk, pfn))
+            if f.type == DEVICE and f.pins > 0 and pfn >= r.base and pfn < r.base + r.count:
+                t.chunk_used = t.chunk_used + 1
+            elif f.type != FREE or f.pins != 0:
+                t.chunk_used = -CHUNK_FRAMES
+        if _held(tally, CHUNK, chunk, verify_chunk(cpu, chunk, tally)) < 0:
+            return BROKEN
+        t.live = t.live + 1
+        t.used = t.used + t.chunk_used
+        chunk = tree_above(region + CHUNKS, c.base)
+    return OK
+
+
+@kernel
 def _check_regions(cpu, tally):
     """Every region in order of address."""
     t = Tally(tally)
@@ -186,6 +219,14 @@ def _check_regions(cpu, tally):
         t.region_free = r.free
         t.summary_errors = 0
         t.entry_errors = 0
+        t.live = 0
+        t.spare = 0
+        t.used = 0
+        if r.tier != UNPUBLISHED:
+            if _count_chunks(cpu, region, tally) < 0:
+                return BROKEN
+            t.device_count = t.device_count + r.count
+            t.device = t.device + t.used
         if r.area != 0:
             _count_bitmaps(region, tally)
             if _count_frames(cpu, region, tally) < 0:

@@ -4,18 +4,14 @@ Concepts
   1. What describes a RAM region is one allocation, its area: the core table (one entry of `stride` bytes per frame), the
      identities (for the page cache, RAM only) and the free bitmaps. It is malloc'd like everything else, as zeroed pages.
   2. Zeroed entries and bitmaps say: these frames exist and are not free. Listing them sets bits, not entries.
-  3. What an area costs is known before it is made: its pages, the heap's records for them, and the leaf tables that map
-     both. For the first region that number, and no other, is the donation.
 
     area = count * stride + count * identity + bitmaps(base, count)
-    cost = pages(area) + pages(64 * pages(area)) + leaf tables for both
 """
 
 from kernmalloc.kernel.bitmap import bitmap_bytes, bitmap_init, bits_give
 from kernmalloc.kernel.heap import malloc_zeroed, pages_for
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import growth_cost
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import OK
 
@@ -27,19 +23,10 @@ def area_bytes(kern, base, count):
     return count * k.stride + count * k.identity + bitmap_bytes(base, count)
 
 
-@entry
-def area_cost(kern, base, count):
-    """Frames that making that area takes when it goes to the top of the heap: the donation, for the first region (E35)."""
-    k = Kern(kern)
-    pages = pages_for(kern, area_bytes(kern, base, count))
-    return growth_cost(kern, k.top, pages, k.top + pages)
-
-
 @kernel
-def area_fits(kern, base, count):
-    """1 if the heap's bound leaves room for the area."""
-    k = Kern(kern)
-    return 1 if k.top + pages_for(kern, area_bytes(kern, base, count)) <= k.heap_pages else 0
+def area_pages(kern, base, count):
+    """Heap pages of that area."""
+    return pages_for(kern, area_bytes(kern, base, count))
 
 
 @kernel

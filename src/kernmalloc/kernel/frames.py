@@ -27,10 +27,10 @@ from kernmalloc.kernel.bitmap import (
     first_free,
     run_length,
 )
-from kernmalloc.kernel.kern import DMA, FREE, PAGE, TYPES, Cpu, Kern, Word
+from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, RESERVED, TYPES, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.lang import clz, ctz, entry, i64, kernel, record, u8, u16, u32
-from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK
+from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
 COUNTS = Kern.offset("free_frames")
 
@@ -117,11 +117,29 @@ def _public(type):
     return 1 if type == PAGE or type == DMA else 0
 
 
+@kernel
+def promise_holds(cpu, count):
+    """1 if the bank keeps what it was promised when `count` frames leave page space, or may be broken the promise."""
+    k = Kern(Cpu(cpu).kern)
+    return 1 if k.lenient != 0 or k.free_frames + k.page_frames - count >= k.promised else 0
+
+
+@kernel
+def _permitted(cpu, type, count):
+    """OK if callers from outside may own frames as that type, and the bank can spare them. BAD_FRAME, PROMISED."""
+    if _public(type) == 0:
+        return BAD_FRAME
+    if type == DMA and promise_holds(cpu, count) == 0:
+        return PROMISED
+    return OK
+
+
 @entry
 def frame_get(cpu, type):
     """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
-    if _public(type) == 0:
-        return BAD_FRAME
+    status = _permitted(cpu, type, 1)
+    if status < 0:
+        return status
     region = supply(cpu, 0)
     if region == 0:
         return NO_FRAMES
@@ -131,10 +149,11 @@ def frame_get(cpu, type):
 @entry
 def block_get(cpu, order, type):
     """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
-    if _public(type) == 0:
-        return BAD_FRAME
     if order < 0 or order > MAX_ORDER:
         return BAD_SIZE
+    status = _permitted(cpu, type, 1 << order)
+    if status < 0:
+        return status
     region = supply(cpu, order)
     if region == 0:
         return NO_FRAMES
@@ -152,11 +171,12 @@ def range_get(cpu, count, align, low, high, type):
     """`count` contiguous free frames at a multiple of `align` frames, within [low, high): the first pfn (E12).
 
     align is a power of two. NO_FRAMES, BAD_SIZE, BAD_ALIGN, BAD_FRAME."""
-    if _public(type) == 0:
-        return BAD_FRAME
     k = Kern(Cpu(cpu).kern)
     if count <= 0 or count > k.frames:
         return BAD_SIZE
+    status = _permitted(cpu, type, count)
+    if status < 0:
+        return status
     if align <= 0 or align > k.max_pfn or align & (align - 1) != 0:
         return BAD_ALIGN
     at = k.ram
@@ -188,12 +208,12 @@ def head_of(cpu, region, pfn):
 
 @entry
 def frame_type(cpu, pfn):
-    """What a frame is: FREE, HEAP, … BAD_FRAME where no region has a core table for it."""
+    """What a frame is: FREE, HEAP, … BAD_FRAME where there is none. Where its region has no core table, the region tells."""
     region = region_of(cpu, pfn)
     if region < 0:
         return BAD_FRAME
     if Region(region).area == 0:
-        return BAD_FRAME
+        return DEVICE if Region(region).tier != 0 else RESERVED
     if bits_free(region, pfn) != 0:
         return FREE
     head = head_of(cpu, region, pfn)

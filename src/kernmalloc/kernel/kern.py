@@ -82,7 +82,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=296)
+@record(size=336)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -116,6 +116,11 @@ class Tally:
     summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
     entry_errors: i64 = "frames that no entry or bit accounts for, or that two do"
     order_errors: i64 = "regions out of order in the tree"
+    live: i64 = "chunks in a region's tree"
+    spare: i64 = "chunks on its list"
+    used: i64 = "device frames in use"
+    chunk_used: i64 = "of those, in a chunk"
+    device_count: i64 = "frames of published ranges"
     tail_pages: i64 = "length that the last page of a run says"
     page_errors: i64 = "pages of a run whose record or frame is wrong"
     joinable: i64 = "1 if the run before is free in the same way"
@@ -126,6 +131,26 @@ class Tally:
     partial: i64 = "of those, on the list"
     claim: i64 = "claim of a magazine's slab"
     claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
+
+
+@record(size=112)
+class Plan:
+    """What the boot will take, computed before anything is allocated (C7, C8): heap pages, unless it says otherwise."""
+
+    status: i64 = "OK, or the status that refuses the machine"
+    donor: i64 = "the range of memory that gives the donation"
+    donation: i64 = "frames of the donation"
+    donation_maps: i64 = "of those, for mapping tables"
+    frames: i64 = "frames of RAM that will be described"
+    tables: i64 = "core tables, identities and bitmaps"
+    regions: i64 = "slabs of region records"
+    objects: i64 = "slabs of objects that are allocated at boot"
+    chunks: i64 = "slabs of entry chunks for device frames"
+    last_words: i64 = "slabs that only last words may use"
+    excess: i64 = "reserved for `release` to give back"
+    padding: i64 = "up to a whole large page"
+    top: i64 = "all of the above"
+    scale: i64 = "share of the wanted objects that the window holds, in 1/65536"
 
 
 @record(size=32)
@@ -159,7 +184,7 @@ class Cpu:
     invariants = ("id >= 0", "run >= 0")
 
 
-@record(size=3992)
+@record(size=4112)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -188,15 +213,14 @@ class Kern:
     mapping_frames: i64 = "frames of type MAPPING"
     page_frames: i64 = "frames of type PAGE"
     dma_frames: i64 = "frames of type DMA"
-    device_frames: i64 = "frames of type DEVICE"
+    device_frames: i64 = "frames of type DEVICE: of published ranges, in use"
     reserved_frames: i64 = "frames of type RESERVED"
     returned: i64 = "frames that went back to the free list, ever"
     stride: i64 = "bytes from one core table entry to the next"
     identity: i64 = "bytes per frame in the array that names cached pages"
     # the donation (E32 to E38)
     donation_pfn: i64 = "first donated frame"
-    donation_frames: i64 = "how many were donated"
-    donation_maps: i64 = "the last so many of them are for mapping tables, the others for the heap"
+    donation_frames: i64 = "how many were donated, the last of them for mapping tables"
     donated_heap: i64 = "frames of the donation that the heap has taken"
     donated_maps: i64 = "frames of the donation that became mapping tables"
     # the heap
@@ -217,7 +241,7 @@ class Kern:
     excess: i64 = "heap pages reserved at boot beyond what is planned, for `release` to give back"
     released: i64 = "heap pages that `release` gave back"
     growable: i64 = "heap pages that may follow the fixed part"
-    planned: i64 = "heap pages that the boot was planned to use"
+    affine: i64 = "1: the heap planned for the boot is its fixed part"
     # the space bank (C13, C14)
     promised: i64 = "frames promised to the bank: page space never has fewer, unless lenient"
     lenient: i64 = "1: growth may break the promise, and the ledger says by how much"
@@ -226,10 +250,9 @@ class Kern:
     opening_heap: i64 = "heap and mapping frames then"
     # devices
     device_pages: i64 = "device frames whose entries are reserved at boot"
+    reserves: i64 = "1: entries for device frames come from that reserve only (C15)"
     device_count: i64 = "frames of published device ranges"
-    device_used: i64 = "of those, in use"
-    chunks: i64 = "number of the cache of entry chunks"
-    last_chunks: i64 = "number of the cache of entry chunks that only last words may use"
+    last_frames: i64 = "device frames whose entries only last words may use"
     # object caches
     caches: i64 = "VA of the array of caches; the first ones are the size classes"
     cache_count: i64 = "caches in use"
@@ -237,17 +260,18 @@ class Kern:
     # what boot was told
     ranges: i64 = "VA of the ranges of memory, in ascending order"
     range_count: i64 = "how many"
-    range_next: i64 = "ranges not yet given a core table are below this one"
-    top_range: i64 = "the range that held the donation"
+    range_next: i64 = "ranges not yet described are below this one"
     objects: i64 = "VA of the object types to make caches for"
     object_count: i64 = "how many"
     static: i64 = "1 if all objects are allocated at boot (E2), 0 if on demand (E21)"
-    scale: i64 = "share of the wanted objects that the window holds, in 1/65536"
+    plan: Plan = "what the boot was planned to take"
     checked: Tally = "the counts of the last check"
 
     invariants = (
         "frames == tally.frames",
-        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + device_frames + reserved_frames",
+        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + reserved_frames",
+        "promised <= free_frames + page_frames or lenient == 1",
+        "device_count == tally.device_count and device_frames <= device_count",
         "free_frames == tally.free",
         "heap_frames == tally.heap",
         "mapping_frames == tally.mapping",

@@ -45,7 +45,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=288)
+@record(size=360)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -66,6 +66,15 @@ class BootInfo:
     growth: i64 = "pages by which the heap grows"
     bound: i64 = "most pages that the heap may have; 0: what the window holds"
     static: i64 = "1: all objects are allocated at boot"
+    affine: i64 = "1: the heap planned for the boot is contiguous and in large pages (C2 to C6)"
+    growable: i64 = "pages by which an affine heap may grow beyond that (C17)"
+    excess: i64 = "pages reserved at boot for `release` to give back (C18)"
+    reserves: i64 = "1: entries for device frames come from a reserve only (C15)"
+    device_pages: i64 = "device frames whose entries are reserved"
+    last_frames: i64 = "device frames whose entries are kept for last words (C22)"
+    lenient: i64 = "1: growth may break what the bank was promised"
+    withheld: i64 = "frames that are not promised to the bank: declared growth"
+    promised: i64 = "frames to promise; 0: all that are not withheld"
     ranges: i64 = "offset of the ranges in the area"
     range_count: i64 = "how many"
     objects: i64 = "offset of the object types in the area"
@@ -240,4 +249,13 @@ def prepare(phys, info):
     k.objects = area + b.objects
     k.object_count = b.object_count
     k.static = b.static
+    k.affine = b.affine
+    k.growable = b.growable
+    k.excess = b.excess
+    k.reserves = b.reserves
+    k.device_pages = b.device_pages
+    k.last_frames = b.last_frames
+    k.lenient = b.lenient
+    k.withheld = b.withheld
+    k.promised = b.promised
     return area + b.cpu

@@ -17,7 +17,7 @@ from kernmalloc.lang import i64, kernel, record, u32
 from kernmalloc.lang.status import BAD_FRAME, BUSY, OK, OVERLAP, WRAPS
 
 
-@record(size=136)
+@record(size=192)
 class Region:
     """A run of frames of one class, and where they are described."""
 
@@ -39,6 +39,14 @@ class Region:
     hint: i64 = "word of the free bitmap where the last search ended"
     next: i64 = "VA of the next RAM region, of lower address"
     identities: i64 = "VA of the page identity of the first frame"
+    # of a published device range (`devices`)
+    tier: i64 = "who published it: UNPUBLISHED, ANYONE, LAST_WORDS"
+    chunks: i64 = "root of the tree of its entry chunks"
+    live: i64 = "chunks in the tree"
+    spare: i64 = "VA of the first chunk that waits to be used"
+    spare_count: i64 = "how many wait"
+    guaranteed: i64 = "chunks that the publication paid for"
+    used: i64 = "frames in use"
 
     invariants = (
         "count > 0 and base >= 0 and base + count <= kern.max_pfn",
@@ -48,6 +56,10 @@ class Region:
         "tally.summary_errors == 0",
         "tally.entry_errors == 0",
         "tally.order_errors == 0",
+        "live == tally.live and spare_count == tally.spare",
+        "live + spare_count >= guaranteed",
+        "used == tally.used",
+        "tier != 0 or (live == 0 and spare_count == 0)",
     )
 
 

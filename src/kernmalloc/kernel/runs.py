@@ -227,7 +227,7 @@ def _aligned_up(kern, page, align):
 
 
 @kernel
-def _map_pages(kern, top):
+def map_pages(kern, top):
     """Pages of the heap map that records below `top` need."""
     shift = Kern(kern).page_shift - PAGE_RECORD_SHIFT
     return (top + (1 << shift) - 1) >> shift
@@ -236,7 +236,7 @@ def _map_pages(kern, top):
 @kernel
 def _map_growth(kern, top):
     """Pages that the heap map must grow by for a new `top`."""
-    return max(_map_pages(kern, top) - Kern(kern).map_pages, 0)
+    return max(map_pages(kern, top) - Kern(kern).map_pages, 0)
 
 
 @kernel
@@ -268,7 +268,7 @@ def _lower_top(cpu, top):
     """Let the heap end at page `top`, and give the records beyond back."""
     k = Kern(Cpu(cpu).kern)
     k.top = top
-    keep = _map_pages(k.addr, top)
+    keep = map_pages(k.addr, top)
     surplus = k.map_pages - keep
     if surplus > 0:
         k.map_pages = keep

@@ -6,14 +6,21 @@ Concepts
      last part is for mapping tables. All of them are marked by hand once there are entries (E37).
   3. A caller asks for all that an operation will need before it stores anything; what it then takes cannot fail.
 
+  4. The bank was promised frames when the boot was over (C13, C14). What would leave page space with fewer is refused,
+     unless the profile lets growth break the promise. `Kern.opening` is what the ledger is reckoned from.
+
+    promised <= free_frames + page_frames, unless lenient
+
 `ask` answers WOULD_BLOCK where waiting helps: frames are short now, but pages that someone holds could be given back.
 """
 
-from kernmalloc.kernel.frames import give, take_run
-from kernmalloc.kernel.kern import LIST, MAPPING, Cpu, Kern
+from kernmalloc.kernel.frames import give, promise_holds, take_run
+from kernmalloc.kernel.kern import LIST, MAPPING, UP, Cpu, Kern, Plan
 from kernmalloc.kernel.regions import region_of
 from kernmalloc.lang import kernel
-from kernmalloc.lang.status import NO_FRAMES, OK, WOULD_BLOCK
+from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
+
+PLAN = Kern.offset("plan")
 
 
 @kernel
@@ -26,12 +33,27 @@ def frames_left(cpu):
 
 
 @kernel
+def bank_open(cpu):
+    """The boot is over: promise the bank every frame of page space, less what is declared to be needed, or as many as asked."""
+    k = Kern(Cpu(cpu).kern)
+    available = k.free_frames + k.page_frames
+    k.opening = available
+    k.opening_heap = k.heap_frames + k.mapping_frames
+    most = max(available - k.withheld, 0)
+    k.promised = min(k.promised, most) if k.promised > 0 else most
+    return OK
+
+
+@kernel
 def space_ask(cpu, count):
-    """OK if `count` frames can be taken now; WOULD_BLOCK if they could be had by waiting; NO_FRAMES if not even so."""
+    """OK if `count` frames can be taken now; WOULD_BLOCK if they could be had by waiting; NO_FRAMES if not even so;
+    PROMISED if the bank would be left with fewer than it was promised."""
+    k = Kern(Cpu(cpu).kern)
+    if k.stage == UP and promise_holds(cpu, count) == 0:
+        return PROMISED
     left = frames_left(cpu)
     if count <= left:
         return OK
-    k = Kern(Cpu(cpu).kern)
     held = k.page_frames + k.dma_frames
     return WOULD_BLOCK if count <= left + held else NO_FRAMES
 
@@ -48,7 +70,7 @@ def space_take(cpu, most, type):
     c.run = most
     if type == MAPPING:
         k.donated_maps = k.donated_maps + most
-        return k.donation_pfn + k.donation_frames - k.donation_maps + k.donated_maps - most
+        return k.donation_pfn + k.donation_frames - Plan(k.addr + PLAN).donation_maps + k.donated_maps - most
     k.donated_heap = k.donated_heap + most
     return k.donation_pfn + k.donated_heap - most
 

@@ -22,6 +22,7 @@ BAD_CACHE = -14
 TOO_SMALL = -15
 BAD_BOOT = -16
 BROKEN = -17
+PROMISED = -18
 
 MEANINGS = {
     OK: "done",
@@ -42,6 +43,7 @@ MEANINGS = {
     TOO_SMALL: "no region of RAM can hold its own core table",
     BAD_BOOT: "the boot information contradicts itself",
     BROKEN: "an invariant does not hold",
+    PROMISED: "the space bank would be left with fewer frames than it was promised",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

@@ -1,0 +1,263 @@
+"""Devices: ranges of device memory that appear after boot, and the page structures for them (E5 to E7, C10, C15).
+
+Concepts
+  1. A published range is a region (E6). It costs its record and the entries that its publication guarantees; the kernel
+     maps nothing of it (E11).
+  2. Entries come in chunks of 32 frames, which hang in a tree of the region's own (`tree`). A frame without a chunk has
+     no entry of its own: its region speaks for it, so that a range of 256 GiB can be published in constant time and
+     space. The first use of a frame gives its chunk a place in the tree; the last drops it again.
+  3. `guarantee` frames are paid for when the range is published: their chunks wait on the region's list. Beyond that a
+     first use takes a chunk from what is left of the reserve, or fails before anything is mapped, and says so.
+  4. Chunks are objects of a typed cache. Strategies with a reserve (C15) fill it at boot and never grow it; the others
+     let it grow with the heap. Last words (C22) have a small one of their own, which only console and boot devices use.
+
+    spare_count + live >= guaranteed     chunks on the region's list, chunks in its tree
+    used    = frames of the region in use,  a chunk hangs in the tree  <=>  one of its frames is in use
+"""
+
+from kernmalloc.kernel.frames import Frame
+from kernmalloc.kernel.heap import SIZE_CLASSES, free
+from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, ROM, Cpu, Kern
+from kernmalloc.kernel.regions import Region, range_ok, region_add, region_of, region_remove
+from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.tree import tree_add, tree_floor, tree_remove
+from kernmalloc.lang import entry, i64, kernel, record
+from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK
+from kernmalloc.machine.primitives import zero
+
+REGION_CACHE = SIZE_CLASSES  # the first typed caches are the memory manager's own
+CHUNK_CACHE = SIZE_CLASSES + 1
+LAST_CACHE = SIZE_CLASSES + 2
+CHUNK_SHIFT = 5
+CHUNK_FRAMES = 1 << CHUNK_SHIFT
+
+UNPUBLISHED = 0  # who published a region: nobody, any driver, or one whose range must fit whatever happened (C22)
+ANYONE = 1
+LAST_WORDS = 2
+
+
+@record(size=32)
+class Chunk:
+    """The entries of 32 aligned device frames; they follow this head."""
+
+    left: i64 = "VA of the chunks below; on a region's list: of the next one"
+    right: i64 = "VA of the chunks above"
+    base: i64 = "first pfn / 32"
+    used: i64 = "frames of it in use"
+
+    invariants = ("used > 0 and used <= CHUNK_FRAMES", "used == tally.chunk_used")
+
+
+CHUNK_HEAD = Chunk.size
+CHUNKS = Region.offset("chunks")
+REGION_BYTES = Region.size
+
+
+@kernel
+def chunk_bytes(kern):
+    """Bytes of a chunk: its head and an entry per frame."""
+    return CHUNK_HEAD + (Kern(kern).stride << CHUNK_SHIFT)
+
+
+@kernel
+def chunks_for(frames):
+    """Chunks that so many contiguous, aligned frames need."""
+    return (frames + CHUNK_FRAMES - 1) >> CHUNK_SHIFT
+
+
+@kernel
+def chunks_guaranteed(base, count, guarantee):
+    """Chunks that a publication takes: those of every frame if all are guaranteed, else for `guarantee` aligned ones."""
+    if guarantee == count:
+        return ((base + count - 1) >> CHUNK_SHIFT) - (base >> CHUNK_SHIFT) + 1
+    return chunks_for(guarantee)
+
+
+@kernel
+def _chunk_cache(region):
+    return LAST_CACHE if Region(region).tier == LAST_WORDS else CHUNK_CACHE
+
+
+@kernel
+def _push(region, chunk):
+    """Put a chunk on the region's list."""
+    r = Region(region)
+    Chunk(chunk).left = r.spare
+    r.spare = chunk
+    r.spare_count = r.spare_count + 1
+    return OK
+
+
+@kernel
+def _pop(region):
+    """Take a chunk off the region's list; 0 if it is empty."""
+    r = Region(region)
+    chunk = r.spare
+    if chunk != 0:
+        r.spare = Chunk(chunk).left
+        r.spare_count = r.spare_count - 1
+    return chunk
+
+
+@kernel
+def _give_spares(cpu, region):
+    """Give all chunks on the region's list back."""
+    chunk = _pop(region)
+    while chunk != 0:
+        free(cpu, chunk)
+        chunk = _pop(region)
+    return OK
+
+
+@entry
+def publish(cpu, base, count, kind, guarantee, tier):
+    """Make frames [base, base + count) a region of class `kind`, the entries of `guarantee` of them paid for.
+
+    WRAPS, OVERLAP, BAD_SIZE (no such class, guarantee or tier), LIMIT (the reserve is used up) or as `malloc`; then
+    everything is as it was."""
+    status = range_ok(cpu, base, count)
+    if status < 0:
+        return status
+    if kind != DEVICE_MEMORY and kind != ROM and kind != NVRAM:
+        return BAD_SIZE
+    if guarantee < 0 or guarantee > count or tier < ANYONE or tier > LAST_WORDS:
+        return BAD_SIZE
+    region = slot_take(cpu, REGION_CACHE)
+    if region < 0:
+        return region
+    zero(region, REGION_BYTES)
+    r = Region(region)
+    r.tier = tier
+    r.guaranteed = chunks_guaranteed(base, count, guarantee)
+    for i in range(r.guaranteed):
+        chunk = slot_take(cpu, _chunk_cache(region))
+        if chunk < 0:
+            _give_spares(cpu, region)
+            free(cpu, region)
+            return chunk
+        _push(region, chunk)
+    region_add(cpu, region, base, count, kind)
+    k = Kern(Cpu(cpu).kern)
+    k.device_count = k.device_count + count
+    return OK
+
+
+@kernel
+def device_region(cpu, pfn):
+    """VA of the published region that holds a frame, or BAD_FRAME."""
+    region = region_of(cpu, pfn)
+    if region < 0:
+        return BAD_FRAME
+    return region if Region(region).tier != UNPUBLISHED else BAD_FRAME
+
+
+@entry
+def withdraw(cpu, base):
+    """Take the published range that starts at frame `base` away. BAD_FRAME: none does. BUSY: frames of it are in use."""
+    region = device_region(cpu, base)
+    if region < 0:
+        return BAD_FRAME
+    r = Region(region)
+    if r.base != base:
+        return BAD_FRAME
+    if r.used > 0:
+        return BUSY
+    k = Kern(Cpu(cpu).kern)
+    k.device_count = k.device_count - r.count
+    _give_spares(cpu, region)
+    region_remove(cpu, region)
+    return free(cpu, region)
+
+
+@kernel
+def _chunk_of(region, pfn):
+    """VA of the chunk that holds a frame's entry, 0 if there is none."""
+    chunk = tree_floor(region + CHUNKS, pfn >> CHUNK_SHIFT)
+    if chunk == 0:
+        return 0
+    return chunk if Chunk(chunk).base == pfn >> CHUNK_SHIFT else 0
+
+
+@kernel
+def entry_in(kern, chunk, pfn):
+    """VA of a frame's entry in its chunk."""
+    return chunk + CHUNK_HEAD + (pfn & (CHUNK_FRAMES - 1)) * Kern(kern).stride
+
+
+@kernel
+def _materialise(cpu, region, pfn):
+    """A chunk for a frame that has none, in the tree: guaranteed, or from what is left of the reserve. As `slot_take`."""
+    chunk = _pop(region)
+    if chunk == 0:
+        chunk = slot_take(cpu, _chunk_cache(region))
+        if chunk < 0:
+            return chunk
+    zero(chunk, chunk_bytes(Cpu(cpu).kern))
+    Chunk(chunk).base = pfn >> CHUNK_SHIFT
+    tree_add(region + CHUNKS, chunk)
+    Region(region).live = Region(region).live + 1
+    return chunk
+
+
+@entry
+def device_get(cpu, pfn):
+    """Use a device frame: whoever maps it holds it in place. BAD_FRAME, LIMIT or as `malloc`; nothing is mapped then."""
+    region = device_region(cpu, pfn)
+    if region < 0:
+        return BAD_FRAME
+    chunk = _chunk_of(region, pfn)
+    if chunk == 0:
+        chunk = _materialise(cpu, region, pfn)
+        if chunk < 0:
+            return chunk
+    k = Kern(Cpu(cpu).kern)
+    f = Frame(entry_in(k.addr, chunk, pfn))
+    if f.pins == 65535:
+        return BUSY
+    if f.type == FREE:
+        f.type = DEVICE
+        Chunk(chunk).used = Chunk(chunk).used + 1
+        Region(region).used = Region(region).used + 1
+        k.device_frames = k.device_frames + 1
+    f.pins = f.pins + 1
+    return OK
+
+
+@entry
+def device_put(cpu, pfn):
+    """Let a device frame go that `device_get` held. BAD_FRAME, NOT_ALLOCATED."""
+    region = device_region(cpu, pfn)
+    if region < 0:
+        return BAD_FRAME
+    chunk = _chunk_of(region, pfn)
+    if chunk == 0:
+        return NOT_ALLOCATED
+    k = Kern(Cpu(cpu).kern)
+    f = Frame(entry_in(k.addr, chunk, pfn))
+    if f.pins == 0:
+        return NOT_ALLOCATED
+    f.pins = f.pins - 1
+    if f.pins > 0:
+        return OK
+    f.type = FREE
+    r = Region(region)
+    r.used = r.used - 1
+    k.device_frames = k.device_frames - 1
+    c = Chunk(chunk)
+    c.used = c.used - 1
+    if c.used > 0:
+        return OK
+    tree_remove(region + CHUNKS, chunk)
+    r.live = r.live - 1
+    if r.live + r.spare_count < r.guaranteed:
+        return _push(region, chunk)
+    return free(cpu, chunk)
+
+
+@entry
+def device_used(cpu, base):
+    """Frames in use of the published range that starts at frame `base`. BAD_FRAME."""
+    region = device_region(cpu, base)
+    if region < 0:
+        return BAD_FRAME
+    return Region(region).used if Region(region).base == base else BAD_FRAME
