@@ -221,7 +221,10 @@ class World:
 def frames_behind(kernel: Kernel, va: int, size: int) -> list[int]:
     """By the processor's walk of the kernel's tables."""
     loaded = kernel._loaded
-    found = {leaf.va - loaded.target + loaded.window: leaf.pa // FRAME for leaf in leaves(kernel._life.ram.bytes, "i386-pae", loaded.root)}
+    found = {
+        leaf.va - loaded.target + loaded.window: leaf.pa // FRAME
+        for leaf in leaves(kernel._life.ram.bytes, "i386-pae", loaded.root)
+    }
     return [found[at] for at in range(va, va + size, FRAME)]
 
 

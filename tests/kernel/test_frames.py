@@ -26,7 +26,9 @@ LEAST, MOST = -(1 << 63), (1 << 63) - 1
 TYPE = st.sampled_from([PAGE, PAGE, PAGE, DMA, DMA, DMA, FREE, HEAP, MAPPING, DEVICE, RESERVED, TYPES, -1, 1 << 40])
 ORDER = st.one_of(st.integers(0, 11), st.sampled_from([-1, 12, 18, 19, 63, 64, MOST, LEAST]))
 LENGTH = st.one_of(st.integers(1, 40), st.integers(200, 700), st.sampled_from([0, -1, 1 << 20, MOST, LEAST]))
-ALIGN = st.one_of(st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([0, -1, 3, 24, 1 << 24, 1 << 25, 1 << 62, MOST, LEAST]))
+ALIGN = st.one_of(
+    st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([0, -1, 3, 24, 1 << 24, 1 << 25, 1 << 62, MOST, LEAST])
+)
 # a frame is a number, or the i-th frame of RAM, or the i-th block owned (and so many frames further on)
 PFN = st.one_of(
     st.tuples(st.just("owned"), st.integers(0, 1000), st.sampled_from([0, 0, 0, 1, 2, -1])),
@@ -85,7 +87,9 @@ def test_any_sequence_agrees_with_a_set_of_frames_E12_E38(shape, poisoned):
 
 def test_blocks_of_every_order_on_a_large_machine_E12():
     """8 GiB with a hole: orders 0 to 18, aligned to their size in physical memory, until none is left; then all come back."""
-    with Kernel.boot(machine((0, 3 * GIB + 5 * FRAME), (4 * GIB - 3 * FRAME, 5 * GIB)), Profile.load("eros2"), "raw") as kernel:
+    with Kernel.boot(
+        machine((0, 3 * GIB + 5 * FRAME), (4 * GIB - 3 * FRAME, 5 * GIB)), Profile.load("eros2"), "raw"
+    ) as kernel:
         start = kernel.frames_by_type()
         regions = [(r.pfn, r.pfn + r.frames) for r in kernel.regions if r.area]
         got: list[tuple[int, int]] = []
@@ -222,7 +226,11 @@ def test_the_stride_is_the_profiles_and_the_rest_of_an_entry_the_kernels_E6(name
 
 def test_no_record_holds_a_physical_address_in_32_bits_E3():
     """Fields for frames and physical addresses are 64 bits wide, in every record of the kernel and of the machines."""
-    records = [kind for kind in gc.get_objects() if isinstance(kind, Record) and kind.__module__.startswith(("kernmalloc.kernel", "kernmalloc.machine"))]
+    records = [
+        kind
+        for kind in gc.get_objects()
+        if isinstance(kind, Record) and kind.__module__.startswith(("kernmalloc.kernel", "kernmalloc.machine"))
+    ]
     assert len(records) > 10
     for kind in records:
         for name, field in kind.fields.items():

@@ -94,7 +94,7 @@ def scatter(kernel: Kernel, pick: random.Random) -> set[int]:
 
 
 def pattern(va: int, size: int) -> bytes:
-    return bytes((va >> 4) + 7 * i & 0xFF for i in range(0, 256)) * (size // 256)
+    return bytes((va >> 4) + 7 * i & 0xFF for i in range(256)) * (size // 256)
 
 
 @pytest.mark.parametrize("prepare", [None, poison], ids=["fresh", "poisoned"])
@@ -112,7 +112,9 @@ def test_the_heap_is_right_on_scattered_frames_E9_E20(mode, prepare):
             if blocks and pick.random() < 0.35:
                 va = pick.choice(list(blocks))
                 size = blocks.pop(va)
-                assert read(kernel, va, size) == pattern(va, size), "what was written is still there when the block goes"
+                assert read(kernel, va, size) == pattern(va, size), (
+                    "what was written is still there when the block goes"
+                )
                 kernel.free(va)
                 continue
             size = pick.choice([256, 1024, 4096, 12288, 131072, 524288])
@@ -151,7 +153,10 @@ def test_frames_above_four_gigabytes_E3(shape, mode):
         behind = frames_behind(kernel, va, 100_000 // FRAME * FRAME)
         assert set(behind) <= above
         write(kernel, va, pattern(va, 98304))
-        assert kernel._life.ram.bytes[behind[3] * FRAME : (behind[3] + 1) * FRAME] == pattern(va, 98304)[3 * FRAME : 4 * FRAME]
+        assert (
+            kernel._life.ram.bytes[behind[3] * FRAME : (behind[3] + 1) * FRAME]
+            == pattern(va, 98304)[3 * FRAME : 4 * FRAME]
+        )
         assert kernel.call("range_get", 3, 1, 0, 1 << 20, DMA) < 1 << 20, "and low ones can be asked for"
         assert {pfn for pfn in above if kernel.call("frame_type", pfn) == HEAP} >= set(behind)
         assert kernel.call("frame_type", (5 if shape == "top" else 60) << 18) == BAD_FRAME, "there is no RAM there"
