@@ -37,6 +37,7 @@ REGION_CACHE = SIZE_CLASSES  # the first typed cache
 REGION_BYTES = Region.size
 REGION_LIMIT = 1 << 24
 SPARE = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
+RANGES_SHIFT = 4  # and a frame for every 16 ranges, each of which may be one frame that pays just for its own table
 
 
 @kernel
@@ -65,7 +66,7 @@ def _donor(cpu, spare):
 def _donate(cpu):
     """Choose the range and set the donation aside."""
     k = Kern(Cpu(cpu).kern)
-    donor = _donor(cpu, SPARE)
+    donor = _donor(cpu, SPARE + (k.range_count >> RANGES_SHIFT))
     if donor == TOO_SMALL:
         donor = _donor(cpu, 0)
     if donor < 0:
