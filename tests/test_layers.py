@@ -8,8 +8,8 @@ from pathlib import Path
 import kernmalloc
 
 ROOT = Path(kernmalloc.__file__).parent
-LAYERS = ("lang", "inputs", "machine", "kernel", "facade", "report", "cli")  # lowest first; `errors` is the facade's
-BESIDE = {"build": "facade", "errors": "facade"}
+LAYERS = ("lang", "inputs", "machine", "kernel", "facade", "report", "cli")  # lowest first
+BESIDE = {"build": "facade"}
 
 
 def layer(module: str) -> int:

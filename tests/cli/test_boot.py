@@ -132,6 +132,18 @@ def test_E32_E37_steps_show_the_state_of_the_donated_frames(small):
     assert set(bars[2]) == {"H", "M"}
 
 
+@pytest.mark.parametrize("gib", [16, 64])
+def test_E4_large_machines_boot_and_the_ratio_achieved_is_printed(tmp_path, gib):
+    """E4: 16 and 64 GiB of RAM under less than 1 GiB of kernel VA; object counts are what the window holds."""
+    file = tmp_path / "large.toml"
+    ram = f'{{ base = 0x100000, size = {(gib << 30) - 0x100000}, kind = "ram" }}'
+    file.write_text(f'name = "large"\nmemory = [{ram}]\n')
+    result = run(str(file))
+    assert result.exit_code == 0 and "booted" in result.output
+    share, pages = re.search(r"holds ([\d.]+)% of the objects .*: one node per ([\d.]+) pages", result.output).groups()
+    assert float(share) < 100 and float(pages) == pytest.approx(100 / float(share), rel=0.05)
+
+
 def test_clipped_ram_is_counted_and_printed(tmp_path):
     file = tmp_path / "high.toml"
     high = "{ base = 0x1000000000, size = 0x40000000, kind = 'ram' },"

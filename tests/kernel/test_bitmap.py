@@ -74,7 +74,9 @@ class World:
 
     def words(self, field: str, count: int) -> list[int]:
         at = getattr(Region(self.region), field)
-        assert self.at <= at and at + 8 * count <= self.at + self.size, "every bitmap lies in the memory computed for them"
+        assert self.at <= at and at + 8 * count <= self.at + self.size, (
+            "every bitmap lies in the memory computed for them"
+        )
         return [word & (1 << 64) - 1 for word in self.memory.views[8][at // 8 : at // 8 + count].tolist()]
 
     def verify(self) -> None:
@@ -92,7 +94,10 @@ class World:
         full = sum(full << i for i, full in enumerate(chunks))
         length = -(-len(chunks) // 64)
         assert self.words("full", length) == [full >> 64 * i & (1 << 64) - 1 for i in range(length)]
-        ends = sorted((getattr(r, name), n) for name, n in (("words", len(all_words)), ("sums", len(sums)), ("tops", len(tops)), ("full", length)))
+        ends = sorted(
+            (getattr(r, name), n)
+            for name, n in (("words", len(all_words)), ("sums", len(sums)), ("tops", len(tops)), ("full", length))
+        )
         assert all(at + 8 * n <= following for (at, n), (following, _) in zip(ends, ends[1:])), "they overlap"
         assert r.free == self.free.bit_count()
         assert self.memory.bytes[self.guard : self.guard + 64] == bytes([GUARD]) * 64
@@ -130,7 +135,9 @@ class World:
             assert self.call("bits_free", self.base + at) == self.free >> at & 1
             window = self.free >> at & ones(0, min(count, self.count - at))
             taken = window ^ ones(0, min(count, self.count - at))
-            assert self.call("run_end", self.base + at, min(count, self.count - at)) == self.base + at + taken.bit_length()
+            assert (
+                self.call("run_end", self.base + at, min(count, self.count - at)) == self.base + at + taken.bit_length()
+            )
             if window & 1:
                 free = self.free >> at
                 run = ((free + 1) & ~free).bit_length() - 1
@@ -141,7 +148,11 @@ class World:
             low, high = sorted(self.base + pick.randrange(-5, self.count + 5) for _ in range(2))
             length = pick.choice([1, 2, 3, 64, 100, 513])
             found = self.call("find_range", length, align, low, high)
-            fits = self.starts(length, align) & ~ones(0, max(low - self.base, 0)) & ones(0, max(high - self.base - length + 1, 0))
+            fits = (
+                self.starts(length, align)
+                & ~ones(0, max(low - self.base, 0))
+                & ones(0, max(high - self.base - length + 1, 0))
+            )
             assert found == (self.base + (fits & -fits).bit_length() - 1 if fits else NONE)
 
 

@@ -75,7 +75,9 @@ class World:
 
 
 WINDOWS = {
-    I386_PAE: st.tuples(st.integers(1, 512 + 511), st.integers(1, 512)).map(lambda w: (w[0] * SLOT, min(w[1] * SLOT, (1 << 32) - w[0] * SLOT))),
+    I386_PAE: st.tuples(st.integers(1, 512 + 511), st.integers(1, 512)).map(
+        lambda w: (w[0] * SLOT, min(w[1] * SLOT, (1 << 32) - w[0] * SLOT))
+    ),
     X86_64: st.tuples(st.integers(1, 1 << 25), st.integers(1, 3000)).map(lambda w: (w[0] * SLOT, w[1] * SLOT)),
 }
 REQUESTS = st.sampled_from([I386_PAE, X86_64]).flatmap(
@@ -104,7 +106,9 @@ def test_a_request_for_one_window():
     info = world.info
     assert info["directories"] == 1 and info["window_tables"] == 1
     assert info["heap"] + info["heap_pages"] * PAGE == 0x1_0000_0000 - 4 * MIB
-    assert info["heap_pages"] * PAGE >= 740 * MIB, "records and tables take less than 2 % of the window, image and granules the rest"
+    assert info["heap_pages"] * PAGE >= 740 * MIB, (
+        "records and tables take less than 2 % of the window, image and granules the rest"
+    )
 
 
 @given(REQUESTS)
@@ -154,7 +158,9 @@ def test_the_boot_area_is_divided_without_overlap(request):
     ]
     for (name, at, size), (following, start, _) in pairwise(parts):
         assert at + size <= start, f"{name} reaches {at + size - start} bytes into {following}"
-    assert info["root"] % PAGE == info["directory"] % PAGE == info["leaf_tables"] % PAGE == info["area_bytes"] % PAGE == 0
+    assert (
+        info["root"] % PAGE == info["directory"] % PAGE == info["leaf_tables"] % PAGE == info["area_bytes"] % PAGE == 0
+    )
     assert all(at % 8 == 0 for _, at, _ in parts)
 
 
@@ -183,7 +189,16 @@ def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
     assert numpy.frombuffer(bytes(world.memory.bytes[at : at + 2 * len(counts)]), "<u2").tolist() == counts.tolist()
 
 
-@pytest.mark.parametrize("target", [0xFFFF_8880_0000_0000, 0xFFFF_FFFF_8000_0000, 0x0000_7F80_0000_0000, 0xFFFF_8880_0000_0000 + 511 * SLOT, 0xFFFF_8880_0000_0000 - SLOT])
+@pytest.mark.parametrize(
+    "target",
+    [
+        0xFFFF_8880_0000_0000,
+        0xFFFF_FFFF_8000_0000,
+        0x0000_7F80_0000_0000,
+        0xFFFF_8880_0000_0000 + 511 * SLOT,
+        0xFFFF_8880_0000_0000 - SLOT,
+    ],
+)
 @pytest.mark.parametrize("size", [64 * MIB, 2 * GIB, 3 * GIB - 14 * MIB])
 def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, size):
     """A high-half kernel's tables are indexed by the target's addresses, also where it crosses a directory or a table of them."""
@@ -193,7 +208,12 @@ def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, s
     assert world.status == OK
     world.prepare()
     pages = world.pages()
-    assert len(pages) == (world.info["image_bytes"] + world.info["area_bytes"]) // PAGE + world.info["image_tables"] + world.info["window_tables"]
+    assert (
+        len(pages)
+        == (world.info["image_bytes"] + world.info["area_bytes"]) // PAGE
+        + world.info["image_tables"]
+        + world.info["window_tables"]
+    )
     assert min(pages) == 0 and max(pages) < size
     assert pages[world.info["image_bytes"]] == AREA_PA
 
@@ -213,7 +233,9 @@ def test_the_size_classes_fit_where_they_are():
             setattr(Kern(kern), field, getattr(Kern(kern), field) - area + AREA_PA)
         classes_init(cpu)
         assert Kern(kern).cache_count == SIZE_CLASSES
-        assert world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]] == root, f"{slots} slots"
+        assert world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]] == root, (
+            f"{slots} slots"
+        )
         assert world.pages() == before
 
 

@@ -210,7 +210,23 @@ def test_ranges_at_the_edges_of_what_exists_E3(limit):
 def test_overlap_with_fragmented_ranges_by_brute_force():
     """An overlap check with the wrong cursor passes on one region and fails on many: every range against fifteen fragments."""
     world = World(limit=64)
-    fragments = [(1, 1), (3, 2), (6, 1), (7, 3), (12, 1), (14, 6), (21, 1), (23, 1), (25, 7), (33, 1), (40, 4), (45, 5), (55, 1), (56, 2), (63, 1)]
+    fragments = [
+        (1, 1),
+        (3, 2),
+        (6, 1),
+        (7, 3),
+        (12, 1),
+        (14, 6),
+        (21, 1),
+        (23, 1),
+        (25, 7),
+        (33, 1),
+        (40, 4),
+        (45, 5),
+        (55, 1),
+        (56, 2),
+        (63, 1),
+    ]
     random.Random(1).shuffle(fragments)
     for base, count in fragments:
         assert world.add(base, count) == OK

@@ -67,6 +67,8 @@ def test_a_small_top_range_never_decides_E35(count):
     with Kernel.boot(machine((0, 16 * MIB), (64 * MIB, count * FRAME)), Profile.load("eros2"), "raw") as kernel:
         conserved(kernel)
         donation = kernel.donation
-        inside = [r for r in kernel.regions if r.pfn <= donation.pfn and donation.pfn + donation.frames <= r.pfn + r.frames]
+        inside = [
+            r for r in kernel.regions if r.pfn <= donation.pfn and donation.pfn + donation.frames <= r.pfn + r.frames
+        ]
         assert len(inside) == 1 and inside[0].kind == CLASS_NAMES[RAM]
         assert kernel.call("frame_type", 64 * MIB // FRAME + count - 1) >= 0

@@ -76,5 +76,5 @@ def refusal(kernel: "Kernel", stage: int, code: int) -> str:
     if code == status.TOO_SMALL:
         return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * PAGE)} in all, can hold its own core table"
     if code == status.NO_FRAMES:
-        return f"{_frames(int(kern['free_frames']))} are free, too few to describe the rest of {_frames(frames)} of RAM"
+        return f"free: {_frames(int(kern['free_frames']))}, too few to describe the rest of {_frames(frames)} of RAM"
     return f"the bootstrap stopped in stage {NAMES[stage]}: {status.MEANINGS[code]} ({status.NAMES[code]})"

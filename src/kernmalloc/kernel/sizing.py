@@ -37,6 +37,7 @@ PLAN = Kern.offset("plan")
 REGION_BYTES = Region.size
 SLOT = 1 << INDEX_BITS  # pages of a slot, of a large page
 SPARE = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
+RANGES_SHIFT = 4  # and a frame for every 16 ranges, each of which may be one frame that pays just for its own table
 
 
 @kernel
@@ -143,7 +144,7 @@ def _plan_growing(kern):
     """Plan the description of all ranges by a heap that grows page by page, cutting ranges as the boot does."""
     k = Kern(kern)
     p = Plan(kern + PLAN)
-    donor = _donor(kern, SPARE)
+    donor = _donor(kern, SPARE + (k.range_count >> RANGES_SHIFT))
     if donor == TOO_SMALL:
         donor = _donor(kern, 0)
     if donor < 0:

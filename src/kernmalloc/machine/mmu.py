@@ -104,8 +104,8 @@ def walk(arch, phys, root, va):
         if entry & PRESENT == 0:
             return 0
         if entry & LARGE != 0 and shift < 39:
-            below = (va & (shl(1, shift) - 1)) & ADDRESS
-            return (entry & ~LARGE) | below
+            inside = (shl(1, shift) - 1) & ADDRESS  # in a large page's entry PAT is one of these bits
+            return (entry & ~(LARGE | inside)) | (va & inside)
         table = entry & ADDRESS
         shift -= INDEX_BITS
     entry = Entry(phys + table + (((va >> 12) & 511) << ENTRY_SHIFT)).bits

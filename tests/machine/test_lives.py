@@ -1,0 +1,176 @@
+"""Lives: several kernels in one process, what a life refuses, and that no life can be told from another by its bytes."""
+
+import gc
+import os
+import random
+
+import pytest
+from small_machines import MIB, MODES, conserved, machine, poison
+
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.kern import DMA, PAGE
+from kernmalloc.machine.lives import Fault, LifeError, WindowBusy
+
+FRAME = 4096
+
+
+def boot(mode: str, profile: str = "eros2", size: int = 8 * MIB, **more: object) -> Kernel:
+    return Kernel.boot(machine((0, size)), Profile.load(profile), mode, **more)
+
+
+def work(kernel: Kernel, seed: int):
+    """Operations whose results depend on the kernel's own memory only; yields after each."""
+    pick, blocks, frames = random.Random(seed), [], []
+    for _ in range(60):
+        choice = pick.random()
+        if choice < 0.4:
+            blocks.append(kernel.malloc(pick.choice([8, 100, 3000, 60_000])))
+        elif choice < 0.6 and blocks:
+            kernel.free(blocks.pop(pick.randrange(len(blocks))))
+        elif choice < 0.8:
+            frames.append(kernel.block_get(pick.randrange(3)))
+        elif frames:
+            kernel.frame_put(frames.pop())
+        yield blocks[-1:], frames[-1:]
+
+
+def test_the_same_work_leaves_the_same_bytes_in_every_life():
+    """Fresh and poisoned: raw, soft and twin agree byte for byte on all of memory."""
+    for prepare in (None, poison):
+        states = []
+        for mode in MODES:
+            with boot(mode, prepare=prepare) as kernel:
+                results = list(work(kernel, 1))
+                states.append((results, kernel.snapshot()))
+        assert states[0] == states[1] == states[2]
+
+
+@pytest.mark.parametrize(
+    "modes", [("soft", "soft"), ("twin", "twin"), ("raw", "soft"), ("soft", "twin"), ("raw", "twin")]
+)
+def test_two_kernels_side_by_side_do_not_notice(modes):
+    """Interleaved call by call, each is what it is alone."""
+    alone = []
+    for seed, mode in enumerate(modes):
+        with boot(mode) as kernel:
+            alone.append((list(work(kernel, seed)), kernel.snapshot()))
+    with boot(modes[0]) as one, boot(modes[1]) as two:
+        pairs = list(zip(work(one, 0), work(two, 1), strict=True))
+        assert [results for results, _ in pairs] == alone[0][0]
+        assert [results for _, results in pairs] == alone[1][0]
+        assert (one.snapshot(), two.snapshot()) == (alone[0][1], alone[1][1])
+        conserved(one)
+        conserved(two)
+
+
+def test_raw_kernels_in_different_windows_live_together():
+    """One raw kernel per window: another window is another kernel."""
+    with boot("raw", "eros2") as one, boot("raw", "x86_64", 64 * MIB) as two:
+        for _ in zip(work(one, 0), work(two, 1), strict=True):
+            pass
+        conserved(one)
+        conserved(two)
+
+
+@pytest.mark.parametrize("second", ["eros2", "eros", "coyotos-i386"])
+def test_a_second_raw_kernel_in_the_same_window_is_refused(second):
+    """A typed error that says what to do; the first kernel does not notice; and when it has gone the window is free. Windows that
+    overlap in part (0xC0000000 and 0xD0000000) are the same."""
+    with boot("raw") as first:
+        work_before = list(work(first, 3))
+        before, descriptors = first.snapshot(), len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(WindowBusy, match=r"0x[cd]0000000-0xffffffff is in use.*mode soft"):
+                boot("raw", second)
+        assert len(os.listdir("/proc/self/fd")) == descriptors, "what was refused holds nothing"
+        assert first.snapshot() == before
+        conserved(first)
+        assert work_before
+        list(work(first, 4))
+        conserved(first)
+    with boot("raw", second, 16 * MIB) as third:
+        conserved(third)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_closed_kernel_leaves_nothing(mode):
+    """No descriptors, no mappings: fifty kernels, one after the other."""
+    boot(mode).close()
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        boot(mode).close()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    with open("/proc/self/maps") as maps:
+        assert "memfd:kernmalloc" not in maps.read()
+
+
+def test_a_mode_that_is_none_is_refused():
+    with pytest.raises(LifeError, match="no mode 'rwa'"):
+        boot("rwa")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_restored_kernel_goes_on_as_if_nothing_had_been(mode):
+    """Translations of what came later are forgotten; the same work gives the same results and bytes again."""
+    with boot(mode, prepare=poison) as kernel:
+        list(work(kernel, 5))
+        middle = kernel.snapshot()
+        first = list(work(kernel, 6)), kernel.snapshot()
+        kernel.restore(middle)
+        assert kernel.snapshot() == middle
+        conserved(kernel)
+        kernel.restore(middle)
+        assert (list(work(kernel, 6)), kernel.snapshot()) == first
+        conserved(kernel)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_snapshot_moves_to_a_kernel_of_another_life(mode):
+    """State is bytes and nothing else: what raw left, soft and twin take up, and the other way round."""
+    with boot(mode) as kernel:
+        list(work(kernel, 7))
+        snapshot = kernel.snapshot()
+        expected = list(work(kernel, 8)), kernel.snapshot()
+    for other in MODES:
+        with boot(other) as heir:
+            heir.restore(snapshot)
+            assert (list(work(heir, 8)), heir.snapshot()) == expected
+            conserved(heir)
+
+
+@pytest.mark.parametrize("mode", ["soft", "twin"])
+def test_after_a_fault_the_kernel_is_usable(mode):
+    """The fault is told once, with its address; the next call is as good as any."""
+    with boot(mode) as kernel:
+        before = kernel.snapshot()
+        for _ in range(2):
+            with pytest.raises(Fault, match="0x7000"):
+                kernel._life.call("frame_get", 0x7000, PAGE)
+        assert kernel.snapshot() == before
+        assert kernel.call("frame_get", DMA) >= 0
+        conserved(kernel)
+
+
+def test_the_soft_machine_counts_its_walks():
+    """Misses are walks: the first access to a page is one, the next ones are none, after a flush one again."""
+    with boot("soft") as kernel:
+        state = kernel._life.state
+        kernel.frame_type(1000)
+        misses = int(state["misses"])
+        for _ in range(10):
+            kernel.frame_type(1000)
+        assert state["misses"] == misses, "all translations are in the TLB"
+        kernel._life.refresh()
+        kernel.frame_type(1000)
+        assert misses < state["misses"] <= misses + 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_access_outside_ram_is_never_made(mode):
+    """Frames that the map does not have are refused by the kernel itself, in every life."""
+    with boot(mode) as kernel:
+        for pfn in (8 * MIB // FRAME, 1 << 24, 1 << 40, -1):
+            assert kernel.call("frame_type", pfn) < 0
+            assert kernel.call("frame_put", pfn) < 0

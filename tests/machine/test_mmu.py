@@ -1,0 +1,180 @@
+"""Page-table entries against the manual, and the kernel's walk against a processor's.
+
+Intel SDM volume 3A, 4.4.1 and tables 4-8 to 4-11 (PAE paging), 4.5 and tables 4-15 to 4-20 (4-level paging). Rows E3 (frames up
+to 52 bits), E17."""
+
+import random
+
+import pytest
+from flat_memory import FlatMemory
+from hypothesis import given
+from hypothesis import strategies as st
+from page_walk import leaves
+
+from kernmalloc.lang import twin
+from kernmalloc.machine import mmu
+from kernmalloc.machine.mmu import I386_PAE, X86_64
+
+DO = twin.compile(
+    [
+        mmu.root_shift,
+        mmu.root_entry,
+        mmu.table_entry,
+        mmu.leaf_entry,
+        mmu.is_present,
+        mmu.entry_pa,
+        mmu.without_presence,
+        mmu.walk,
+    ]
+)
+ARCHES = {I386_PAE: "i386-pae", X86_64: "x86_64"}
+FRAMES = st.integers(0, (1 << 40) - 1).map(lambda pfn: pfn << 12)
+
+
+def bits(entry: int) -> set[int]:
+    return {i for i in range(64) if entry >> i & 1}
+
+
+@given(st.sampled_from(list(ARCHES)), FRAMES)
+def test_entries_have_the_bits_of_the_manual_E3(arch, pa):
+    """P 0, R/W 1, U/S 2, PWT 3, PCD 4, A 5, D 6, PS or PAT 7, G 8; address 12 to 51; XD 63. For the kernel: writable, not for
+    users, cached."""
+    frame = bits(pa)
+    assert bits(DO["leaf_entry"](arch, pa)) == {0, 1, 5, 6, 8} | frame
+    assert bits(DO["table_entry"](arch, pa)) == {0, 1, 5} | frame, "leads on: not a large page"
+    if arch == I386_PAE:
+        assert bits(DO["root_entry"](arch, pa)) == {0} | frame, "bits 2:1 and 8:5 of a PDPTE are reserved"
+    else:
+        assert bits(DO["root_entry"](arch, pa)) == {0, 1, 5} | frame
+    for make in ("leaf_entry", "table_entry", "root_entry"):
+        entry = DO[make](arch, pa)
+        assert DO["entry_pa"](arch, entry) == pa
+        assert DO["is_present"](arch, entry) == 1
+        gone = DO["without_presence"](arch, entry)
+        assert DO["is_present"](arch, gone) == 0
+        assert DO["entry_pa"](arch, gone) == pa, "whoever gives the frame back still finds it"
+        assert gone == entry & ~1
+    assert DO["is_present"](arch, 0) == 0
+
+
+@given(st.sampled_from(list(ARCHES)), st.integers(-(1 << 63), (1 << 63) - 1))
+def test_whatever_rights_an_entry_has_its_address_is_found(arch, entry):
+    """Bits 12 to 51 and no others: execute-disable, protection keys and the available bits are not part of it."""
+    assert DO["entry_pa"](arch, entry) == entry & 0x000F_FFFF_FFFF_F000
+    assert DO["is_present"](arch, entry) == entry & 1
+
+
+class Tables:
+    """Page tables built by hand, with tables and pages anywhere in memory: an entry is what the manual says."""
+
+    def __init__(self, arch: int, pick) -> None:
+        self.arch, self.pick = arch, pick
+        self.memory = FlatMemory(1 << 20)
+        self.memory.top = len(self.memory.bytes)
+        self.free = list(range(1, 256))
+        pick.shuffle(self.free)
+        self.root = self.table()
+
+    def table(self) -> int:
+        return self.free.pop() << 12
+
+    def entry(self, table: int, index: int) -> int:
+        return self.memory.views[8][table // 8 + index] & (1 << 64) - 1
+
+    def put(self, table: int, index: int, entry: int) -> None:
+        self.memory.views[8][table // 8 + index] = entry - (1 << 64 if entry >> 63 else 0)
+
+    def shifts(self) -> list[int]:
+        return [30, 21, 12] if self.arch == I386_PAE else [39, 30, 21, 12]
+
+    def map(self, va: int, pa: int, rights: int) -> None:
+        """Lead to pa from va, through tables that are made as they are needed."""
+        table = self.root
+        for shift in self.shifts()[:-1]:
+            index = va >> shift & (3 if self.arch == I386_PAE and shift == 30 else 511)
+            if not self.entry(table, index) & 1:
+                self.put(table, index, self.table() | (1 if self.arch == I386_PAE and shift == 30 else 0x7))
+            table = self.entry(table, index) & 0x000F_FFFF_FFFF_F000
+        self.put(table, va >> 12 & 511, pa | rights)
+
+    def walk(self, va: int) -> int:
+        """The kernel's walk, of tables that lie at an offset."""
+        signed = va - (1 << 64) if va >> 63 else va
+        return DO["walk"](self.arch, 0, self.root, signed)
+
+
+def addresses(arch: int):
+    if arch == I386_PAE:
+        return st.integers(0, (1 << 20) - 1).map(lambda page: page << 12)
+    near = st.integers(0, 1 << 11).map(lambda page: page << 12)
+    low = st.sampled_from([0, 0x7FFF_FF00_0000, 0x1000_0000_0000]).flatmap(lambda base: near.map(lambda at: base + at))
+    high = st.sampled_from([0xFFFF_8000_0000_0000, 0xFFFF_8880_3FF0_0000, 0xFFFF_FFFF_FF00_0000])
+    return st.one_of(low, high.flatmap(lambda base: near.map(lambda at: base + at)))
+
+
+RIGHTS = st.sampled_from([0x1, 0x3, 0x7, 0x163, 0x1 | 1 << 63, 0xFFF & ~0x80, 0x1E3 & ~0x80])
+
+
+@pytest.mark.parametrize("arch", ARCHES, ids=ARCHES.get)
+def test_the_walk_is_a_processors(arch):
+    """Random tables, both formats, low and high halves: the same pages, the same frames, the same rights; nothing else."""
+
+    @given(st.data(), st.integers(0, 999).map(random.Random))
+    def run(data, pick):
+        tables = Tables(arch, pick)
+        twin.use(tables.memory)
+        mapped = data.draw(st.dictionaries(addresses(arch), st.tuples(FRAMES, RIGHTS), max_size=12))
+        for va, (pa, rights) in mapped.items():
+            tables.map(va, pa, rights)
+        for va, (pa, rights) in mapped.items():
+            entry = tables.walk(va) & (1 << 64) - 1
+            assert entry == pa | rights
+            assert tables.walk(va | data.draw(st.integers(0, 4095))) & (1 << 64) - 1 == entry, "any byte of the page"
+            for other in (va + 4096, va - 4096, va ^ 1 << 21, va ^ 1 << 30):
+                if other not in mapped and 0 <= other < 1 << (32 if arch == I386_PAE else 64):
+                    assert tables.walk(other) == 0
+        seen = {leaf.va & (1 << 64) - 1: leaf.entry for leaf in leaves(tables.memory.bytes, ARCHES[arch], tables.root)}
+        assert seen == {va: pa | rights for va, (pa, rights) in mapped.items()}
+
+    run()
+
+
+@pytest.mark.parametrize("arch", ARCHES, ids=ARCHES.get)
+@given(
+    st.integers(0, (1 << 21) - 1), st.integers(0, (1 << 31) - 1), st.booleans(), st.integers(0, 999).map(random.Random)
+)
+def test_a_large_page_is_walked_to_the_page_inside_it(arch, offset, number, pat, pick):
+    """A 2 MiB page's entry has its frame in bits 21 to 51 and PAT in bit 12, which is not part of the address (tables 4-9, 4-18)."""
+    tables = Tables(arch, pick)
+    twin.use(tables.memory)
+    va = 0xC040_0000
+    tables.map(va, 0x1000, 1)
+    pa = number << 21
+    directory = tables.root
+    for shift in tables.shifts()[:-2]:
+        directory = tables.entry(directory, va >> shift & (3 if arch == I386_PAE and shift == 30 else 511)) & ~0xFFF
+    tables.put(directory, va >> 21 & 511, pa | 0x80 | 0x63 | (1 << 12 if pat else 0))
+    entry = tables.walk(va + offset)
+    assert entry & 0x000F_FFFF_FFFF_F000 == pa + (offset & ~0xFFF)
+    assert entry & 0x63 == 0x63 and not entry & 0x80
+
+
+def test_tables_may_lie_where_a_host_has_them():
+    """`phys` is where physical address 0 can be read: a hosted machine's RAM lies anywhere."""
+    tables = Tables(X86_64, random.Random(1))
+    twin.use(tables.memory)
+    tables.map(0xFFFF_8880_0000_0000, 0x12_3456_7000, 3)
+
+    class Elsewhere:
+        machine = None
+        shift = 0x7000_0000_0000
+
+        def load(self, addr: int, width: int) -> int:
+            return tables.memory.load(addr - self.shift, width)
+
+        def store(self, addr: int, width: int, value: int) -> None:
+            raise AssertionError("a walk stores nothing")
+
+    twin.use(Elsewhere())
+    va = 0xFFFF_8880_0000_0000 - (1 << 64)
+    assert DO["walk"](X86_64, Elsewhere.shift, tables.root, va) == 0x12_3456_7003
