@@ -31,6 +31,10 @@ class Busy(KernelError):
     """BUSY, OVERLAP, WRAPS: a range or frame is taken, or cannot exist."""
 
 
+class Promised(KernelError):
+    """PROMISED: the space bank would be left with fewer frames than it was promised (C13, C14)."""
+
+
 class TooSmall(Exception):
     """The machine or the window cannot hold this kernel: why, in figures, on one line."""
 
@@ -50,6 +54,7 @@ KINDS = {
     codes.BUSY: Busy,
     codes.OVERLAP: Busy,
     codes.WRAPS: Busy,
+    codes.PROMISED: Promised,
 }
 
 

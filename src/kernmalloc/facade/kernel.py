@@ -22,6 +22,7 @@ import numpy
 
 import kernmalloc.kernel.boot  # noqa: F401: the twin runs whatever is imported
 import kernmalloc.kernel.check as checks
+from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
 from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, load
 from kernmalloc.facade.profile import Profile
@@ -294,6 +295,26 @@ class Kernel:
         cache = ObjectCache(self, id, name)
         self._cache_names[id] = name
         return cache
+
+    def release(self) -> int:
+        """Give the heap memory reserved in excess back, in whole large pages, for good: how many bytes (C18)."""
+        return checked(self.call("release"), "release()") * PAGE
+
+    @property
+    def devices(self) -> Devices:
+        """Device ranges: publish, withdraw, use."""
+        return Devices(self)
+
+    @property
+    def ledger(self) -> Ledger:
+        """How page space stands against what the bank was promised."""
+        kern = self.view.kern
+        return Ledger(
+            promised=int(kern["promised"]), available=int(kern["free_frames"] + kern["page_frames"]),
+            opening=int(kern["opening"]), withheld=int(kern["withheld"]),
+            heap=int(kern["heap_frames"] + kern["mapping_frames"] - kern["opening_heap"]),
+            dma=int(kern["dma_frames"]), lenient=bool(kern["lenient"]),
+        )
 
     # --- frames
 

@@ -173,6 +173,8 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
     info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> PAGE_SHIFT)
     info["excess"] = strategy.excess and -(-profile.heap.excess >> PAGE_SHIFT)
+    info["spare"] = strategy.affine and -(-profile.heap.spare >> PAGE_SHIFT)
+    info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
     info["device_pages"] = 0 if strategy.grows else profile.devices.frames
     info["last_frames"] = profile.devices.last_words
     info["lenient"], info["promised"] = profile.bank.lenient, profile.bank.promised

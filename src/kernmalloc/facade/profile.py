@@ -131,17 +131,19 @@ class Core(_Table):
 
 class Heap(_Table):
     """`growth_frames`: frames that the heap takes at a time when it grows (E21). `growable`: bytes by which the heap of
-    strategy hybrid may grow (C17). `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
+    strategy hybrid may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after boot. `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
 
     growth_frames: Positive = 16
     growable: Bytes = Bytes(16 << 20)
+    spare: Bytes = Bytes(256 << 10)
     excess: Bytes = Bytes(8 << 20)
 
 
 class Devices(_Table):
-    """`frames`: device frames whose entries the strategies with a reserve allocate at boot (C15). `last_words`: device
-    frames whose entries are kept for the console (C22)."""
+    """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap does
+    not grow allocate at boot (C15). `last_words`: device frames whose entries are kept for the console (C22)."""
 
+    ranges: Annotated[int, Meta(ge=0, le=2**20)] = 64
     frames: Annotated[int, Meta(ge=0, le=2**40)] = 1 << 18
     last_words: Annotated[int, Meta(ge=0, le=2**20)] = 64
 

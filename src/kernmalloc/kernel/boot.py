@@ -143,7 +143,9 @@ def _own_caches(cpu):
 def _objects(cpu):
     """Allocate what is allocated at boot: the reserve of entry chunks, last words, and the profile's objects."""
     k = Kern(Cpu(cpu).kern)
-    status = cache_fill(cpu, CHUNK_CACHE, chunks_for(k.device_pages))
+    status = cache_fill(cpu, REGION_CACHE, Plan(k.addr + PLAN).records + k.device_ranges)
+    if status == OK:
+        status = cache_fill(cpu, CHUNK_CACHE, chunks_for(k.device_pages))
     if status == OK:
         status = cache_fill(cpu, LAST_CACHE, chunks_for(k.last_frames))
     i = 0

@@ -129,14 +129,15 @@ def cache_create(cpu, bytes, limit):
 
 @kernel
 def cache_fill(cpu, id, count):
-    """Make the slabs for `count` objects now, and keep them, whatever becomes of the heap."""
+    """Make the slabs that `count` objects need, as far as they are not there, and keep them, whatever becomes of the heap."""
     k = Kern(Cpu(cpu).kern)
     c = Cache(cache_at(k.addr, id))
-    for i in range(object_slabs(k.page_shift, c.object, count)):
+    slabs = object_slabs(k.page_shift, c.object, count)
+    while c.slabs < slabs:
         status = slab_new(cpu, c.addr)
         if status < 0:
             return status
-        c.kept = c.kept + 1
+    c.kept = slabs
     return OK
 
 

@@ -133,7 +133,7 @@ class Tally:
     claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
 
 
-@record(size=112)
+@record(size=128)
 class Plan:
     """What the boot will take, computed before anything is allocated (C7, C8): heap pages, unless it says otherwise."""
 
@@ -143,10 +143,12 @@ class Plan:
     donation_maps: i64 = "of those, for mapping tables"
     frames: i64 = "frames of RAM that will be described"
     tables: i64 = "core tables, identities and bitmaps"
-    regions: i64 = "slabs of region records"
+    records: i64 = "region records of RAM and firmware, a number"
+    regions: i64 = "slabs of region records, those for device ranges included"
     objects: i64 = "slabs of objects that are allocated at boot"
     chunks: i64 = "slabs of entry chunks for device frames"
     last_words: i64 = "slabs that only last words may use"
+    spare: i64 = "kept free for malloc after boot"
     excess: i64 = "reserved for `release` to give back"
     padding: i64 = "up to a whole large page"
     top: i64 = "all of the above"
@@ -184,7 +186,7 @@ class Cpu:
     invariants = ("id >= 0", "run >= 0")
 
 
-@record(size=4112)
+@record(size=4144)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -240,6 +242,7 @@ class Kern:
     recycled: i64 = "runs that were ever given back: before the first, free pages are as they were backed, zero"
     excess: i64 = "heap pages reserved at boot beyond what is planned, for `release` to give back"
     released: i64 = "heap pages that `release` gave back"
+    spare: i64 = "heap pages kept free at boot, for malloc to use"
     growable: i64 = "heap pages that may follow the fixed part"
     affine: i64 = "1: the heap planned for the boot is its fixed part"
     # the space bank (C13, C14)
@@ -249,6 +252,7 @@ class Kern:
     opening: i64 = "free and page frames when the boot was over"
     opening_heap: i64 = "heap and mapping frames then"
     # devices
+    device_ranges: i64 = "device ranges whose region records are allocated at boot"
     device_pages: i64 = "device frames whose entries are reserved at boot"
     reserves: i64 = "1: entries for device frames come from that reserve only (C15)"
     device_count: i64 = "frames of published device ranges"

@@ -45,7 +45,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=360)
+@record(size=376)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -69,6 +69,8 @@ class BootInfo:
     affine: i64 = "1: the heap planned for the boot is contiguous and in large pages (C2 to C6)"
     growable: i64 = "pages by which an affine heap may grow beyond that (C17)"
     excess: i64 = "pages reserved at boot for `release` to give back (C18)"
+    spare: i64 = "pages of an affine heap kept free for malloc"
+    device_ranges: i64 = "device ranges whose region records are allocated at boot"
     reserves: i64 = "1: entries for device frames come from a reserve only (C15)"
     device_pages: i64 = "device frames whose entries are reserved"
     last_frames: i64 = "device frames whose entries are kept for last words (C22)"
@@ -252,6 +254,8 @@ def prepare(phys, info):
     k.affine = b.affine
     k.growable = b.growable
     k.excess = b.excess
+    k.spare = b.spare
+    k.device_ranges = b.device_ranges
     k.reserves = b.reserves
     k.device_pages = b.device_pages
     k.last_frames = b.last_frames

@@ -10,7 +10,7 @@ Concepts
   3. An affine heap is donated whole, in large pages: then nothing that the boot allocates takes a frame.
 
     heap_frames(top) = top + records(top) + slots(top) + slots(records(top))
-    top = tables + regions + chunks + last words + objects                       (+ excess + padding, if affine)
+    top = tables + regions + chunks + last words + objects                       (+ spare + excess + padding, if affine)
 """
 
 from kernmalloc.kernel.caches import (
@@ -179,6 +179,7 @@ def _plan_growing(kern):
             if top > k.heap_pages:
                 return NO_VA
             left -= count
+    p.records = records
     return OK
 
 
@@ -195,7 +196,8 @@ def _plan_affine(kern):
             if r.kind == RAM:
                 p.tables = p.tables + area_pages(kern, r.base, r.count)
                 p.frames = p.frames + r.count
-    p.regions = object_pages(k.page_shift, REGION_BYTES, records - 1)  # the donor's record lies in the boot area
+    p.records = records - 1  # the donor's lies in the boot area
+    p.regions = object_pages(k.page_shift, REGION_BYTES, p.records)
     return OK
 
 
@@ -204,10 +206,13 @@ def _plan_objects(kern):
     """Plan what is allocated once all memory is described: entry chunks, last words, objects."""
     k = Kern(kern)
     p = Plan(kern + PLAN)
+    records = p.records + k.device_ranges
+    slabs = object_slabs(k.page_shift, REGION_BYTES, records) - object_slabs(k.page_shift, REGION_BYTES, p.records)
+    p.regions = p.regions + slabs * slab_pages(slot_bytes(REGION_BYTES), k.page_shift)
     p.chunks = object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.device_pages))
     p.last_words = object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.last_frames)) + last_pages(kern)
     top = p.tables + p.regions + p.chunks + p.last_words
-    room = k.heap_pages - top - k.excess
+    room = k.heap_pages - top - k.excess - k.spare
     room -= room >> HEADROOM_SHIFT
     if k.static != 0:
         room = min(room, (p.frames - heap_frames(kern, top)) >> 1)
@@ -226,7 +231,8 @@ def _plan_fixed(kern):
     k = Kern(kern)
     p = Plan(kern + PLAN)
     p.excess = k.excess
-    used = p.top + p.excess
+    p.spare = k.spare
+    used = p.top + p.spare + p.excess
     p.top = _slots(used) << INDEX_BITS
     p.padding = p.top - used
     if p.top > k.heap_pages:

@@ -1,0 +1,94 @@
+"""Device ranges of a booted kernel: publish and withdraw them, use their frames, see what they cost and what is left."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernmalloc.facade.errors import checked
+from kernmalloc.facade.loader import PAGE, PAGE_SHIFT
+from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_CACHE, LAST_WORDS
+from kernmalloc.lang import status
+
+if TYPE_CHECKING:
+    from kernmalloc.facade.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Entry chunks, of 32 frames each: how many there is memory for, and how many are free."""
+
+    chunks: int
+    free: int
+
+    @property
+    def frames(self) -> int:
+        """Device frames that the free chunks could describe."""
+        return self.free * CHUNK_FRAMES
+
+
+class Devices:
+    """The devices of one kernel. Addresses and sizes are bytes, whole pages; frames are pfns."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self._kernel = kernel
+
+    def publish(self, base: int, size: int, guarantee: int | None = None, kind: str = "device", last_words: bool = False) -> None:
+        """Make a range of device memory known, with entries paid for `guarantee` frames, by default for all (C10).
+
+        `last_words`: from the entries kept for console and boot devices (C22). Raises BadRequest (not whole pages), Busy
+        (overlaps, inside RAM, beyond the address limit), OutOfMemory (the reserve is used up), WouldBlock; then nothing
+        has changed."""
+        what = f"publish({base:#x}, {size:#x})"
+        if base % PAGE or size % PAGE or size <= 0:
+            checked(status.BAD_SIZE, f"{what}: not whole pages of {PAGE} bytes")
+        frames = size >> PAGE_SHIFT
+        tier = LAST_WORDS if last_words else ANYONE
+        paid = frames if guarantee is None else guarantee
+        checked(self._kernel.call("publish", base >> PAGE_SHIFT, frames, k.CLASS_NAMES.index(kind), paid, tier), what)
+
+    def withdraw(self, base: int) -> None:
+        """Take a published range away. Raises BadAddress (none starts there), Busy, naming the frames in use."""
+        result = self._kernel.call("withdraw", base >> PAGE_SHIFT)
+        used = self._kernel.call("device_used", base >> PAGE_SHIFT) if result == status.BUSY else 0
+        checked(result, f"withdraw({base:#x})" + (f": {used} of its frames are in use" if used else ""))
+
+    def get(self, pfn: int) -> None:
+        """Use a device frame. Raises BadAddress, OutOfMemory beyond the guarantee; nothing is mapped then."""
+        checked(self._kernel.call("device_get", pfn), f"get({pfn:#x})")
+
+    def put(self, pfn: int) -> None:
+        """Let a device frame go. Raises BadAddress."""
+        checked(self._kernel.call("device_put", pfn), f"put({pfn:#x})")
+
+    @property
+    def reserve(self) -> Reserve:
+        """Entry chunks for any driver."""
+        return self._reserve(CHUNK_CACHE)
+
+    @property
+    def last_words(self) -> Reserve:
+        """Entry chunks kept for last words."""
+        return self._reserve(LAST_CACHE)
+
+    def _reserve(self, id: int) -> Reserve:
+        cache = self._kernel.view.cache(id)
+        chunks = int(cache["slabs"]) * int(cache["slots"])
+        return Reserve(chunks, chunks - self._kernel.view.used_slots().get(id, 0))
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the space bank was promised, in frames, and how every frame that moved since stands against it (C13, C14)."""
+
+    promised: int
+    available: int  # free, or pages
+    opening: int  # available when the boot was over
+    withheld: int  # of those, not promised: declared growth
+    heap: int  # frames that heap and mapping tables took since (negative: gave back)
+    dma: int  # frames that DMA holds
+    lenient: bool
+
+    @property
+    def broken_by(self) -> int:
+        """Frames that the bank is short of; only a lenient profile lets it come to that."""
+        return max(self.promised - self.available, 0)
