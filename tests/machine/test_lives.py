@@ -174,3 +174,36 @@ def test_an_access_outside_ram_is_never_made(mode):
         for pfn in (8 * MIB // FRAME, 1 << 24, 1 << 40, -1):
             assert kernel.call("frame_type", pfn) < 0
             assert kernel.call("frame_put", pfn) < 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_closed_kernel_is_refused_not_executed(mode):
+    """Its memory has gone: a typed error, where machine code would take the process down. Closing twice is closing once."""
+    kernel = boot(mode)
+    va = kernel.malloc(100)
+    kernel.close()
+    kernel.close()
+    for operation in (lambda: kernel.malloc(5), lambda: kernel.free(va), kernel.check, kernel.drain):
+        with pytest.raises(LifeError, match="this kernel is closed"):
+            operation()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_numbers_of_more_than_64_bits_are_refused_not_cut(mode):
+    """2 ** 64 + 100 bytes are not 100 bytes, and 2 ** 64 + va is not va."""
+    with boot(mode) as kernel:
+        va = kernel.malloc(100)
+        before = kernel.snapshot()
+        for operation in (
+            lambda: kernel.malloc((1 << 64) + 100),
+            lambda: kernel.malloc(100, align=(1 << 64) + 16),
+            lambda: kernel.malloc(1 << 63),
+            lambda: kernel.free((1 << 64) + va),
+            lambda: kernel.free(va - (1 << 64)),
+            lambda: kernel.frame_put(-(1 << 63) - 1),
+            lambda: kernel.range_get((1 << 64) + 1),
+        ):
+            with pytest.raises(OverflowError, match="does not fit 64 bits"):
+                operation()
+        assert kernel.snapshot() == before
+        kernel.free(va)

@@ -72,7 +72,10 @@ def refusal(kernel: "Kernel", stage: int, code: int) -> str:
             f"the heap's bound is {_size(bound)}"
         )
     if code == status.NO_VA:
-        return f"the core tables leave {_size(bound - int(kern['top']) * PAGE)} of the heap's bound, less than one slab of each object type"
+        left, half = bound - int(kern["top"]) * PAGE, int(kern["free_frames"]) // 2 * PAGE
+        if int(kern["static"]) and half < left:
+            return f"half of the free frames, {_size(half)}, hold less than one slab of each object type"
+        return f"the core tables leave {_size(left)} of the heap's bound, less than one slab of each object type"
     if code == status.TOO_SMALL:
         return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * PAGE)} in all, can hold its own core table"
     if code == status.NO_FRAMES:

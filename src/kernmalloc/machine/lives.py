@@ -47,7 +47,7 @@ class Life(Protocol):
     phys: int
 
     def call(self, name: str, *args: int) -> int:
-        """Run the entry `name`; its result."""
+        """Run the entry `name`; its result. OverflowError for an argument of more than 64 bits."""
 
     def enter(self, paging: Any) -> None:
         """Turn paging on: what the tables map up to `reach` bytes into the window can be accessed from now on."""
@@ -56,10 +56,23 @@ class Life(Protocol):
         """Forget every translation: memory was replaced as a whole."""
 
     def close(self) -> None:
-        """Let go of everything but the RAM."""
+        """Let go of everything but the RAM; after that `call` raises LifeError."""
 
 
 _functions: dict[str, Any] = {}
+LEAST, MOST = -(1 << 63), (1 << 63) - 1
+
+
+def _fit(name: str, args: tuple[int, ...]) -> None:
+    """Raise OverflowError for what is no int64: ctypes would cut it to one."""
+    for argument in args:
+        if not LEAST <= argument <= MOST:
+            raise OverflowError(f"{name}: {argument:#x} does not fit 64 bits")
+
+
+def _closed(name: str, *args: int) -> int:
+    """What `call` is after `close`: there is no memory behind the kernel's addresses any more."""
+    raise LifeError(f"{name}: this kernel is closed")
 
 
 class _Compiled:
@@ -77,7 +90,11 @@ class _Compiled:
         entry = self._entries.get(name)
         if entry is None:
             entry = self._entries[name] = self.library.function(name)
+        _fit(name, args)
         return entry(*args)
+
+    def close(self) -> None:
+        self.call = _closed
 
 
 def _record(kind: Any) -> tuple[Any, Any]:
@@ -123,6 +140,7 @@ class Raw(_Compiled):
         self.call("flush", self.window, self.window_bytes // PAGE)
 
     def close(self) -> None:
+        super().close()
         if self.window:
             self._libc.munmap(self.window, self.window_bytes)
             self.window = 0
@@ -155,9 +173,6 @@ class SoftLife(_Compiled):
     def refresh(self) -> None:
         self.state["tlb"]["tag"] = NO_TAG
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 class _Physical:
     """RAM by physical address, for code executed with paging off."""
@@ -189,6 +204,7 @@ class Twin:
             _functions.update(twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function)))
 
     def call(self, name: str, *args: int) -> int:
+        _fit(name, args)
         twin.use(self)
         return _functions[name](*args)
 
@@ -233,6 +249,7 @@ class Twin:
         self.pages.clear()
 
     def close(self) -> None:
+        self.call = _closed
         for view in self.views.values():
             view.release()
 
