@@ -46,6 +46,7 @@ OPERATIONS = st.lists(
         st.tuples(st.just("range_put"), PFN, LENGTH),
         st.tuples(st.just("malloc"), st.integers(40_000, 1_500_000)),
     ),
+    min_size=5,
     max_size=25,
 )
 
@@ -83,6 +84,57 @@ def test_any_sequence_agrees_with_a_set_of_frames_E12_E38(shape, poisoned):
             world.empty()
 
         run()
+
+
+def step(world: World, frames: list[int], pick: random.Random) -> None:
+    """One operation, most likely one that can be done."""
+    type, owned = pick.choice([PAGE, DMA]), sorted(world.owned)
+    name = pick.choices(
+        ["frame_get", "block_get", "range_get", "frame_put", "range_put", "malloc"], [20, 20, 20, 30, 12, 4]
+    )[0]
+    if name == "frame_get":
+        world.frame_get(type)
+    elif name == "block_get":
+        world.block_get(pick.choice([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), type)
+    elif name == "range_get":
+        low, high = sorted(pick.sample(frames, 2))
+        low, high = pick.choice([(low, high), (low, high), (0, high), (low, 1 << 52), (0, 1 << 52)])
+        count = pick.choice([1, 2, 3, 5, 7, 11, 31, 64, 100, high - low if high - low < 300 else 13])
+        world.range_get(count, 1 << pick.choice([0, 0, 0, 1, 2, 3, 6, 8]), low, high, type)
+    elif name == "frame_put" and owned:
+        world.frame_put(pick.choice(owned) + pick.choice([0, 0, 0, 0, 1, -1, 2]))
+    elif name == "range_put" and owned:  # some blocks that follow each other, now and then a frame too many or too few
+        first = last = pick.randrange(len(owned))
+        while (
+            last + 1 < len(owned)
+            and owned[last + 1] == owned[last] + world.owned[owned[last]][0]
+            and pick.random() < 0.7
+        ):
+            last += 1
+        count = owned[last] + world.owned[owned[last]][0] - owned[first]
+        world.range_put(owned[first], count + pick.choice([0, 0, 0, 1, -1]))
+    elif name == "malloc":
+        world.malloc(pick.choice([40_000, 100_000, 500_000]))
+
+
+@pytest.mark.parametrize("poisoned", [False, True], ids=["fresh", "poisoned"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_long_sequences_agree_with_a_set_of_frames_E12_E38(shape, poisoned):
+    """The same, 500 steps through full and empty: most steps do something."""
+    with boot_shape(shape, prepare=poison_ram(shape) if poisoned else None) as kernel:
+        world, frames, pick = World(kernel, every=5), all_frames(kernel), random.Random(len(shape) + poisoned)
+        for i in range(500):
+            step(world, frames, pick)
+            if i % 100 == 99:
+                world.verify()
+            if i % 250 == 200:  # full to the last frame, then half of it free, here and there
+                while world.free:
+                    world.block_get(pick.randrange(4), PAGE)
+                    world.frame_get(PAGE)
+                for pfn in pick.sample(sorted(world.owned), len(world.owned) // 2):
+                    world.frame_put(pfn)
+        world.verify()
+        world.empty()
 
 
 def test_blocks_of_every_order_on_a_large_machine_E12():

@@ -42,9 +42,11 @@ def shape(first: int, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 @example(PROFILES[1], 4096, [(1000, 8)])  # the top range can hold its own table and then nothing more
 @example(PROFILES[1], 4096, [(1000, 20_000), (7, 200)])  # the next one must be described in pieces
 @example(PROFILES[1], 4096, [(9, 1)] * 60)
+@example(PROFILES[3], 1792, [(1 << 18, 1), (1 << 18, 1), (1 << 18, 3000), (1 << 18, 1)])  # the last one lies too high
 def test_every_shape_of_ram_boots_E6_E35_E39(profile, first, ranges):
     """With 7 MiB in its lowest range every machine boots, and describes every frame of every range exactly once."""
-    spans = shape(first, ranges)
+    limit = 1 << (profile.phys_bits - 12)
+    spans = [(base, min(count, limit - base)) for base, count in shape(first, ranges) if base < limit]
     with Kernel.boot(machine(*((base * FRAME, count * FRAME) for base, count in spans)), profile, "raw") as kernel:
         conserved(kernel)
         regions = kernel.regions
