@@ -24,10 +24,10 @@ import kernmalloc.kernel.boot  # noqa: F401: the twin runs whatever is imported
 import kernmalloc.kernel.check as checks
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
-from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, load
+from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, Placement, load
 from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.story import refusal, told
-from kernmalloc.facade.view import View
+from kernmalloc.facade.view import Mappings, View
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, REGION_CACHE
 from kernmalloc.kernel.frames import Frame
@@ -54,12 +54,13 @@ class Step:
 
 @dataclass(frozen=True)
 class HeapState:
-    """The heap in bytes: given out (slots and runs in use), with frames behind it, and the bound of that (C1); the latter
-    two with the heap's own records.
+    """The heap in bytes: pages in use (slabs and large allocations), what the boot was planned to use of them (C7, C8),
+    pages with frames behind them, and the bound of that (C1); the latter two with the heap's own records.
 
     `maps` are the bytes of mapping frames, which are not part of the heap (E18)."""
 
     used: int
+    planned: int
     backed: int
     bound: int
     maps: int
@@ -211,6 +212,19 @@ class Kernel:
         `observe` is called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
         Raises TooSmall where the machine or the window cannot hold this kernel, LifeError where the mode cannot run.
         """
+        kernel = cls.load(machine, profile, mode, prepare)
+        try:
+            kernel._boot(observe)
+            return kernel
+        except BaseException:
+            kernel.close()
+            raise
+
+    @classmethod
+    def load(
+        cls, machine: Machine, profile: Profile, mode: str = "raw", prepare: Callable[[Ram], None] | None = None
+    ) -> "Kernel":
+        """The same kernel before its first step: loaded, paging on, nothing allocated. For planning."""
         if mode not in LIVES:
             raise LifeError(f"no mode {mode!r}: raw, soft or twin")
         ends = [r.end for r in machine.ram if r.base < 1 << profile.phys_bits]
@@ -225,9 +239,7 @@ class Kernel:
             if prepare:
                 prepare(ram)
             life = LIVES[mode](ram)
-            kernel = cls(life, load(life, machine, profile), machine, profile, mode)
-            kernel._boot(observe)
-            return kernel
+            return cls(life, load(life, machine, profile), machine, profile, mode)
         except BaseException:
             if life:
                 life.close()
@@ -264,6 +276,20 @@ class Kernel:
     def call(self, entry: str, *args: int) -> int:
         """Run an entry of the kernel on its first processor: the plain result, negative if it is a status."""
         return self._life.call(entry, self._cpu, *args)
+
+    def call_kern(self, entry: str, *args: int) -> int:
+        """Run an entry of the kernel that takes the kernel record instead of a processor."""
+        return self._life.call(entry, self.view.kern_va, *args)
+
+    @property
+    def layout(self) -> numpy.void:
+        """What the loader told the kernel and what `layout` answered: a `BootInfo` record."""
+        return self._loaded.info
+
+    @property
+    def placement(self) -> Placement:
+        """What the loader decided: where RAM, firmware and image lie, in frames."""
+        return self._loaded.placement
 
     # --- the heap
 
@@ -363,7 +389,15 @@ class Kernel:
         kern = self.view.kern
         backed = int(kern["backed"] + kern["map_pages"])
         bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // PAGE)
-        return HeapState(self.view.used_bytes(), backed * PAGE, bound * PAGE, int(kern["mapping_frames"]) * PAGE)
+        plan = kern["plan"]
+        planned = int(plan["top"] - plan["spare"] - plan["excess"] - plan["padding"])
+        used = self.view.used_pages()
+        return HeapState(used * PAGE, planned * PAGE, backed * PAGE, bound * PAGE, int(kern["mapping_frames"]) * PAGE)
+
+    @property
+    def tlb(self) -> Mappings:
+        """Entries that map the kernel's window: what a TLB would hold if it held all of them (C2, C3)."""
+        return self.view.mappings()
 
     @property
     def donation(self) -> Donation:

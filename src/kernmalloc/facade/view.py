@@ -1,17 +1,29 @@
 """What the host sees of a kernel: its records, read from the machine's memory without running kernel code."""
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
 from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import LARGE, SLAB, HeapPage
+from kernmalloc.kernel.runs import LARGE as LARGE_RUN
+from kernmalloc.kernel.runs import SLAB, HeapPage
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.machine.mmu import ADDRESS, LARGE, root_shift
 from kernmalloc.machine.ram import Ram
+
+
+class Mappings(NamedTuple):
+    """Entries that map the kernel's window: large pages, and single pages, those of image and tables included."""
+
+    large: int
+    small: int
+
+    @property
+    def entries(self) -> int:
+        return self.large + self.small
 
 
 class View:
@@ -108,8 +120,50 @@ class View:
             for id in numpy.unique(heads["cache"])
         }
 
-    def used_bytes(self) -> int:
-        """Bytes given out: slots and runs in use."""
+    def used_pages(self) -> int:
+        """Heap pages in use: recounted run by run from the heap map."""
         pages = self.heap_pages()
-        runs = int(pages["pages"][pages["use"] == LARGE].sum()) * PAGE
-        return runs + sum(used * int(self.cache(id)["size"]) for id, used in self.used_slots().items())
+        large = int(pages["pages"][pages["use"] == LARGE_RUN].sum())
+        return large + int((pages["use"] == SLAB).sum())
+
+    def mappings(self) -> Mappings:
+        """Entries present in the kernel's window: recounted from the page tables."""
+        kern = self.kern
+        slots = int(kern["bytes"]) >> int(kern["slot_shift"])
+        directory = numpy.frombuffer(self.peek(int(kern["directory"]), slots * 8), numpy.int64)
+        present = directory[directory & 1 != 0]
+        large = int((present & LARGE != 0).sum())
+        small = 0
+        for entry in present[present & LARGE == 0]:
+            table = numpy.frombuffer(self.ram.bytes, numpy.int64, PAGE // 8, int(entry) & ADDRESS)
+            small += int((table & 1 != 0).sum())
+        return Mappings(large, small)
+
+    def shares(self) -> tuple[float, float]:
+        """Of the heap pages that have a frame: the share whose VA is PA + one constant, and that in large pages (C3, C6)."""
+        kern = self.kern
+        top = int(kern["top"])
+        if not top:
+            return 0.0, 0.0
+        first = int(kern["heap"])
+        shift, slot = int(kern["page_shift"]), int(kern["slot_shift"])
+        directory = numpy.frombuffer(
+            self.peek(int(kern["directory"]), (int(kern["bytes"]) >> slot) * 8), numpy.int64
+        )
+        offsets, large = [], 0
+        for page in range(0, top, 1 << (slot - shift)):
+            va = first + (page << shift)
+            entry = int(directory[(va - int(kern["base"])) >> slot])
+            count = min(top - page, 1 << (slot - shift))
+            if not entry & 1:
+                continue
+            at = va + (numpy.arange(count, dtype=numpy.int64) << shift)
+            if entry & LARGE:
+                offsets.append(at - ((entry & ADDRESS & ~((1 << slot) - 1)) + (at & ((1 << slot) - 1))))
+                large += count
+                continue
+            leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, count, entry & ADDRESS)
+            there = leaves & 1 != 0
+            offsets.append(at[there] - (leaves[there] & ADDRESS))
+        constants, counts = numpy.unique(numpy.concatenate(offsets), return_counts=True)
+        return float(counts.max() / counts.sum()), float(large / counts.sum())

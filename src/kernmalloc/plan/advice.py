@@ -1,0 +1,110 @@
+"""Advice: the smallest tunables with which every device fits, proved by planning again with them (C15, C22).
+
+Which tunable it is follows from the strategy: frames and ranges in the reserve where the heap does not grow; how far the
+heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is said, not tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.plan.plan import Plan, plan
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to set so that all curable devices fit, and the plan that proves it; or, if nothing helps, why."""
+
+    settings: dict[str, int]  # by the name of the command line's option
+    proof: Plan | None
+    reason: str = ""
+
+    @property
+    def options(self) -> str:
+        """The settings as one types them."""
+        return " ".join(f"--{name} {value}" for name, value in self.settings.items())
+
+
+def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
+    """The profile with settings by option name: device-frames, device-ranges, growable (bytes), withheld (frames)."""
+    for name, value in settings.items():
+        table, key = {
+            "device-frames": ("devices", "frames"), "device-ranges": ("devices", "ranges"),
+            "growable": ("heap", "growable"), "withheld": ("bank", "withheld"),
+        }[name]
+        part = msgspec.structs.replace(getattr(profile, table), **{key: Bytes(value) if name == "growable" else value})
+        profile = msgspec.structs.replace(profile, **{table: part})
+    return profile
+
+
+def advise(made: Plan) -> Advice | None:
+    """Advice for a plan in which a device lacks entries that a tunable could give; None if there is none."""
+    short = [device for device in made.devices if device.status != "fits" and device.curable]
+    if not short:
+        return None
+    machine, profile = made.machine, made.profile
+    curable = [device for device in made.devices if device.curable]
+    frames = sum(-(-device.size // made.page) // 32 * 32 + 64 for device in curable)
+    strategy = STRATEGIES[profile.strategy]
+    settings: dict[str, int] = {}
+    if not strategy.grows:
+        names = {"device-frames": frames, "device-ranges": len(curable)}
+        now = {"device-frames": made.device_frames, "device-ranges": profile.devices.ranges}
+    elif strategy.affine:
+        names = {"growable": frames * (profile.core.stride + 1) * 2 + (64 << 20)}
+        now = {"growable": int(profile.heap.growable)}
+    elif not made.lenient:
+        names, now = {"withheld": made.available // 2}, {"withheld": profile.bank.withheld}
+    else:
+        return Advice({}, None, _why_not(made, short))
+    largest = {name: max(value, now[name]) for name, value in names.items()}
+    if not _fits(machine, profile, largest, refusal=True):
+        return Advice({}, None, _why_not(made, short))
+    for name in names:
+        unit = made.page if name == "growable" else 1
+        value = _least(lambda n: _fits(machine, profile, {**largest, **settings, name: n * unit}, True), now[name] // unit, largest[name] // unit)
+        settings[name] = value * unit
+    proof = _plan(machine, profile, settings)
+    if proof is None or not proof.configured:
+        return Advice({}, None, _why_not(made, short))
+    return Advice({name: value for name, value in settings.items() if value != now[name]}, proof)
+
+
+def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan | None:
+    try:
+        return plan(machine, tuned(profile, settings))
+    except TooSmall:
+        return None
+
+
+def _fits(machine: Machine, profile: Profile, settings: dict[str, int], refusal: bool) -> bool:
+    """All devices fit with these settings; or, `refusal`, they are so large that the kernel has no room for the rest."""
+    made = _plan(machine, profile, settings)
+    return refusal if made is None else made.configured
+
+
+def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest number from low to high that holds; high does."""
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _why_not(made: Plan, short: list) -> str:
+    """Why no tunable helps, in figures."""
+    frames = sum(device.size // made.page for device in short)
+    entries = frames * made.profile.core.stride
+    return (
+        f"page structures for {frames:,} frames take {entries >> 20:,} MiB more; a heap that holds them does not fit into the "
+        f"{made.profile.va.size >> 20:,} MiB window or the RAM beside what is planned"
+    )

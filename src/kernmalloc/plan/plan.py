@@ -1,0 +1,207 @@
+"""The plan of one kernel on one machine (C7, C8): what its heap will be, to the byte, and what is left.
+
+The kernel is loaded as for a boot, and its own `plan` is asked; no step of the boot is run. RAM and profile alone decide:
+the machine's devices are looked at only to say which of them will fit (`devices`), never by what sizes the heap (E5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy
+
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import STRATEGIES, Profile
+from kernmalloc.facade.story import refusal
+from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.bitmap import bitmap_bytes
+from kernmalloc.kernel.caches import scaled
+from kernmalloc.kernel.devices import chunk_bytes, chunks_for
+from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.runs import map_pages
+from kernmalloc.kernel.sizing import SLOT, block_in, heap_frames
+from kernmalloc.lang import objects
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.plan.devices import Device, Room, publications
+from kernmalloc.plan.scratch import Scratch, pages_of, slabs
+
+
+class Item(NamedTuple):
+    """One structure: its name, its bytes, how they come about."""
+
+    name: str
+    bytes: int
+    note: str = ""
+
+
+class Tlb(NamedTuple):
+    """Entries that map the kernel's window: large pages of the heap, single pages of it and of what describes it, and those
+    of image, boot area and table window that are there before the heap is."""
+
+    large: int
+    small: int
+    static: int
+
+    @property
+    def entries(self) -> int:
+        return self.large + self.small + self.static
+
+
+class Fixed(NamedTuple):
+    """The fixed part of an affine heap: where it lies, virtual and physical, and its bytes."""
+
+    va: int
+    pa: int
+    bytes: int
+
+    @property
+    def constant(self) -> int:
+        """VA = PA + constant."""
+        return self.va - self.pa
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be. Sizes are bytes unless they say frames."""
+
+    machine: Machine
+    profile: Profile
+    page: int
+    items: tuple[Item, ...]  # of the heap: together `top`
+    beside: tuple[Item, ...]  # what comes with it: the heap map, mapping frames, image and boot area
+    planned: int  # heap pages that will be in use when the boot is over
+    top: int  # heap pages that will be there
+    bound: int  # heap pages that there may ever be (C1)
+    scale: float  # share of the wanted objects that the window holds
+    heap_va: int
+    fixed: Fixed | None
+    tlb: Tlb
+    frames: int  # of RAM that are described
+    available: int  # frames left for page space
+    promised: int  # of those, promised to the bank
+    lenient: bool
+    device_frames: int  # device frames whose entries are reserved
+    last_words: int  # device frames whose entries only console and boot devices may use
+    devices: tuple[Device, ...]
+    release: int  # bytes that `release` will give back once these are published
+
+    @property
+    def affine_share(self) -> float:
+        """Of the heap at the end of the boot: the share that is VA = PA + constant for certain (C6)."""
+        return 1.0 if self.fixed else 0.0
+
+    @property
+    def affine_share_at_bound(self) -> float:
+        """The same when the heap has grown to its bound."""
+        return self.fixed.bytes / self.bound if self.fixed else 0.0
+
+    @property
+    def configured(self) -> bool:
+        """Every device that can be published on this machine at all is, with all its entries guaranteed."""
+        return all(device.status == "fits" or not device.curable for device in self.devices)
+
+
+def plan(machine: Machine, profile: Profile, devices: bool = True) -> Plan:
+    """The plan. Raises TooSmall, as `Kernel.boot` would, where the machine or the window cannot hold this kernel."""
+    with Kernel.load(machine, profile, "soft" if objects.is_built() else "twin") as kernel:
+        code = kernel.call_kern("plan")
+        if code < 0:
+            raise TooSmall(refusal(kernel, k.DONATE, code))
+        return _read(kernel, devices)
+
+
+def with_strategy(profile: Profile, strategy: str) -> Profile:
+    """The same kernel with another heap strategy. Raises ValueError for one that there is not."""
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}: known are {', '.join(STRATEGIES)}")
+    return msgspec.structs.replace(profile, strategy=strategy)
+
+
+def _read(kernel: Kernel, devices: bool) -> Plan:
+    """The plan that the kernel made, in bytes and by structure."""
+    kern = kernel.view.kern
+    record = {name: int(kern["plan"][name]) for name in k.Plan.fields}
+    shift = int(kern["page_shift"])
+    scratch = Scratch(kern.tobytes())
+    ranges = kernel.view.read(BootRange, int(kern["ranges"]), int(kern["range_count"]))
+    affine = bool(kern["affine"])
+    top = record["top"]
+    bound = int(kern["heap_pages"])
+    if affine:
+        bound = min(bound, top + int(kern["growable"]))
+    records = scratch.ask(map_pages, top)
+    taken = record["donation"] if affine else scratch.ask(heap_frames, top)
+    available = record["frames"] - taken
+    promised = scratch.promise(available)
+    static = (int(kernel.layout["image_bytes"]) + int(kernel.layout["area_bytes"]) >> shift) + int(
+        kernel.layout["image_tables"] + kernel.layout["window_tables"]
+    )
+    maps = taken - top - records
+    tlb = Tlb(top // SLOT if affine else 0, records + maps + (0 if affine else top), static)
+    fixed = None
+    if affine:
+        donor = ranges[record["donor"]]
+        pfn = block_in(int(donor["base"]), int(donor["count"]), record["donation"])
+        fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
+    room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
+    published, release = publications(kernel.machine, ranges, room, int(kern["max_pfn"])) if devices else ((), 0)
+    return Plan(
+        machine=kernel.machine, profile=kernel.profile, page=1 << shift,
+        items=tuple(_heap_items(kernel, scratch, record, ranges)),
+        beside=(
+            Item("heap map", records << shift, f"{top:,} records of 64 bytes"),
+            Item("mapping frames", maps << shift, "leaf tables of the heap and of its map"),
+            Item("image", int(kernel.layout["image_bytes"])),
+            Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
+        ),
+        planned=top - record["spare"] - record["excess"] - record["padding"] << shift,
+        top=top << shift, bound=bound << shift, scale=record["scale"] / 65536,
+        heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]), fixed=fixed, tlb=tlb,
+        frames=record["frames"], available=available, promised=promised, lenient=bool(kern["lenient"]),
+        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=published, release=release << shift if affine else 0,
+    )
+
+
+def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges: numpy.ndarray):
+    """The heap structure by structure, in the order of the boot; together they are `top`."""
+    shift = scratch.get("page_shift")
+    stride, identity = scratch.get("stride"), scratch.get("identity")
+    frames = record["frames"]
+    entries, identities = frames * stride, frames * identity
+    ram = [(int(r["base"]), int(r["count"])) for r in ranges if r["kind"] == k.RAM and r["count"]]
+    whole = record["records"] == sum(1 for r in ranges if r["count"]) - 1
+    yield Item("core table entries", entries, f"{frames:,} frames, {stride} bytes each")
+    yield Item("page identities", identities, f"{frames:,} frames, {identity} bytes each")
+    rest = (record["tables"] << shift) - entries - identities
+    if whole:
+        bitmaps = sum(bitmap_bytes(base, count) for base, count in ram)
+        yield Item("free bitmaps", bitmaps, f"of {len(ram)} ranges")
+        yield Item("page rounding", rest - bitmaps, "each core table starts on a page")
+    else:
+        yield Item("free bitmaps", rest, "of ranges cut where memory pays for its own table; with rounding to pages")
+    held = record["records"] + scratch.get("device_ranges")
+    yield Item("region records", record["regions"] << shift, f"{held:,} of {Region.size} bytes, devices' included")
+    yield Item(
+        "device entries", record["chunks"] << shift,
+        f"{chunks_for(scratch.get('device_pages')):,} chunks of {scratch.ask(chunk_bytes)} bytes for {scratch.get('device_pages'):,} frames",
+    )
+    last = pages_of(shift, scratch.ask(chunk_bytes), chunks_for(scratch.get("last_frames")))
+    yield Item("last words: device entries", last << shift, f"{scratch.get('last_frames'):,} frames")
+    wanted = kernel.profile.wanted_counts(kernel.placement.frames)
+    for kind in kernel.profile.objects:
+        if kind.last_words:
+            yield Item(f"last words: {kind.name}", pages_of(shift, kind.size, kind.last_words) << shift, f"{kind.last_words:,}")
+    if scratch.get("static"):
+        for kind in kernel.profile.objects:
+            count = scaled(wanted[kind.name], record["scale"])
+            slab = slabs(shift, kind.size)
+            note = f"{count:,} of {kind.size} bytes, {slab.slots} in {slab.pages} pages"
+            yield Item(kind.name, pages_of(shift, kind.size, count) << shift, note)
+    yield Item("spare", record["spare"] << shift, "kept free for malloc")
+    yield Item("excess", record["excess"] << shift, "until release")
+    yield Item("padding", record["padding"] << shift, "to a whole large page")
+

@@ -1,0 +1,91 @@
+"""The kernel's own sizing functions, asked about a kernel that has not started.
+
+They are kernel Python: CPython executes them as they are, on a copy of the kernel record. So a plan has no formula of its
+own, and a question costs microseconds.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+from kernmalloc.kernel.caches import object_pages, object_slabs, slot_bytes
+from kernmalloc.kernel.kern import Cpu, Kern
+from kernmalloc.kernel.sizing import heap_frames
+from kernmalloc.kernel.slabs import slab_pages, slots_in
+from kernmalloc.kernel.space import bank_open
+from kernmalloc.lang.memory import use
+
+CPU = 4096
+KERN = CPU + -(-Cpu.size // 64) * 64
+
+
+class Scratch:
+    """A copy of one kernel record, for kernel functions that read nothing else."""
+
+    def __init__(self, record: bytes) -> None:
+        self._bytes = bytearray(KERN + len(record))
+        self._bytes[KERN:] = record
+        whole = memoryview(self._bytes)
+        self._views = {1: whole, 2: whole.cast("H"), 4: whole.cast("I"), 8: whole.cast("q")}
+        self.machine = self
+        self.store(CPU + Cpu.offset("kern"), 8, KERN)
+
+    def load(self, addr: int, width: int) -> int:
+        return self._views[width][addr // width]
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        self._views[width][addr // width] = value
+
+    def ask(self, function: Callable[..., int], *args: int) -> int:
+        """What a kernel function of (kern, …) answers."""
+        use(self)
+        return function(KERN, *args)
+
+    def get(self, field: str) -> int:
+        """A field of the record."""
+        use(self)
+        return getattr(Kern(KERN), field)
+
+    def promise(self, free: int) -> int:
+        """Frames that the bank is promised when `free` are left at the end of the boot."""
+        use(self)
+        Kern(KERN).free_frames = free
+        bank_open(CPU)
+        return Kern(KERN).promised
+
+    def growth(self, top: int, most: int, frames: int) -> int:
+        """Pages by which a heap of `top` can grow, at most `most`, if that may take `frames`."""
+        start = self.ask(heap_frames, top)
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.ask(heap_frames, top + middle) - start <= frames:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+class Slabs:
+    """What slabs of one object size hold: bytes of a slot, pages of a slab, slots in it."""
+
+    def __init__(self, page_shift: int, size: int) -> None:
+        self.page_shift, self.object = page_shift, size
+        self.size = slot_bytes(size)
+        self.pages = slab_pages(self.size, page_shift)
+        self.slots = slots_in(self.size, self.pages << page_shift)
+
+    def slabs(self, count: int) -> int:
+        """Slabs that `count` objects need."""
+        return object_slabs(self.page_shift, self.object, count)
+
+
+@cache
+def slabs(page_shift: int, size: int) -> Slabs:
+    """The slabs of objects of `size` bytes."""
+    return Slabs(page_shift, size)
+
+
+@cache
+def pages_of(page_shift: int, size: int, count: int) -> int:
+    """Heap pages that `count` objects of `size` bytes take."""
+    return object_pages(page_shift, size, count)
