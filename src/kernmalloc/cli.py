@@ -1,4 +1,4 @@
-"""The command line: `kernmalloc boot` and `kernmalloc check`.
+"""The command line: `kernmalloc boot`, `plan` and `check`.
 
 Everything here is reachable in three lines of Python with `Machine`, `Profile` and `Kernel`; this file parses, prints
 and chooses the exit status: 0 where every machine booted, or was refused for a stated reason of size; 1 where an
@@ -54,6 +54,32 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object
 
 KernelName = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")]
 Life = Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Heap strategy: static, demand, reserve, hybrid, release, reserve+release. By default the profile's.",
+    ),
+]
+DeviceFrames = Annotated[
+    int | None, typer.Option(min=0, help="Device frames whose entries are reserved at boot.", show_default=False)
+]
+DeviceRanges = Annotated[
+    int | None, typer.Option(min=0, help="Device ranges whose records are made at boot.", show_default=False)
+]
+Growable = Annotated[
+    str, typer.Option(metavar="SIZE", help="How far the heap of strategy hybrid may grow.", show_default=False)
+]
+Withheld = Annotated[
+    int | None, typer.Option(min=0, help="Frames not promised to the space bank.", show_default=False)
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="CARD|SIZE", help="A card that is not there yet: a name, or its memory (24GiB).", show_default=False),
+]
+Shuffle = Annotated[
+    int | None, typer.Option(metavar="SEED", help="Publish the devices in an order shuffled by that.", show_default=False)
+]
 Step = Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")]
 
 
@@ -76,19 +102,106 @@ def _top(
 def boot(
     files: Files = None,
     kernel: KernelName = "eros2",
+    strategy: Strategy = "",
+    device_frames: DeviceFrames = None,
+    device_ranges: DeviceRanges = None,
+    growable: Growable = "",
+    withheld: Withheld = None,
     mode: Life = Mode.raw,
     json: Json = False,
     step: Step = False,
+    shuffle: Shuffle = None,
 ) -> None:
-    """Boot a kernel on each machine, use its malloc, check every invariant, and tell what happened."""
-    from kernmalloc.facade.profile import Profile
-
-    profile = Profile.load(kernel)
+    """Boot a kernel on each machine, publish its devices, use malloc, check every invariant, and tell what happened."""
+    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
     _load_objects(mode)
     status = HELD
     for file in files or [""]:
-        status = max(status, _boot(file, profile, mode, json, step, alone=len(files or [""]) == 1))
+        status = max(status, _boot(file, profile, mode, json, step, shuffle, alone=len(files or [""]) == 1))
     raise typer.Exit(status)
+
+
+@app.command()
+def plan(
+    files: Files = None,
+    kernel: KernelName = "eros2",
+    strategy: Strategy = "",
+    device_frames: DeviceFrames = None,
+    device_ranges: DeviceRanges = None,
+    growable: Growable = "",
+    withheld: Withheld = None,
+    cards: With = None,
+    json: Json = False,
+) -> None:
+    """Tell each machine's heap to the byte before anything boots, which devices will fit, and what to tune if not."""
+    from kernmalloc.facade.errors import TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.plan.advice import advise
+    from kernmalloc.plan.cards import with_card
+    from kernmalloc.plan.plan import plan as make
+    from kernmalloc.report import machine as machines
+    from kernmalloc.report import plan as report
+    from kernmalloc.report.outcome import Outcome
+    from kernmalloc.report.text import columns
+
+    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
+    files = files or [""]
+    status, rows = HELD, [report.HEAD]
+    for file in files:
+        start = perf_counter()
+        told = {"file": file, "machine": ""}
+        try:
+            machine, origin = _read(file)
+            told = {"file": machine.file, "machine": machine.name}
+            for card in cards or []:
+                machine = with_card(machine, card)
+            made = make(machine, profile)
+            advice = advise(made) if json or len(files) == 1 else None
+        except (InputError, TooSmall) as error:
+            unreadable = isinstance(error, InputError)
+            outcome = Outcome(
+                **told, status="unreadable" if unreadable else "refused", reason=_reason(error) if unreadable else str(error),
+                seconds=perf_counter() - start, strategy=profile.strategy,
+            )
+            status = max(status, FAILED if unreadable else HELD)
+            _print(outcome.line() if json else f"{outcome.file}: {outcome.status}: {outcome.reason}", None if json else sys.stderr)
+            continue
+        if json:
+            _print(Outcome.planned(made, advice, perf_counter() - start, **told).line())
+        elif len(files) == 1:
+            _print_all(machines.opening(machine, origin))
+            _print_all(report.whole(made, advice, _boot_line(file, kernel, profile)))
+        else:
+            rows.append(report.row(made))
+    if len(rows) > 1:
+        _print(f"Kernel {profile.name}, strategy {profile.strategy}")
+        _print_all(columns(rows))
+    raise typer.Exit(status)
+
+
+def _profile(
+    kernel: str, strategy: str, device_frames: int | None, device_ranges: int | None, growable: str, withheld: int | None
+) -> "Profile":
+    """The kernel, with what the options say instead of its profile."""
+    from kernmalloc.facade.profile import Bytes, Profile
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.plan.advice import tuned
+    from kernmalloc.plan.plan import with_strategy
+
+    profile = Profile.load(kernel)
+    try:
+        if strategy:
+            profile = with_strategy(profile, strategy)
+        size = Bytes.parse(growable) if growable else None
+    except ValueError as error:
+        raise InputError("command line", 0, str(error)) from None
+    settings = {"device-frames": device_frames, "device-ranges": device_ranges, "growable": size, "withheld": withheld}
+    return tuned(profile, {name: value for name, value in settings.items() if value is not None})
+
+
+def _boot_line(file: str, kernel: str, profile: "Profile") -> str:
+    """The command that boots the same."""
+    return " ".join(filter(None, ("kernmalloc boot", file, f"--kernel {kernel}", f"--strategy {profile.strategy}")))
 
 
 @app.command()
@@ -180,16 +293,22 @@ def _patience(mode: Mode) -> AbstractContextManager:
     return Console(stderr=True).status("checking every invariant, interpreted: minutes for a large machine")
 
 
-def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alone: bool) -> int:
+def _boot(
+    file: str, profile: "Profile", mode: Mode, json: bool, step: bool, shuffle: int | None, alone: bool
+) -> int:
     """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
     from kernmalloc import Kernel
+    from kernmalloc.facade.configure import FITS, configure
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.facade.exercise import exercise
     from kernmalloc.facade.measure import table_rate
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
+    from kernmalloc.plan.advice import advise
+    from kernmalloc.plan.plan import plan
     from kernmalloc.report import boot as report
     from kernmalloc.report import machine as machines
+    from kernmalloc.report import plan as plans
     from kernmalloc.report.outcome import Outcome
 
     start = perf_counter()
@@ -202,12 +321,17 @@ def _boot(file: str, profile: "Profile", mode: Mode, json: bool, step: bool, alo
         steps = count(1)
         observe = (lambda state: _print_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
+            heap = kernel.heap
+            done = configure(kernel, shuffle)
             with _patience(mode):
                 operations = exercise(kernel)
                 found = kernel.check()
-            outcome = Outcome.of(kernel, found, perf_counter() - start, **told)
+            outcome = Outcome.of(kernel, heap, done, found, perf_counter() - start, **told)
             if alone and not json:
-                _print_all(report.whole(kernel, operations))
+                _print_all(report.whole(kernel, heap, done, operations))
+                if any(device.status != FITS for device in done.devices):
+                    made = plan(machine, profile)
+                    _print_all(plans.advised(made, advise(made), _boot_line(file, profile.name, profile)))
                 if mode is Mode.raw:
                     _print(report.rate(table_rate(kernel)))
             _print(outcome.line() if json else report.verdict(outcome))

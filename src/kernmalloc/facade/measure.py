@@ -14,12 +14,11 @@ import numpy
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.kern import OBJECTS
-from kernmalloc.machine.mmu import ADDRESS, ENTRY_SHIFT
 from kernmalloc.machine.ram import PAGE, Ram
 
 
 class TableRate(NamedTuple):
-    """Bytes of all core tables, and the seconds that they and a memset of as many bytes took."""
+    """Bytes cleared for all core tables, and the seconds that they and a memset of as many bytes took."""
 
     bytes: int
     fresh: float  # on RAM known to be zero
@@ -34,7 +33,7 @@ class TableRate(NamedTuple):
 
 def table_rate(kernel: Kernel) -> TableRate:
     """Measure it for the machine and profile of a raw kernel. The kernel is closed first: two cannot share the window."""
-    fresh, size, frames = _seconds(kernel), _table_bytes(kernel), _heap_frames(kernel)
+    fresh, size, frames = _seconds(kernel), _table_bytes(kernel), kernel.view.backing()[1]
     kernel.close()
     with Kernel.boot(kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames)) as poisoned:
         seconds = _seconds(poisoned)
@@ -47,15 +46,8 @@ def _seconds(kernel: Kernel) -> float:
 
 
 def _table_bytes(kernel: Kernel) -> int:
-    return sum(region.area_bytes for region in kernel.regions)
-
-
-def _heap_frames(kernel: Kernel) -> numpy.ndarray:
-    """Physical addresses of the pages behind the heap, by its leaf entries."""
-    kern = kernel.view.kern
-    first = int(kern["tables"]) + ((int(kern["heap"] - kern["base"]) // PAGE) << ENTRY_SHIFT)
-    entries = numpy.frombuffer(kernel.view.peek(first, int(kern["top"]) << ENTRY_SHIFT), numpy.int64)
-    return entries[entries != 0] & ADDRESS
+    """Bytes that describing RAM clears: the core tables; of an affine heap, which is made whole, all of it."""
+    return int(kernel.view.kern["fixed"]) * PAGE or sum(region.area_bytes for region in kernel.regions)
 
 
 def _poison(ram: Ram, frames: numpy.ndarray) -> None:

@@ -139,31 +139,33 @@ class View:
             small += int((table & 1 != 0).sum())
         return Mappings(large, small)
 
-    def shares(self) -> tuple[float, float]:
-        """Of the heap pages that have a frame: the share whose VA is PA + one constant, and that in large pages (C3, C6)."""
+    def backing(self) -> tuple[numpy.ndarray, numpy.ndarray, int]:
+        """VA and PA of each heap page that has a frame, read from the page tables; and how many of them lie in large pages."""
         kern = self.kern
-        top = int(kern["top"])
-        if not top:
-            return 0.0, 0.0
-        first = int(kern["heap"])
         shift, slot = int(kern["page_shift"]), int(kern["slot_shift"])
-        directory = numpy.frombuffer(
-            self.peek(int(kern["directory"]), (int(kern["bytes"]) >> slot) * 8), numpy.int64
-        )
-        offsets, large = [], 0
-        for page in range(0, top, 1 << (slot - shift)):
-            va = first + (page << shift)
-            entry = int(directory[(va - int(kern["base"])) >> slot])
-            count = min(top - page, 1 << (slot - shift))
+        each = 1 << (slot - shift)
+        directory = numpy.frombuffer(self.peek(int(kern["directory"]), (int(kern["bytes"]) >> slot) * 8), numpy.int64)
+        vas, pas, large = [numpy.zeros(0, numpy.int64)], [numpy.zeros(0, numpy.int64)], 0
+        for page in range(0, int(kern["top"]), each):
+            start = int(kern["heap"]) + (page << shift)
+            entry = int(directory[(start - int(kern["base"])) >> slot])
             if not entry & 1:
                 continue
-            at = va + (numpy.arange(count, dtype=numpy.int64) << shift)
+            va = start + (numpy.arange(min(int(kern["top"]) - page, each), dtype=numpy.int64) << shift)
             if entry & LARGE:
-                offsets.append(at - ((entry & ADDRESS & ~((1 << slot) - 1)) + (at & ((1 << slot) - 1))))
-                large += count
-                continue
-            leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, count, entry & ADDRESS)
-            there = leaves & 1 != 0
-            offsets.append(at[there] - (leaves[there] & ADDRESS))
-        constants, counts = numpy.unique(numpy.concatenate(offsets), return_counts=True)
-        return float(counts.max() / counts.sum()), float(large / counts.sum())
+                pa = (entry & ADDRESS & -(1 << slot)) + va - start
+                large += len(va)
+            else:
+                leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, len(va), entry & ADDRESS)
+                va, pa = va[leaves & 1 != 0], leaves[leaves & 1 != 0] & ADDRESS
+            vas.append(va)
+            pas.append(pa)
+        return numpy.concatenate(vas), numpy.concatenate(pas), large
+
+    def shares(self) -> tuple[float, float]:
+        """Of the heap pages that have a frame: the share whose VA is PA + one constant, and that in large pages (C3, C6)."""
+        va, pa, large = self.backing()
+        if not len(va):
+            return 0.0, 0.0
+        _, counts = numpy.unique(va - pa, return_counts=True)
+        return float(counts.max() / len(va)), large / len(va)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy
 
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, windows
 from kernmalloc.kernel.devices import CHUNK_FRAMES, REGION_BYTES, chunk_bytes, chunks_for, chunks_guaranteed
 from kernmalloc.kernel.kern import CLASS_NAMES, RAM, RESERVED_MEMORY
 from kernmalloc.kernel.sizing import SLOT
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
 
-FITS, EXTENT_ONLY, REFUSED = "fits", "extent-only", "refused"
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,6 @@ class Room:
         fixed = min(new, self.kept // pool.kind.pages)
         self.kept -= fixed * pool.kind.pages
         self.growth -= (new - fixed) * pool.kind.pages
-
-
-def windows(machine: Machine, page_shift: int) -> list[tuple[int, int, tuple[str, ...]]]:
-    """(first pfn, frames, names) of what the machine's devices publish: the union of their pages."""
-    spans = sorted((d.base >> page_shift, -(-d.end >> page_shift), d.name) for d in machine.devices if d.status == "assigned")
-    found: list[list] = []
-    for first, end, name in spans:
-        if found and first < found[-1][1]:
-            found[-1][1] = max(end, found[-1][1])
-            found[-1][2].append(name)
-        else:
-            found.append([first, end, [name]])
-    return [(first, end - first, tuple(dict.fromkeys(names))) for first, end, names in found]
 
 
 def publications(machine: Machine, ranges: numpy.ndarray, room: Room, max_pfn: int) -> tuple[tuple[Device, ...], int]:

@@ -1,27 +1,33 @@
 """A booted kernel as text: regions as /proc/iomem has them, free blocks as buddyinfo, caches as slabinfo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from kernmalloc.facade.blocks import free_blocks
-from kernmalloc.facade.kernel import PAGE, Kernel, Step
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, Configured, Published
+from kernmalloc.facade.kernel import PAGE, HeapState, Kernel, Step
 from kernmalloc.facade.measure import TableRate
+from kernmalloc.plan.devices import Device
 from kernmalloc.report.outcome import Outcome
+from kernmalloc.report.text import columns, section
 from kernmalloc.report.units import several, size, span
 
+SHOWN = 40  # devices that are listed singly
+NAMED = 40  # characters of their names
 OWN = "region"  # the cache that the memory manager itself needs: no profile asks for it
 BAR = 32  # characters of the bar that shows the donation
 WIDTH = 118  # of the text of a step
 MARGIN = 14
 
 
-def whole(kernel: Kernel, operations: int) -> Iterator[str]:
-    """All about one kernel that booted, line by line; `operations` were done in it."""
+def whole(kernel: Kernel, heap: HeapState, done: Configured, operations: int) -> Iterator[str]:
+    """All about one kernel that booted with `heap` and then configured its devices; `operations` were done in it."""
     yield from _kernel(kernel)
-    yield from _section("Regions (as /proc/iomem)", _regions(kernel))
-    yield from _section("Donation and core tables", _tables(kernel))
-    yield from _section("Page space", _frames(kernel))
-    yield from _section("Heap and object caches (as /proc/slabinfo)", _heap(kernel))
+    yield from section("Regions (as /proc/iomem)", _regions(kernel))
+    yield from section("Donation and core tables", _tables(kernel))
+    yield from section("Page space", _frames(kernel))
+    yield from section("Heap and object caches (as /proc/slabinfo)", _heap(kernel, heap))
+    yield from section("Devices, published after the boot", _devices(kernel, done))
     yield ""
     yield f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}."
 
@@ -31,7 +37,7 @@ def rate(made: TableRate) -> str:
     poisoned, memset = (size(int(made.bytes / seconds)) for seconds in (made.poisoned, made.memset))
     return (
         f"Described all RAM in {made.fresh * 1000:.1f} ms, its core tables being known to be zero; booted again on poisoned "
-        f"RAM, {size(made.bytes)} of them at {poisoned}/s, memset {memset}/s: {made.ratio:.2f} of memset."
+        f"RAM, {size(made.bytes)} of heap at {poisoned}/s, memset {memset}/s: {made.ratio:.2f} of memset."
     )
 
 
@@ -42,6 +48,8 @@ def verdict(outcome: Outcome) -> str:
         return f"{name}: {outcome.status}: {outcome.reason}"
     frames = sum(outcome.frames.values())
     held = several(outcome.check.assertions, "assertion") + (" held" if outcome.check.passed else " held, one did not")
+    if outcome.heap.used != outcome.heap.planned:
+        held += f", PLANNED {outcome.heap.planned:,} BYTES OF HEAP, USED {outcome.heap.used:,}"
     return (
         f"{name}: booted: {size(frames * PAGE)} of RAM, donation {several(outcome.donation.frames, 'frame')}, "
         f"heap {size(outcome.heap.used)} of {size(outcome.heap.bound)}, {held}, {outcome.seconds:.2f} s"
@@ -67,21 +75,6 @@ def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
     few = [-(-BAR * count // max(heap + maps + unused, 1)) for count in (maps, unused)]
     bar = "h" * (BAR - sum(few)) + "m" * few[0] + "." * few[1]
     return bar.upper() if marked else bar
-
-
-def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
-    yield ""
-    yield title
-    for line in lines:
-        yield f"  {line}"
-
-
-def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Rows as aligned columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for first, *others in rows:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:]))
-        yield "  ".join((first.ljust(widths[0]), *cells))
 
 
 def _kernel(kernel: Kernel) -> Iterator[str]:
@@ -125,22 +118,56 @@ def _tables(kernel: Kernel) -> Iterator[str]:
 
 def _frames(kernel: Kernel) -> Iterator[str]:
     counts = kernel.frames_by_type()
-    yield from _columns([("type", *counts), ("frames", *(f"{count:,}" for count in counts.values()))])
+    yield from columns([("type", *counts), ("frames", *(f"{count:,}" for count in counts.values()))])
     blocks = free_blocks(kernel)
     while len(blocks) > 1 and not blocks[-1]:
         blocks.pop()
-    yield from _columns([("order", *map(str, range(len(blocks)))), ("free blocks", *map(str, blocks))])
+    yield from columns([("order", *map(str, range(len(blocks)))), ("free blocks", *map(str, blocks))])
 
 
-def _heap(kernel: Kernel) -> Iterator[str]:
-    heap = kernel.heap
-    yield f"used {size(heap.used)}, backed {size(heap.backed)}, bound {size(heap.bound)}"
+def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
+    right = "as planned" if heap.used == heap.planned else f"PLANNED {heap.planned:,} BYTES, USED {heap.used:,}"
+    yield f"at the end of the boot: used {size(heap.used)}, {right}, backed {size(heap.backed)}, bound {size(heap.bound)}"
+    affine, large = kernel.view.shares()
+    tlb = kernel.tlb
+    yield (
+        f"VA = PA + constant for {affine:.1%} of it, {large:.1%} in large pages; TLB entries {tlb.entries:,}: "
+        f"{tlb.large:,} large, {tlb.small:,} small"
+    )
     rows = [("object", "size", "wanted", "limit", "slots", "in use")]
     for cache in kernel.caches:
         asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if cache.name != OWN else ("", "")
         rows.append((cache.name, f"{cache.size:,}", *asked, f"{cache.slots:,}", f"{cache.used:,}"))
-    yield from _columns(rows)
+    yield from columns(rows)
     yield ratio(kernel)
+
+
+def _devices(kernel: Kernel, done: Configured) -> Iterator[str]:
+    if done.devices:
+        yield from columns(device_rows(done.devices), notes=True)
+    if done.released:
+        yield f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
+    ledger = kernel.ledger
+    state = f"BROKEN by {ledger.broken_by:,} frames" if ledger.broken_by else "kept"
+    yield (
+        f"ledger: promised {ledger.promised:,} frames, {ledger.available:,} in page space now: {state}; at the end of the boot "
+        f"{ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap took {ledger.heap:,}, DMA {ledger.dma:,}"
+    )
+
+
+def device_rows(devices: Iterable[Published | Device]) -> list[tuple[str, ...]]:
+    """A table of devices: those that fit in full are counted if there are many, the others are listed."""
+    devices = list(devices)
+    rows = [("range", "size", "cost", "status", "")]
+    for device in devices:
+        if len(devices) > SHOWN and device.status == FITS:
+            continue
+        said = ", ".join(filter(None, device.names))[:NAMED] + (f": {device.reason}" if device.reason else "")
+        where = span(device.base, device.base + device.size)
+        rows.append((where, size(device.size), size(device.cost), device.status, said))
+    counts = [f"{sum(d.status == status for d in devices):,} {status}" for status in (FITS, EXTENT_ONLY, REFUSED)]
+    cost, bytes = (sum(getattr(d, name) for d in devices) for name in ("cost", "size"))
+    return [*rows, (several(len(devices), "range"), size(bytes), size(cost), "", ", ".join(counts))]
 
 
 def ratio(kernel: Kernel) -> str:

@@ -10,13 +10,18 @@ from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
 
 if TYPE_CHECKING:
     from kernmalloc.facade import kernel as facade
-    from kernmalloc.facade.kernel import Kernel
+    from kernmalloc.facade.configure import Configured
+    from kernmalloc.facade.kernel import HeapState, Kernel
+    from kernmalloc.plan.advice import Advice
+    from kernmalloc.plan.plan import Plan
 
 
 class Heap(msgspec.Struct, frozen=True):
-    """Bytes of the kernel heap: allocated, with frames behind them, and the most there can be."""
+    """Bytes of the kernel heap at the end of the boot: pages in use, what was planned of them, pages with frames behind
+    them, and the most there can be."""
 
     used: int
+    planned: int
     backed: int
     bound: int
 
@@ -35,9 +40,35 @@ class Check(msgspec.Struct, frozen=True):
     assertions: int
 
 
+class DeviceLine(msgspec.Struct, frozen=True):
+    """One range of device memory: `status` is fits, extent-only or refused, `cost` its bytes of the heap, `advice` why it
+    does not fit."""
+
+    base: int
+    size: int
+    status: str
+    cost: int
+    advice: str = ""
+
+
+class LedgerLine(msgspec.Struct, frozen=True):
+    """Frames: promised to the space bank, in page space now, and what that lacks of the promise."""
+
+    promised: int
+    available: int
+    broken_by: int
+
+
+class TlbLine(msgspec.Struct, frozen=True):
+    """Entries that map the kernel's window."""
+
+    entries: int
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine. `status` is booted, refused or unreadable; `reason` says why it is not the first. `frames` counts
-    by type. What does not exist because nothing booted is null. `seconds` is all the time that this machine took."""
+    """One machine. `status` is booted (of a plan: planned), refused or unreadable; `reason` says why it is not the first.
+    `frames` counts by type. What does not exist because nothing booted is null. `released` are the bytes that the heap gave
+    back once its devices were published. `seconds` is all the time that this machine took."""
 
     file: str
     machine: str
@@ -48,15 +79,41 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     donation: Donation | None = None
     check: Check | None = None
     seconds: float = 0.0
+    strategy: str = ""
+    devices: tuple[DeviceLine, ...] = ()
+    ledger: LedgerLine | None = None
+    tlb: TlbLine | None = None
+    released: int = 0
 
     @classmethod
-    def of(cls, kernel: Kernel, found: facade.Check, seconds: float, file: str, machine: str) -> Outcome:
-        """The outcome of a kernel that booted, and of the check that was made of it."""
-        heap, donation = kernel.heap, kernel.donation
+    def of(cls, kernel: Kernel, heap: HeapState, done: Configured, found: facade.Check, seconds: float, file: str, machine: str) -> Outcome:
+        """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
+        donation, ledger = kernel.donation, kernel.ledger
         return cls(
             file=file, machine=machine, status="booted", reason=found.failure, frames=kernel.frames_by_type(),
-            heap=Heap(heap.used, heap.backed, heap.bound), donation=Donation(donation.frames, donation.bytes),
-            check=Check(found.passed, found.assertions), seconds=seconds,
+            heap=Heap(heap.used, heap.planned, heap.backed, heap.bound), donation=Donation(donation.frames, donation.bytes),
+            check=Check(found.passed, found.assertions), seconds=seconds, strategy=kernel.profile.strategy,
+            devices=tuple(DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in done.devices),
+            ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by), tlb=TlbLine(kernel.tlb.entries),
+            released=done.released,
+        )
+
+    @classmethod
+    def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str) -> Outcome:
+        """The outcome of a plan: what a boot would come to."""
+        said = ""
+        if advice is not None:
+            said = advice.options if advice.proof else advice.reason
+        beside = {item.name: item.bytes for item in plan.beside}
+        return cls(
+            file=file, machine=machine, status="planned",
+            heap=Heap(plan.planned, plan.planned, plan.top + beside["heap map"], plan.bound), seconds=seconds,
+            strategy=plan.profile.strategy,
+            devices=tuple(
+                DeviceLine(d.base, d.size, d.status, d.cost, "; ".join(filter(None, (d.reason, said if d.curable and d.reason else ""))))
+                for d in plan.devices
+            ),
+            ledger=LedgerLine(plan.promised, plan.available, 0), tlb=TlbLine(plan.tlb.entries), released=plan.release,
         )
 
     def line(self) -> str:

@@ -1,0 +1,109 @@
+"""A plan as text: the heap structure by structure, how it lies, what is left, and which devices it will hold."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED
+from kernmalloc.plan.advice import Advice
+from kernmalloc.plan.plan import Plan
+from kernmalloc.report.boot import device_rows
+from kernmalloc.report.text import columns, section
+from kernmalloc.report.units import several, size, span
+
+WIDTH = 118
+
+
+def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
+    """All about one plan; `line` is the boot line that asks for it."""
+    profile = plan.profile
+    yield (
+        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), strategy {profile.strategy}, "
+        f"window {span(profile.va.base, profile.va.base + profile.va.size)}, {size(profile.va.size)}"
+    )
+    yield from section("Heap at the end of the boot, to the byte", _items(plan))
+    yield from section("How it lies", _layout(plan))
+    yield from section("Page space", _space(plan))
+    if plan.devices:
+        yield from section("Devices, published in order of address", columns(device_rows(plan.devices), notes=True))
+        yield from advised(plan, advice, line)
+
+
+def _items(plan: Plan) -> Iterator[str]:
+    rows = [("structure", "bytes", "")]
+    rows += [(item.name, f"{item.bytes:,}", item.note) for item in plan.items if item.bytes]
+    rows.append(("heap", f"{plan.top:,}", f"{size(plan.planned)} in use, bound {size(plan.bound)}"))
+    rows += [(f"beside it: {item.name}", f"{item.bytes:,}", item.note) for item in plan.beside]
+    yield from columns(rows, notes=True)
+    held = "all" if plan.scale >= 1 else f"{plan.scale:.1%}"
+    yield f"The window holds {held} of the objects that the profile's ratios ask for."
+
+
+def _layout(plan: Plan) -> Iterator[str]:
+    if plan.fixed:
+        fixed = plan.fixed
+        yield (
+            f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
+            f"VA = PA + {fixed.constant:#x}" if fixed.constant >= 0 else
+            f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
+            f"VA = PA - {-fixed.constant:#x}"
+        )
+        yield (
+            f"affine and in large pages: {1:.0%} of the fixed part, {plan.affine_share:.0%} of the heap, "
+            f"{plan.affine_share_at_bound:.1%} of it at its bound"
+        )
+    else:
+        yield f"VA {span(plan.heap_va, plan.heap_va + plan.top)}, single frames from anywhere; no share of it is affine by plan"
+    tlb = plan.tlb
+    after = "no more after boot" if plan.fixed and plan.bound == plan.top else "more as the heap grows"
+    yield (
+        f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
+        f"{tlb.static:,} of image and first tables; {after}"
+    )
+
+
+def _space(plan: Plan) -> Iterator[str]:
+    broken = "; growth may break that" if plan.lenient else ""
+    yield (
+        f"{several(plan.frames, 'frame')} described, {plan.available:,} left for page space, "
+        f"{plan.promised:,} promised to the bank{broken}"
+    )
+    if plan.release:
+        yield f"release gives back {size(plan.release)} once these devices are published"
+
+
+def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
+    """What to do about the device that lacks most, as a colleague would say it; nothing if nothing is to be done."""
+    if advice is None:
+        return
+    worst = max((d for d in plan.devices if d.status != FITS and d.curable), key=lambda d: d.missing)
+    name = ", ".join(worst.names) or "a device"
+    frames = worst.size // plan.page
+    what = (
+        f"Advice: {name[:60]} ({size(worst.size)} at {worst.base:x}) cannot be used in full: entries for {worst.missing:,} of its "
+        f"{frames:,} frames are missing. "
+    )
+    if advice.proof is None:
+        what += f"No tunable helps: {advice.reason}."
+    else:
+        settings = " and ".join(f"{name.replace('-', '_')}={value}" for name, value in advice.settings.items())
+        what += (
+            f"Set {settings}: planned again with that, everything fits that can, and the heap is {size(advice.proof.top)} "
+            f"(now {size(plan.top)}), page space {advice.proof.available:,} frames (now {plan.available:,})."
+        )
+    yield ""
+    yield from wrap(what, WIDTH)
+    if advice.proof is not None:
+        yield f"  {line} {advice.options}"
+
+
+def row(plan: Plan) -> tuple[str, ...]:
+    """One line of the table of several machines."""
+    count = {status: sum(d.status == status for d in plan.devices) for status in (FITS, EXTENT_ONLY, REFUSED)}
+    return (
+        plan.machine.name[:44] or plan.machine.file[-44:], size(plan.frames * plan.page), size(plan.planned), size(plan.top),
+        size(plan.bound), f"{plan.scale:.1%}", f"{plan.tlb.entries:,}", f"{plan.promised:,}",
+        *(str(count[status]) for status in (FITS, EXTENT_ONLY, REFUSED)),
+    )
+
+
+HEAD = ("machine", "RAM", "in use", "heap", "bound", "objects", "TLB", "promised", FITS, EXTENT_ONLY, REFUSED)
