@@ -75,12 +75,17 @@ def _closed(name: str, *args: int) -> int:
     raise LifeError(f"{name}: this kernel is closed")
 
 
+_idle: dict[str, list[Any]] = {}  # loaded objects that no life uses just now: loading one takes longer than a plan
+
+
 class _Compiled:
     """What raw and soft share: a loaded object and its entries."""
 
     def __init__(self, life: str, ram: Ram, record: Any, state: Any) -> None:
         self.ram = ram
-        self.library = objects.load(life)
+        self._life = life
+        idle = _idle.setdefault(life, [])
+        self.library = idle.pop() if idle else objects.load(life)
         self.record = record  # keeps the memory
         self.state = state
         self.library.machine = record.ctypes.data
@@ -94,7 +99,9 @@ class _Compiled:
         return entry(*args)
 
     def close(self) -> None:
-        self.call = _closed
+        if self.call != _closed:
+            self.call = _closed
+            _idle[self._life].append(self.library)
 
 
 def _record(kind: Any) -> tuple[Any, Any]:
