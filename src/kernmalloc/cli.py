@@ -1,4 +1,4 @@
-"""The command line: `kernmalloc boot`, `plan` and `check`.
+"""The command line: `kernmalloc boot`, `plan`, `compare` and `check`.
 
 Everything here is reachable in three lines of Python with `Machine`, `Profile` and `Kernel`; this file parses, prints
 and chooses the exit status: 0 where every machine booted, or was refused for a stated reason of size; 1 where an
@@ -177,6 +177,45 @@ def plan(
         _print(f"Kernel {profile.name}, strategy {profile.strategy}")
         _print_all(columns(rows))
     raise typer.Exit(status)
+
+
+@app.command()
+def compare(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines.", show_default=False)],
+    kernel: KernelName = "eros2",
+    processes: Annotated[int, typer.Option(min=1, help="Processes that plan side by side.")] = os.cpu_count() or 1,
+    picture: Annotated[str, typer.Option(metavar="FILE.svg", help="Draw the result, too.", show_default=False)] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per strategy and card.")] = False,
+) -> None:
+    """Plan every machine under every heap strategy, as it is and with large cards added, and sum up what becomes of them."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from kernmalloc.facade.profile import Profile
+    from kernmalloc.plan.compare import compare as run
+    from kernmalloc.plan.compare import machines_in
+    from kernmalloc.report import compare as report
+
+    profile = Profile.load(kernel)
+    _load_objects(Mode.soft)
+    unreadable = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        reading = progress.add_task("reading", total=len(files))
+        machines = list(machines_in(progress.track(files, task_id=reading), unreadable.append))
+        planning = progress.add_task("planning", total=len(machines))
+        found = run(machines, profile, processes, lambda done: progress.advance(planning, done))
+    for error in unreadable:
+        _print(str(error), sys.stderr)
+    if json:
+        for summary in found:
+            _print(msgspec.json.encode(summary._asdict()).decode())
+    else:
+        _print(f"Kernel {profile.name}, {len(machines)} machines, {len(unreadable)} unreadable.")
+        _print_all(report.tables(found))
+    if picture:
+        report.draw(found, profile.name, picture)
+    raise typer.Exit(HELD if machines else FAILED)
 
 
 def _profile(

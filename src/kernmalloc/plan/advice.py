@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from kernmalloc.facade.configure import FITS
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
+from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan
 
@@ -43,34 +45,45 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
     return profile
 
 
+def _tunables(made: Plan) -> tuple[dict[str, int], dict[str, int]]:
+    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, by option name."""
+    profile, strategy = made.profile, STRATEGIES[made.profile.strategy]
+    curable = [device for device in made.devices if device.curable]
+    chunks = [chunks_guaranteed(d.base // made.page, d.size // made.page, d.size // made.page) for d in curable]
+    frames = sum(chunks) * CHUNK_FRAMES
+    if not strategy.grows:
+        now = {"device-frames": made.device_frames, "device-ranges": profile.devices.ranges}
+        most = {"device-frames": frames, "device-ranges": len(curable)}
+    elif strategy.affine:
+        now = {"growable": int(profile.heap.growable)}
+        most = {"growable": frames * (profile.core.stride + 1) * 2 + (64 << 20)}
+    elif not made.lenient:
+        now, most = {"withheld": profile.bank.withheld}, {"withheld": made.available // 2}
+    else:
+        now = most = {}
+    return now, {name: max(value, now[name]) for name, value in most.items()}
+
+
+def fits_tuned(made: Plan) -> bool:
+    """Whether one re-tuning makes all devices fit that can be published at all."""
+    now, most = _tunables(made)
+    return most != now and _fits(made.machine, made.profile, most, False)
+
+
 def advise(made: Plan) -> Advice | None:
     """Advice for a plan in which a device lacks entries that a tunable could give; None if there is none."""
-    short = [device for device in made.devices if device.status != "fits" and device.curable]
+    short = [device for device in made.devices if device.status != FITS and device.curable]
     if not short:
         return None
-    machine, profile = made.machine, made.profile
-    curable = [device for device in made.devices if device.curable]
-    frames = sum(-(-device.size // made.page) // 32 * 32 + 64 for device in curable)
-    strategy = STRATEGIES[profile.strategy]
+    now, most = _tunables(made)
     settings: dict[str, int] = {}
-    if not strategy.grows:
-        names = {"device-frames": frames, "device-ranges": len(curable)}
-        now = {"device-frames": made.device_frames, "device-ranges": profile.devices.ranges}
-    elif strategy.affine:
-        names = {"growable": frames * (profile.core.stride + 1) * 2 + (64 << 20)}
-        now = {"growable": int(profile.heap.growable)}
-    elif not made.lenient:
-        names, now = {"withheld": made.available // 2}, {"withheld": profile.bank.withheld}
-    else:
-        return Advice({}, None, _why_not(made, short))
-    largest = {name: max(value, now[name]) for name, value in names.items()}
-    if not _fits(machine, profile, largest, refusal=True):
-        return Advice({}, None, _why_not(made, short))
-    for name in names:
-        unit = made.page if name == "growable" else 1
-        value = _least(lambda n: _fits(machine, profile, {**largest, **settings, name: n * unit}, True), now[name] // unit, largest[name] // unit)
-        settings[name] = value * unit
-    proof = _plan(machine, profile, settings)
+    if most != now and _fits(made.machine, made.profile, most, True):
+        for name, high in most.items():
+            unit = made.page if name == "growable" else 1
+            settings[name] = unit * _least(
+                lambda n: _fits(made.machine, made.profile, {**most, **settings, name: n * unit}, True), now[name] // unit, high // unit
+            )
+    proof = _plan(made.machine, made.profile, settings) if settings else None
     if proof is None or not proof.configured:
         return Advice({}, None, _why_not(made, short))
     return Advice({name: value for name, value in settings.items() if value != now[name]}, proof)

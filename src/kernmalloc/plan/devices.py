@@ -15,7 +15,6 @@ import numpy
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, windows
 from kernmalloc.kernel.devices import CHUNK_FRAMES, REGION_BYTES, chunk_bytes, chunks_for, chunks_guaranteed
 from kernmalloc.kernel.kern import CLASS_NAMES, RAM, RESERVED_MEMORY
-from kernmalloc.kernel.sizing import SLOT
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
 
@@ -89,8 +88,8 @@ class Room:
         self.growth -= (new - fixed) * pool.kind.pages
 
 
-def publications(machine: Machine, ranges: numpy.ndarray, room: Room, max_pfn: int) -> tuple[tuple[Device, ...], int]:
-    """Every device, published in order of address; and the heap pages that `release` will give back afterwards."""
+def publications(machine: Machine, ranges: numpy.ndarray, room: Room, max_pfn: int) -> tuple[Device, ...]:
+    """Every device, published in order of address, with what `room` has; it has the rest afterwards."""
     taken = [(int(r["base"]), int(r["base"] + r["count"]), int(r["kind"])) for r in ranges if r["count"]]
     starts = [base for base, _, _ in taken]
     found = []
@@ -98,7 +97,7 @@ def publications(machine: Machine, ranges: numpy.ndarray, room: Room, max_pfn: i
         at = bisect_right(starts, pfn + frames - 1) - 1
         under = taken[at] if at >= 0 and taken[at][1] > pfn else None
         found.append(_publish(room, pfn, frames, names, under, max_pfn))
-    return tuple(found), room.kept // SLOT * SLOT
+    return tuple(found)
 
 
 def _publish(room: Room, pfn: int, frames: int, names: tuple[str, ...], under: tuple[int, int, int] | None, max_pfn: int) -> Device:

@@ -6,7 +6,7 @@ the machine's devices are looked at only to say which of them will fit (`devices
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -64,6 +64,26 @@ class Fixed(NamedTuple):
         return self.va - self.pa
 
 
+class Configured(NamedTuple):
+    """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of it
+    that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks."""
+
+    heap: int
+    idle: int
+    released: int
+    taken: int
+    broken_by: int
+
+
+class Basis(NamedTuple):
+    """What publications are planned with: ranges of memory, the room for them, the kernel's own functions."""
+
+    ranges: numpy.ndarray
+    room: Room
+    scratch: Scratch
+    excess: bool
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will be. Sizes are bytes unless they say frames."""
@@ -87,7 +107,8 @@ class Plan:
     device_frames: int  # device frames whose entries are reserved
     last_words: int  # device frames whose entries only console and boot devices may use
     devices: tuple[Device, ...]
-    release: int  # bytes that `release` will give back once these are published
+    after: Configured
+    basis: Basis
 
     @property
     def affine_share(self) -> float:
@@ -105,13 +126,19 @@ class Plan:
         return all(device.status == "fits" or not device.curable for device in self.devices)
 
 
-def plan(machine: Machine, profile: Profile, devices: bool = True) -> Plan:
+    def on(self, machine: Machine) -> "Plan":
+        """The plan for a machine with the same memory and other devices."""
+        devices, after = _publish(machine, self.basis, self.top, self.available, self.promised)
+        return replace(self, machine=machine, devices=devices, after=after)
+
+
+def plan(machine: Machine, profile: Profile) -> Plan:
     """The plan. Raises TooSmall, as `Kernel.boot` would, where the machine or the window cannot hold this kernel."""
     with Kernel.load(machine, profile, "soft" if objects.is_built() else "twin") as kernel:
         code = kernel.call_kern("plan")
         if code < 0:
             raise TooSmall(refusal(kernel, k.DONATE, code))
-        return _read(kernel, devices)
+        return _read(kernel)
 
 
 def with_strategy(profile: Profile, strategy: str) -> Profile:
@@ -121,7 +148,7 @@ def with_strategy(profile: Profile, strategy: str) -> Profile:
     return msgspec.structs.replace(profile, strategy=strategy)
 
 
-def _read(kernel: Kernel, devices: bool) -> Plan:
+def _read(kernel: Kernel) -> Plan:
     """The plan that the kernel made, in bytes and by structure."""
     kern = kernel.view.kern
     record = {name: int(kern["plan"][name]) for name in k.Plan.fields}
@@ -148,7 +175,8 @@ def _read(kernel: Kernel, devices: bool) -> Plan:
         pfn = block_in(int(donor["base"]), int(donor["count"]), record["donation"])
         fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
-    published, release = publications(kernel.machine, ranges, room, int(kern["max_pfn"])) if devices else ((), 0)
+    basis = Basis(ranges.copy(), room, scratch, STRATEGIES[kernel.profile.strategy].excess)
+    devices, after = _publish(kernel.machine, basis, top << shift, available, promised)
     return Plan(
         machine=kernel.machine, profile=kernel.profile, page=1 << shift,
         items=tuple(_heap_items(kernel, scratch, record, ranges)),
@@ -162,7 +190,27 @@ def _read(kernel: Kernel, devices: bool) -> Plan:
         top=top << shift, bound=bound << shift, scale=record["scale"] / 65536,
         heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]), fixed=fixed, tlb=tlb,
         frames=record["frames"], available=available, promised=promised, lenient=bool(kern["lenient"]),
-        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=published, release=release << shift if affine else 0,
+        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=devices, after=after,
+        basis=basis,
+    )
+
+
+def _publish(
+    machine: Machine, basis: Basis, top: int, available: int, promised: int
+) -> tuple[tuple[Device, ...], Configured]:
+    """The devices of a machine, published; and the heap then."""
+    before, room = basis.room, replace(basis.room)
+    room.regions, room.chunks = replace(room.regions), replace(room.chunks)
+    devices = publications(machine, basis.ranges, room, basis.scratch.get("max_pfn"))
+    shift = room.page_shift
+    grown = before.growth - room.growth
+    released = room.kept // SLOT * SLOT if basis.excess else 0
+    pages = top >> shift
+    taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages)
+    idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size + (room.kept - released << shift)
+    return devices, Configured(
+        heap=pages + grown - released << shift, idle=idle, released=released << shift, taken=taken,
+        broken_by=max(promised - (available + released - taken), 0),
     )
 
 

@@ -113,7 +113,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                 DeviceLine(d.base, d.size, d.status, d.cost, "; ".join(filter(None, (d.reason, said if d.curable and d.reason else ""))))
                 for d in plan.devices
             ),
-            ledger=LedgerLine(plan.promised, plan.available, 0), tlb=TlbLine(plan.tlb.entries), released=plan.release,
+            ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by), tlb=TlbLine(plan.tlb.entries), released=plan.after.released,
         )
 
     def line(self) -> str:

@@ -67,8 +67,8 @@ def _space(plan: Plan) -> Iterator[str]:
         f"{several(plan.frames, 'frame')} described, {plan.available:,} left for page space, "
         f"{plan.promised:,} promised to the bank{broken}"
     )
-    if plan.release:
-        yield f"release gives back {size(plan.release)} once these devices are published"
+    if plan.after.released:
+        yield f"release gives back {size(plan.after.released)} once these devices are published"
 
 
 def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:

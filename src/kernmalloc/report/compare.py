@@ -1,0 +1,73 @@
+"""Strategies compared: a table for each card, and a picture."""
+
+from collections.abc import Iterator
+
+from kernmalloc.plan.compare import Summary
+from kernmalloc.report.text import columns
+from kernmalloc.report.units import size
+
+HEAD = (
+    "strategy", "refused", "configured", "after tuning", "with extents", "heap median", "worst", "idle", "TLB median", "worst",
+    "promise broken", "by frames", "given back", "withheld",
+)
+
+
+def tables(found: list[Summary]) -> Iterator[str]:
+    """A table for each card, a line for each strategy."""
+    for card in dict.fromkeys(summary.card for summary in found):
+        rows = [row(summary) for summary in found if summary.card == card]
+        ruled = max(summary.ruled_out for summary in found if summary.card == card)
+        yield ""
+        yield f"With a card of {card} added" if card else "As they are"
+        yield from (f"  {line}" for line in columns([HEAD, *rows]))
+        yield f"  On {ruled} machines the memory map or the address limit rules ranges out; these count for no strategy."
+
+
+def row(s: Summary) -> tuple[str, ...]:
+    """One strategy."""
+    return (
+        s.strategy, f"{s.refused}", f"{s.configured}", f"{s.tuned}", f"{s.with_extents}", size(int(s.heap_median)),
+        size(s.heap_worst), size(int(s.idle_median)), f"{s.tlb_median:,.0f}", f"{s.tlb_worst:,}", f"{s.broken}",
+        f"{s.broken_worst:,}", size(int(s.released_median)), f"{s.withheld_median:,.0f}",
+    )
+
+
+def draw(found: list[Summary], kernel: str, file: str) -> None:
+    """Three bars for each strategy and card: machines configured, the heap, TLB entries. Needs matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise RuntimeError("a picture needs matplotlib: pip install 'kernmalloc[picture]'") from None
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "kernmalloc"
+    from matplotlib import pyplot
+
+    cards = list(dict.fromkeys(summary.card for summary in found))
+    names = [summary.strategy for summary in found if summary.card == cards[0]]
+    figure, plots = pyplot.subplots(1, 4, figsize=(15, 4.2), sharey=True, constrained_layout=True)
+    titles = ("machines configured\n(light: after one re-tuning)", "heap, MiB, median\n(light: worst)",
+              "TLB entries, median\n(light: worst)", "frames the bank lacks,\nworst machine")
+    height = 0.8 / len(cards)
+    for place, card in enumerate(cards):
+        rows = [summary for summary in found if summary.card == card]
+        at = [index + place * height for index in range(len(rows))]
+        pairs = (
+            ([s.configured for s in rows], [s.tuned for s in rows]),
+            ([s.heap_median / 2**20 for s in rows], [s.heap_worst / 2**20 for s in rows]),
+            ([s.tlb_median for s in rows], [s.tlb_worst for s in rows]),
+            ([s.broken_worst for s in rows], [s.broken_worst for s in rows]),
+        )
+        colour = f"C{place}"
+        for plot, (dark, light) in zip(plots, pairs):
+            plot.barh(at, light, height, color=colour, alpha=0.35)
+            plot.barh(at, dark, height, color=colour, label=f"with a {card} card" if card else "as they are")
+    for plot, title in zip(plots, titles):
+        plot.set_title(title, fontsize=10)
+        plot.grid(axis="x", alpha=0.3)
+    for plot in plots[1:]:
+        plot.set_xscale("symlog", linthresh=1)
+    plots[0].set_yticks([index + 0.4 - height / 2 for index in range(len(names))], names)
+    plots[0].invert_yaxis()
+    plots[0].legend(fontsize=8, loc="lower left")
+    figure.suptitle(f"{kernel}, {found[0].machines} machines")
+    figure.savefig(file, metadata={"Date": None} if file.endswith(".svg") else None)
