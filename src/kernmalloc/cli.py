@@ -132,6 +132,7 @@ def plan(
     withheld: Withheld = None,
     cards: With = None,
     json: Json = False,
+    capacity: Annotated[bool, typer.Option("--capacity", help="How much RAM each shipped kernel carries in its window.")] = False,
 ) -> None:
     """Tell each machine's heap to the byte before anything boots, which devices will fit, and what to tune if not."""
     from kernmalloc.facade.errors import TooSmall
@@ -144,6 +145,9 @@ def plan(
     from kernmalloc.report.outcome import Outcome
     from kernmalloc.report.text import columns
 
+    if capacity:
+        _print_all(_capacities())
+        raise typer.Exit(HELD)
     profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
     files = files or [""]
     status, rows = HELD, [report.HEAD]
@@ -236,6 +240,16 @@ def _profile(
         raise InputError("command line", 0, str(error)) from None
     settings = {"device-frames": device_frames, "device-ranges": device_ranges, "growable": size, "withheld": withheld}
     return tuned(profile, {name: value for name, value in settings.items() if value is not None})
+
+
+def _capacities() -> Iterable[str]:
+    """The table of what the shipped kernels carry."""
+    from kernmalloc.facade.profile import Profile
+    from kernmalloc.plan.capacity import capacity
+    from kernmalloc.report.capacity import table
+
+    profiles = [Profile.load(name) for name in Profile.shipped()]
+    return table((profile, capacity(profile)) for profile in profiles)
 
 
 def _boot_line(file: str, kernel: str, profile: "Profile") -> str:

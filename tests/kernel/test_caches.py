@@ -151,7 +151,7 @@ def test_creation_is_refused_by_name():
         with pytest.raises(KernelError):
             kernel.cache("no such type")
         assert kernel.snapshot() == before
-        names = [f"type{n}" for n in range(128 - len(kernel.caches) - SIZE_CLASSES)]
+        names = [f"type{n}" for n in range(128 - int(kernel.view.kern["cache_count"]))]
         for n, name in enumerate(names):
             kernel.cache(name, size=n * 512 + 1, limit=1 << 62 >> n)
         before = kernel.snapshot()

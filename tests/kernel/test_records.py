@@ -11,8 +11,12 @@ from kernmalloc.lang.records import Record
 
 LAYOUTS = {
     "kernmalloc.kernel.caches.ObjectType": (
-        16,
-        "bytes@0 wanted@8"
+        32,
+        "bytes@0 wanted@8 last@16 spare@24"
+    ),
+    "kernmalloc.kernel.devices.Chunk": (
+        32,
+        "left@0 right@8 base@16 used@24"
     ),
     "kernmalloc.kernel.frames.Frame": (
         16,
@@ -35,48 +39,57 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        2792,
+        4152,
         "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
         "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
         "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
         "returned@176 stride@184 identity@192 donation_pfn@200 donation_frames@208 donation_maps@216 donated_heap@224 "
         "donated_maps@232 heap@240 heap_pages@248 heap_map@256 top@264 map_pages@272 backed@280 idle@288 growth@296 "
-        "idle_bits@304 bare_bits@336 idle_bins@368 bare_bins@1392 caches@2416 cache_count@2424 class_of@2432 "
-        "ranges@2440 range_count@2448 range_next@2456 top_range@2464 objects@2472 object_count@2480 static@2488 "
-        "scale@2496 checked@2504"
+        "bin_bits@304 bins@400 fixed@3472 kept@3480 recycled@3488 excess@3496 released@3504 spare@3512 growable@3520 "
+        "affine@3528 promised@3536 lenient@3544 withheld@3552 opening@3560 opening_heap@3568 device_ranges@3576 "
+        "device_pages@3584 reserves@3592 device_count@3600 last_frames@3608 caches@3616 cache_count@3624 "
+        "class_of@3632 ranges@3640 range_count@3648 range_next@3656 objects@3664 object_count@3672 static@3680 "
+        "plan@3688 checked@3816"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
         "bits@0 base@8 size@16 slab@20 word@24"
     ),
+    "kernmalloc.kernel.kern.Plan": (
+        128,
+        "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 chunks@72 "
+        "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
+    ),
     "kernmalloc.kernel.kern.Tally": (
-        288,
+        336,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 frames@80 "
-        "regions@88 heap_sum@96 mapped@104 mapped_sum@112 tables@120 table_errors@128 idle@136 backed@144 runs@152 "
-        "filed@160 bin_errors@168 region_free@176 summary_errors@184 entry_errors@192 order_errors@200 tail_pages@208 "
-        "page_errors@216 joinable@224 slab_free@232 listed@240 slabs@248 empty@256 partial@264 claim@272 "
-        "claimed_bits@280"
+        "regions@88 heap_sum@96 mapped@104 mapped_sum@112 tables@120 table_errors@128 idle@136 kept@144 backed@152 "
+        "runs@160 filed@168 bin_errors@176 region_free@184 summary_errors@192 entry_errors@200 order_errors@208 "
+        "live@216 spare@224 used@232 chunk_used@240 device_count@248 tail_pages@256 page_errors@264 joinable@272 "
+        "slab_free@280 listed@288 slabs@296 empty@304 partial@312 claim@320 claimed_bits@328"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
         "bits@0"
     ),
     "kernmalloc.kernel.layout.BootInfo": (
-        288,
+        376,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
-        "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 ranges@136 "
-        "range_count@144 objects@152 object_count@160 cpu@168 kern@176 root@184 directory@192 directories@200 "
-        "image_tables@208 window_tables@216 leaf_tables@224 area_bytes@232 tables@240 heap_map@248 heap@256 "
-        "heap_pages@264 region@272 slots@280"
+        "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 affine@136 "
+        "growable@144 excess@152 spare@160 device_ranges@168 reserves@176 device_pages@184 last_frames@192 "
+        "lenient@200 withheld@208 promised@216 ranges@224 range_count@232 objects@240 object_count@248 cpu@256 "
+        "kern@264 root@272 directory@280 directories@288 image_tables@296 window_tables@304 leaf_tables@312 "
+        "area_bytes@320 tables@328 heap_map@336 heap@344 heap_pages@352 region@360 slots@368"
     ),
     "kernmalloc.kernel.layout.BootRange": (
         32,
         "base@0 count@8 kind@16 spare@24"
     ),
     "kernmalloc.kernel.regions.Region": (
-        136,
+        192,
         "left@0 right@8 base@16 count@24 kind@32 chunk_hint@36 area@40 entries@48 origin@56 word_count@64 words@72 "
-        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128"
+        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 chunks@144 live@152 spare@160 "
+        "spare_count@168 guaranteed@176 used@184"
     ),
     "kernmalloc.kernel.runs.HeapPage": (
         64,
@@ -85,6 +98,10 @@ LAYOUTS = {
     "kernmalloc.kernel.slabs.Cache": (
         64,
         "size@0 reciprocal@4 slots@8 pages@12 partial@16 empty@20 id@24 kept@28 slabs@32 limit@40 wanted@48 object@56"
+    ),
+    "kernmalloc.kernel.tree.Node": (
+        24,
+        "left@0 right@8 base@16"
     ),
     "kernmalloc.machine.bare.Cell": (
         8,

@@ -29,7 +29,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.view import Mappings, View
 from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, REGION_CACHE
+from kernmalloc.kernel.devices import LAST_CACHE, REGION_CACHE
 from kernmalloc.kernel.frames import Frame
 from kernmalloc.kernel.runs import HeapPage
 from kernmalloc.lang import status
@@ -188,13 +188,13 @@ class Kernel:
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
         self._closed = False
-        self._cache_names = {REGION_CACHE: "region", CHUNK_CACHE: "chunk", LAST_CACHE: "chunk (last words)"}
-        wanted = profile.wanted_counts(loaded.placement.frames)
+        self._cache_names = {REGION_CACHE: "region"}
+        wanted, next_id = profile.wanted_counts(loaded.placement.frames), LAST_CACHE + 1
         for kind in profile.objects:
-            if wanted[kind.name]:
-                self._cache_names[REGION_CACHE + len(self._cache_names)] = kind.name
-            if kind.last_words:
-                self._cache_names[REGION_CACHE + len(self._cache_names)] = f"{kind.name} (last words)"
+            for name, exists in ((kind.name, wanted[kind.name]), (f"{kind.name} (last words)", kind.last_words)):
+                if exists:
+                    self._cache_names[next_id] = name
+                    next_id += 1
 
     # --- life
 

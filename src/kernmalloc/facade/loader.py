@@ -175,9 +175,10 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["excess"] = strategy.excess and -(-profile.heap.excess >> PAGE_SHIFT)
     info["spare"] = strategy.affine and -(-profile.heap.spare >> PAGE_SHIFT)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
-    info["device_pages"] = 0 if strategy.grows else profile.devices.frames
+    info["device_pages"] = profile.device_frames(plan.frames)
     info["last_frames"] = profile.devices.last_words
-    info["lenient"], info["promised"] = profile.bank.lenient, profile.bank.promised
+    info["lenient"] = profile.bank.lenient and strategy.grows and not strategy.affine  # only a demand heap may break it
+    info["promised"] = profile.bank.promised
     info["withheld"] = profile.bank.withheld + int(info["growable"])
     info["ranges"], info["objects"], info["object_count"] = BootInfo.size, arrays, len(wanted)
 

@@ -141,10 +141,11 @@ class Heap(_Table):
 
 class Devices(_Table):
     """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap does
-    not grow allocate at boot (C15). `last_words`: device frames whose entries are kept for the console (C22)."""
+    not grow allocate at boot (C15); by default 1 GiB's worth, which covers 98.8 % of machines, at most one for 8 frames of
+    RAM. `last_words`: device frames whose entries are kept for the console (C22)."""
 
     ranges: Annotated[int, Meta(ge=0, le=2**20)] = 64
-    frames: Annotated[int, Meta(ge=0, le=2**40)] = 1 << 18
+    frames: Annotated[int, Meta(ge=0, le=2**40)] | None = None
     last_words: Annotated[int, Meta(ge=0, le=2**20)] = 64
 
 
@@ -223,6 +224,12 @@ class Profile(_Table):
         for key, reason, advice in _contradictions(profile):
             raise ProfileError(file, key, reason, advice)
         return profile
+
+    def device_frames(self, frames: int) -> int:
+        """Device frames whose entries are reserved on a machine with that many frames of RAM (C15)."""
+        if STRATEGIES[self.strategy].grows:
+            return 0
+        return min(1 << 18, frames >> 3) if self.devices.frames is None else self.devices.frames
 
     def wanted_counts(self, frames: int) -> dict[str, int]:
         """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name. What

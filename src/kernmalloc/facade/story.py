@@ -65,17 +65,28 @@ def refusal(kernel: "Kernel", stage: int, code: int) -> str:
     frames = sum(high - low for low, high in ram.ram)
     need = sum(kernel._life.call("area_bytes", kernel.view.kern_va, low, high - low) for low, high in ram.ram)
     bound = int(kern["heap_pages"]) * PAGE
-    if code == status.NO_VA and stage != k.OBJECTS:
-        per = profile.core.stride + profile.core.identity
+    plan, per = kern["plan"], profile.core.stride + profile.core.identity
+    if code == status.NO_VA and plan["scale"] < 0:
+        taken = int(plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"])
+        left, half = bound - taken * PAGE, (int(plan["frames"]) - taken) // 2 * PAGE
+        if int(kern["static"]) and half < left:
+            return f"half of the free frames, {_size(max(half, 0))}, hold less than one slab of each object type"
+        return (
+            f"core tables for {_size(frames * PAGE)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), the heap's "
+            f"bound is {_size(bound)}: with its reserves {_size(max(left, 0))} is left, less than one slab of each object type"
+        )
+    if code == status.NO_VA:
         return (
             f"core tables for {_size(frames * PAGE)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), "
             f"the heap's bound is {_size(bound)}"
         )
-    if code == status.NO_VA:
-        left, half = bound - int(kern["top"]) * PAGE, int(kern["free_frames"]) // 2 * PAGE
-        if int(kern["static"]) and half < left:
-            return f"half of the free frames, {_size(half)}, hold less than one slab of each object type"
-        return f"the core tables leave {_size(left)} of the heap's bound, less than one slab of each object type"
+    if code == status.TOO_SMALL and int(kern["affine"]):
+        block = int(plan["donation"])
+        largest = max((high - low for low, high in ram.ram), default=0)
+        return (
+            f"an affine heap of {_size(int(plan['top']) * PAGE)} needs {_frames(block)} in one piece, at a large page's "
+            f"boundary; the largest of {len(ram.ram)} ranges of RAM has {_frames(largest)}"
+        )
     if code == status.TOO_SMALL:
         return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * PAGE)} in all, can hold its own core table"
     if code == status.NO_FRAMES:

@@ -47,6 +47,7 @@ def _donate(cpu):
     p = Plan(k.addr + PLAN)
     r = BootRange(range_at(k.addr, p.donor))
     k.donation_frames = p.donation
+    k.donation_maps = p.donation_maps
     k.donation_pfn = max(block_in(r.base, r.count, p.donation), r.base)
     if k.affine != 0:
         k.heap_pages = min(k.heap_pages, p.top + k.growable)
@@ -75,7 +76,7 @@ def _top_table(cpu):
 def _mark(cpu):
     """Mark the donated frames by hand (E37)."""
     k = Kern(Cpu(cpu).kern)
-    maps = k.donation_pfn + k.donation_frames - Plan(k.addr + PLAN).donation_maps
+    maps = k.donation_pfn + k.donation_frames - k.donation_maps
     for pfn in range(k.donation_pfn, k.donation_pfn + k.donation_frames):
         set_type(cpu, entry_of(cpu, k.boot_region, pfn), HEAP if pfn < maps else MAPPING, 0)
     return OK

@@ -27,7 +27,7 @@ from kernmalloc.kernel.bitmap import (
     first_free,
     run_length,
 )
-from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, RESERVED, TYPES, Cpu, Kern, Word
+from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.lang import clz, ctz, entry, i64, kernel, record, u8, u16, u32
 from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
@@ -208,12 +208,12 @@ def head_of(cpu, region, pfn):
 
 @entry
 def frame_type(cpu, pfn):
-    """What a frame is: FREE, HEAP, … BAD_FRAME where there is none. Where its region has no core table, the region tells."""
+    """What a frame is: FREE, HEAP, … DEVICE in a published range; BAD_FRAME where nothing describes it."""
     region = region_of(cpu, pfn)
     if region < 0:
         return BAD_FRAME
     if Region(region).area == 0:
-        return DEVICE if Region(region).tier != 0 else RESERVED
+        return DEVICE if Region(region).tier != 0 else BAD_FRAME
     if bits_free(region, pfn) != 0:
         return FREE
     head = head_of(cpu, region, pfn)

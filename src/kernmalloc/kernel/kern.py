@@ -186,7 +186,7 @@ class Cpu:
     invariants = ("id >= 0", "run >= 0")
 
 
-@record(size=4144)
+@record(size=4152)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -222,7 +222,8 @@ class Kern:
     identity: i64 = "bytes per frame in the array that names cached pages"
     # the donation (E32 to E38)
     donation_pfn: i64 = "first donated frame"
-    donation_frames: i64 = "how many were donated, the last of them for mapping tables"
+    donation_frames: i64 = "how many were donated"
+    donation_maps: i64 = "the last so many of them are for mapping tables, the others for the heap"
     donated_heap: i64 = "frames of the donation that the heap has taken"
     donated_maps: i64 = "frames of the donation that became mapping tables"
     # the heap

@@ -15,12 +15,11 @@ Concepts
 """
 
 from kernmalloc.kernel.frames import give, promise_holds, take_run
-from kernmalloc.kernel.kern import LIST, MAPPING, UP, Cpu, Kern, Plan
+from kernmalloc.kernel.kern import LIST, MAPPING, UP, Cpu, Kern
 from kernmalloc.kernel.regions import region_of
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
 
-PLAN = Kern.offset("plan")
 
 
 @kernel
@@ -70,7 +69,7 @@ def space_take(cpu, most, type):
     c.run = most
     if type == MAPPING:
         k.donated_maps = k.donated_maps + most
-        return k.donation_pfn + k.donation_frames - Plan(k.addr + PLAN).donation_maps + k.donated_maps - most
+        return k.donation_pfn + k.donation_frames - k.donation_maps + k.donated_maps - most
     k.donated_heap = k.donated_heap + most
     return k.donation_pfn + k.donated_heap - most
 

@@ -65,9 +65,9 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
         plot.set_title(title, fontsize=10)
         plot.grid(axis="x", alpha=0.3)
     for plot in plots[1:]:
-        plot.set_xscale("symlog", linthresh=1)
+        plot.set_xscale("symlog", linthresh=100)
     plots[0].set_yticks([index + 0.4 - height / 2 for index in range(len(names))], names)
     plots[0].invert_yaxis()
-    plots[0].legend(fontsize=8, loc="lower left")
+    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(cards), fontsize=9)
     figure.suptitle(f"{kernel}, {found[0].machines} machines")
     figure.savefig(file, metadata={"Date": None} if file.endswith(".svg") else None)

@@ -1,0 +1,132 @@
+"""The plan against the kernel: bytes, lay-out, TLB entries and promise, as recounted after a real boot."""
+
+import msgspec
+import pytest
+from collection import DATA, machines
+from small_machines import MIB, machine
+
+from kernmalloc import Kernel, Machine, Profile
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.profile import STRATEGIES
+from kernmalloc.inputs.facts import Device
+from kernmalloc.plan.plan import plan, with_strategy
+
+SHIPPED = ("eros", "eros2", "coyotos-i386", "x86_64")
+AFFINE = [name for name, strategy in STRATEGIES.items() if strategy.affine]
+SMALL = machine((0, 640 << 10), (MIB, 255 * MIB), (512 * MIB, 64 * MIB))
+
+
+def agree(computer: Machine, profile: Profile) -> bool:
+    """A plan and a boot of the same come to the same; whether there was one."""
+    try:
+        made = plan(computer, profile)
+    except TooSmall as error:
+        with pytest.raises(TooSmall) as refused:
+            Kernel.boot(computer, profile)
+        assert str(refused.value) == str(error)
+        return False
+    told = f"{computer.file}, {profile.name}, {profile.strategy}"
+    with Kernel.boot(computer, profile) as kernel:
+        assert kernel.heap.used == kernel.heap.planned == made.planned, told
+        assert sum(item.bytes for item in made.items) == made.top, told
+        assert (kernel.ledger.promised, kernel.ledger.available) == (made.promised, made.available), told
+        assert kernel.tlb.entries == made.tlb.entries and kernel.tlb.large == made.tlb.large, told
+        assert int(kernel.view.kern["heap_pages"]) * made.page == made.bound, told
+        if made.fixed:
+            assert kernel.view.shares() == (1.0, 1.0), told
+            assert kernel.view.pa(int(kernel.view.kern["heap"])) == made.fixed.pa, told
+    return True
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kernel", SHIPPED)
+def test_C7_C8_planned_bytes_equal_used_bytes(kernel, strategy):
+    """C7, C8: to the byte, on small and shipped machines, under every strategy and shipped profile."""
+    profile = with_strategy(Profile.load(kernel), strategy)
+    booted = [agree(computer, profile) for computer in (SMALL, Machine.shipped("desktop-16g"))]
+    assert any(booted)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_C7_C8_on_real_machines(strategy):
+    """C7, C8: the same on machines of the collection."""
+    profiles = [with_strategy(Profile.load(name), strategy) for name in SHIPPED]
+    booted = [agree(m, profiles[i % 4]) for i, m in enumerate(machines("dmesg", "iomem")[::6])]
+    assert sum(booted) > 30
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_E5_a_plan_never_depends_on_devices(strategy):
+    """E5: with other devices, or none, what the boot takes is planned the same."""
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    computer = Machine.shipped("desktop-16g")
+    card = Device(base=1 << 35, size=1 << 34, name="card")
+    made = [plan(msgspec.structs.replace(computer, devices=devices), profile) for devices in (computer.devices, (), (card,))]
+    for other in made[1:]:
+        for field in ("items", "beside", "planned", "top", "bound", "fixed", "tlb", "available", "promised"):
+            assert getattr(other, field) == getattr(made[0], field), field
+
+
+@pytest.mark.parametrize("strategy", AFFINE)
+def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
+    """C2 to C6: VA = PA + one constant over the fixed part, contiguous, whole large pages; a few TLB entries map it."""
+    made = plan(Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), strategy))
+    assert made.affine_share == 1.0
+    assert made.affine_share_at_bound >= 0.95
+    assert made.fixed.va % (2 * MIB) == made.fixed.pa % (2 * MIB) == made.fixed.bytes % (2 * MIB) == 0
+    scattered = plan(Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), "static"))
+    assert made.tlb.large == made.top // (2 * MIB)
+    assert made.tlb.entries < scattered.tlb.entries / 20
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_C1_the_bound_is_hard(strategy):
+    """C1: nothing passes the bound that was planned; at the bound there is a typed refusal."""
+    from kernmalloc.facade.errors import OutOfMemory, Promised
+
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    made = plan(SMALL, profile)
+    with Kernel.boot(SMALL, profile) as kernel:
+        with pytest.raises((OutOfMemory, Promised)):
+            while True:
+                kernel.malloc(MIB if strategy == "demand" else 4096)
+        assert int(kernel.view.kern["backed"]) * made.page <= made.bound
+        assert kernel.check().passed
+
+
+def off_by_one(function, amount):
+    def wrong(*args):
+        return function(*args) + amount
+
+    return wrong
+
+
+# each sizing function of the kernel, and the modules whose plans use it, not the boot's own taking of memory
+@pytest.mark.parametrize("function, amount", [
+    ("area_pages", 1), ("object_pages", 1), ("objects_pages", 1), ("last_pages", 1), ("_region_slab", 1), ("chunks_for", 512),
+    ("object_slabs", 1),
+])
+@pytest.mark.parametrize("strategy", ["static", "reserve+release"])
+def test_C8_a_sizing_function_that_is_off_is_seen(monkeypatch, function, amount, strategy):
+    """C8: the recount shares no code with the plan: change what the plan reckons with, and they differ."""
+    from kernmalloc.kernel import sizing
+    from kernmalloc.lang import twin
+    from kernmalloc.machine import lives
+
+    checked = dict(lives._functions) or None
+    if not checked:
+        with Kernel.load(SMALL, Profile.load("eros2"), "twin"):
+            checked = dict(lives._functions)
+    space = checked["plan"].__globals__
+    if function not in space:
+        pytest.skip(f"{function} is not called by the plan under its name")
+    monkeypatch.setitem(space, function, off_by_one(space[function], amount))
+    tiny = machine((MIB, 63 * MIB))
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    del sizing, twin
+    try:
+        with Kernel.boot(tiny, profile, "twin") as kernel:
+            assert kernel.heap.used != kernel.heap.planned
+    except TooSmall as error:
+        assert "contradicts itself" in str(error) or "too few" in str(error), error
