@@ -97,7 +97,7 @@ def give(cpu, region, pfn):
 
 @kernel
 def supply(cpu, order):
-    """VA of a RAM region with a free block of that order, highest first, or 0; the block is what `find_block` finds."""
+    """VA of a RAM region with a free block of that order, or 0: the last supplier, else the first in the list from `Kern.ram`."""
     k = Kern(Cpu(cpu).kern)
     if k.supply != 0:
         if find_block(k.supply, order) != NONE:

@@ -38,7 +38,7 @@ class Region:
     full: i64 = "VA of the bitmap of chunks: a bit per 512 aligned frames that are all free"
     free: i64 = "bits set in the free bitmap"
     hint: i64 = "word of the free bitmap where the last search ended"
-    next: i64 = "VA of the next RAM region, of lower address"
+    next: i64 = "VA of the RAM region described after this one"
     identities: i64 = "VA of the page identity of the first frame"
 
     invariants = (
