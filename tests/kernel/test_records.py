@@ -35,7 +35,7 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        2792,
+        2840,
         "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
         "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
         "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
@@ -50,12 +50,12 @@ LAYOUTS = {
         "bits@0 base@8 size@16 slab@20 word@24"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        288,
-        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 frames@80 "
-        "regions@88 heap_sum@96 mapped@104 mapped_sum@112 tables@120 table_errors@128 idle@136 backed@144 runs@152 "
-        "filed@160 bin_errors@168 region_free@176 summary_errors@184 entry_errors@192 order_errors@200 tail_pages@208 "
-        "page_errors@216 joinable@224 slab_free@232 listed@240 slabs@248 empty@256 partial@264 claim@272 "
-        "claimed_bits@280"
+        336,
+        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
+        "ram_errors@88 hit@96 heap_sum@104 mapped@112 mapped_sum@120 tables@128 table_errors@136 idle@144 backed@152 "
+        "runs@160 filed@168 bin_errors@176 layout_errors@184 region_free@192 summary_errors@200 entry_errors@208 "
+        "order_errors@216 tail_pages@224 page_errors@232 joinable@240 slab_free@248 listed@256 id@264 slabs@272 "
+        "slab_errors@280 empty@288 partial@296 claim@304 claim_base@312 claim_size@320 claimed_bits@328"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,

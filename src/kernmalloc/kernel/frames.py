@@ -48,7 +48,7 @@ class Frame:
     invariants = (
         "type < TYPES",
         "order <= MAX_ORDER",
-        "type != FREE or (order == 0 and pins == 0 and owner == 0)",
+        "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)",
     )
 
 

@@ -45,6 +45,7 @@ class Region:
         "count > 0 and base >= 0 and base + count <= kern.max_pfn",
         "kind > 0 and kind < CLASSES",
         "area == 0 or kind == RAM",
+        "tally.layout_errors == 0",
         "free == tally.region_free",
         "tally.summary_errors == 0",
         "tally.entry_errors == 0",
