@@ -359,7 +359,8 @@ class Kernel:
     @property
     def caches(self) -> list[ObjectCache]:
         """The typed caches, in the order of the profile; those made later follow."""
-        return [ObjectCache(self, id, name) for id, name in self._cache_names.items()]
+        count = int(self.view.kern["cache_count"])
+        return [ObjectCache(self, id, name) for id, name in self._cache_names.items() if id < count]
 
     @property
     def scale(self) -> float:
