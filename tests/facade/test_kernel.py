@@ -333,7 +333,7 @@ def test_the_tables_of_a_high_half_kernel(boot_kernel, mode):
 
 
 def test_a_boot_that_fails_leaves_nothing_behind(monkeypatch):
-    """E4, C22: whatever ends a boot, its memory and its window are given back."""
+    """Whatever ends a boot, its memory and its window are given back."""
     closed = []
     close = Ram.close
     monkeypatch.setattr(Ram, "close", lambda ram: (closed.append(ram), close(ram)))

@@ -246,7 +246,7 @@ def test_idle_pages_serve_when_no_frame_is_free(call):
 
 
 def test_would_block_and_no_frames():
-    """E26, E31: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
+    """E26: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
     the same call succeeds. Where even those would not do it says NO_FRAMES."""
     with booted((0, 8 * MIB)) as kernel:
         held = leave_free(kernel, 0)
