@@ -43,7 +43,7 @@ class Frame:
     order: u8 = "log2 of the frames in the block that starts here"
     pins: u16 = "users that hold the block where it is"
     link: u32 = "for the owner: position in its own structure"
-    owner: i64 = "for the owner: heap frames keep the VA that maps them"
+    owner: i64 = "for the owner: whatever leads to it"
 
     invariants = (
         "type < TYPES",
