@@ -7,12 +7,12 @@ invariant did not hold; 2 where a file could not be read or anything else went w
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
@@ -46,9 +46,15 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[FILE]...",
-        help="Boot logs, copies of /proc/iomem, or machines in TOML; - is standard input. None: this computer.",
+        help="Boot logs, /proc/iomem, device trees, lspci, machines in TOML; - is standard input. None: this computer.",
         show_default=False,
     ),
+]
+Amount = Annotated[
+    str, typer.Option("--ram", metavar="SIZE[@ADDRESS]", help="RAM of machines whose file tells none, such as 8GiB.")
+]
+Devices = Annotated[
+    str, typer.Option("--devices", metavar="FILE", help="The devices in this file, not those of the machines.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
 
@@ -108,6 +114,8 @@ def boot(
     growable: Growable = "",
     withheld: Withheld = None,
     mode: Life = Mode.raw,
+    ram: Amount = "",
+    devices: Devices = "",
     json: Json = False,
     step: Step = False,
     shuffle: Shuffle = None,
@@ -116,8 +124,8 @@ def boot(
     profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
     _load_objects(mode)
     status = HELD
-    for file in files or [""]:
-        status = max(status, _boot(file, profile, mode, json, step, shuffle, alone=len(files or [""]) == 1))
+    for found in _machines(files, ram, devices):
+        status = max(status, _boot(found, profile, mode, json, step, shuffle))
     raise typer.Exit(status)
 
 
@@ -131,6 +139,8 @@ def plan(
     growable: Growable = "",
     withheld: Withheld = None,
     cards: With = None,
+    ram: Amount = "",
+    devices: Devices = "",
     json: Json = False,
     capacity: Annotated[bool, typer.Option("--capacity", help="How much RAM each shipped kernel carries in its window.")] = False,
 ) -> None:
@@ -149,32 +159,30 @@ def plan(
         _print_all(_capacities())
         raise typer.Exit(HELD)
     profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
-    files = files or [""]
     status, rows = HELD, [report.HEAD]
-    for file in files:
-        start = perf_counter()
-        told = {"file": file, "machine": ""}
+    for found in _machines(files, ram, devices):
+        machine, told = found.machine, {"file": found.machine.file, "machine": getattr(found.machine, "name", "")}
         try:
-            machine, origin = _read(file)
-            told = {"file": machine.file, "machine": machine.name}
+            if isinstance(machine, InputError):
+                raise machine
             for card in cards or []:
                 machine = with_card(machine, card)
             made = make(machine, profile)
-            advice = advise(made) if json or len(files) == 1 else None
+            advice = advise(made) if json or found.alone else None
         except (InputError, TooSmall) as error:
             unreadable = isinstance(error, InputError)
             outcome = Outcome(
                 **told, status="unreadable" if unreadable else "refused", reason=_reason(error) if unreadable else str(error),
-                seconds=perf_counter() - start, strategy=profile.strategy,
+                seconds=perf_counter() - found.start, strategy=profile.strategy,
             )
             status = max(status, FAILED if unreadable else HELD)
             _print(outcome.line() if json else f"{outcome.file}: {outcome.status}: {outcome.reason}", None if json else sys.stderr)
             continue
         if json:
-            _print(Outcome.planned(made, advice, perf_counter() - start, **told).line())
-        elif len(files) == 1:
-            _print_all(machines.opening(machine, origin))
-            _print_all(report.whole(made, advice, _boot_line(file, kernel, profile)))
+            _print(Outcome.planned(made, advice, perf_counter() - found.start, **told).line())
+        elif found.alone:
+            _print_all(machines.opening(machine, found.origin))
+            _print_all(report.whole(made, advice, _boot_line(machine.file, kernel, profile)))
         else:
             rows.append(report.row(made))
     if len(rows) > 1:
@@ -258,27 +266,26 @@ def _boot_line(file: str, kernel: str, profile: "Profile") -> str:
 
 
 @app.command()
-def check(files: Files = None, json: Json = False) -> None:
+def check(files: Files = None, ram: Amount = "", devices: Devices = "", json: Json = False) -> None:
     """Read each machine without booting it: its ranges, and what is wrong with it, line by line."""
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.report import machine as report
     from kernmalloc.report.outcome import Reading
 
     status = HELD
-    for file in files or [""]:
-        try:
-            machine, origin = _read(file)
-        except InputError as error:
+    for found in _machines(files, ram, devices):
+        machine = found.machine
+        if isinstance(machine, InputError):
             status = FAILED
             if json:
-                _print(Reading(file=error.file, status="unreadable", reason=_reason(error)).line())
+                _print(Reading(file=machine.file, status="unreadable", reason=_reason(machine)).line())
             else:
-                _print(str(error), sys.stderr)
+                _print(str(machine), sys.stderr)
             continue
         if json:
             _print(Reading.of(machine).line())
             continue
-        _print_all(report.opening(machine, origin))
+        _print_all(report.opening(machine, found.origin))
         _print_all(report.ranges(machine))
         _print_all(report.problems(machine))
         _print(report.verdict(machine))
@@ -313,13 +320,42 @@ def _print_all(lines: Iterable[str]) -> None:
         _print(line)
 
 
-def _read(file: str) -> "tuple[Machine, str]":
-    """The machine in a file ("-": standard input, "": this computer), and where it was found if that is not obvious."""
-    from kernmalloc import Machine
+class _Found(NamedTuple):
+    """A machine, or why it cannot be read; where it was found, if that is not obvious; whether it is the only one; and
+    when work on it began."""
 
-    if file == "":
-        return Machine.this_computer()
-    return (Machine.read_stream(sys.stdin.buffer) if file == "-" else Machine.read(file)), ""
+    machine: "Machine | InputError"
+    origin: str
+    alone: bool
+    start: float
+
+
+def _machines(files: list[str] | None, ram: str, devices: str) -> Iterator[_Found]:
+    """Every machine in the files ("-" is standard input, no file this computer), with what the options say of all."""
+    from kernmalloc import Machine
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.inputs.sizes import parse_ram
+
+    amount = parse_ram(ram) if ram else None
+    other = Machine.read_devices(devices) if devices else None
+    for file in files or [""]:
+        start, origin = perf_counter(), ""
+        try:
+            if file:
+                machines = list(Machine.read_all(sys.stdin.buffer if file == "-" else file, amount))
+            elif amount:
+                raise InputError(f"--ram {ram}", 0, "this computer tells its RAM itself", "name the file that does not")
+            else:
+                machine, origin = Machine.this_computer()
+                machines = [machine]
+        except InputError as error:
+            machines = [error]
+        alone = len(files or [""]) == len(machines) == 1
+        for machine in machines:
+            if other and isinstance(machine, Machine):
+                machine = machine.with_devices(other)
+            yield _Found(machine, origin, alone, start)
+            start = perf_counter()
 
 
 def _load_objects(mode: Mode) -> None:
@@ -346,9 +382,7 @@ def _patience(mode: Mode) -> AbstractContextManager:
     return Console(stderr=True).status("checking every invariant, interpreted: minutes for a large machine")
 
 
-def _boot(
-    file: str, profile: "Profile", mode: Mode, json: bool, step: bool, shuffle: int | None, alone: bool
-) -> int:
+def _boot(found: _Found, profile: "Profile", mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
     """One machine: boot, use, check, tell. Returns the exit status that it asks for."""
     from kernmalloc import Kernel
     from kernmalloc.facade.configure import FITS, configure
@@ -364,13 +398,13 @@ def _boot(
     from kernmalloc.report import plan as plans
     from kernmalloc.report.outcome import Outcome
 
-    start = perf_counter()
-    told = {"file": file, "machine": ""}
+    machine, alone = found.machine, found.alone
+    told = {"file": machine.file, "machine": getattr(machine, "name", "")}
     try:
-        machine, origin = _read(file)
-        told = {"file": machine.file, "machine": machine.name}
+        if isinstance(machine, InputError):
+            raise machine
         if not json and (alone or step):
-            _print_all(machines.opening(machine, origin))
+            _print_all(machines.opening(machine, found.origin))
         steps = count(1)
         observe = (lambda state: _print_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
@@ -378,17 +412,17 @@ def _boot(
             done = configure(kernel, shuffle)
             with _patience(mode):
                 operations = exercise(kernel)
-                found = kernel.check()
-            outcome = Outcome.of(kernel, heap, done, found, perf_counter() - start, **told)
+                checked = kernel.check()
+            outcome = Outcome.of(kernel, heap, done, checked, perf_counter() - found.start, **told)
             if alone and not json:
                 _print_all(report.whole(kernel, heap, done, operations))
                 if any(device.status != FITS for device in done.devices):
                     made = plan(machine, profile)
-                    _print_all(plans.advised(made, advise(made), _boot_line(file, profile.name, profile)))
+                    _print_all(plans.advised(made, advise(made), _boot_line(machine.file, profile.name, profile)))
                 if mode is Mode.raw:
                     _print(report.rate(table_rate(kernel)))
             _print(outcome.line() if json else report.verdict(outcome))
-            return HELD if found.passed else BROKEN
+            return HELD if checked.passed else BROKEN
     except InputError as error:
         status, reason, exit_status = "unreadable", _reason(error), FAILED
     except TooSmall as error:
@@ -397,7 +431,7 @@ def _boot(
         raise
     except (LifeError, OSError) as error:
         status, reason, exit_status = "refused", str(error), FAILED
-    outcome = Outcome(**told, status=status, reason=reason, seconds=perf_counter() - start)
+    outcome = Outcome(**told, status=status, reason=reason, seconds=perf_counter() - found.start)
     if json:
         _print(outcome.line())
     else:

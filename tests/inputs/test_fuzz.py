@@ -1,6 +1,7 @@
 """Whatever a file holds, reading it gives a machine or an InputError, never another exception."""
 
 import time
+from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,34 @@ base = 0x40000000
 size = 0x10000000
 """,
 )
+SEEDS += (
+    """\
+# ram_bytes=8589934592 (MemTotal)
+01:00.0 VGA compatible controller: NVIDIA Corporation GF119 [GeForce GT 610] (rev a1) (prog-if 00 [VGA controller])
+\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable) [size=16M]
+\tRegion 1: Memory at <unassigned> (64-bit, prefetchable) [virtual] [size=128G]
+\tMemory at e8000000 (64-bit, prefetchable) [disabled]
+\tExpansion ROM at 000c0000 [virtual] [disabled] [size=128K]
+\tPrefetchable memory behind bridge: 0000234000000000-000023c0003fffff [size=524292M]
+""",
+    """\
+# machine AMI / Aptio CRB type=Mini Pc arch=AMD64
+# ram_bytes=8589934592 (sum of DMI type 17 sizes, 1 DIMMs)
+vgapci0@pci0:0:2:0:\tclass=0x030000 card=0x72708086 chip=0x22b18086 rev=0x35 hdr=0x00
+    bar   [10] = type Memory, range 64, base 0xb0000000, size 16777216, enabled
+    bar   [18] = type Prefetchable Memory, range 20, base 0x10, size 16, enabled
+""",
+    """\
+# ram_bytes=2101800960 (MemTotal)
+device 0000:00:02.0 class=0x030000 vendor=0x8086 device=0x1237
+  0x00000000f0000000 0x00000000f03fffff 0x0000000000140204
+/sys/bus/pci/devices/0000:00:03.0/resource:0x0000004000000000 0x000000400fffffff 0x000000000014220c
+""",
+    """\
+{"vendor": "A", "model": "B", "arch": "AMD64", "ram": 4294967296, "bars": [["0:0:2:0", "030000", "10", "Memory", 64, 1, 2]]}
+{"bars": [["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 4152360960, 4194304, "enabled"]], "ram": 1}
+""",
+)
 JUNK = st.sampled_from(["0x", "ffffffffffffffff",
                         "-", "[", "]", "[mem ", "\n", " ", "\0", "\u00a0", "é", "\x1b[32m",
                         "0", "usable", "\"", "{", "=", "BIOS-e820: ", "99999999999999999999999999", "\r", "> ", "(", "²"])
@@ -64,6 +93,7 @@ def mutated(draw):
 def test_mutated_text_never_ends_in_a_traceback(text, encoding):
     try:
         machine = resolve(read_bytes(text.encode(encoding, "replace"), "fuzz")[-1])
+        machine.device_ranges(12)
     except InputError as error:
         assert error.file == "fuzz" and error.reason and "\n" not in str(error)
         return
@@ -82,11 +112,13 @@ def test_binary_data_never_ends_in_a_traceback(data):
 
 
 def test_long_lines_and_long_maps_take_linear_time():
-    hostile = ("[mem ", "range=[", "> ", "a", "ab cd ", "[ 1", "0x1 - ", "BIOS-e820: [mem 0x")
+    hostile = ("[mem ", "range=[", "> ", "a", "ab cd ", "[ 1", "0x1 - ", "BIOS-e820: [mem 0x", "memory ", "\t", "00:00.0 ",
+               "0x0000000000000000 ", "{\"bars\":[", "bar [1", "[size=1K]\n", "#ram_bytes=", "0000:00:00.0/resource:", "\n")
+    heads = (b"BIOS-e820: x\n", b"", b"00:00.0 Memory: x\n", b"x0@pci0:0:0:0:\n", b"0x" + b"0" * 16, b'{"bars":[]}\n')
     start = time.perf_counter()
-    for piece in hostile:
+    for head, piece in product(heads, hostile):
         try:
-            read_bytes(b"BIOS-e820: x\n" + piece.encode() * 100_000, "fuzz")
+            read_bytes(head + piece.encode() * (100_000 if head == heads[0] else 20_000), "fuzz")
         except InputError:
             pass
     entries = (f"BIOS-e820: [mem 0x{i << 13:016x}-0x{(i << 13) + 4095:016x}] usable" for i in range(20_000))

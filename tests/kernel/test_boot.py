@@ -354,7 +354,7 @@ def test_tight_machines(profile, first, others):
 
 @pytest.mark.parametrize("mib", [1, 2])
 def test_a_machine_without_room_for_the_image(mib):
-    """C22: a machine that cannot hold the image and the boot area is refused on one line that says so."""
+    """A machine that cannot hold the image and the boot area is refused on one line that says so."""
     with pytest.raises(TooSmall, match=r"no range of RAM holds the (kernel image|boot area) of \d+ KiB"):
         Kernel.boot(machine((0, mib * MIB)), Profile.load("eros2"), "soft")
 

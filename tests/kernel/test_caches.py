@@ -69,7 +69,7 @@ def test_the_static_division_of_a_large_machine_leaves_frames():
 
 @pytest.mark.parametrize("gib", [16, 64])
 def test_large_memory_in_a_small_window(gib):
-    """E4, E3, E40: 16 and 64 GiB of RAM boot under a kernel that has 1 GiB less small spaces; all that the caches may hold
+    """E4, E3: 16 and 64 GiB of RAM boot under a kernel that has 1 GiB less small spaces; all that the caches may hold
     fits into what the window has left, in the ratio asked for, and the share achieved is told."""
     with booted((0, gib * GIB), mode="raw") as kernel:
         profile = kernel.profile

@@ -39,7 +39,7 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        4152,
+        4200,
         "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
         "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
         "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
@@ -61,12 +61,13 @@ LAYOUTS = {
         "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        336,
-        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 frames@80 "
-        "regions@88 heap_sum@96 mapped@104 mapped_sum@112 tables@120 table_errors@128 idle@136 kept@144 backed@152 "
-        "runs@160 filed@168 bin_errors@176 region_free@184 summary_errors@192 entry_errors@200 order_errors@208 "
-        "live@216 spare@224 used@232 chunk_used@240 device_count@248 tail_pages@256 page_errors@264 joinable@272 "
-        "slab_free@280 listed@288 slabs@296 empty@304 partial@312 claim@320 claimed_bits@328"
+        384,
+        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
+        "ram_errors@88 hit@96 heap_sum@104 mapped@112 mapped_sum@120 tables@128 table_errors@136 idle@144 kept@152 "
+        "backed@160 runs@168 filed@176 bin_errors@184 layout_errors@192 region_free@200 summary_errors@208 "
+        "entry_errors@216 order_errors@224 live@232 spare@240 used@248 chunk_used@256 device_count@264 tail_pages@272 "
+        "page_errors@280 joinable@288 slab_free@296 listed@304 id@312 slabs@320 slab_errors@328 empty@336 partial@344 "
+        "claim@352 claim_base@360 claim_size@368 claimed_bits@376"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,

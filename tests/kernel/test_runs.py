@@ -246,7 +246,7 @@ def test_idle_pages_serve_when_no_frame_is_free(call):
 
 
 def test_would_block_and_no_frames():
-    """E26, E31: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
+    """E26: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
     the same call succeeds. Where even those would not do it says NO_FRAMES."""
     with booted((0, 8 * MIB)) as kernel:
         held = leave_free(kernel, 0)
@@ -261,3 +261,28 @@ def test_would_block_and_no_frames():
         for pfn in held[:30]:
             kernel.frame_put(pfn)
         kernel.free(kernel.malloc(100_000))
+
+
+@pytest.mark.parametrize("size", [100_000, 2 * MIB])
+def test_a_refusal_with_idle_pages(size):
+    """E26, E21: a malloc that must wait may give idle pages back to page space, and changes nothing that anybody holds."""
+    with booted((0, 8 * MIB), growth=16) as kernel:
+        model = HeapModel(kernel)
+        for block in (40_000, 16, 3000, 70_000, 600):
+            model.malloc(block)
+        kernel.free(kernel.malloc(50_000))
+        held = [kernel.frame_get() for _ in range(kernel.frames_by_type()["free"])]
+        idle = int(kernel.view.kern["idle"])
+        assert idle > 0
+        with pytest.raises(WouldBlock):
+            kernel.malloc(size)
+        frames = kernel.frames_by_type()
+        assert frames["page"] == len(held)
+        assert idle <= frames["free"] <= idle + 2, "with a page of the heap map and a leaf table at most"
+        for va in model.blocks:
+            model.intact(va)
+        conserved(kernel)
+        for pfn in held:
+            kernel.frame_put(pfn)
+        kernel.free(kernel.malloc(size))
+        model.finish()

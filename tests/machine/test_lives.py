@@ -1,5 +1,6 @@
 """Lives: several kernels in one process, what a life refuses, and that no life can be told from another by its bytes."""
 
+import contextlib
 import gc
 import os
 import random
@@ -7,10 +8,11 @@ import random
 import pytest
 from small_machines import MIB, MODES, conserved, machine, poison
 
+from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.kern import DMA, PAGE
-from kernmalloc.machine.lives import Fault, LifeError, WindowBusy
+from kernmalloc.machine.lives import Fault, HostLimit, LifeError, WindowBusy
 
 FRAME = 4096
 
@@ -207,3 +209,21 @@ def test_numbers_of_more_than_64_bits_are_refused_not_cut(mode):
                 operation()
         assert kernel.snapshot() == before
         kernel.free(va)
+
+
+def test_more_mappings_than_the_host_can_hold():
+    """E20: entirely scattered frames beyond vm.max_map_count: a typed error, and the process lives."""
+    ram = machine((0, 700 * MIB))
+    with Kernel.boot(ram, Profile.load("eros2")) as kernel:
+        frames = []
+        with contextlib.suppress(OutOfMemory):
+            while True:
+                frames.append(kernel.frame_get())
+        for pfn in sorted(frames)[::2]:
+            kernel.frame_put(pfn)
+        with pytest.raises(HostLimit, match="mode soft"):
+            kernel.malloc(300 * MIB)
+        with pytest.raises(HostLimit):
+            kernel.malloc(1)
+    with Kernel.boot(ram, Profile.load("eros2")) as kernel:
+        assert kernel.check().passed

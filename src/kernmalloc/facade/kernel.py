@@ -179,6 +179,11 @@ def _layout(record: Any) -> dict[str, Any]:
     }
 
 
+def _type(name: str) -> int:
+    """A frame type's number; what no frame can be is refused by the kernel."""
+    return k.TYPE_NAMES.index(name) if name in k.TYPE_NAMES else k.TYPES
+
+
 class Kernel:
     """A booted kernel. Make one with `Kernel.boot`; use it in a `with` block or `close` it."""
 
@@ -346,15 +351,15 @@ class Kernel:
 
     def frame_get(self, type: str = "page") -> int:
         """A frame of page space for a page or for DMA: its pfn. Raises OutOfMemory."""
-        return checked(self.call("frame_get", k.TYPE_NAMES.index(type)), f"frame_get({type})")
+        return checked(self.call("frame_get", _type(type)), f"frame_get({type})")
 
     def block_get(self, order: int, type: str = "dma") -> int:
         """2 ** order frames, aligned to their size: the first pfn. Raises OutOfMemory, BadRequest."""
-        return checked(self.call("block_get", order, k.TYPE_NAMES.index(type)), f"block_get({order}, {type})")
+        return checked(self.call("block_get", order, _type(type)), f"block_get({order}, {type})")
 
     def range_get(self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, type: str = "dma") -> int:
         """Contiguous frames within physical addresses [low, high) bytes, at a multiple of `align` frames: the first pfn (E12)."""
-        found = self.call("range_get", frames, align, -(-low >> PAGE_SHIFT), high >> PAGE_SHIFT, k.TYPE_NAMES.index(type))
+        found = self.call("range_get", frames, align, -(-low >> PAGE_SHIFT), high >> PAGE_SHIFT, _type(type))
         return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x})")
 
     def frame_put(self, pfn: int) -> None:
@@ -418,7 +423,8 @@ class Kernel:
     @property
     def caches(self) -> list[ObjectCache]:
         """The typed caches, in the order of the profile; those made later follow."""
-        return [ObjectCache(self, id, name) for id, name in self._cache_names.items()]
+        count = int(self.view.kern["cache_count"])
+        return [ObjectCache(self, id, name) for id, name in self._cache_names.items() if id < count]
 
     @property
     def scale(self) -> float:

@@ -1,20 +1,25 @@
-"""Readers of machines: boot logs, /proc/iomem, TOML.
+"""Readers of machines: boot logs, /proc/iomem, device trees, PCI dumps, fleets, TOML.
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
-list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.
+list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
+`BINARY_READERS` are given bytes.  Whatever is compressed by gzip is read as what it holds.
 """
 
+import gzip
+import io
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from . import dmesg, iomem, toml_facts
+from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts
 from .errors import InputError, UnreadableError
 from .facts import Facts
 from .text import decode
 
-__all__ = ["Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
+__all__ = ["BINARY_READERS", "Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
 
-READERS = (toml_facts, dmesg, iomem)
+READERS = (fleet, toml_facts, dmesg, iomem, pciconf, sysfs_resource, lspci)
+BINARY_READERS = (devicetree,)
 
 
 LIMIT = 256 << 20
@@ -41,11 +46,28 @@ def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
 
 def read_bytes(data: bytes, file: str) -> list[Facts]:
     """The same for bytes at hand; `file` names them in messages."""
+    if data.startswith(b"\x1f\x8b"):
+        data = _unpacked(data, file)
+    for reader in BINARY_READERS:
+        if reader.recognises(data):
+            return reader.read(data, file)
     text = decode(data, file)
     if not text.strip():
         raise UnreadableError(file, 0, "empty")
     for reader in READERS:
         if reader.recognises(text):
             return reader.read(text, file)
-    raise UnreadableError(file, 0, "not a boot log, /proc/iomem or a machine in TOML",
+    raise UnreadableError(file, 0, "not a boot log, /proc/iomem, device tree, list of PCI devices or machine in TOML",
                           "give the output of dmesg or sudo cat /proc/iomem")
+
+
+def _unpacked(data: bytes, file: str) -> bytes:
+    """What a gzip file holds."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            unpacked = stream.read(LIMIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableError(file, 0, f"damaged gzip file: {error}") from None
+    if len(unpacked) > LIMIT:
+        raise UnreadableError(file, 0, f"more than {LIMIT >> 20} MiB unpacked")
+    return unpacked

@@ -26,10 +26,12 @@ CARVED_KINDS = ("firmware", "table", "initrd", "image")
 initial ramdisk, the kernel image."""
 
 DEVICE_KINDS = ("bar", "rom", "resource")
-"""Kinds of device windows: a base address register, an expansion ROM, an entry of /proc/iomem (either of them)."""
+"""Kinds of device windows: a base address register, an expansion ROM, and what may be either of them or belong to a
+device outside PCI: an entry of /proc/iomem, a `reg` of a device tree."""
 
-DEVICE_STATUS = ("assigned", "unassigned", "beyond")
-"""Status of a device's window: it has its place, it has a size but no place, or it reaches above 2^63."""
+DEVICE_STATUS = ("assigned", "unassigned", "disabled", "beyond", "inside RAM")
+"""Status of a device's window: it has its place, it has a size but no place, the device tree says that nobody uses it,
+it reaches above 2^52, RAM is there."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One memory window of a device: a PCI base address register, or a device's entry in /proc/iomem.
+    """One memory window of a device: a PCI base address register, or what /proc/iomem or a device tree list.
 
     `kind` is one of `DEVICE_KINDS`, `name` is the PCI address (domain:bus:device.function) or the resource's name,
     `bar` the register's index (6 is the ROM; -1 unknown), `bits` 32 or 64 (0 unknown), `status` one of
@@ -72,11 +74,15 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something wrong in the input that did not stop the reading: the line (0: no single line), why, the text."""
+    """Something wrong in the input that did not stop the reading: the line (0: no single line), why, the text.
+
+    `file` is the file that the line is in, if it is not the machine's own.
+    """
 
     line: int
     reason: str
     text: str = ""
+    file: str = ""
 
 
 class Facts:
@@ -86,6 +92,10 @@ class Facts:
     told).  `complete` is false for a boot of which the log holds no more than the beginning.  `refusal` is the error
     that forbids to use these facts, because a line that matters cannot be read.  `ignored` counts harmless lines that
     were not used, by reason.
+
+    `line` is the line that tells of this machine in a file that holds many (0: the file tells of one, perhaps in several
+    boots).  Where `memory` holds no RAM, `lacks` says why and what to do about it; `ram_base` is where RAM begins, if
+    the file tells that much (None: not told), and `like_pc` whether otherwise RAM may be taken to lie as on a PC.
     """
 
     def __init__(self, file: str):
@@ -96,6 +106,10 @@ class Facts:
         self.licence = ""
         self.total = 0
         self.complete = True
+        self.line = 0
+        self.lacks = "no memory map in it", "give the whole boot log, from its first line"
+        self.ram_base: int | None = None
+        self.like_pc = True
         self.refusal: InputError | None = None
         self.memory: list[Range] = []
         self.devices: list[Device] = []

@@ -15,7 +15,7 @@ from .facts import Device, Facts, Problem, Range
 from .text import plain_lines
 
 _ENTRY = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
-_RECOGNISE = re.compile(r"^[>|\s]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
+_RECOGNISE = re.compile(r"^[>|\t \xa0]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
 _DEVICE = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$|[0-9a-f]{6,16}\.[\w-]+")
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{6,16}\b", re.I)
 _MEMORY = {

@@ -21,7 +21,7 @@ import msgspec
 from .errors import InputError, UnreadableError
 from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
 
-_RECOGNISE = re.compile(r"^\s*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
+_RECOGNISE = re.compile(r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
                         r"|(?:name|arch|source)\s*=\s*\")", re.M)
 _LISTS = ("memory", "carved", "devices", "windows")
 _LIMIT = 1 << 63

@@ -43,12 +43,12 @@ class Frame:
     order: u8 = "log2 of the frames in the block that starts here"
     pins: u16 = "users that hold the block where it is"
     link: u32 = "for the owner: position in its own structure"
-    owner: i64 = "for the owner: heap frames keep the VA that maps them"
+    owner: i64 = "for the owner: whatever leads to it"
 
     invariants = (
         "type < TYPES",
         "order <= MAX_ORDER",
-        "type != FREE or (order == 0 and pins == 0 and owner == 0)",
+        "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)",
     )
 
 
@@ -97,7 +97,7 @@ def give(cpu, region, pfn):
 
 @kernel
 def supply(cpu, order):
-    """VA of a RAM region with a free block of that order, highest first, or 0; the block is what `find_block` finds."""
+    """VA of a RAM region with a free block of that order, or 0: the last supplier, else the first in the list from `Kern.ram`."""
     k = Kern(Cpu(cpu).kern)
     if k.supply != 0:
         if find_block(k.supply, order) != NONE:

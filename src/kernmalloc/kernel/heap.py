@@ -8,7 +8,8 @@ Concepts
      the slot. An address that malloc did not give out, that was freed already, or that lies inside an allocation is
      refused with a status of its own and changes nothing.
   4. All calls can block (E26): where frames are short but could be had by waiting the status is WOULD_BLOCK, and nothing
-     has been stored; whoever called abandons the operation and does it again when frames come.
+     has been stored, but for idle pages that went back to page space; whoever called abandons the operation and does it
+     again when frames come.
 
 Bounds: malloc of a class with a full magazine and free of a slot are constant, about 10 and 30 instructions; a refill
 claims a word in constant time, or makes a slab of at most 32 pages. Runs are found in constant time; their cost is that of

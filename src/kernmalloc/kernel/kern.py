@@ -82,7 +82,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=336)
+@record(size=384)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -97,8 +97,9 @@ class Tally:
     dma: i64 = "DMA frames, from the entries and bitmaps"
     device: i64 = "DEVICE frames, from the entries and bitmaps"
     reserved: i64 = "RESERVED frames, from the entries and bitmaps"
-    frames: i64 = "frames of RAM"
     regions: i64 = "regions"
+    ram_errors: i64 = "RAM regions that the list of them leaves out, and ends of it that are wrong"
+    hit: i64 = "1 if the processor's last hit is a region"
     heap_sum: i64 = "sum of the pfns of HEAP frames, hashed"
     mapped: i64 = "pages of heap and heap map that have a frame"
     mapped_sum: i64 = "sum of the pfns behind them, hashed"
@@ -112,6 +113,7 @@ class Tally:
     filed: i64 = "free runs, from the bins"
     bin_errors: i64 = "runs in the wrong bin, or bins whose bit is wrong"
     # of the record at hand
+    layout_errors: i64 = "1 if the area is not laid out as the region's frames demand"
     region_free: i64 = "bits set in the free bitmap"
     summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
     entry_errors: i64 = "frames that no entry or bit accounts for, or that two do"
@@ -126,10 +128,14 @@ class Tally:
     joinable: i64 = "1 if the run before is free in the same way"
     slab_free: i64 = "bits set in a slab's bitmap"
     listed: i64 = "1 if a run or slab is on a list as it should be"
+    id: i64 = "number of a cache"
     slabs: i64 = "slabs of a cache"
+    slab_errors: i64 = "of those, not as the cache makes them, or with a claim that no magazine holds"
     empty: i64 = "of those, on the list and empty"
     partial: i64 = "of those, on the list"
     claim: i64 = "claim of a magazine's slab"
+    claim_base: i64 = "VA of the first slot of the word that a magazine claims"
+    claim_size: i64 = "bytes of its slots"
     claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
 
 
@@ -168,6 +174,7 @@ class Magazine:
     invariants = (
         "slab != 0 or bits == 0",
         "slab == 0 or tally.claim == word + 1",
+        "slab == 0 or (base == tally.claim_base and size == tally.claim_size)",
         "tally.claimed_bits == 0",
     )
 
@@ -183,10 +190,10 @@ class Cpu:
     spare: i64 * 4 = "up to a cache line"
     magazines: Magazine * CACHES = "one per cache, by its number"
 
-    invariants = ("id >= 0", "run >= 0")
+    invariants = ("id >= 0", "run >= 0", "hit == 0 or tally.hit == 1")
 
 
-@record(size=4152)
+@record(size=4200)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -206,7 +213,7 @@ class Kern:
     regions: i64 = "root of the region tree"
     region_count: i64 = "regions in the tree"
     boot_region: i64 = "VA of the region record that lies in the boot area; 0 once it is used"
-    ram: i64 = "first of the RAM regions, highest address first"
+    ram: i64 = "first of the RAM regions: the donor, then the others from the highest down"
     ram_last: i64 = "last of them"
     supply: i64 = "the RAM region that gave the last frame"
     frames: i64 = "frames of RAM, reserved ones included"
@@ -273,8 +280,6 @@ class Kern:
     checked: Tally = "the counts of the last check"
 
     invariants = (
-        "frames == tally.frames",
-        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + reserved_frames",
         "promised <= free_frames + page_frames or lenient == 1",
         "device_count == tally.device_count and device_frames <= device_count",
         "free_frames == tally.free",
@@ -284,7 +289,9 @@ class Kern:
         "dma_frames == tally.dma",
         "device_frames == tally.device",
         "reserved_frames == tally.reserved",
+        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + reserved_frames",
         "region_count == tally.regions",
+        "tally.ram_errors == 0",
         "heap_frames == tally.mapped",
         "tally.heap_sum == tally.mapped_sum",
         "heap_frames == backed + map_pages",
@@ -293,7 +300,7 @@ class Kern:
         "idle == tally.idle and idle <= growth",
         "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
-        "backed <= top and top <= heap_pages",
+        "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes",
         "tally.runs == tally.filed",
         "tally.bin_errors == 0",
         "donated_heap + donated_maps == donation_frames",

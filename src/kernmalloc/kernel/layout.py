@@ -98,8 +98,6 @@ class BootInfo:
     region: i64 = "offset of the first region record"
     slots: i64 = "offset of the slot counts"
 
-    invariants = ("area_bytes > 0",)
-
 
 CPU_BYTES = Cpu.size
 KERN_BYTES = Kern.size

@@ -37,7 +37,7 @@ class Region:
     full: i64 = "VA of the bitmap of chunks: a bit per 512 aligned frames that are all free"
     free: i64 = "bits set in the free bitmap"
     hint: i64 = "word of the free bitmap where the last search ended"
-    next: i64 = "VA of the next RAM region, of lower address"
+    next: i64 = "VA of the RAM region described after this one"
     identities: i64 = "VA of the page identity of the first frame"
     # of a published device range (`devices`)
     tier: i64 = "who published it: UNPUBLISHED, ANYONE, LAST_WORDS"
@@ -52,6 +52,7 @@ class Region:
         "count > 0 and base >= 0 and base + count <= kern.max_pfn",
         "kind > 0 and kind < CLASSES",
         "area == 0 or kind == RAM",
+        "tally.layout_errors == 0",
         "free == tally.region_free",
         "tally.summary_errors == 0",
         "tally.entry_errors == 0",

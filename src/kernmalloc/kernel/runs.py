@@ -69,7 +69,7 @@ class HeapPage:
         "pages > 0 and pages == tally.tail_pages",
         "tally.page_errors == 0",
         "tally.joinable == 0",
-        "use != SLAB or (slots <= 256 and size * slots <= pages << kern.page_shift)",
+        "use != SLAB or cache < kern.cache_count",
         "use != SLAB or free == tally.slab_free",
         "tally.listed == 1",
     )

@@ -54,11 +54,14 @@ class Cache:
         "size > 0 and size & 15 == 0",
         "slots > 0 and slots <= MAX_SLOTS",
         "size * slots <= pages << kern.page_shift",
+        "slots == MAX_SLOTS or size * (slots + 1) > pages << kern.page_shift",
+        "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32",
+        "id == tally.id",
         "slabs == tally.slabs",
+        "tally.slab_errors == 0",
         "empty == tally.empty",
         "tally.listed == tally.partial",
         "slabs >= kept and slabs <= limit",
-        "id < kern.cache_count",
     )
 
 

@@ -1,7 +1,7 @@
 """Status codes: what a kernel function returns when it cannot give an address or a count.
 
 A result is an address or a count (0 or more), or one of these small negatives. Nothing fails after its first store,
-so on a negative result memory is as it was.
+so on a negative result memory is as it was; but that a malloc, before it gives up, returns idle heap pages to page space.
 """
 
 OK = 0

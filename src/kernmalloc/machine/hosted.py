@@ -1,8 +1,9 @@
 """The hosted machine, in kernel Python: this computer's MMU does the mapping.
 
 `flush` reads the entries that the kernel has just written, in the target's format, and makes the host agree: one mmap of
-the memfd per run of pages that are contiguous in both spaces. A page that no entry maps becomes inaccessible. A process
-can hold about 65,000 separate runs (vm.max_map_count), at most 256 MiB of entirely scattered frames.
+the memfd per run of pages that are contiguous in both spaces. Behind pages that no entry maps lies memory of nobody, so
+that a wild access does not end the process; soft and twin tell of it. A process can hold about 65,000 separate runs
+(vm.max_map_count), at most 256 MiB of entirely scattered frames: `failed` counts what the host refused beyond that.
 
 Host-level code: its accesses are to the host's memory.
 """
@@ -16,7 +17,6 @@ memset = primitive("memset", 3, "The C library's.")
 
 PAGE_SHIFT = 12
 READ_WRITE = 3
-NOTHING = 0
 SHARED_FIXED = 0x11  # MAP_SHARED | MAP_FIXED
 RESERVED_FIXED = 0x4032  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
 HUGE_PAGE = 14  # MADV_HUGEPAGE
@@ -60,7 +60,7 @@ def flush(va, pages):
             follows += step
         got = at
         if first == 0:
-            got = mmap(at, next - at, NOTHING, RESERVED_FIXED, -1, 0)
+            got = mmap(at, next - at, READ_WRITE, RESERVED_FIXED, -1, 0)
         else:
             pa = first & ADDRESS
             got = mmap(at, next - at, READ_WRITE, SHARED_FIXED, m.fd, pa)

@@ -25,6 +25,10 @@ class WindowBusy(LifeError):
     """Another raw kernel of this process, or the process itself, has the addresses that the kernel's window needs."""
 
 
+class HostLimit(LifeError):
+    """The host refused a mapping: what the kernel wrote since is lost, and it must be closed."""
+
+
 class Fault(LifeError):
     """The kernel accessed an address that nothing maps."""
 
@@ -130,7 +134,8 @@ class Raw(_Compiled):
 
     def enter(self, paging: Paging) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.NORESERVE | self.FIXED_NOREPLACE
-        got = self._libc.mmap(paging.window, paging.window_bytes, 0, flags, -1, 0)
+        access = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
+        got = self._libc.mmap(paging.window, paging.window_bytes, access, flags, -1, 0)
         if got != paging.window:
             if got != -1:
                 self._libc.munmap(got, paging.window_bytes)
@@ -142,6 +147,15 @@ class Raw(_Compiled):
         for name in ("arch", "root", "window", "target"):
             self.state[name] = getattr(paging, name)
         self.call("flush", paging.window, paging.reach // PAGE)
+
+    def call(self, name: str, *args: int) -> int:
+        result = super().call(name, *args)
+        if self.state["failed"]:
+            raise HostLimit(
+                f"{name}: this process cannot hold more separate mappings (vm.max_map_count): the kernel's memory is too "
+                "scattered for mode raw; close it, and use mode soft"
+            )
+        return result
 
     def refresh(self) -> None:
         self.call("flush", self.window, self.window_bytes // PAGE)

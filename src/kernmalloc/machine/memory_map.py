@@ -2,13 +2,15 @@
 
 Resolution follows Linux's sanitising of e820 maps: where entries overlap, the stronger kind wins (`facts.MAP_KINDS`:
 RAM is the weakest), entries that are empty or wrap around are dropped, and what touches is merged.  Nothing is rounded:
-RAM is byte-exact, and `Machine.ram_pages` rounds inward for whoever knows the page size.  Everything dropped or
-contradictory is listed in `Machine.problems`; nothing above 2^63 enters RAM, firmware or carved ranges.
+RAM is byte-exact, and `Machine.ram_pages` rounds inward for whoever knows the page size; `Machine.device_ranges` rounds
+outward.  Everything dropped or contradictory is listed in `Machine.problems`; nothing above 2^63 enters RAM, firmware
+or carved ranges.
 """
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,14 +20,15 @@ from kernmalloc import inputs
 from kernmalloc.inputs import toml_facts
 from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Device, Facts, Problem, Range
+from kernmalloc.inputs.sizes import Ram, parse_ram
+from kernmalloc.machine import device_ranges
+from kernmalloc.machine.device_ranges import DeviceRange
+from kernmalloc.machine.ram_layout import PA_COMMON, lay_out
 
-__all__ = ["Device", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
+__all__ = ["Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
 
 PA_LIMIT = 1 << 63
 """End of the physical addresses that a kernel word (int64) can hold."""
-
-PA_COMMON = 1 << 52
-"""End of what x86-64 and arm64 page tables can reach: RAM above it is kept and noted."""
 
 FALLBACK = "desktop-16g"
 """Shipped machine that stands in where this computer hides its memory map."""
@@ -62,17 +65,37 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
     @classmethod
-    def read(cls, path: str | Path) -> "Machine":
-        """The machine in a boot log, /proc/iomem or TOML file; of several boots in one log, the last with a map.
+    def read(cls, path: str | Path, ram: int | str | Ram | None = None) -> "Machine":
+        """The machine in a boot log, /proc/iomem, device tree, PCI dump or TOML file; of several boots in one log, the
+        last with a map.  `ram` is for files that tell no RAM: bytes, or text as `--ram` takes it ("8GiB",
+        "1GiB@0x40000000"); where it lies then is told in `kernmalloc.machine.ram_layout`.
 
-        Raises UnreadableError if the file tells no RAM, InputError if a statement in it cannot be true.
+        Raises UnreadableError if the file tells no RAM and `ram` does not, InputError if a statement in it cannot be
+        true, if it tells RAM and `ram` does, too, and if it holds many machines.
         """
-        return _last(inputs.read(path))
+        return _only(inputs.read(path), ram)
 
     @classmethod
-    def read_stream(cls, stream: BinaryIO, name: str = "-") -> "Machine":
+    def read_stream(cls, stream: BinaryIO, name: str = "-", ram: int | str | Ram | None = None) -> "Machine":
         """The same from a binary stream such as `sys.stdin.buffer`."""
-        return _last(inputs.read_stream(stream, name))
+        return _only(inputs.read_stream(stream, name), ram)
+
+    @classmethod
+    def read_all(cls, source: str | Path | BinaryIO, ram: int | str | Ram | None = None,
+                 name: str = "-") -> "Iterator[Machine | InputError]":
+        """Every machine in a file or binary stream, in its order; in place of one that cannot be read, why.
+
+        Raises InputError only if the file as a whole cannot be read.
+        """
+        boots = inputs.read(source) if isinstance(source, str | Path) else inputs.read_stream(source, name)
+        return _each(boots, _ram(ram))
+
+    @classmethod
+    def read_devices(cls, path: str | Path) -> "Machine":
+        """The devices in a file, whether or not it tells RAM: a machine without RAM, good for `with_devices`."""
+        boots = inputs.read(path)
+        _one_machine(boots)
+        return resolve(next((facts for facts in reversed(boots) if facts.devices), boots[-1]), devices_only=True)
 
     @classmethod
     def this_computer(cls, iomem: Path = IOMEM, command: tuple[str, ...] = ("dmesg",),
@@ -115,6 +138,25 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         facts.memory = sorted((*self.ram, *self.firmware), key=lambda r: r.base)
         facts.carved, facts.devices, facts.windows = list(self.carved), list(self.devices), list(self.windows)
         return toml_facts.write(facts)
+
+    def with_devices(self, other: "Machine | str | Path") -> "Machine":
+        """This machine with the devices and host bridge windows of another, or of a file, instead of its own."""
+        if not isinstance(other, Machine):
+            other = Machine.read_devices(other)
+        problems = [p for p in self.problems if p.reason not in device_ranges.REASONS]
+        problems += (msgspec.structs.replace(p, file=p.file or other.file) for p in other.problems
+                     if p.reason not in device_ranges.REASONS)
+        devices = [msgspec.structs.replace(d, line=0) for d in other.devices]
+        devices, wrong = device_ranges.judge(devices, self.ram)
+        return msgspec.structs.replace(self, devices=devices, windows=other.windows, problems=(*problems, *wrong))
+
+    def device_ranges(self, page_shift: int) -> list[DeviceRange]:
+        """What to publish of the devices, in pages of `1 << page_shift` bytes: disjoint, sorted, rounded outward.
+
+        Windows that share a page are one range; those that only touch are not.  Windows inside RAM or above 2^52, and
+        those without a place or not in use, are left out: `problems` lists the former.
+        """
+        return device_ranges.publishable(self.devices, page_shift)
 
     @property
     def ram_bytes(self) -> int:
@@ -170,54 +212,85 @@ def _from_command(command: tuple[str, ...]) -> Machine:
     return _last(inputs.read_bytes(run.stdout, command[0]))
 
 
-def _last(boots: list[Facts]) -> Machine:
+def _ram(told: int | str | Ram | None) -> Ram | None:
+    """An amount of RAM as the methods of `Machine` take it."""
+    if isinstance(told, int):
+        told = Ram(told)
+    elif isinstance(told, str):
+        told = parse_ram(told)
+    if told and told.size <= 0:
+        raise InputError(str(told.size), 0, "not a size of RAM", "write it as 8GiB or in bytes")
+    return told
+
+
+def _one_machine(boots: list[Facts]) -> None:
+    count = len({facts.line for facts in boots})
+    if count > 1:
+        raise InputError(boots[0].file, 0, f"{count} machines, and one is needed",
+                         "give one of its lines, or read it by Machine.read_all")
+
+
+def _only(boots: list[Facts], ram: int | str | Ram | None) -> Machine:
+    _one_machine(boots)
+    return _last(boots, _ram(ram))
+
+
+def _each(boots: list[Facts], ram: Ram | None) -> Iterator[Machine | InputError]:
+    for _, group in groupby(boots, key=lambda facts: facts.line):
+        try:
+            yield _last(list(group), ram)
+        except InputError as error:
+            yield error
+
+
+def _last(boots: list[Facts], ram: Ram | None = None) -> Machine:
     """The last complete boot that tells RAM, else the last that tells RAM; if none does, the refusal of the last."""
     refusal = None
     for facts in sorted(reversed(boots), key=lambda facts: not facts.complete):
         try:
-            return resolve(facts)
+            return resolve(facts, ram)
         except UnreadableError as error:
             refusal = refusal or error
     raise refusal
 
 
-def resolve(facts: Facts) -> Machine:
-    """Facts made consistent.  Raises UnreadableError where no RAM is left, and the facts' own refusal."""
+def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) -> Machine:
+    """Facts made consistent, with RAM from elsewhere if they tell none.
+
+    Raises UnreadableError where no RAM is left, unless only devices are wanted, and the facts' own refusal.
+    """
     if facts.refusal:
         raise facts.refusal
     problems = list(facts.problems)
     memory = _sound(facts.memory, problems)
     _note_overlaps(memory, problems)
     ranges = _flatten(memory, MAP_KINDS)
-    ram = tuple(r for r in ranges if r.kind == "ram")
-    if not ram and facts.total:
-        ram = _assumed(facts)
-        problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: "
-                                   "assumed from address 0 upwards, around the windows of PCI host bridges"))
-    if not ram:
-        told = "a map without RAM in it" if facts.memory else "no memory map in it"
-        raise UnreadableError(facts.file, 0, f"RAM unknown: {told}", "give the whole boot log, from its first line")
-    carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), ram)
+    own = tuple(r for r in ranges if r.kind == "ram")
+    if own and ram:
+        raise InputError(facts.file, facts.line, "tells its RAM itself", "--ram is for files that tell none")
+    if not own and not devices_only:
+        own = _told(facts, ram, problems)
+    devices, wrong = device_ranges.judge(facts.devices, own)
+    problems += wrong
+    carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), own)
     return Machine(
         name=facts.name, file=facts.file, arch=facts.arch, origin=facts.origin, licence=facts.licence,
-        ram=ram, firmware=tuple(r for r in ranges if r.kind != "ram"),
-        devices=tuple(sorted(_placed(facts.devices, problems), key=lambda d: (d.base, d.end, d.name, d.bar))),
+        ram=own, firmware=tuple(r for r in ranges if r.kind != "ram"), devices=devices,
         windows=tuple(sorted(_sound(facts.windows, problems), key=lambda r: (r.base, r.end))),
         carved=carved, ignored=dict(facts.ignored), problems=tuple(sorted(problems, key=lambda p: p.line)),
     )
 
 
-def _assumed(facts: Facts) -> tuple[Range, ...]:
-    """RAM of `facts.total` bytes placed from address 0 upwards, around what else is known to be somewhere."""
-    taken = sorted((r.base, r.end) for r in (*facts.memory, *facts.windows) if r.base)
-    ram, base, left = [], 0, facts.total
-    for low, high in (*taken, (PA_LIMIT, PA_LIMIT)):
-        size = min(left, low - base)
-        if size > 0:
-            ram.append(Range(base, size, "ram", "assumed"))
-            left -= size
-        base = max(base, high)
-    return tuple(ram)
+def _told(facts: Facts, ram: Ram | None, problems: list[Problem]) -> tuple[Range, ...]:
+    """RAM of which only the amount is known, from the caller or the file."""
+    if ram:
+        return lay_out(facts, ram)
+    if facts.total:
+        problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: assumed from "
+                                   "address 0 upwards, around the windows of PCI host bridges, or as usual on a PC"))
+        return lay_out(facts, Ram(facts.total))
+    told = "a map without RAM in it" if facts.memory else facts.lacks[0]
+    raise UnreadableError(facts.file, facts.line, f"RAM unknown: {told}", facts.lacks[1])
 
 
 def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
@@ -238,15 +311,6 @@ def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
             seen.add((r.base, r.size, r.kind, r.name))
             sound.append(r)
     return sound
-
-
-def _placed(devices: Iterable[Device], problems: list[Problem]) -> Iterable[Device]:
-    """The devices, with the status of those that reach above 2^63 set accordingly."""
-    for d in devices:
-        if d.end > PA_LIMIT:
-            problems.append(Problem(d.line, "device window reaches above 2^63", f"{d.name} {d.base:#x} + {d.size:#x}"))
-            d = msgspec.structs.replace(d, status="beyond")
-        yield d
 
 
 def _note_overlaps(memory: list[Range], problems: list[Problem]) -> None:

@@ -13,6 +13,7 @@ KINDS = {
     "table": "boot tables",
     "initrd": "initial ramdisk",
     "image": "kernel image",
+    "firmware": "reserved by the firmware",
 }
 
 
@@ -46,7 +47,8 @@ def ranges(machine: Machine) -> Iterator[str]:
 def problems(machine: Machine) -> Iterator[str]:
     """What is wrong, one line each as file:line: reason, then what was ignored, counted by reason."""
     for problem in machine.problems:
-        place = f"{machine.file}:{problem.line}" if problem.line else machine.file
+        file = problem.file or machine.file
+        place = f"{file}:{problem.line}" if problem.line else file
         yield f"{place}: {problem.reason}" + (f": {problem.text.strip()}" if problem.text else "")
     for reason, count in sorted(machine.ignored.items()):
         yield f"{machine.file}: ignored {several(count, 'line')}: {reason}"

@@ -1,0 +1,97 @@
+"""Reader of `lspci -v` and `lspci -vv`, also quoted and wrapped in mail.
+
+    3d:00.0 Processing accelerators: Advanced Micro Devices, Inc. … (rev 01)
+            Memory at 8a000000000 (64-bit, prefetchable) [disabled] [size=128G]             -v
+            Region 2: Memory at <unassigned> (64-bit, prefetchable) [virtual] [size=2M]     -vv
+            Expansion ROM at fd000000 [disabled] [size=512K]
+
+Without the domain before the bus it is 0000.  What the system did not place has a size but no address; what lspci could
+not size (a virtual function's, or not placed) says nothing.  Bridges forward memory and own none but their registers.
+Of a device that is listed several times, the last list counts.
+"""
+
+import re
+
+from .facts import Device, Facts, Problem
+from .pci_dump import address, comment, facts_of, lines, unknown
+
+_HEADER = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)")
+_RECOGNISE = re.compile(r"^[>|\t \xa0]*(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
+                        r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ",
+                        re.M)
+_REGISTER = re.compile(r"(?:Region (\d): )?(?:\[virtual\] )?Memory at ([0-9a-f]{4,16}|<\w+>) \(([\w-]+), ((?:non-)?prefetchable)\)(.*)")
+_ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
+_SIZE = re.compile(r"\[size=(\d{1,6})([KMGT]?)\]")
+_VIRTUAL_FUNCTIONS = re.compile(r"(?:Initial VFs|VF offset|.*\(SR-IOV\))")
+_REST = re.compile(r"(?:\[(?:disabled|virtual|enhanced)\] ?)*\[size=\w+\]$")
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_KNOWN = (
+    ("I/O ports", re.compile(r"(?:Region \d: )?I/O (?:ports|window|behind)")),
+    ("window of a bridge", re.compile(r"(?:Prefetchable m|M)emory (?:behind|window)")),
+    ("register of virtual functions", re.compile(r"Region \d: Memory at")),
+    ("what a capability says", re.compile(r"(?:Capabilities|Address|Vector|PBA|HeaderLog|Kernel|RC Expansion|BAR \d):")),
+)
+
+
+def recognises(head: str) -> bool:
+    """Whether `head` is a list of PCI devices as lspci prints it."""
+    return bool(_RECOGNISE.search(head))
+
+
+def read(text: str, file: str) -> list[Facts]:
+    """The one machine described; its RAM is not told."""
+    facts = facts_of(file, "lspci")
+    found: dict[str, dict[tuple[int, int], Device]] = {}  # by device, then by register and address
+    name, listed, virtual = "0000:00:00.0", {}, False
+    for number, line in _joined(text):
+        device = None
+        if match := _HEADER.match(line):
+            domain, *place = match.groups()
+            name, listed, virtual = address(int(domain or "0", 16), *(int(part, 16) for part in place)), {}, False
+        elif _VIRTUAL_FUNCTIONS.match(line):
+            virtual = True
+        elif not virtual and (match := _REGISTER.match(line)):
+            index, where, width, prefetch, rest = match.groups()
+            device = _register(facts, number, name, int(index or -1), where, rest, width, prefetch)
+        elif match := _ROM.match(line):
+            device = _register(facts, number, name, 6, match[1], match[2])
+        elif not comment(facts, line):
+            _other(facts, number, line)
+        if device:
+            if any(bar == device.bar >= 0 and base != device.base for bar, base in listed):
+                facts.problems.append(Problem(number, "another address for the same register: both kept", line))
+            listed[device.bar, device.base or -number] = device
+            found[name] = listed
+    facts.devices += (device for listed in found.values() for device in listed.values())
+    return [facts]
+
+
+def _joined(text: str) -> list[tuple[int, str]]:
+    """Number and text of each line; `[size=…]` at the beginning of a line is the end of the last, wrapped by mail."""
+    joined: list[tuple[int, str]] = []
+    for number, line in lines(text):
+        if _REST.match(line) and joined and not joined[-1][1].endswith("]"):
+            joined[-1] = joined[-1][0], f"{joined[-1][1]} {line}"
+        elif line:
+            joined.append((number, line))
+    return joined
+
+
+def _register(facts: Facts, line: int, name: str, bar: int, where: str, rest: str, width: str = "32-bit",
+              prefetch: str = "") -> Device | None:
+    """One register, if its size is told."""
+    size = _SIZE.search(rest)
+    if not size:
+        facts.ignored["register without a size"] += 1
+        return None
+    base = 0 if where.startswith("<") else int(where, 16)
+    return Device(base, int(size[1]) << _UNITS[size[2]], "rom" if bar == 6 else "bar", name, bar,
+                  64 if width == "64-bit" else 32, prefetch == "prefetchable", "assigned" if base else "unassigned", line)
+
+
+def _other(facts: Facts, number: int, line: str) -> None:
+    for reason, pattern in _KNOWN:
+        if pattern.match(line):
+            facts.ignored[reason] += 1
+            return
+    unknown(facts, number, line)

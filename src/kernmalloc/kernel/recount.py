@@ -1,0 +1,381 @@
+"""Recount: what the invariants are held against, counted from what no fast path keeps.
+
+Concepts
+  1. The bitmaps bit by bit, the core table entry by entry, the heap page by page, the tables entry by entry, the lists
+     link by link; each count goes into the `Tally`.
+  2. Records that describe others (a region its area, a slab its cache's slots, a magazine its slab) are compared with
+     what they must say; what differs is counted, and nothing is read through a pointer before that.
+"""
+
+from kernmalloc.kernel.bitmap import origin_of, sum_count, test, word_count
+from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
+from kernmalloc.kernel.frames import Frame, entry_of, frame_type
+from kernmalloc.kernel.kern import BINS, DEVICE, FREE, HEAP, MAPPING, Cpu, Half, Index, Kern, Magazine, Tally, Word
+from kernmalloc.kernel.kmap import pfn_at, slot_of
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.runs import (
+    BARE,
+    LARGE,
+    NONE,
+    SLAB,
+    TAIL,
+    HeapPage,
+    bin_at,
+    bin_of,
+    bits_of,
+    record_of,
+    va_of,
+)
+from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_of
+from kernmalloc.lang import kernel, popcount, shl, shr
+from kernmalloc.lang.status import OK
+from kernmalloc.machine.mmu import ENTRY_SHIFT, INDEX_BITS, Entry, entry_pa, is_large, is_present
+
+PARTIAL = Cache.offset("partial")
+
+
+@kernel
+def mix(pfn):
+    """A pfn hashed, so that sums over different sets of frames differ."""
+    x = pfn & 0x7FFFFFFF
+    return ((x * x) & 0xFFFFFFFF) ^ x
+
+
+# --- regions and frames
+
+
+@kernel
+def layout_errors(cpu, region):
+    """1 if a region's area is not laid out as its frames demand, or a hint points beyond it."""
+    r = Region(region)
+    k = Kern(Cpu(cpu).kern)
+    sums = sum_count(r.word_count)
+    if r.origin != origin_of(r.base, r.count) or r.word_count != word_count(r.base, r.count):
+        return 1
+    if r.entries != r.area or r.identities != r.area + r.count * k.stride or r.words != r.identities + r.count * k.identity:
+        return 1
+    if r.sums != r.words + (r.word_count << 3) or r.tops != r.sums + (sums << 3) or r.full != r.tops + (sum_count(sums) << 3):
+        return 1
+    return 0 if r.hint >= 0 and r.hint < r.word_count and r.chunk_hint < sum_count(r.word_count >> 3) else 1
+
+
+@kernel
+def ram_errors(cpu, count):
+    """How the list of RAM regions differs from the `count` of them in the tree."""
+    k = Kern(Cpu(cpu).kern)
+    left = count
+    last = 0
+    supply = 1 if k.supply == 0 else 0
+    at = k.ram
+    while at != 0 and left > 0:
+        supply = 1 if at == k.supply else supply
+        left -= 1 if Region(at).area != 0 else 0
+        last = at
+        at = Region(at).next
+    return left + (1 if at != 0 or last != k.ram_last or supply == 0 else 0)
+
+
+@kernel
+def bits_in(words, count):
+    """Bits set in so many words."""
+    bits = 0
+    for i in range(count):
+        bits += popcount(Word(words + (i << 3)).bits)
+    return bits
+
+
+@kernel
+def _outside(region, word):
+    """Bits of a bitmap word that are not frames of the region."""
+    r = Region(region)
+    low = max(r.base - r.origin - (word << 6), 0)
+    high = max(min(r.base + r.count - r.origin - (word << 6), 64), 0)
+    if low >= high:
+        return -1
+    inside = shr(-1, 64 - (high - low))
+    return ~shl(inside, low)
+
+
+@kernel
+def count_bitmaps(region, tally):
+    """Recount a region's bitmaps, word by word."""
+    r = Region(region)
+    t = Tally(tally)
+    t.region_free = bits_in(r.words, r.word_count)
+    errors = 0
+    used = 0
+    chunks = 0
+    ones = 0
+    for i in range(r.word_count):
+        w = Word(r.words + (i << 3)).bits
+        used += 1 if w != 0 else 0
+        ones = (ones if i & 7 != 0 else 0) + (1 if w == -1 else 0)
+        if test(r.sums, i) != (1 if w != 0 else 0) or w & _outside(region, i) != 0:
+            errors += 1
+        if i & 63 == 0 and test(r.tops, i >> 6) != (1 if Word(r.sums + ((i >> 6) << 3)).bits != 0 else 0):
+            errors += 1
+        if i & 7 == 7:
+            chunks += 1 if ones == 8 else 0
+            errors += 1 if test(r.full, i >> 3) != (1 if ones == 8 else 0) else 0
+    sums = sum_count(r.word_count)
+    stray = bits_in(r.sums, sums) - used + bits_in(r.full, sum_count(r.word_count >> 3)) - chunks
+    for group in range(sums):
+        stray -= test(r.tops, group)
+    t.summary_errors = errors + abs(stray + bits_in(r.tops, sum_count(sums)))
+    return OK
+
+
+@kernel
+def block_errors(cpu, region, pfn, count):
+    """Frames behind the head of a block that are free or have an entry that is not all zeros, or lie outside the region."""
+    r = Region(region)
+    if pfn & (count - 1) != 0 or pfn + count > r.base + r.count:
+        return 1
+    errors = 0
+    for i in range(pfn + 1, pfn + count):
+        entry = entry_of(cpu, region, i)
+        if test(r.words, i - r.origin) != 0 or Word(entry).bits != 0 or Word(entry + 8).bits != 0:
+            errors += 1
+    return errors
+
+
+# --- heap pages
+
+
+@kernel
+def _list_head(kern, page):
+    """VA of the list head that a run or slab belongs under."""
+    h = HeapPage(record_of(kern, page))
+    if h.use == SLAB:
+        return cache_at(kern, h.cache) + PARTIAL
+    return bin_at(kern, h.use, bin_of(h.pages))
+
+
+@kernel
+def listed(kern, page):
+    """1 if a run or slab is linked on its list, or unlinked, as its state demands."""
+    h = HeapPage(record_of(kern, page))
+    top = Kern(kern).top
+    if h.use == LARGE:
+        return 1
+    if h.next > top or h.prev > top:
+        return 0
+    head = Index(_list_head(kern, page)).value
+    if h.use == SLAB and (h.free == 0 or h.claim != 0):
+        return 1 if h.next == 0 and h.prev == 0 and head != page + 1 else 0
+    if h.next != 0:
+        if HeapPage(record_of(kern, h.next - 1)).prev != page + 1:
+            return 0
+    if h.prev == 0:
+        return 1 if head == page + 1 else 0
+    return 1 if HeapPage(record_of(kern, h.prev - 1)).next == page + 1 else 0
+
+
+@kernel
+def page_errors(cpu, page):
+    """Pages of a run whose record or frame does not fit its use."""
+    kern = Cpu(cpu).kern
+    head = HeapPage(record_of(kern, page))
+    errors = 0
+    for i in range(head.pages):
+        h = HeapPage(record_of(kern, page + i))
+        if head.use == SLAB:
+            if h.use != SLAB or h.back != i or h.cache != head.cache:
+                errors += 1
+        elif i > 0 and i < head.pages - 1 and h.use != NONE:
+            errors += 1
+        pfn = pfn_at(cpu, va_of(kern, page + i))
+        if (pfn < 0) != (head.use == BARE):
+            errors += 1
+    last = HeapPage(record_of(kern, page + head.pages - 1)).use
+    if head.use == LARGE:
+        return errors + (1 if last != (TAIL if head.pages > 1 else LARGE) else 0)
+    return errors + (1 if last != head.use else 0)
+
+
+@kernel
+def count_bins(cpu, tally, use):
+    """Recount the bins of free runs, link by link."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    for bin in range(BINS):
+        at = Index(bin_at(k.addr, use, bin)).value
+        if test(bits_of(k.addr, use), bin) != (1 if at != 0 else 0):
+            t.bin_errors = t.bin_errors + 1
+        while at != 0 and at <= k.top and t.filed <= t.runs:
+            h = HeapPage(record_of(k.addr, at - 1))
+            if h.use != use or bin_of(h.pages) != bin:
+                t.bin_errors = t.bin_errors + 1
+            t.filed = t.filed + 1
+            at = h.next
+        if at > k.top:
+            t.bin_errors = t.bin_errors + 1
+    return OK
+
+
+# --- caches and magazines
+
+
+@kernel
+def _slab_errors(cpu, page):
+    """1 if a slab is not as its cache makes them, or has free bits that are no slots, or a claim that no magazine holds."""
+    kern = Cpu(cpu).kern
+    h = HeapPage(record_of(kern, page))
+    c = Cache(cache_at(kern, h.cache))
+    m = Magazine(magazine_of(cpu, h.cache))
+    if h.size != c.size or h.reciprocal != c.reciprocal or h.slots != c.slots or h.pages != c.pages:
+        return 1
+    for word in range(4):
+        if Word(h.addr + BITS + (word << 3)).bits & ~_slots_of(h.slots, word) != 0:
+            return 1
+    return 1 if h.claim != 0 and (m.slab != page + 1 or m.word + 1 != h.claim or h.owner != Cpu(cpu).id) else 0
+
+
+@kernel
+def _slots_of(slots, word):
+    """Bits of one word of a slab's bitmap that are slots."""
+    here = min(slots - (word << 6), 64)
+    return shr(-1, 64 - here) if here > 0 else 0
+
+
+@kernel
+def count_cache(cpu, tally, id):
+    """Recount the slabs of a cache, and the length of its list."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    t.id = id
+    t.slabs = 0
+    t.slab_errors = 0
+    t.empty = 0
+    t.partial = 0
+    page = 0
+    while page < k.top:
+        h = HeapPage(record_of(k.addr, page))
+        if h.use == SLAB and h.cache == id:
+            t.slabs = t.slabs + 1
+            t.slab_errors = t.slab_errors + _slab_errors(cpu, page)
+            if h.free > 0 and h.claim == 0:
+                t.partial = t.partial + 1
+                t.empty = t.empty + (1 if h.free == h.slots else 0)
+        page += h.pages
+    t.listed = 0
+    at = Cache(cache_at(k.addr, id)).partial
+    while at != 0 and at <= k.top and t.listed <= t.partial:
+        t.listed = t.listed + 1
+        at = HeapPage(record_of(k.addr, at - 1)).next
+    return OK
+
+
+@kernel
+def count_magazine(cpu, tally, magazine):
+    """Hold a magazine against the slab that it claims a word of."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    m = Magazine(magazine)
+    t.claim = 0
+    t.claimed_bits = 0
+    if m.slab == 0 or m.slab > k.top or m.word > 3 or m.word < 0:
+        return OK
+    h = HeapPage(record_of(k.addr, m.slab - 1))
+    t.claim = h.claim
+    t.claim_base = va_of(k.addr, m.slab - 1) + (m.word << 6) * h.size
+    t.claim_size = h.size
+    beyond = m.bits & ~_slots_of(h.slots, m.word)
+    t.claimed_bits = popcount(m.bits & Word(h.addr + BITS + (m.word << 3)).bits) + popcount(beyond)
+    return OK
+
+
+# --- the kernel map
+
+
+@kernel
+def _in_heap(kern, va):
+    """1 if va lies in the part of the heap or of the heap map that may be backed."""
+    k = Kern(kern)
+    if va >= k.heap:
+        return 1 if va < k.heap + (k.top << k.page_shift) else 0
+    return 1 if va >= k.heap_map and va < k.heap_map + (k.map_pages << k.page_shift) else 0
+
+
+@kernel
+def _count_mapped(cpu, tally, va, pfn):
+    """Count a page that is mapped for the heap, or the heap map."""
+    t = Tally(tally)
+    if _in_heap(Cpu(cpu).kern, va) == 0 or frame_type(cpu, pfn) != HEAP:
+        t.table_errors = t.table_errors + 1
+    t.mapped = t.mapped + 1
+    t.mapped_sum = t.mapped_sum + mix(pfn)
+    return OK
+
+
+@kernel
+def _count_table(cpu, tally, slot, pfn):
+    """Recount the leaf table of a slot, entry by entry; returns how many are present."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    table = k.tables + (slot << k.page_shift)
+    dynamic = 1 if slot >= slot_of(k.addr, k.heap_map) else 0
+    if pfn_at(cpu, table) != pfn or (dynamic != 0 and frame_type(cpu, pfn) != MAPPING):
+        t.table_errors = t.table_errors + 1
+        return Half(k.slots + (slot << 1)).value
+    t.tables = t.tables + dynamic
+    present = 0
+    for i in range(1 << INDEX_BITS):
+        e = Entry(table + (i << ENTRY_SHIFT)).bits
+        if is_present(k.arch, e) != 0:
+            present += 1
+            if dynamic != 0:
+                va = k.base + (slot << k.slot_shift) + (i << k.page_shift)
+                _count_mapped(cpu, tally, va, entry_pa(k.arch, e) >> k.page_shift)
+    return present
+
+
+@kernel
+def count_slot(cpu, tally, slot):
+    """Recount a slot: nothing, a leaf table, or a large page of the heap's fixed part."""
+    k = Kern(Cpu(cpu).kern)
+    t = Tally(tally)
+    directory = Entry(k.directory + (slot << ENTRY_SHIFT)).bits
+    va = k.base + (slot << k.slot_shift)
+    present = 0
+    if is_present(k.arch, directory) == 0:
+        present = 0 if pfn_at(cpu, k.tables + (slot << k.page_shift)) < 0 else -1
+    elif is_large(k.arch, directory) == 0:
+        present = _count_table(cpu, tally, slot, entry_pa(k.arch, directory) >> k.page_shift)
+    else:
+        present = 1 << INDEX_BITS
+        if va < k.heap or va >= k.heap + (k.fixed << k.page_shift):
+            t.table_errors = t.table_errors + 1
+        for i in range(present):
+            _count_mapped(cpu, tally, va + (i << k.page_shift), (entry_pa(k.arch, directory) >> k.page_shift) + i)
+    if present != Half(k.slots + (slot << 1)).value:
+        t.table_errors = t.table_errors + 1
+    return OK
+
+
+@kernel
+def count_spares(region, tally):
+    """Recount the chunks that wait on a published range's list."""
+    r = Region(region)
+    t = Tally(tally)
+    t.spare = 0
+    spare = r.spare
+    while spare != 0 and t.spare <= r.spare_count:
+        t.spare = t.spare + 1
+        spare = Chunk(spare).left
+    return OK
+
+
+@kernel
+def used_in(cpu, region, chunk):
+    """Frames in use that a chunk of a range describes; a count below 0 if one of its entries makes no sense."""
+    r = Region(region)
+    used = 0
+    for i in range(CHUNK_FRAMES):
+        pfn = (Chunk(chunk).base << CHUNK_SHIFT) + i
+        f = Frame(entry_in(Cpu(cpu).kern, chunk, pfn))
+        if f.type == DEVICE and f.pins > 0 and pfn >= r.base and pfn < r.base + r.count:
+            used += 1
+        elif f.type != FREE or f.pins != 0:
+            used -= CHUNK_FRAMES + 1
+    return used

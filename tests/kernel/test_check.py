@@ -1,0 +1,519 @@
+"""The check can fail: for every invariant of every record there is a corruption that it, and no other, is found by; and a
+wrong value in almost any field of any record is found by one of them."""
+
+import struct
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pytest
+from heap_model import PAGE, altered
+from small_machines import MIB, machine
+
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.bitmap import MAX_ORDER
+from kernmalloc.kernel.caches import ObjectType
+from kernmalloc.kernel.check import RECORDS
+from kernmalloc.kernel.frames import Frame
+from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Tally
+from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.runs import BARE, IDLE, LARGE, NONE, SLAB, HeapPage, bin_of
+from kernmalloc.kernel.slabs import Cache
+from kernmalloc.lang.records import Record
+from kernmalloc.machine.lives import Fault
+
+UNUSED = 60  # a size class that the scene does not use
+FORMATS = {"u8": "<B", "u16": "<H", "u32": "<I", "i64": "<q"}
+
+
+class Scene:
+    """A kernel with something of everything in it, and the addresses of its records."""
+
+    def __init__(self) -> None:
+        kernel = self.kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft")
+        large = [kernel.malloc(pages * PAGE) for pages in (12, 20, 15, 75, 10, 9)]
+        kernel.free(large[1])
+        kernel.drain()  # 20 bare pages
+        kernel.free(large[3])  # 64 idle ones, 11 bare ones
+        for _ in range(30):
+            kernel.malloc(600)
+        small = [kernel.malloc(16) for _ in range(400)]
+        for va in small[:256:2]:
+            kernel.free(va)
+        kernel.malloc(4096)
+        nodes = [kernel.cache("node").get() for _ in range(80)]
+        for va in nodes[:29]:
+            kernel.cache("node").put(va)
+        self.process = kernel.cache("process").id
+        kernel.cache("process").get()
+        self.pages = [kernel.frame_get() for _ in range(5)]
+        self.block = kernel.block_get(3)
+        kernel.range_get(77)
+        self.kern, self.cpu = kernel.view.kern_va, kernel._loaded.cpu
+        assert kernel.check().passed
+        self.snapshot = kernel.snapshot()
+
+    def get(self, record: Record, va: int, field: str) -> int:
+        return int(self.kernel.view.read(record, va)[0][field])
+
+    def set(self, record: Record, va: int, **values: int) -> int:
+        """Overwrite fields; returns va."""
+        for name, value in values.items():
+            field = record.fields[name]
+            self.kernel.view.poke(va + field.offset, struct.pack(FORMATS[field.kind.name], value))
+        return va
+
+    def add(self, record: Record, va: int, field: str, change: int = 1) -> int:
+        return self.set(record, va, **{field: self.get(record, va, field) + change})
+
+    def word(self, va: int, change: Callable[[int], int]) -> None:
+        """Change 8 bytes."""
+        old = int.from_bytes(self.kernel.view.peek(va, 8), "little")
+        self.kernel.view.poke(va, (change(old) % (1 << 64)).to_bytes(8, "little"))
+
+    def page(self, number: int) -> int:
+        """VA of a heap page's record."""
+        return self.get(Kern, self.kern, "heap_map") + number * HeapPage.size
+
+    def runs(self, use: int) -> Iterator[tuple[int, int]]:
+        """(first page, pages) of the runs in a use, from the lowest."""
+        records, at = self.kernel.view.heap_pages(), 0
+        while at < len(records):
+            if records[at]["use"] == use:
+                yield at, int(records[at]["pages"])
+            at += int(records[at]["pages"])
+
+    def slab(self, claimed: bool = False, listed: bool = False) -> int:
+        """The first page of a slab in that state."""
+        records = self.kernel.view.heap_pages()
+        for at, _ in self.runs(SLAB):
+            free = records[at]["free"] > 0
+            if (records[at]["claim"] != 0) == claimed and (free and not claimed) == listed:
+                return at
+        raise AssertionError("the scene has no such slab")
+
+    def large(self) -> tuple[int, int]:
+        """A run in use of many pages that is not a core table."""
+        areas = {r.area for r in self.kernel.regions}
+        heap = self.get(Kern, self.kern, "heap")
+        return next((at, pages) for at, pages in self.runs(LARGE) if pages > 4 and heap + at * PAGE not in areas)
+
+    def cache(self, id: int) -> int:
+        return self.get(Kern, self.kern, "caches") + id * Cache.size
+
+    def magazine(self, id: int) -> int:
+        return self.cpu + Cpu.offset("magazines") + id * Magazine.size
+
+    def regions(self, kind: int) -> list[int]:
+        """VAs of the regions of a class."""
+
+        def visit(va: int) -> Iterator[int]:
+            if va:
+                yield from visit(self.get(Region, va, "left"))
+                yield va
+                yield from visit(self.get(Region, va, "right"))
+
+        return [va for va in visit(self.get(Kern, self.kern, "regions")) if self.get(Region, va, "kind") == kind]
+
+    def entry(self, pfn: int) -> int:
+        """VA of a frame's core table entry."""
+        for va in self.regions(k.RAM):
+            base, count = self.get(Region, va, "base"), self.get(Region, va, "count")
+            if base <= pfn < base + count:
+                return self.get(Region, va, "entries") + (pfn - base) * Frame.size
+        raise AssertionError(f"no entry for {pfn:#x}")
+
+    def free_frame(self) -> int:
+        """A free frame: its pfn."""
+        region = self.kernel.regions[-1]
+        return next(pfn for pfn in range(region.pfn, region.pfn + region.frames) if self.kernel.frame_type(pfn) == "free")
+
+    def leaf(self, page: int) -> int:
+        """VA of the page-table entry of a heap page."""
+        va = self.get(Kern, self.kern, "heap") + page * PAGE
+        return self.get(Kern, self.kern, "tables") + (va - self.get(Kern, self.kern, "base")) // PAGE * 8
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Scene]:
+    made = Scene()
+    yield made
+    made.kernel.close()
+
+
+@pytest.fixture
+def scene(untouched: Scene) -> Iterator[Scene]:
+    """The scene, put right again and checked after the test."""
+    yield untouched
+    untouched.kernel.restore(untouched.snapshot)
+    assert untouched.kernel.check().passed
+
+
+CORRUPTIONS: dict[tuple[str, str], Callable[[Scene], int]] = {}
+
+
+def breaks(record: Record, *equations: str) -> Callable:
+    """Register a corruption: the function changes one thing (more only where one alone breaks an earlier equation) and
+    returns the VA of the record that must be named."""
+
+    def register(function: Callable[[Scene], int]) -> Callable[[Scene], int]:
+        for equation in equations:
+            CORRUPTIONS[record.name, equation] = function
+        return function
+
+    return register
+
+
+# --- Kern
+
+for type in k.TYPE_NAMES:
+    breaks(Kern, f"{type}_frames == tally.{type}")(lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field))
+
+breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES))(lambda s: s.add(Kern, s.kern, "frames"))
+breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
+breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
+breaks(Kern, "heap_frames == backed + map_pages")(lambda s: s.add(Kern, s.kern, "backed"))
+breaks(Kern, "idle == tally.idle and idle <= growth")(lambda s: s.add(Kern, s.kern, "idle"))
+breaks(Kern, "donated_heap + donated_maps == donation_frames")(lambda s: s.add(Kern, s.kern, "donated_heap"))
+breaks(Kern, "cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
+breaks(Kern, "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes")(
+    lambda s: s.set(Kern, s.kern, heap_pages=s.get(Kern, s.kern, "top") - 1)
+)
+
+
+@breaks(Kern, "heap_frames == tally.mapped")
+def page_mapped_beyond_the_top(s: Scene) -> int:
+    mapped = int.from_bytes(s.kernel.view.peek(s.leaf(0), 8), "little")
+    s.word(s.leaf(s.get(Kern, s.kern, "top") + 1), lambda _: mapped)
+    return s.kern
+
+
+@breaks(Kern, "tally.heap_sum == tally.mapped_sum")
+def two_pages_with_one_frame(s: Scene) -> int:
+    at, _ = s.large()
+    mapped = int.from_bytes(s.kernel.view.peek(s.leaf(at + 1), 8), "little")
+    s.word(s.leaf(at + 2), lambda _: mapped)
+    return s.kern
+
+
+@breaks(Kern, "mapping_frames == tally.tables")
+def mapping_frame_without_table(s: Scene) -> int:
+    """A page that calls itself a mapping frame; both counts follow, else their own equations break."""
+    s.set(Frame, s.entry(s.pages[0]), type=k.MAPPING)
+    s.add(Kern, s.kern, "page_frames", -1)
+    return s.add(Kern, s.kern, "mapping_frames")
+
+
+@breaks(Kern, "tally.table_errors == 0")
+def wrong_count_of_a_leaf_table(s: Scene) -> int:
+    va = s.get(Kern, s.kern, "slots") + 2 * ((s.get(Kern, s.kern, "heap") - s.get(Kern, s.kern, "base")) >> 21)
+    count = int.from_bytes(s.kernel.view.peek(va, 2), "little")
+    s.kernel.view.poke(va, (count + 1).to_bytes(2, "little"))
+    return s.kern
+
+
+@breaks(Kern, "backed == tally.backed")
+def heap_page_counted_as_map_page(s: Scene) -> int:
+    """Both, else their sum is not the heap's frames."""
+    s.add(Kern, s.kern, "map_pages")
+    return s.add(Kern, s.kern, "backed", -1)
+
+
+@breaks(Kern, "tally.runs == tally.filed")
+def run_filed_twice(s: Scene) -> int:
+    (at, _), *_ = s.runs(IDLE)
+    s.kernel.view.poke(s.kern + Kern.offset("idle_bins") + 4 * (k.BINS - 1), (at + 1).to_bytes(4, "little"))
+    return s.kern
+
+
+@breaks(Kern, "tally.bin_errors == 0")
+def bin_without_its_bit(s: Scene) -> int:
+    (_, pages), *_ = s.runs(IDLE)
+    bin = bin_of(pages)
+    s.word(s.kern + Kern.offset("idle_bits") + 8 * (bin // 64), lambda bits: bits & ~(1 << bin % 64))
+    return s.kern
+
+
+# --- Cpu and Magazine
+
+breaks(Cpu, "id >= 0")(lambda s: s.set(Cpu, s.cpu, id=-1))
+breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
+breaks(Cpu, "hit == 0 or tally.hit == 1")(lambda s: s.set(Cpu, s.cpu, hit=s.cpu))
+breaks(Magazine, "slab != 0 or bits == 0")(lambda s: s.set(Magazine, s.magazine(UNUSED), bits=1))
+breaks(Magazine, "slab == 0 or tally.claim == word + 1")(lambda s: s.set(Magazine, s.magazine(UNUSED), slab=s.slab(listed=True) + 1))
+breaks(Magazine, "slab == 0 or (base == tally.claim_base and size == tally.claim_size)")(
+    lambda s: s.add(Magazine, s.magazine(s.process), "base", 16)
+)
+breaks(Magazine, "tally.claimed_bits == 0")(lambda s: s.set(Magazine, s.magazine(s.process), bits=1 << 62))
+
+# --- Region and Frame
+
+breaks(Region, "count > 0 and base >= 0 and base + count <= kern.max_pfn")(
+    lambda s: s.set(Region, s.regions(k.RESERVED_MEMORY)[0], count=1 << 40)
+)
+breaks(Region, "kind > 0 and kind < CLASSES")(lambda s: s.set(Region, s.regions(k.RESERVED_MEMORY)[0], kind=k.CLASSES))
+breaks(Region, "area == 0 or kind == RAM")(lambda s: s.set(Region, s.regions(k.RAM)[0], kind=k.ROM))
+breaks(Region, "tally.layout_errors == 0")(lambda s: s.add(Region, s.regions(k.RAM)[0], "identities", 16))
+breaks(Region, "free == tally.region_free")(lambda s: s.add(Region, s.regions(k.RAM)[1], "free"))
+breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.RESERVED_MEMORY)[0], "base", -1))
+breaks(Frame, "type < TYPES")(lambda s: s.set(Frame, s.entry(s.pages[1]), type=k.TYPES))
+breaks(Frame, "order <= MAX_ORDER")(lambda s: s.set(Frame, s.entry(s.pages[1]), order=MAX_ORDER + 1))
+breaks(Frame, "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)")(
+    lambda s: s.set(Frame, s.entry(s.free_frame()), pins=1)
+)
+
+
+@breaks(Region, "tally.summary_errors == 0")
+def summary_bit_of_no_word(s: Scene) -> int:
+    region = s.regions(k.RAM)[0]
+    s.word(s.get(Region, region, "sums"), lambda bits: bits | 1 << 63)
+    return region
+
+
+@breaks(Region, "tally.entry_errors == 0")
+def free_frame_with_an_owner(s: Scene) -> int:
+    s.set(Frame, s.entry(s.free_frame()), type=k.HEAP)
+    return s.regions(k.RAM)[-1]
+
+
+# --- HeapPage
+
+breaks(HeapPage, "use > NONE and use < TAIL")(lambda s: s.set(HeapPage, s.page(s.large()[0]), use=NONE))
+breaks(HeapPage, "use != SLAB or free == tally.slab_free")(lambda s: s.add(HeapPage, s.page(s.slab(claimed=True)), "free"))
+
+
+@breaks(HeapPage, "pages > 0 and pages == tally.tail_pages")
+def run_whose_ends_disagree(s: Scene) -> int:
+    at, pages = s.large()
+    s.set(HeapPage, s.page(at + pages - 1), pages=pages - 1)
+    return s.page(at)
+
+
+@breaks(HeapPage, "tally.page_errors == 0")
+def run_within_a_run(s: Scene) -> int:
+    at, _ = s.large()
+    s.set(HeapPage, s.page(at + 2), use=LARGE)
+    return s.page(at)
+
+
+@breaks(HeapPage, "tally.joinable == 0")
+def idle_neighbours(s: Scene) -> int:
+    """The first run in use behind the idle one becomes idle, too, and is filed as such."""
+    idle = [at + pages for at, pages in s.runs(BARE)]
+    at, pages = next((at, pages) for at, pages in s.runs(LARGE) if at in idle)
+    bin = bin_of(pages)
+    for end in (at, at + pages - 1):
+        s.set(HeapPage, s.page(end), use=BARE, pages=pages)
+    for page in range(at, at + pages):
+        s.word(s.leaf(page), lambda entry: entry & ~1)
+    s.kernel.view.poke(s.kern + Kern.offset("bare_bins") + 4 * bin, (at + 1).to_bytes(4, "little"))
+    s.word(s.kern + Kern.offset("bare_bits") + 8 * (bin // 64), lambda bits: bits | 1 << bin % 64)
+    return s.page(at)
+
+
+@breaks(HeapPage, "use != SLAB or cache < kern.cache_count")
+def slab_of_no_cache(s: Scene) -> int:
+    at = next(at for at, pages in s.runs(SLAB) if pages == 1)
+    return s.set(HeapPage, s.page(at), cache=k.CACHES - 1)
+
+
+@breaks(HeapPage, "tally.listed == 1")
+def slab_that_its_list_has_lost(s: Scene) -> int:
+    at = s.slab(listed=True)
+    return s.set(HeapPage, s.page(at), prev=at + 1)
+
+
+# --- Cache, and what boot was told
+
+breaks(Cache, "size > 0 and size & 15 == 0")(lambda s: s.add(Cache, s.cache(UNUSED), "size"))
+breaks(Cache, "slots > 0 and slots <= MAX_SLOTS")(lambda s: s.set(Cache, s.cache(UNUSED), slots=0))
+breaks(Cache, "size * slots <= pages << kern.page_shift")(lambda s: s.add(Cache, s.cache(UNUSED), "slots"))
+breaks(Cache, "slots == MAX_SLOTS or size * (slots + 1) > pages << kern.page_shift")(lambda s: s.add(Cache, s.cache(UNUSED), "pages", 8))
+breaks(Cache, "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32")(lambda s: s.add(Cache, s.cache(UNUSED), "reciprocal"))
+breaks(Cache, "id == tally.id")(lambda s: s.add(Cache, s.cache(UNUSED), "id"))
+breaks(Cache, "slabs == tally.slabs")(lambda s: s.add(Cache, s.cache(UNUSED), "slabs"))
+breaks(Cache, "empty == tally.empty")(lambda s: s.add(Cache, s.cache(UNUSED), "empty"))
+breaks(Cache, "tally.listed == tally.partial")(lambda s: s.set(Cache, s.cache(UNUSED), partial=s.slab(listed=True) + 1))
+breaks(Cache, "slabs >= kept and slabs <= limit")(lambda s: s.set(Cache, s.cache(UNUSED), kept=1))
+breaks(BootRange, "base >= 0 and count >= 0")(lambda s: s.set(BootRange, s.get(Kern, s.kern, "ranges"), base=-1))
+breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0))
+breaks(ObjectType, "wanted >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
+
+
+@breaks(Cache, "tally.slab_errors == 0")
+def slab_with_slots_of_another_size(s: Scene) -> int:
+    at = s.slab(listed=True)
+    s.add(HeapPage, s.page(at), "reciprocal")
+    return s.cache(s.get(HeapPage, s.page(at), "cache"))
+
+
+# ---
+
+INVARIANTS = [(record, equation) for record in RECORDS for equation in record.invariants]
+
+
+def test_every_invariant_has_a_corruption():
+    """No invariant is without a way to fail: one that cannot fail would be worse than none."""
+    assert set(CORRUPTIONS) == {(record.name, equation) for record, equation in INVARIANTS}
+    assert all(record.invariants for record in RECORDS)
+
+
+def test_every_record_with_invariants_is_checked():
+    """An equation that stands with a record and that nobody holds against it would be a promise only."""
+    import kernmalloc.kernel.boot  # noqa: F401
+
+    modules = [vars(module) for name, module in __import__("sys").modules.items() if name.startswith("kernmalloc.kernel.")]
+    declared = {value for space in modules for value in space.values() if isinstance(value, Record)}
+    assert {record.name for record in declared if record.invariants} == {record.name for record in RECORDS}
+
+
+@pytest.mark.parametrize(("record", "equation"), INVARIANTS, ids=[f"{record.name}: {equation}" for record, equation in INVARIANTS])
+def test_a_corruption_is_found_by_its_invariant(scene, record, equation):
+    """One thing is wrong, and the check says which equation of which record it breaks, and what its fields are."""
+    culprit = CORRUPTIONS[record.name, equation](scene)
+    scene.kernel._life.refresh()
+    result = scene.kernel.check()
+    assert not result.passed
+    assert result.failure.startswith(f"{record.name} at {culprit:#x}: {equation} does not hold"), result.failure
+
+
+# What may say anything, and why. All other fields are found out.
+FREE = {
+    "Kern": {
+        "arch": "constant", "page_shift": "constant", "slot_shift": "constant", "max_pfn": "constant", "bytes": "constant",
+        "class_of": "constant", "static": "constant", "growth": "constant", "heap_pages": "constant, but for its bounds",
+        "stage": "boot only", "boot_region": "boot only", "scale": "for the report only",
+        "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only", "range_count": "boot only",
+        "range_next": "boot only", "top_range": "boot only", "objects": "boot only", "object_count": "boot only",
+        "returned": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
+    },
+    "Cpu": {"spare": "nothing", "hit": "a hint, if it is a region", "run": "of the last operation"},
+    "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
+    "Region": {"hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
+    "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
+    "HeapPage": {"owner": "of a slab that is claimed only"},
+    "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
+}  # fmt: skip
+SLAB_ONLY = {"claim", "owner", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
+
+
+def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
+    """(record, VA, fields that mean nothing in it) of records of every kind and state."""
+    yield Kern, scene.kern, set()
+    yield Cpu, scene.cpu, set()
+    for id in (0, scene.process, scene.kernel.cache("node").id):
+        yield Magazine, scene.magazine(id), set()
+        yield Cache, scene.cache(id), set()
+    yield Cache, scene.cache(UNUSED), {"pages"}  # a page more need not hold a slot more
+    for va in scene.regions(k.RAM):
+        yield Region, va, set()
+    yield Frame, scene.entry(scene.pages[2]), set()
+    yield Frame, scene.entry(scene.block), set()
+    yield HeapPage, scene.page(scene.slab(claimed=True)), set()
+    yield HeapPage, scene.page(scene.slab(listed=True)), set()
+    for use in (LARGE, IDLE, BARE):
+        at, pages = scene.large() if use == LARGE else next(scene.runs(use))
+        yield HeapPage, scene.page(at), SLAB_ONLY | ({"next", "prev"} if use == LARGE else set())
+        yield HeapPage, scene.page(at + pages - 1), SLAB_ONLY | {"next", "prev"}
+
+
+def wrong_values(width: int, old: int) -> set[int]:
+    """Values that differ from the old one a little, a lot, or by being 0."""
+    top = (1 << 8 * width - 1) - 1
+    return {value for value in (old ^ 1, old + 1, old - 1, old ^ 64, 0, 5) if 0 <= value <= top} - {old}
+
+
+def test_a_wrong_value_in_any_field_is_found(scene):
+    """E6, E21: every field of every record, but for those that may say anything, set to other values one by one: the check
+    finds each, or the machine does when the kernel follows a wild pointer."""
+    kernel, missed, tried = scene.kernel, [], 0
+    for record, va, meaningless in list(places(scene)):
+        for name, field in record.fields.items():
+            if name in FREE.get(record.name, {}) or name in meaningless or isinstance(field.kind, Record):
+                continue
+            width = field.kind.size
+            for at in range(va + field.offset, va + field.offset + field.size, width * max(field.count // 4, 1)):
+                old = int.from_bytes(kernel.view.peek(at, width), "little")
+                for value in wrong_values(width, old):
+                    kernel.view.poke(at, value.to_bytes(width, "little"))
+                    try:
+                        found = not kernel.check().passed
+                    except Fault:
+                        found = True
+                    tried += 1
+                    if not found:
+                        missed.append(f"{record.name}.{name}: {old} -> {value}")
+                    kernel.view.poke(at, old.to_bytes(width, "little"))
+                    kernel._life.refresh()
+            kernel.restore(scene.snapshot)
+    assert not missed, missed
+    assert tried > 500
+
+
+def test_entries_inside_blocks_and_of_free_frames(scene):
+    """E6: an all-zero entry means no owner: a bit set in the entry of a free frame, or of one that is not its block's head,
+    is found wherever it is."""
+    kernel = scene.kernel
+    for pfn in (scene.free_frame(), scene.block + 1, scene.block + 7):
+        entry = scene.entry(pfn)
+        for at in range(Frame.size):
+            kernel.view.poke(entry + at, b"\x04")
+            assert not kernel.check().passed, (pfn, at)
+            kernel.view.poke(entry + at, b"\x00")
+        assert kernel.check().passed
+
+
+def test_bitmaps_bit_by_bit(scene):
+    """E6: any bit of any free bitmap or summary, flipped, is found; also those that stand for no frame."""
+    kernel = scene.kernel
+    region = scene.regions(k.RAM)[-1]
+    words = scene.get(Region, region, "word_count")
+    start, end = scene.get(Region, region, "words"), scene.get(Region, region, "full") + 8
+    assert end - start == 8 * (words + 3)
+    for va in chain(range(start, start + 8 * words, 8), range(start + 8 * words, end, 8)):
+        for bit in (0, 1, 17, 62, 63):
+            scene.word(va, lambda bits, bit=bit: bits ^ 1 << bit)
+            assert not kernel.check().passed, (va - start, bit)
+            scene.word(va, lambda bits, bit=bit: bits ^ 1 << bit)
+
+
+def test_page_tables_entry_by_entry(scene):
+    """E17, E18: a page-table entry of the heap that loses its frame, gets another one's or appears from nowhere is found."""
+    kernel = scene.kernel
+    kern = kernel.view.kern
+    free = scene.free_frame()
+    at, pages = scene.large()
+    for page in [*range(at, at + pages), int(kern["top"]) + 3]:
+        leaf = scene.leaf(page)
+        old = int.from_bytes(kernel.view.peek(leaf, 8), "little")
+        for wrong in {0, old & ~1, free << 12 | 0x163, scene.pages[0] << 12 | 0x163, 0x163 | 1 << 40} - {old}:
+            if not (old | wrong) & 1:
+                continue
+            scene.word(leaf, lambda _, wrong=wrong: wrong)
+            kernel._life.refresh()
+            assert not kernel.check().passed, hex(wrong)
+        scene.word(leaf, lambda _, old=old: old)
+        kernel._life.refresh()
+    assert kernel.check().passed
+
+
+def test_the_check_counts_what_it_asserts(scene):
+    """What passes says how many equations were held: one for each invariant of each record that there is."""
+    kernel = scene.kernel
+    result = kernel.check()
+    regions = kernel.view.regions()
+    kern = kernel.view.kern
+    blocks = {(scene.block, 8), *((pfn, 1) for pfn in scene.pages)}
+    assert result.passed
+    assert result.failure == ""
+    runs = sum(len(list(scene.runs(use))) for use in (IDLE, BARE, SLAB, LARGE))
+    fixed = len(Kern.invariants) + len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
+    fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
+    fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
+    heads = sum(int(r["count"]) for r in regions if r["area"])
+    inside = sum(count - 1 for _, count in blocks)
+    entries = (result.assertions - fixed) // len(Frame.invariants)
+    assert (result.assertions - fixed) % len(Frame.invariants) == 0
+    assert heads - inside - 77 < entries <= heads - inside
+    assert Tally.size <= 512
