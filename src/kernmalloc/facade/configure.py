@@ -12,17 +12,9 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.loader import PAGE, PAGE_SHIFT
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, LAST_WORDS, REGION_CACHE
-from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.memory_map import DeviceRange
 
 FITS, EXTENT_ONLY, REFUSED = "fits", "extent-only", "refused"
-
-
-class Window(NamedTuple):
-    """Frames that devices of a machine cover, and which devices: windows that share a page are one."""
-
-    pfn: int
-    frames: int
-    names: tuple[str, ...]
 
 
 class Published(NamedTuple):
@@ -43,23 +35,10 @@ class Configured(NamedTuple):
     released: int
 
 
-def windows(machine: Machine, page_shift: int = PAGE_SHIFT) -> list[Window]:
-    """What there is to publish on a machine, by address: the union of the pages of its devices' windows."""
-    spans = sorted((d.base >> page_shift, -(-d.end >> page_shift), d.name) for d in machine.devices if d.status == "assigned")
-    found: list[tuple[int, int, tuple[str, ...]]] = []
-    for first, end, name in spans:
-        if found and first < found[-1][1]:
-            low, high, names = found[-1]
-            found[-1] = low, max(end, high), names if name in names else (*names, name)
-        else:
-            found.append((first, end, (name,)))
-    return [Window(first, end - first, names) for first, end, names in found]
-
-
 def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
     """Publish every device of the kernel's machine, by address or in an order shuffled by a seed; then release what the
     strategy reserved in excess (C18)."""
-    order = windows(kernel.machine)
+    order = kernel.machine.device_ranges(PAGE_SHIFT)
     if shuffle is not None:
         random.Random(shuffle).shuffle(order)
     done = [(window, *_publish(kernel, window)) for window in order]
@@ -71,7 +50,7 @@ def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
     return Configured(devices, kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0)
 
 
-def _publish(kernel: Kernel, window: Window) -> tuple[str, str]:
+def _publish(kernel: Kernel, window: DeviceRange) -> tuple[str, str]:
     """(status, reason) of one range."""
     base, size = window.pfn << PAGE_SHIFT, window.frames * PAGE
     reason = ""

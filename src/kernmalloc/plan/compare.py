@@ -129,9 +129,14 @@ def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
 
 
 def machines_in(files: Iterable[str], problem: Callable[[InputError], None]) -> Iterator[Machine]:
-    """The machines in files; `problem` is told of those that cannot be read."""
+    """The machines in files, of which each may hold many; `problem` is told of those that cannot be read."""
     for file in files:
         try:
-            yield Machine.read(file)
+            found = list(Machine.read_all(file))
         except InputError as error:
-            problem(error)
+            found = [error]
+        for machine in found:
+            if isinstance(machine, InputError):
+                problem(machine)
+            else:
+                yield machine

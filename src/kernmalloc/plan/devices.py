@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, windows
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED
 from kernmalloc.kernel.devices import CHUNK_FRAMES, REGION_BYTES, chunk_bytes, chunks_for, chunks_guaranteed
 from kernmalloc.kernel.kern import CLASS_NAMES, RAM, RESERVED_MEMORY
 from kernmalloc.machine.memory_map import Machine
@@ -93,10 +93,11 @@ def publications(machine: Machine, ranges: numpy.ndarray, room: Room, max_pfn: i
     taken = [(int(r["base"]), int(r["base"] + r["count"]), int(r["kind"])) for r in ranges if r["count"]]
     starts = [base for base, _, _ in taken]
     found = []
-    for pfn, frames, names in windows(machine, room.page_shift):
+    for window in machine.device_ranges(room.page_shift):
+        pfn, frames = window.pfn, window.frames
         at = bisect_right(starts, pfn + frames - 1) - 1
         under = taken[at] if at >= 0 and taken[at][1] > pfn else None
-        found.append(_publish(room, pfn, frames, names, under, max_pfn))
+        found.append(_publish(room, pfn, frames, window.names, under, max_pfn))
     return tuple(found)
 
 

@@ -1,0 +1,115 @@
+"""`kernmalloc plan`, `compare`, and what `boot` tells of devices."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from kernmalloc.cli import app
+from kernmalloc.facade.profile import STRATEGIES
+from kernmalloc.machine.memory_map import SHIPPED
+
+DESKTOP = str(SHIPPED / "desktop-16g.toml")
+XEON = str(SHIPPED / "xeon-32g.toml")
+
+
+def run(*words):
+    return CliRunner().invoke(app, words)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_plan_tells_all_and_json_agrees(strategy):
+    result = run("plan", DESKTOP, "--strategy", strategy)
+    assert result.exit_code == 0, result.output
+    for part in ("core table entries", "page identities", "region records", "TLB entries", "promised", "fits"):
+        assert part in result.output
+    line = json.loads(run("plan", DESKTOP, "--strategy", strategy, "--json").stdout)
+    assert line["status"] == "planned" and line["strategy"] == strategy
+    assert set(line["devices"][0]) == {"base", "size", "status", "cost", "advice"}
+    assert set(line["ledger"]) == {"promised", "available", "broken_by"} and line["tlb"]["entries"] > 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_boot_comes_to_what_was_planned(strategy):
+    """C7, C8: `heap.planned` equals `heap.used` in the boot, and is what `plan` said."""
+    planned = json.loads(run("plan", DESKTOP, "--strategy", strategy, "--json").stdout)
+    booted = json.loads(run("boot", DESKTOP, "--strategy", strategy, "--json").stdout)
+    assert booted["status"] == "booted"
+    assert booted["heap"]["used"] == booted["heap"]["planned"] == planned["heap"]["planned"]
+    assert booted["released"] == planned["released"]
+    assert [(d["base"], d["status"], d["cost"]) for d in booted["devices"]] == [
+        (d["base"], d["status"], d["cost"]) for d in planned["devices"]
+    ]
+    assert booted["ledger"]["promised"] == planned["ledger"]["promised"]
+
+
+def test_C16_the_advice_is_a_line_to_type_and_it_helps():
+    """C15, C16: what failed, by how many frames, the tunable, and the boot line."""
+    words = ("plan", DESKTOP, "--strategy", "reserve", "--device-frames", "1000")
+    result = run(*words)
+    frames = re.search(r"device_frames=(\d+)", result.output)[1]
+    assert re.search(r"entries for [\d,]+ of\s+its\s+[\d,]+\s+frames are\s+missing", result.output)
+    line = result.output.strip().splitlines()[-1].split()
+    assert line[:2] == ["kernmalloc", "boot"] and line[-2:] == ["--device-frames", frames]
+    again = json.loads(run(*line[1:], "--json").stdout)
+    assert {device["status"] for device in again["devices"]} == {"fits"}
+    less = json.loads(run(*line[1:-1], str(int(frames) - 1), "--json").stdout)
+    assert "extent-only" in {device["status"] for device in less["devices"]}
+    assert "device_frames=" in run("boot", *words[1:]).output
+
+
+def test_a_card_that_is_not_there_yet():
+    """C21."""
+    result = run("plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve+release", "--with", "24GiB", "--with", "H200")
+    assert "32 GiB" in result.output and "256 GiB" in result.output and "--device-frames" in result.output
+
+
+def test_several_machines_are_a_table():
+    result = run("plan", DESKTOP, XEON, "--strategy", "reserve")
+    rows = [line for line in result.output.splitlines() if "GiB" in line]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("words", [("--strategy", "best"), ("--with", "big"), ("--kernel", "none")])
+def test_what_does_not_exist_is_one_line(words):
+    command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "plan", DESKTOP, *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_devices_in_any_order_cost_the_same():
+    """C10: the order of publication changes nothing where all fit."""
+    costs = []
+    for words in ((), ("--shuffle", "1"), ("--shuffle", "2")):
+        booted = json.loads(run("boot", DESKTOP, "--strategy", "reserve", "--json", *words).stdout)
+        costs.append(sorted((d["base"], d["cost"], d["status"]) for d in booted["devices"]))
+    assert costs[0] == costs[1] == costs[2]
+
+
+def test_C13_the_ledger_is_printed():
+    """C13, C14: a demand heap breaks what was promised, and says by how much; an affine one keeps it."""
+    assert re.search(r"ledger: promised [\d,]+ frames.*BROKEN by [\d,]+ frames", run("boot", DESKTOP).output)
+    assert re.search(r"ledger: promised [\d,]+ frames.*: kept;", run("boot", DESKTOP, "--strategy", "reserve").output)
+
+
+def test_E40_the_capacity_table():
+    assert "8.0 times" in run("plan", "--capacity").output
+
+
+def test_C23_compare():
+    lines = run("compare", DESKTOP, XEON, "--json", "--processes", "1").stdout.splitlines()
+    assert len(lines) == 18 and {json.loads(line)["strategy"] for line in lines} == set(STRATEGIES)
+
+
+def test_one_machine_is_planned_in_less_than_two_seconds():
+    command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "plan", DESKTOP, "--with", "24GiB"]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 2

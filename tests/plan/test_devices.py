@@ -1,0 +1,135 @@
+"""Which devices fit, as planned and as published: every range, every strategy, and the advice where one does not."""
+
+import msgspec
+import pytest
+from collection import DATA, machines
+from small_machines import MIB, machine
+
+from kernmalloc import Kernel, Machine, Profile
+from kernmalloc.facade.configure import configure
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.profile import STRATEGIES
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.facts import Device
+from kernmalloc.plan.advice import advise, fits_tuned, tuned
+from kernmalloc.plan.cards import memory_of, window_of, with_card
+from kernmalloc.plan.plan import plan, with_strategy
+
+GIB = 1 << 30
+BOUNDED = [name for name in STRATEGIES if name != "demand"]
+
+
+def with_devices(computer: Machine, *windows: tuple[int, int]) -> Machine:
+    devices = tuple(Device(base=base, size=size, name=f"device {i}") for i, (base, size) in enumerate(windows))
+    return msgspec.structs.replace(computer, devices=devices)
+
+
+def same(computer: Machine, profile: Profile) -> None:
+    """What is published after a boot is what was planned: status and cost of every range, what is released, the TLB."""
+    made = plan(computer, profile)
+    with Kernel.boot(computer, profile) as kernel:
+        before = kernel.tlb
+        done = configure(kernel)
+        told = f"{computer.file}, {profile.strategy}"
+        assert [(d.base, d.size, d.status, d.cost) for d in done.devices] == [
+            (d.base, d.size, d.status, d.cost) for d in made.devices
+        ], told
+        if all(d.status != "extent-only" for d in done.devices):
+            assert done.released == made.after.released, told
+        assert done.released <= made.after.released, told
+        if STRATEGIES[profile.strategy].affine and not STRATEGIES[profile.strategy].grows:
+            assert kernel.tlb.small <= before.small and (done.released or kernel.tlb == before)  # C12
+            assert kernel.tlb.large == before.large - done.released // (2 * MIB)
+        if profile.strategy != "demand":
+            assert kernel.ledger.broken_by == 0
+        assert made.after.broken_by <= kernel.ledger.broken_by
+        if all(d.status != "extent-only" for d in done.devices):  # an attempt that failed may leave a slab far up
+            assert kernel.ledger.broken_by <= made.after.broken_by + profile.heap.growth_frames
+        assert kernel.check().passed
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("frames", [0, 1, 31, 32, 33, 1000, 65536])
+def test_C10_C15_what_is_planned_is_published(strategy, frames):
+    """C10, C15, C18: exact costs, exact limits, at the edges of chunks and slabs."""
+    computer = with_devices(
+        machine((MIB, 63 * MIB)),
+        (GIB, 4096), (GIB + 4096, 31 * 4096), (GIB + (1 << 17), 1 << 17), (2 * GIB + 4096, 1 << 17), (3 * GIB, 16 * MIB),
+        (16 * GIB, 4 * GIB), (32 * GIB, 8192), (1 << 40, MIB), (32 * MIB, MIB),
+    )
+    profile = tuned(with_strategy(Profile.load("eros2"), strategy), {"device-frames": frames})
+    same(computer, profile)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_C15_ranges_run_out_too(strategy):
+    """C15: many small ranges use the region records up before the entries."""
+    computer = with_devices(machine((MIB, 63 * MIB)), *((GIB + i * 8192, 4096) for i in range(300)))
+    same(computer, tuned(with_strategy(Profile.load("eros2"), strategy), {"device-frames": 40 * 32, "device-ranges": 1}))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_C10_devices_of_real_machines(strategy):
+    """C10, C21: the same on machines of the collection, with cards of 24 and 141 GiB added."""
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    for computer in machines("dmesg", "iomem")[::12]:
+        for card in ("24GiB", "141GiB"):
+            computer = with_card(computer, card)
+        same(computer, profile)
+
+
+@pytest.mark.parametrize("card", ["4GiB", "RTX-4090"])
+@pytest.mark.parametrize("strategy", BOUNDED)
+def test_C16_advice_is_proved_and_the_smallest(strategy, card):
+    """C15, C16: a refusal that a tunable cures names the smallest that does, and a boot with it fits everything."""
+    computer = with_card(Machine.shipped("desktop-16g"), card)
+    made = plan(computer, with_strategy(Profile.load("eros2"), strategy))
+    assert not made.configured
+    advice = advise(made)
+    if advice.proof is None:
+        assert strategy == "hybrid" and not fits_tuned(made) and "does not fit" in advice.reason
+        return
+    assert advice.proof.configured and fits_tuned(made)
+    for name, value in advice.settings.items():
+        step = made.page if name == "growable" else 1
+        less = plan(computer, tuned(made.profile, {**advice.settings, name: value - step}))
+        assert not less.configured
+    same(computer, advice.proof.profile)
+
+
+def test_C21_beyond_the_address_limit_no_tunable_is_named():
+    """C21: a window above the limit is refused and says so; what the memory map excludes does, too."""
+    computer = with_card(Machine.shipped("desktop-16g"), "141GiB")
+    made = plan(computer, Profile.load("eros2"))
+    last = made.devices[-1]
+    assert last.status == "refused" and not last.curable and "address limit of 0x1000000000" in last.reason
+    assert advise(made) is None
+    inside = plan(with_devices(computer, (64 * MIB, MIB)), Profile.load("eros2")).devices[0]
+    assert inside.status == "refused" and "RAM" in inside.reason
+
+
+def test_C21_windows_are_powers_of_two():
+    """C21: 24 GiB of memory is a window of 32 GiB, 141 a window of 256, at multiples of their size, clear of all else."""
+    assert window_of(24 * GIB) == 32 * GIB and window_of(141 * GIB) == 256 * GIB and window_of(8 * GIB) == 8 * GIB
+    assert memory_of("rtx-4090") == 24 * GIB and memory_of("24 GiB") == 24 * GIB
+    computer = with_card(with_card(Machine.shipped("xeon-32g"), "24GiB"), "141GiB")
+    first, second = computer.devices[-2:]
+    assert first.base % first.size == second.base % second.size == 0
+    assert first.base >= max(r.end for r in computer.ram) and second.base >= first.end
+    with pytest.raises(InputError, match="no such card"):
+        memory_of("a big one")
+
+
+def test_C21_a_card_of_256_gib_publishes_by_its_extent():
+    """C21: two resolutions: the range is published for one record, whatever its size."""
+    computer = with_card(Machine.shipped("desktop-16g"), "141GiB")
+    made = plan(computer, with_strategy(Profile.load("x86_64"), "reserve"))
+    last = made.devices[-1]
+    assert last.size == 256 * GIB and last.status == "extent-only" and last.cost < 1024
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_machine_too_small_has_no_plan(strategy):
+    with pytest.raises(TooSmall):
+        plan(machine((MIB, 2 * MIB + 65536)), with_strategy(Profile.load("eros2"), strategy))
