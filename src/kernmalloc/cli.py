@@ -76,6 +76,9 @@ DeviceRanges = Annotated[
 Growable = Annotated[
     str, typer.Option(metavar="SIZE", help="How far the heap of strategy hybrid may grow.", show_default=False)
 ]
+Excess = Annotated[
+    str, typer.Option(metavar="SIZE", help="Heap reserved at boot for release to give back.", show_default=False)
+]
 Withheld = Annotated[
     int | None, typer.Option(min=0, help="Frames not promised to the space bank.", show_default=False)
 ]
@@ -112,6 +115,7 @@ def boot(
     device_frames: DeviceFrames = None,
     device_ranges: DeviceRanges = None,
     growable: Growable = "",
+    excess: Excess = "",
     withheld: Withheld = None,
     mode: Life = Mode.raw,
     ram: Amount = "",
@@ -121,7 +125,7 @@ def boot(
     shuffle: Shuffle = None,
 ) -> None:
     """Boot a kernel on each machine, publish its devices, use malloc, check every invariant, and tell what happened."""
-    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
+    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, excess, withheld)
     _load_objects(mode)
     status = HELD
     for found in _machines(files, ram, devices):
@@ -137,6 +141,7 @@ def plan(
     device_frames: DeviceFrames = None,
     device_ranges: DeviceRanges = None,
     growable: Growable = "",
+    excess: Excess = "",
     withheld: Withheld = None,
     cards: With = None,
     ram: Amount = "",
@@ -158,7 +163,7 @@ def plan(
     if capacity:
         _print_all(_capacities())
         raise typer.Exit(HELD)
-    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, withheld)
+    profile = _profile(kernel, strategy, device_frames, device_ranges, growable, excess, withheld)
     status, rows = HELD, [report.HEAD]
     for found in _machines(files, ram, devices):
         machine, told = found.machine, {"file": found.machine.file, "machine": getattr(found.machine, "name", "")}
@@ -231,7 +236,8 @@ def compare(
 
 
 def _profile(
-    kernel: str, strategy: str, device_frames: int | None, device_ranges: int | None, growable: str, withheld: int | None
+    kernel: str, strategy: str, device_frames: int | None, device_ranges: int | None, growable: str, excess: str,
+    withheld: int | None,
 ) -> "Profile":
     """The kernel, with what the options say instead of its profile."""
     from kernmalloc.facade.profile import Bytes, Profile
@@ -243,10 +249,10 @@ def _profile(
     try:
         if strategy:
             profile = with_strategy(profile, strategy)
-        size = Bytes.parse(growable) if growable else None
+        sizes = {name: Bytes.parse(size) for name, size in (("growable", growable), ("excess", excess)) if size}
     except ValueError as error:
         raise InputError("command line", 0, str(error)) from None
-    settings = {"device-frames": device_frames, "device-ranges": device_ranges, "growable": size, "withheld": withheld}
+    settings = {"device-frames": device_frames, "device-ranges": device_ranges, "withheld": withheld, **sizes}
     return tuned(profile, {name: value for name, value in settings.items() if value is not None})
 
 

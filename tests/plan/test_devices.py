@@ -11,7 +11,7 @@ from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Device
-from kernmalloc.plan.advice import advise, fits_tuned, tuned
+from kernmalloc.plan.advice import IN_BYTES, advise, fits_tuned, tuned
 from kernmalloc.plan.cards import memory_of, window_of, with_card
 from kernmalloc.plan.plan import plan, with_strategy
 
@@ -92,7 +92,7 @@ def test_C16_advice_is_proved_and_the_smallest(strategy, card):
         return
     assert advice.proof.configured and fits_tuned(made)
     for name, value in advice.settings.items():
-        step = made.page if name == "growable" else 1
+        step = made.page if name in IN_BYTES else 1
         less = plan(computer, tuned(made.profile, {**advice.settings, name: value - step}))
         assert not less.configured
     same(computer, advice.proof.profile)

@@ -33,18 +33,19 @@ class Strategy(NamedTuple):
 
     affine: bool  # the heap planned for the boot is contiguous and in large pages
     static: bool  # all objects are allocated at boot
-    reserves: bool  # entries for device frames come from a reserve only
+    devices: bool  # entries for device frames are allocated at boot
+    reserves: bool  # and come from that reserve only
     grows: bool  # the heap may grow after boot
     excess: bool  # more is reserved at boot, for `release` to give back
 
 
 STRATEGIES = {
-    "static": Strategy(affine=False, static=True, reserves=True, grows=False, excess=False),  # EROS 1
-    "demand": Strategy(affine=False, static=False, reserves=False, grows=True, excess=False),  # EROS 2
-    "reserve": Strategy(affine=True, static=True, reserves=True, grows=False, excess=False),  # the mail's 1
-    "hybrid": Strategy(affine=True, static=True, reserves=False, grows=True, excess=False),  # 2
-    "release": Strategy(affine=True, static=True, reserves=False, grows=False, excess=True),  # 3
-    "reserve+release": Strategy(affine=True, static=True, reserves=False, grows=False, excess=True),  # [1,3]
+    "static": Strategy(affine=False, static=True, devices=True, reserves=True, grows=False, excess=False),  # EROS 1
+    "demand": Strategy(affine=False, static=False, devices=False, reserves=False, grows=True, excess=False),  # EROS 2
+    "reserve": Strategy(affine=True, static=True, devices=True, reserves=True, grows=False, excess=False),  # the mail's 1
+    "hybrid": Strategy(affine=True, static=True, devices=False, reserves=False, grows=True, excess=False),  # 2
+    "release": Strategy(affine=True, static=True, devices=False, reserves=False, grows=False, excess=True),  # 3
+    "reserve+release": Strategy(affine=True, static=True, devices=True, reserves=False, grows=False, excess=True),  # [1,3]
 }
 MOST_TYPES = CACHES - SIZE_CLASSES - 1  # one cache is the region records'
 ENTRY = 16  # bytes of our own part of a core table entry
@@ -227,7 +228,7 @@ class Profile(_Table):
 
     def device_frames(self, frames: int) -> int:
         """Device frames whose entries are reserved on a machine with that many frames of RAM (C15)."""
-        if STRATEGIES[self.strategy].grows:
+        if not STRATEGIES[self.strategy].devices:
             return 0
         return min(1 << 18, frames >> 3) if self.devices.frames is None else self.devices.frames
 

@@ -1,7 +1,7 @@
 """Advice: the smallest tunables with which every device fits, proved by planning again with them (C15, C22).
 
-Which tunable it is follows from the strategy: frames and ranges in the reserve where the heap does not grow; how far the
-heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is said, not tuned.
+Which tunable it is follows from the strategy: frames and ranges in the reserve, or the excess, where the heap does not grow;
+how far the heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is said, not tuned.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan
+
+IN_BYTES = ("growable", "excess")  # the others count frames or ranges
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Advice:
 
 
 def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
-    """The profile with settings by option name: device-frames, device-ranges, growable (bytes), withheld (frames)."""
+    """The profile with settings by option name: device-frames, device-ranges, growable and excess (bytes), withheld (frames)."""
     for name, value in settings.items():
         table, key = {
             "device-frames": ("devices", "frames"), "device-ranges": ("devices", "ranges"),
-            "growable": ("heap", "growable"), "withheld": ("bank", "withheld"),
+            "growable": ("heap", "growable"), "excess": ("heap", "excess"), "withheld": ("bank", "withheld"),
         }[name]
-        part = msgspec.structs.replace(getattr(profile, table), **{key: Bytes(value) if name == "growable" else value})
+        part = msgspec.structs.replace(getattr(profile, table), **{key: Bytes(value) if name in IN_BYTES else value})
         profile = msgspec.structs.replace(profile, **{table: part})
     return profile
 
@@ -51,7 +53,10 @@ def _tunables(made: Plan) -> tuple[dict[str, int], dict[str, int]]:
     curable = [device for device in made.devices if device.curable]
     chunks = [chunks_guaranteed(d.base // made.page, d.size // made.page, d.size // made.page) for d in curable]
     frames = sum(chunks) * CHUNK_FRAMES
-    if not strategy.grows:
+    if strategy.excess and not strategy.devices:
+        now = {"excess": int(profile.heap.excess), "device-ranges": profile.devices.ranges}
+        most = {"excess": frames * (profile.core.stride + 1) * 2 + (64 << 20), "device-ranges": len(curable)}
+    elif not strategy.grows:
         now = {"device-frames": made.device_frames, "device-ranges": profile.devices.ranges}
         most = {"device-frames": frames, "device-ranges": len(curable)}
     elif strategy.affine:
@@ -79,7 +84,7 @@ def advise(made: Plan) -> Advice | None:
     settings: dict[str, int] = {}
     if most != now and _fits(made.machine, made.profile, most, True):
         for name, high in most.items():
-            unit = made.page if name == "growable" else 1
+            unit = made.page if name in IN_BYTES else 1
             settings[name] = unit * _least(
                 lambda n: _fits(made.machine, made.profile, {**most, **settings, name: n * unit}, True), now[name] // unit, high // unit
             )
