@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from small_machines import MIB, conserved, machine, poison
 
-from kernmalloc.facade.errors import OutOfMemory, TooSmall
+from kernmalloc.facade.errors import OutOfMemory, Promised, TooSmall
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.loader import load
-from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.profile import Devices, Profile
 from kernmalloc.inputs.facts import Device, Range
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.kern import Kern
@@ -382,7 +382,7 @@ def test_ranges_that_cannot_hold_their_tables():
 def test_a_table_that_the_window_cannot_hold(profile):
     """E10, C1: RAM whose tables exceed the heap's bound is refused in figures, which are true: the largest machine that boots
     needs no more than the bound, and a little more RAM needs more."""
-    profile = altered(profile, window=64 * MIB, objects=())
+    profile = replace(altered(profile, window=64 * MIB, objects=()), devices=Devices(frames=0, ranges=0, last_words=0))
     per = profile.core.stride + profile.core.identity
 
     def refused(gib: float) -> str:

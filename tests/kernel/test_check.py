@@ -14,11 +14,12 @@ from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.bitmap import MAX_ORDER
 from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
+from kernmalloc.kernel.devices import Chunk
 from kernmalloc.kernel.frames import Frame
 from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import BARE, IDLE, LARGE, NONE, SLAB, HeapPage, bin_of
+from kernmalloc.kernel.runs import BARE, IDLE, LARGE, NONE, SLAB, HeapPage, bin_at, bin_of, bits_of
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.lang.records import Record
 from kernmalloc.machine.lives import Fault
@@ -50,6 +51,9 @@ class Scene:
         self.pages = [kernel.frame_get() for _ in range(5)]
         self.block = kernel.block_get(3)
         kernel.range_get(77)
+        kernel.devices.publish(0xE0000000, MIB)
+        for pfn in (0xE0000, 0xE0003, 0xE0050):
+            kernel.devices.get(pfn)
         self.kern, self.cpu = kernel.view.kern_va, kernel._loaded.cpu
         assert kernel.check().passed
         self.snapshot = kernel.snapshot()
@@ -116,6 +120,10 @@ class Scene:
 
         return [va for va in visit(self.get(Kern, self.kern, "regions")) if self.get(Region, va, "kind") == kind]
 
+    def device(self) -> int:
+        """VA of the region of the published device range."""
+        return self.regions(k.DEVICE_MEMORY)[0]
+
     def entry(self, pfn: int) -> int:
         """VA of a frame's core table entry."""
         for va in self.regions(k.RAM):
@@ -126,7 +134,7 @@ class Scene:
 
     def free_frame(self) -> int:
         """A free frame: its pfn."""
-        region = self.kernel.regions[-1]
+        region = [region for region in self.kernel.regions if region.area][-1]
         return next(pfn for pfn in range(region.pfn, region.pfn + region.frames) if self.kernel.frame_type(pfn) == "free")
 
     def leaf(self, page: int) -> int:
@@ -170,7 +178,10 @@ def breaks(record: Record, *equations: str) -> Callable:
 for type in k.TYPE_NAMES:
     breaks(Kern, f"{type}_frames == tally.{type}")(lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field))
 
-breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES))(lambda s: s.add(Kern, s.kern, "frames"))
+breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES if type != "device"))(lambda s: s.add(Kern, s.kern, "frames"))
+breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40))
+breaks(Kern, "device_count == tally.device_count and device_frames <= device_count")(lambda s: s.add(Kern, s.kern, "device_count"))
+breaks(Kern, "kept == tally.kept and kept <= fixed")(lambda s: s.add(Kern, s.kern, "kept"))
 breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
 breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
 breaks(Kern, "heap_frames == backed + map_pages")(lambda s: s.add(Kern, s.kern, "backed"))
@@ -223,7 +234,7 @@ def heap_page_counted_as_map_page(s: Scene) -> int:
 @breaks(Kern, "tally.runs == tally.filed")
 def run_filed_twice(s: Scene) -> int:
     (at, _), *_ = s.runs(IDLE)
-    s.kernel.view.poke(s.kern + Kern.offset("idle_bins") + 4 * (k.BINS - 1), (at + 1).to_bytes(4, "little"))
+    s.kernel.view.poke(bin_at(s.kern, IDLE, k.BINS - 1), (at + 1).to_bytes(4, "little"))
     return s.kern
 
 
@@ -231,7 +242,7 @@ def run_filed_twice(s: Scene) -> int:
 def bin_without_its_bit(s: Scene) -> int:
     (_, pages), *_ = s.runs(IDLE)
     bin = bin_of(pages)
-    s.word(s.kern + Kern.offset("idle_bits") + 8 * (bin // 64), lambda bits: bits & ~(1 << bin % 64))
+    s.word(bits_of(s.kern, IDLE) + 8 * (bin // 64), lambda bits: bits & ~(1 << bin % 64))
     return s.kern
 
 
@@ -257,6 +268,11 @@ breaks(Region, "area == 0 or kind == RAM")(lambda s: s.set(Region, s.regions(k.R
 breaks(Region, "tally.layout_errors == 0")(lambda s: s.add(Region, s.regions(k.RAM)[0], "identities", 16))
 breaks(Region, "free == tally.region_free")(lambda s: s.add(Region, s.regions(k.RAM)[1], "free"))
 breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.RESERVED_MEMORY)[0], "base", -1))
+breaks(Region, "live == tally.live and spare_count == tally.spare")(lambda s: s.add(Region, s.device(), "live"))
+breaks(Region, "live + spare_count >= guaranteed")(lambda s: s.set(Region, s.device(), guaranteed=1 << 20))
+breaks(Region, "used == tally.used")(lambda s: s.add(Region, s.device(), "used"))
+breaks(Chunk, "used > 0 and used <= CHUNK_FRAMES")(lambda s: s.set(Chunk, s.get(Region, s.device(), "chunks"), used=0))
+breaks(Chunk, "used == tally.chunk_used")(lambda s: s.add(Chunk, s.get(Region, s.device(), "chunks"), "used"))
 breaks(Frame, "type < TYPES")(lambda s: s.set(Frame, s.entry(s.pages[1]), type=k.TYPES))
 breaks(Frame, "order <= MAX_ORDER")(lambda s: s.set(Frame, s.entry(s.pages[1]), order=MAX_ORDER + 1))
 breaks(Frame, "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)")(
@@ -307,8 +323,8 @@ def idle_neighbours(s: Scene) -> int:
         s.set(HeapPage, s.page(end), use=BARE, pages=pages)
     for page in range(at, at + pages):
         s.word(s.leaf(page), lambda entry: entry & ~1)
-    s.kernel.view.poke(s.kern + Kern.offset("bare_bins") + 4 * bin, (at + 1).to_bytes(4, "little"))
-    s.word(s.kern + Kern.offset("bare_bits") + 8 * (bin // 64), lambda bits: bits | 1 << bin % 64)
+    s.kernel.view.poke(bin_at(s.kern, BARE, bin), (at + 1).to_bytes(4, "little"))
+    s.word(bits_of(s.kern, BARE) + 8 * (bin // 64), lambda bits: bits | 1 << bin % 64)
     return s.page(at)
 
 
@@ -338,7 +354,7 @@ breaks(Cache, "tally.listed == tally.partial")(lambda s: s.set(Cache, s.cache(UN
 breaks(Cache, "slabs >= kept and slabs <= limit")(lambda s: s.set(Cache, s.cache(UNUSED), kept=1))
 breaks(BootRange, "base >= 0 and count >= 0")(lambda s: s.set(BootRange, s.get(Kern, s.kern, "ranges"), base=-1))
 breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0))
-breaks(ObjectType, "wanted >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
+breaks(ObjectType, "wanted >= 0 and last >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
 
 
 @breaks(Cache, "tally.slab_errors == 0")
@@ -383,14 +399,19 @@ FREE = {
     "Kern": {
         "arch": "constant", "page_shift": "constant", "slot_shift": "constant", "max_pfn": "constant", "bytes": "constant",
         "class_of": "constant", "static": "constant", "growth": "constant", "heap_pages": "constant, but for its bounds",
-        "stage": "boot only", "boot_region": "boot only", "scale": "for the report only",
+        "stage": "boot only", "boot_region": "boot only",
+        "fixed": "constant", "recycled": "history", "excess": "boot only", "released": "history", "spare": "boot only",
+        "growable": "boot only", "affine": "boot only", "promised": "constant, but for its bounds", "lenient": "constant",
+        "withheld": "boot only", "opening": "for the report only", "opening_heap": "for the report only",
+        "device_ranges": "boot only", "device_pages": "boot only", "reserves": "boot only", "last_frames": "boot only",
         "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only", "range_count": "boot only",
-        "range_next": "boot only", "top_range": "boot only", "objects": "boot only", "object_count": "boot only",
+        "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
         "returned": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
     "Cpu": {"spare": "nothing", "hit": "a hint, if it is a region", "run": "of the last operation"},
     "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
-    "Region": {"hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
+    "Region": {"tier": "who published it", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
+               "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
     "HeapPage": {"owner": "of a slab that is claimed only"},
     "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
@@ -511,6 +532,7 @@ def test_the_check_counts_what_it_asserts(scene):
     fixed = len(Kern.invariants) + len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
+    fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
     heads = sum(int(r["count"]) for r in regions if r["area"])
     inside = sum(count - 1 for _, count in blocks)
     entries = (result.assertions - fixed) // len(Frame.invariants)

@@ -125,21 +125,18 @@ def promise_holds(cpu, count):
 
 
 @kernel
-def _permitted(cpu, type, count):
-    """OK if callers from outside may own frames as that type, and the bank can spare them. BAD_FRAME, PROMISED."""
-    if _public(type) == 0:
-        return BAD_FRAME
-    if type == DMA and promise_holds(cpu, count) == 0:
-        return PROMISED
-    return OK
+def _spared(cpu, type, count):
+    """OK if the bank can spare frames that become that type: pages are its own, DMA is a debit. PROMISED if not."""
+    return OK if type == PAGE or promise_holds(cpu, count) != 0 else PROMISED
 
 
 @entry
 def frame_get(cpu, type):
     """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
-    status = _permitted(cpu, type, 1)
-    if status < 0:
-        return status
+    if _public(type) == 0:
+        return BAD_FRAME
+    if _spared(cpu, type, 1) < 0:
+        return PROMISED
     region = supply(cpu, 0)
     if region == 0:
         return NO_FRAMES
@@ -149,11 +146,12 @@ def frame_get(cpu, type):
 @entry
 def block_get(cpu, order, type):
     """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
+    if _public(type) == 0:
+        return BAD_FRAME
     if order < 0 or order > MAX_ORDER:
         return BAD_SIZE
-    status = _permitted(cpu, type, 1 << order)
-    if status < 0:
-        return status
+    if _spared(cpu, type, 1 << order) < 0:
+        return PROMISED
     region = supply(cpu, order)
     if region == 0:
         return NO_FRAMES
@@ -171,14 +169,15 @@ def range_get(cpu, count, align, low, high, type):
     """`count` contiguous free frames at a multiple of `align` frames, within [low, high): the first pfn (E12).
 
     align is a power of two. NO_FRAMES, BAD_SIZE, BAD_ALIGN, BAD_FRAME."""
+    if _public(type) == 0:
+        return BAD_FRAME
     k = Kern(Cpu(cpu).kern)
     if count <= 0 or count > k.frames:
         return BAD_SIZE
-    status = _permitted(cpu, type, count)
-    if status < 0:
-        return status
     if align <= 0 or align > k.max_pfn or align & (align - 1) != 0:
         return BAD_ALIGN
+    if _spared(cpu, type, count) < 0:
+        return PROMISED
     at = k.ram
     while at != 0:
         first = find_range(at, count, align, low, high)

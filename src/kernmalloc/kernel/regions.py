@@ -60,7 +60,6 @@ class Region:
         "live == tally.live and spare_count == tally.spare",
         "live + spare_count >= guaranteed",
         "used == tally.used",
-        "tier != 0 or (live == 0 and spare_count == 0)",
     )
 
 
