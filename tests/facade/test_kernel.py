@@ -227,6 +227,9 @@ def test_exceptions_are_typed(boot_kernel, mode):
         (BadAddress, status.BAD_FRAME, lambda: kernel.frame_put(1 << 30)),
         (BadAddress, status.BAD_FRAME, lambda: kernel.frame_type(-1)),
         (BadAddress, status.BAD_FRAME, lambda: kernel.frame_get("heap")),
+        (BadAddress, status.BAD_FRAME, lambda: kernel.frame_get("nonsense")),
+        (BadAddress, status.BAD_FRAME, lambda: kernel.block_get(0, "reserved")),
+        (BadAddress, status.BAD_FRAME, lambda: kernel.range_get(1, type="")),
         (Busy, status.BUSY, lambda: kernel.frame_put(pinned)),
         (KernelError, status.BAD_CACHE, lambda: kernel.cache("nobody")),
     ]

@@ -3,6 +3,7 @@
 Rows E12-13 (contiguous ranges), E3 (bases beyond 4 GiB), E38 (a region is free or it is not); the defects of the ancestors: an
 overlap check that fails on fragmented ranges, a bound that wraps, a search that cannot end."""
 
+import itertools
 import random
 
 import pytest
@@ -16,7 +17,7 @@ from kernmalloc.kernel.regions import Region
 from kernmalloc.lang import twin
 
 NAMES = (
-    "bitmap_bytes bitmap_init bits_take bits_give bits_free first_free run_length run_end find_block find_range".split()
+    ["bitmap_bytes", "bitmap_init", "bits_take", "bits_give", "bits_free", "first_free", "run_length", "run_end", "find_block", "find_range"]
 )
 FUNCTIONS = [getattr(bitmap, name) for name in NAMES]
 CHECKED = twin.compile(FUNCTIONS)
@@ -246,13 +247,11 @@ def test_blocks_of_every_order_up_to_a_gigabyte(base):
         world.take(pick.randrange(count), pick.choice([1, 7, 64, 5000]))
     world.verify()
     world.ask(pick)
-    while world.free:  # tops of several words: the first free frame is found wherever it is
-        keep = pick.choice([world.free.bit_length() - 1, (world.free & -world.free).bit_length() - 1])
-        only = world.free & (1 << keep)
-        world.take(0, count)
-        world.give(keep, 1)
-        assert only and world.call("first_free") == base + keep
-        world.take(keep, 1)
+    world.take(0, count)
+    for lone in (count - 1, 0, 1 << 18, (1 << 18) - 1, count - 1, 3 << 17, 1 << 19, 0):  # tops of several words
+        world.give(lone, 1)
+        assert world.call("first_free") == base + lone, "wherever it is, and wherever the last one was"
+        world.take(lone, 1)
     assert world.call("first_free") == NONE
 
 
@@ -275,3 +274,26 @@ def test_range_limits_far_outside_the_region_E12(count, align, low, high):
     assert world.call("find_range", count, 1 << align, high, high + 100) == NONE
     assert world.call("find_range", count, 1 << align, low, 1000) == NONE
     assert world.call("find_range", count, 1 << align, (1 << 63) - 1, high) == NONE, "low + align - 1 wraps"
+
+
+@pytest.mark.parametrize("base", [0, 1, 61, 512 - 70])
+def test_ranges_and_their_ends_by_brute_force_E12(base):
+    """All limits, lengths and starts around the edges of words, with every kind of hole: exact to the frame."""
+    count = 140
+    for taken in ([], [0], [64], [63, 65], [1, 2, 128], list(range(0, 140, 9)), list(range(60, 70))):
+        world = World(base, count, checked=False)
+        world.give(0, count)
+        for bit in taken:
+            world.take(bit, 1)
+        around = sorted(
+            {bit % count for edge in (0, 64 - base % 64, 128 - base % 64, count) for bit in range(edge - 2, edge + 3)}
+        )
+        for first, end in itertools.product(around, [*around, count]):
+            if first < end:
+                holes = [bit for bit in range(first, end) if not world.free >> bit & 1]
+                last = holes[-1] + 1 if holes else first
+                assert world.call("run_end", base + first, end - first) == base + last
+                for length in (1, 2, 5, end - first):
+                    starts = [at for at in range(first, end - length + 1) if world.is_free(base + at, length)]
+                    expected = base + starts[0] if starts else NONE
+                    assert world.call("find_range", length, 1, base + first, base + end) == expected

@@ -1,9 +1,10 @@
 """Heap pages: runs that split, join, grow over scattered frames and shrink, against what a plain model says."""
 
 import random
+from pathlib import Path
 
 import pytest
-from heap_model import PAGE, HeapModel, booted, effort, leave_free
+from heap_model import PAGE, HeapModel, booted, effort, leave_free, write
 from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
@@ -245,11 +246,13 @@ def test_idle_pages_serve_when_no_frame_is_free(call):
             kernel.frame_put(pfn)
 
 
-def test_would_block_and_no_frames():
+@pytest.mark.parametrize("type", ["page", "dma"])
+def test_would_block_and_no_frames(type):
     """E26: where frames that someone holds would do, malloc says WOULD_BLOCK and changes nothing; when they come back
     the same call succeeds. Where even those would not do it says NO_FRAMES."""
     with booted((0, 8 * MIB)) as kernel:
-        held = leave_free(kernel, 0)
+        kernel.drain()
+        held = [kernel.frame_get(type) for _ in range(kernel.frames_by_type()["free"])]
         before = kernel.snapshot()
         with pytest.raises(WouldBlock) as refusal:
             kernel.malloc(100_000)
@@ -286,3 +289,60 @@ def test_a_refusal_with_idle_pages(size):
             kernel.frame_put(pfn)
         kernel.free(kernel.malloc(size))
         model.finish()
+
+
+def translated(kernel):
+    """Pages of which this processor has a translation."""
+    if kernel.mode == "twin":
+        return set(kernel._life.pages)
+    if kernel.mode == "soft":
+        return set(kernel._life.state["tlb"]["tag"].tolist())
+    found = set()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        low, high = (int(end, 16) for end in line.split()[0].split("-"))
+        if "kernmalloc" in line and low >= kernel._loaded.window and high <= kernel._loaded.window + kernel._loaded.window_bytes:
+            found |= set(range(low // PAGE, high // PAGE))
+    return found
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_no_translation_outlives_its_frame(boot, mode):
+    """C11: pages and leaf tables that the heap has given up cannot be reached any more, by whatever way this machine
+    translates."""
+    kernel = boot((0, 16 * MIB), mode=mode, prepare=poison)
+    kernel.drain()
+    va = kernel.malloc(3 * MIB)  # the kernel itself zeroes its pages
+    kern = kernel.view.kern
+    pages = set(range(va // PAGE, (va + 3 * MIB) // PAGE))
+    first = int(kern["tables"]) // PAGE + ((va + 2 * MIB - int(kern["base"])) >> 21)
+    assert len(pages & translated(kernel)) > 200
+    kernel.free(va)
+    kernel.drain()
+    assert not pages & translated(kernel)
+    assert first not in translated(kernel), "its leaf table is gone"
+
+
+def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
+    """C11: while the processors are told to forget pages, the frames behind them are the heap's still, and no entry maps them."""
+    kernel = boot((0, 16 * MIB), mode="twin")
+    told = []
+    shootdown = kernel._life.km_shootdown
+
+    def observed(va, pages):
+        kern = kernel.view.kern
+        for at in range(va, va + pages * PAGE, PAGE):
+            if kern["heap"] <= at < kern["heap"] + kern["heap_pages"] * PAGE and pages < 512:
+                told.append(at)
+                assert kernel.view.kern["heap_frames"] == owned, "no frame has left the heap yet"
+                with pytest.raises(KeyError):
+                    kernel.view.pa(at)
+        return shootdown(va, pages)
+
+    va = kernel.malloc(200 * PAGE)
+    kernel.drain()
+    owned = int(kernel.view.kern["heap_frames"])
+    monkeypatch.setattr(kernel._life, "km_shootdown", observed)
+    kernel.free(va)
+    assert len(told) == 200 - 16
+    assert set(told) <= set(range(va, va + 200 * PAGE, PAGE))
+    monkeypatch.undo()

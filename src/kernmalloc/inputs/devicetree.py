@@ -100,8 +100,9 @@ def _parsed(data: bytes, file: str) -> "FDT":
     try:
         tree = fdt.parse_dtb(data)
     except Exception as error:
-        advice = "dtc -I dtb -O dtb writes it without NOPs, which cannot be read" if str(error) == "Unknown Tag: 4" else ""
-        raise UnreadableError(file, 0, f"not a device tree that can be read: {error or type(error).__name__}", advice) from None
+        why = " ".join(str(error).split()) or type(error).__name__
+        advice = "dtc -I dtb -O dtb writes it without NOPs, which cannot be read" if why == "Unknown Tag: 4" else ""
+        raise UnreadableError(file, 0, f"not a device tree that can be read: {why}", advice) from None
     if tree.root is None:
         raise UnreadableError(file, 0, "a device tree without a root")
     return tree
@@ -117,7 +118,8 @@ def _value(node: "Node", name: str) -> bytes | None:
 
 
 def _text(node: "Node", name: str) -> str:
-    return (_value(node, name) or b"").split(b"\0")[0].decode("utf-8", "replace")
+    """The first string of a property, on one line; "" if the node has none of that name."""
+    return " ".join((_value(node, name) or b"").split(b"\0")[0].decode("utf-8", "replace").split())
 
 
 def _number(node: "Node", name: str, default: int = 0) -> int:

@@ -16,10 +16,11 @@ from .facts import Device, Facts, Problem
 from .pci_dump import address, comment, facts_of, lines, unknown
 
 _HEADER = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)")
-_RECOGNISE = re.compile(r"^[>|\t \xa0]*(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
-                        r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ",
-                        re.M)
-_REGISTER = re.compile(r"(?:Region (\d): )?(?:\[virtual\] )?Memory at ([0-9a-f]{4,16}|<\w+>) \(([\w-]+), ((?:non-)?prefetchable)\)(.*)")
+_RECOGNISE = re.compile(
+    r"^[>|\t \xa0]*(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
+    r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ", re.M)
+_REGISTER = re.compile(r"(?:Region (\d): )?(?:\[virtual\] )?Memory at ([0-9a-f]{4,16}|<\w+>) "
+                       r"\(([\w-]+), ((?:non-)?prefetchable)\)(.*)")
 _ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
 _SIZE = re.compile(r"\[size=(\d{1,6})([KMGT]?)\]")
 _VIRTUAL_FUNCTIONS = re.compile(r"(?:Initial VFs|VF offset|.*\(SR-IOV\))")
