@@ -4,7 +4,7 @@ from types import FunctionType
 
 import msgspec
 import pytest
-from collection import DATA, machines
+from collection import DATA, ROOT, machines
 from small_machines import MIB, machine
 
 from kernmalloc import Kernel, Machine, Profile
@@ -155,3 +155,11 @@ def test_C8_a_sizing_function_that_is_off_is_seen(monkeypatch, strategy, name, a
             assert kernel.heap.used != kernel.heap.planned
     except TooSmall as error:  # the donation, which is planned, is not used up: the boot itself sees that
         assert "contradicts itself" in str(error), error
+
+
+def test_the_example_is_a_kernel_and_its_strategy_the_default():
+    """C19, C20: the commented example plans and boots; a profile that names no strategy gets what the mail prefers."""
+    text = (ROOT / "examples" / "my-kernel.toml").read_text()
+    profile = Profile.parse(text)
+    assert agree(SMALL, profile)
+    assert Profile.parse(text.replace('strategy = "reserve+release"\n', "")).strategy == "reserve+release"

@@ -184,10 +184,10 @@ class Profile(_Table):
     summary: str
     arch: str
     phys_bits: Positive  # physical addresses reach to 2**phys_bits; RAM above is clipped
-    strategy: str
     va: Window
     image: Image
     core: Core
+    strategy: str = "reserve+release"  # what the mail prefers: C19, C20
     heap: Heap = Heap()
     devices: Devices = Devices()
     bank: Bank = Bank()
