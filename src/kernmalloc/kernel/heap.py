@@ -18,8 +18,6 @@ the frames that must be mapped or unmapped. No malloc searches a list but one bi
 
 from kernmalloc.kernel.kern import Byte, Cpu, Kern
 from kernmalloc.kernel.runs import (
-    BARE,
-    IDLE,
     LARGE,
     NONE,
     SLAB,

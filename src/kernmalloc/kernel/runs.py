@@ -26,7 +26,7 @@ been asked for before the first store.
 from kernmalloc.kernel.kern import UP, Cpu, Index, Kern, Word
 from kernmalloc.kernel.kmap import back, map_large, tables_missing, unback, unmap_large
 from kernmalloc.kernel.space import space_ask
-from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, shr, u8, u16, u32
+from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, u8, u16, u32
 from kernmalloc.lang.status import NO_VA, OK
 from kernmalloc.machine.mmu import INDEX_BITS
 from kernmalloc.machine.primitives import zero

@@ -24,7 +24,7 @@ from kernmalloc.kernel.caches import (
 )
 from kernmalloc.kernel.coretable import area_pages
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
-from kernmalloc.kernel.kern import RAM, Cpu, Kern, Plan
+from kernmalloc.kernel.kern import RAM, Kern, Plan
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages

@@ -22,7 +22,7 @@ Concepts
 
 from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Word
 from kernmalloc.kernel.runs import NONE, SLAB, HeapPage, give_pages, record_of, take_pages, va_of
-from kernmalloc.lang import ctz, i64, kernel, popcount, record, shl, shr, u8, u16, u32
+from kernmalloc.lang import ctz, i64, kernel, popcount, record, shl, shr, u32
 from kernmalloc.lang.status import INTERIOR, LIMIT, NOT_ALLOCATED, OK
 
 CACHE_SHIFT = 6
