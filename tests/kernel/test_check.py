@@ -11,6 +11,7 @@ from small_machines import MIB, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.bins import BARE, IDLE, LARGE, NONE, SLAB, HeapPage, bin_at, bin_of, bits_of
 from kernmalloc.kernel.bitmap import MAX_ORDER
 from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
@@ -19,7 +20,6 @@ from kernmalloc.kernel.frames import Frame
 from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import BARE, IDLE, LARGE, NONE, SLAB, HeapPage, bin_at, bin_of, bits_of
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.lang.records import Record
 from kernmalloc.machine.lives import Fault

@@ -92,7 +92,7 @@ LAYOUTS = {
         "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 chunks@144 live@152 spare@160 "
         "spare_count@168 guaranteed@176 used@184"
     ),
-    "kernmalloc.kernel.runs.HeapPage": (
+    "kernmalloc.kernel.bins.HeapPage": (
         64,
         "use@0 claim@1 owner@2 cache@3 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
     ),

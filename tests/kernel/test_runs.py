@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
 
 from kernmalloc.facade.errors import OutOfMemory, WouldBlock
+from kernmalloc.kernel.bins import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
 from kernmalloc.kernel.kern import BINS
-from kernmalloc.kernel.runs import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
 from kernmalloc.lang import status
 
 SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved
 
+from kernmalloc.kernel.bins import HeapPage
 from kernmalloc.kernel.heap import LARGEST_CLASS, SIZE_CLASSES, class_bytes
 from kernmalloc.kernel.kern import Kern
-from kernmalloc.kernel.runs import HeapPage
 from kernmalloc.kernel.slabs import MAX_SLAB_PAGES, MAX_SLOTS, reciprocal_of, slab_pages, slot_number, slots_in
 from kernmalloc.lang import status, twin
 

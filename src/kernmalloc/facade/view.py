@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy
 
 from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded
+from kernmalloc.kernel.bins import LARGE as LARGE_RUN
+from kernmalloc.kernel.bins import SLAB, HeapPage
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import LARGE as LARGE_RUN
-from kernmalloc.kernel.runs import SLAB, HeapPage
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.machine.mmu import ADDRESS, LARGE, root_shift
 from kernmalloc.machine.ram import Ram

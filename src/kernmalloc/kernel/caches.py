@@ -9,10 +9,9 @@ Concepts
     pages of all types at their limits <= heap_pages - top - headroom
 """
 
-from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
-from kernmalloc.kernel.runs import HeapPage, record_of
+from kernmalloc.kernel.bins import SLAB, HeapPage, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
-from kernmalloc.kernel.runs import SLAB
+from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
 from kernmalloc.kernel.slabs import Cache, cache_at, cache_init, slab_new, slab_pages, slot_give, slot_take, slots_in
 from kernmalloc.lang import entry, i64, kernel, record
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK

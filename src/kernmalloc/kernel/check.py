@@ -8,6 +8,7 @@ Concepts
 Time: linear in frames, heap pages and window slots; a few ns each.
 """
 
+from kernmalloc.kernel.bins import BARE, IDLE, KEPT, NONE, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.caches import LARGEST_OBJECT, ObjectType
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNKS, UNPUBLISHED, Chunk
@@ -31,7 +32,6 @@ from kernmalloc.kernel.recount import (
     used_in,
 )
 from kernmalloc.kernel.regions import Region, next_region
-from kernmalloc.kernel.runs import BARE, IDLE, KEPT, NONE, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_of
 from kernmalloc.kernel.tree import tree_above
 from kernmalloc.lang import entry, kernel, verifier

@@ -16,22 +16,9 @@ claims a word in constant time, or makes a slab of at most 32 pages. Runs are fo
 the frames that must be mapped or unmapped. No malloc searches a list but one bin of runs, and no free does.
 """
 
+from kernmalloc.kernel.bins import LARGE, NONE, SLAB, TAIL, HeapPage, clear_run, record_of, va_of
 from kernmalloc.kernel.kern import Byte, Cpu, Kern
-from kernmalloc.kernel.runs import (
-    LARGE,
-    NONE,
-    SLAB,
-    TAIL,
-    HeapPage,
-    clear_run,
-    give_pages,
-    record_of,
-    take_pages,
-    take_zeroed,
-    trim,
-    unfix_pages,
-    va_of,
-)
+from kernmalloc.kernel.runs import give_pages, take_pages, take_zeroed, trim, unfix_pages
 from kernmalloc.kernel.slabs import cache_at, cache_drain, cache_init, slot_free, slot_give, slot_number, slot_take
 from kernmalloc.lang import clz, entry, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK

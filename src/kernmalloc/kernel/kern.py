@@ -107,7 +107,6 @@ class Tally:
     table_errors: i64 = "slots whose count, leaf table or frame is wrong"
     idle: i64 = "pages in IDLE runs"
     kept: i64 = "pages in KEPT runs"
-    kept: i64 = "pages in KEPT runs"
     backed: i64 = "pages in runs with frames"
     runs: i64 = "free runs, from the pages"
     filed: i64 = "free runs, from the bins"

@@ -7,25 +7,13 @@ Concepts
      what they must say; what differs is counted, and nothing is read through a pointer before that.
 """
 
+from kernmalloc.kernel.bins import BARE, LARGE, NONE, SLAB, TAIL, HeapPage, bin_at, bin_of, bits_of, record_of, va_of
 from kernmalloc.kernel.bitmap import origin_of, sum_count, test, word_count
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
 from kernmalloc.kernel.frames import Frame, entry_of, frame_type
 from kernmalloc.kernel.kern import BINS, DEVICE, FREE, HEAP, MAPPING, Cpu, Half, Index, Kern, Magazine, Tally, Word
 from kernmalloc.kernel.kmap import pfn_at, slot_of
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import (
-    BARE,
-    LARGE,
-    NONE,
-    SLAB,
-    TAIL,
-    HeapPage,
-    bin_at,
-    bin_of,
-    bits_of,
-    record_of,
-    va_of,
-)
 from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_of
 from kernmalloc.lang import kernel, popcount, shl, shr
 from kernmalloc.lang.status import OK

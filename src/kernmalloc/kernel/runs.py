@@ -1,17 +1,10 @@
-"""Heap pages: runs of them, which the heap takes, splits, joins, grows and gives back.
+"""Runs of heap pages: which the heap takes, splits, joins, grows and gives back.
 
 Concepts
-  1. The heap is one stretch of the window, `heap_pages` long: a hard bound (C1). Every page below `top` has a record of
-     64 bytes in the heap map, found by a shift.
-  2. A run is contiguous pages in one use. A free run is IDLE (frames behind it), BARE (none) or KEPT (in the fixed part). Its first and last
-     record carry its length, so that neighbours join in constant time (Knuth's boundary tags, kept out of the pages).
-     The records in between are NONE: an address inside a run can be told from one at its start.
-  3. Free runs are filed in bins by length: exact below 16 pages, then eight bins per doubling. Two bitmaps say which
-     bins hold any, so that finding a run that fits takes a few counts of trailing zeros (Masmano's TLSF, 2004).
-  4. Growing takes a bare run, or pages at `top`, and backs it with frames from page space, scattered as they come (E20).
+  1. The heap is one stretch of the window, `heap_pages` long: a hard bound (C1). Its free runs are filed in `bins`.
+  2. Growing takes a bare run, or pages at `top`, and backs it with frames from page space, scattered as they come (E20).
      Shrinking gives frames back as soon as more than one growth step is idle (C11, E21), and lowers `top` again.
-
-  5. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: mapped once, contiguous and in large pages, from
+  3. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: mapped once, contiguous and in large pages, from
      frames that it keeps. It is used first. `release` gives the whole large pages at its end back, for good (C18).
 
     idle    = pages in IDLE runs                       <= growth
@@ -23,199 +16,27 @@ Everything here is validated first: when a run is taken, the frames for it, for 
 been asked for before the first store.
 """
 
-from kernmalloc.kernel.kern import UP, Cpu, Index, Kern, Word
+from kernmalloc.kernel.bins import (
+    ABSENT,
+    BARE,
+    IDLE,
+    KEPT,
+    PAGE_RECORD_SHIFT,
+    HeapPage,
+    file_run,
+    find_run,
+    longest_run,
+    record_of,
+    unfile_run,
+    va_of,
+)
+from kernmalloc.kernel.kern import UP, Cpu, Kern
 from kernmalloc.kernel.kmap import back, map_large, tables_missing, unback, unmap_large
 from kernmalloc.kernel.space import space_ask
-from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, u8, u16, u32
+from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_VA, OK
 from kernmalloc.machine.mmu import INDEX_BITS
 from kernmalloc.machine.primitives import zero
-
-# the use of a run
-NONE = 0  # inside a run
-IDLE = 1  # free, with frames
-BARE = 2  # free, without frames
-KEPT = 3  # free, in the fixed part, whose frames stay
-SLAB = 4  # slots of one cache; every page says so
-LARGE = 5  # one allocation; the last page is its TAIL
-TAIL = 6
-USES = 7
-
-PAGE_RECORD_SHIFT = 6
-EXACT = 16
-ABSENT = -1
-
-
-@record(size=64)
-class HeapPage:
-    """One page of the heap. In a free run or a LARGE one only the first and the last page's record mean anything."""
-
-    use: u8 = "NONE, IDLE, BARE, SLAB, LARGE, TAIL"
-    claim: u8 = "slab: the bitmap word that is in a magazine, plus 1; 0: none is"
-    owner: u8 = "slab: number of the processor that has the claim"
-    cache: u8 = "slab: number of its cache"
-    back: u16 = "slab: pages from here back to the head"
-    free: u16 = "slab: bits set in its bitmap"
-    pages: u32 = "length of the run (first and last page; head of a slab)"
-    size: u32 = "slab: bytes from one slot to the next"
-    reciprocal: u32 = "slab: 2 ** 32 / size, rounded up: a slot's number without a division"
-    slots: u32 = "slab: how many"
-    next: u32 = "next free run of the bin, or next slab with free slots: page + 1"
-    prev: u32 = "the one before: page + 1"
-    bits: i64 * 4 = "slab: free slots"
-
-    invariants = (
-        "use > NONE and use < TAIL",
-        "pages > 0 and pages == tally.tail_pages",
-        "tally.page_errors == 0",
-        "tally.joinable == 0",
-        "use != SLAB or cache < kern.cache_count",
-        "use != SLAB or free == tally.slab_free",
-        "tally.listed == 1",
-    )
-
-
-BIN_BITS = Kern.offset("bin_bits")
-BIN_HEADS = Kern.offset("bins")
-BINS_SHIFT = 8  # log2 of BINS
-
-
-@kernel
-def record_of(kern, page):
-    """VA of a heap page's record."""
-    return Kern(kern).heap_map + (page << PAGE_RECORD_SHIFT)
-
-
-@kernel
-def va_of(kern, page):
-    """VA of a heap page."""
-    k = Kern(kern)
-    return k.heap + (page << k.page_shift)
-
-
-@kernel
-def bin_of(pages):
-    """The bin that files runs of that length: exact below 16, then eight to a doubling."""
-    if pages < EXACT:
-        return pages
-    log = 63 - clz(pages)
-    return EXACT + ((log - 4) << 3) + ((pages >> (log - 3)) & 7)
-
-
-@kernel
-def bin_holding(pages):
-    """The first bin whose runs are all at least that long."""
-    if pages < EXACT:
-        return pages
-    log = 63 - clz(pages)
-    return bin_of(pages + (1 << (log - 3)) - 1)
-
-
-@kernel
-def bits_of(kern, use):
-    """VA of the bitmap of the bins that hold free runs of one use."""
-    return kern + BIN_BITS + ((use - IDLE) << 5)
-
-
-@kernel
-def bin_at(kern, use, bin):
-    """VA of a bin: of its first run."""
-    return kern + BIN_HEADS + ((((use - IDLE) << BINS_SHIFT) + bin) << 2)
-
-
-@kernel
-def file_run(kern, page, pages, use):
-    """File a free run: mark its ends and put it first in its bin."""
-    h = HeapPage(record_of(kern, page))
-    last = HeapPage(record_of(kern, page + pages - 1))
-    last.use = use
-    last.pages = pages
-    h.use = use
-    h.pages = pages
-    bin = bin_of(pages)
-    head = Index(bin_at(kern, use, bin))
-    h.prev = 0
-    h.next = head.value
-    if h.next != 0:
-        HeapPage(record_of(kern, h.next - 1)).prev = page + 1
-    head.value = page + 1
-    w = Word(bits_of(kern, use) + ((bin >> 6) << 3))
-    w.bits = w.bits | shl(1, bin & 63)
-    return OK
-
-
-@kernel
-def unfile_run(kern, page):
-    """Take a free run out of its bin and clear the records at its ends; returns its length."""
-    h = HeapPage(record_of(kern, page))
-    use = h.use
-    pages = h.pages
-    if h.next != 0:
-        HeapPage(record_of(kern, h.next - 1)).prev = h.prev
-    if h.prev != 0:
-        HeapPage(record_of(kern, h.prev - 1)).next = h.next
-    else:
-        bin = bin_of(pages)
-        Index(bin_at(kern, use, bin)).value = h.next
-        if h.next == 0:
-            w = Word(bits_of(kern, use) + ((bin >> 6) << 3))
-            w.bits = w.bits & ~shl(1, bin & 63)
-    clear_run(kern, page, pages)
-    return pages
-
-
-@kernel
-def clear_run(kern, page, pages):
-    """Forget the records at the ends of a run."""
-    h = HeapPage(record_of(kern, page))
-    h.use = NONE
-    h.pages = 0
-    h.next = 0
-    h.prev = 0
-    last = HeapPage(record_of(kern, page + pages - 1))
-    last.use = NONE
-    last.pages = 0
-    return OK
-
-
-@kernel
-def _first_bin(kern, use, bin):
-    """The first bin from `bin` on that holds a run, or ABSENT."""
-    at = bits_of(kern, use)
-    word = bin >> 6
-    bits = Word(at + (word << 3)).bits & shl(-1, bin & 63)
-    while bits == 0:
-        word += 1
-        if word == 4:
-            return ABSENT
-        bits = Word(at + (word << 3)).bits
-    return (word << 6) + ctz(bits)
-
-
-@kernel
-def find_run(kern, use, pages):
-    """A free run of at least that length, ABSENT if there is none: from the first bin where all fit, else its own bin."""
-    bin = _first_bin(kern, use, bin_holding(pages))
-    if bin != ABSENT:
-        return Index(bin_at(kern, use, bin)).value - 1
-    at = Index(bin_at(kern, use, bin_of(pages))).value
-    while at != 0:
-        h = HeapPage(record_of(kern, at - 1))
-        if h.pages >= pages:
-            return at - 1
-        at = h.next
-    return ABSENT
-
-
-@kernel
-def _longest(kern, use):
-    """A run from the highest bin that holds one. There is one."""
-    at = bits_of(kern, use)
-    word = 3
-    while Word(at + (word << 3)).bits == 0:
-        word -= 1
-    bin = (word << 6) + 63 - clz(Word(at + (word << 3)).bits)
-    return Index(bin_at(kern, use, bin)).value - 1
 
 
 @kernel
@@ -340,7 +161,7 @@ def trim(cpu, keep):
     """Give idle pages back until at most `keep` are left, the longest runs first, from their ends."""
     k = Kern(Cpu(cpu).kern)
     while k.idle > keep:
-        page = _longest(k.addr, IDLE)
+        page = longest_run(k.addr, IDLE)
         pages = unfile_run(k.addr, page)
         surplus = min(k.idle - keep, pages)
         k.idle = k.idle - surplus

@@ -20,8 +20,9 @@ Concepts
     on the list    <=>  free > 0 and claim = 0
 """
 
+from kernmalloc.kernel.bins import NONE, SLAB, HeapPage, record_of, va_of
 from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Word
-from kernmalloc.kernel.runs import NONE, SLAB, HeapPage, give_pages, record_of, take_pages, va_of
+from kernmalloc.kernel.runs import give_pages, take_pages
 from kernmalloc.lang import ctz, i64, kernel, popcount, record, shl, shr, u32
 from kernmalloc.lang.status import INTERIOR, LIMIT, NOT_ALLOCATED, OK
 

@@ -5,7 +5,9 @@ from textwrap import wrap
 
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, Configured, Published
-from kernmalloc.facade.kernel import PAGE, HeapState, Kernel, Step
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.loader import PAGE
+from kernmalloc.facade.state import HeapState, Step
 from kernmalloc.facade.measure import TableRate
 from kernmalloc.plan.devices import Device
 from kernmalloc.report.outcome import Outcome

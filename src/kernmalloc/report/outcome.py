@@ -11,7 +11,8 @@ from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
 if TYPE_CHECKING:
     from kernmalloc.facade import kernel as facade
     from kernmalloc.facade.configure import Configured
-    from kernmalloc.facade.kernel import HeapState, Kernel
+    from kernmalloc.facade.kernel import Kernel
+    from kernmalloc.facade.state import HeapState
     from kernmalloc.plan.advice import Advice
     from kernmalloc.plan.plan import Plan
 
