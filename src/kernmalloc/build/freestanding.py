@@ -7,6 +7,7 @@ library, no start-up code and no data of its own: its state is in the memory tha
 from functools import cache
 
 import kernmalloc.kernel.boot  # noqa: F401: what is imported is compiled
+import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check  # noqa: F401
 import kernmalloc.machine.bare as bare
 

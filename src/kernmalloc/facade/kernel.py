@@ -20,6 +20,7 @@ from typing import Any
 import numpy
 
 import kernmalloc.kernel.boot  # noqa: F401: the twin runs whatever is imported
+import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check as checks
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked

@@ -13,7 +13,7 @@ from kernmalloc.kernel.bins import SLAB, HeapPage, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
 from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
 from kernmalloc.kernel.slabs import Cache, cache_at, cache_init, slab_new, slab_pages, slot_give, slot_take, slots_in
-from kernmalloc.lang import entry, i64, kernel, record
+from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
 
 PLAN = Kern.offset("plan")
@@ -109,7 +109,7 @@ def objects_scale(kern, room):
     return low
 
 
-@entry
+@kernel
 def cache_create(cpu, bytes, limit):
     """A new object type of `bytes` each, at most `limit` objects (rounded up to whole slabs): its number. BAD_SIZE, BAD_CACHE."""
     k = Kern(Cpu(cpu).kern)
@@ -167,7 +167,7 @@ def _is_object_cache(kern, id):
     return 1 if id >= SIZE_CLASSES and id < Kern(kern).cache_count else 0
 
 
-@entry
+@kernel
 def cache_get(cpu, id):
     """An object of type `id`, contents unknown: its VA. BAD_CACHE, LIMIT, or as `malloc`."""
     if _is_object_cache(Cpu(cpu).kern, id) == 0:
@@ -175,7 +175,7 @@ def cache_get(cpu, id):
     return slot_take(cpu, id)
 
 
-@entry
+@kernel
 def cache_put(cpu, id, va):
     """Give an object of type `id` back. BAD_CACHE, BAD_ADDRESS (not of that type), INTERIOR, NOT_ALLOCATED."""
     kern = Cpu(cpu).kern

@@ -21,7 +21,7 @@ from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, ROM, Cpu,
 from kernmalloc.kernel.regions import Region, range_ok, region_add, region_of, region_remove
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.tree import tree_add, tree_floor, tree_remove
-from kernmalloc.lang import entry, i64, kernel, record
+from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK
 from kernmalloc.machine.primitives import zero
 
@@ -109,7 +109,7 @@ def _give_spares(cpu, region):
     return OK
 
 
-@entry
+@kernel
 def publish(cpu, base, count, kind, guarantee, tier):
     """Make frames [base, base + count) a region of class `kind`, the entries of `guarantee` of them paid for.
 
@@ -151,7 +151,7 @@ def device_region(cpu, pfn):
     return region if Region(region).tier != UNPUBLISHED else BAD_FRAME
 
 
-@entry
+@kernel
 def withdraw(cpu, base):
     """Take the published range that starts at frame `base` away. BAD_FRAME: none does. BUSY: frames of it are in use."""
     region = device_region(cpu, base)
@@ -199,7 +199,7 @@ def _materialise(cpu, region, pfn):
     return chunk
 
 
-@entry
+@kernel
 def device_get(cpu, pfn):
     """Use a device frame: whoever maps it holds it in place. BAD_FRAME, LIMIT or as `malloc`; nothing is mapped then."""
     region = device_region(cpu, pfn)
@@ -223,7 +223,7 @@ def device_get(cpu, pfn):
     return OK
 
 
-@entry
+@kernel
 def device_put(cpu, pfn):
     """Let a device frame go that `device_get` held. BAD_FRAME, NOT_ALLOCATED."""
     region = device_region(cpu, pfn)
@@ -254,7 +254,7 @@ def device_put(cpu, pfn):
     return free(cpu, chunk)
 
 
-@entry
+@kernel
 def device_used(cpu, base):
     """Frames in use of the published range that starts at frame `base`. BAD_FRAME."""
     region = device_region(cpu, base)

@@ -29,7 +29,7 @@ from kernmalloc.kernel.bitmap import (
 )
 from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
-from kernmalloc.lang import clz, ctz, entry, i64, kernel, record, u8, u16, u32
+from kernmalloc.lang import clz, ctz, i64, kernel, record, u8, u16, u32
 from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
 COUNTS = Kern.offset("free_frames")
@@ -130,7 +130,7 @@ def _spared(cpu, type, count):
     return OK if type == PAGE or promise_holds(cpu, count) != 0 else PROMISED
 
 
-@entry
+@kernel
 def frame_get(cpu, type):
     """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
     if _public(type) == 0:
@@ -143,7 +143,7 @@ def frame_get(cpu, type):
     return take(cpu, region, first_free(region), 0, type)
 
 
-@entry
+@kernel
 def block_get(cpu, order, type):
     """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
     if _public(type) == 0:
@@ -164,7 +164,7 @@ def tile_order(pfn, count):
     return min(min(ctz(pfn), 63 - clz(count)), MAX_ORDER)
 
 
-@entry
+@kernel
 def range_get(cpu, count, align, low, high, type):
     """`count` contiguous free frames at a multiple of `align` frames, within [low, high): the first pfn (E12).
 
@@ -205,7 +205,7 @@ def head_of(cpu, region, pfn):
     return NOT_ALLOCATED
 
 
-@entry
+@kernel
 def frame_type(cpu, pfn):
     """What a frame is: FREE, HEAP, … DEVICE in a published range; BAD_FRAME where nothing describes it."""
     region = region_of(cpu, pfn)
@@ -238,7 +238,7 @@ def puttable(cpu, region, pfn):
     return OK
 
 
-@entry
+@kernel
 def frame_put(cpu, pfn):
     """Give a frame or block back. NOT_ALLOCATED, INTERIOR, BUSY, BAD_FRAME (not the caller's, or nowhere)."""
     region = region_of(cpu, pfn)
@@ -248,7 +248,7 @@ def frame_put(cpu, pfn):
     return give(cpu, region, pfn)
 
 
-@entry
+@kernel
 def range_put(cpu, pfn, count):
     """Give back the blocks that tile [pfn, pfn + count) exactly; the statuses of `frame_put`, and then nothing changes."""
     if count <= 0 or count > Kern(Cpu(cpu).kern).frames:

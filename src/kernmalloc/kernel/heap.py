@@ -20,7 +20,7 @@ from kernmalloc.kernel.bins import LARGE, NONE, SLAB, TAIL, HeapPage, clear_run,
 from kernmalloc.kernel.kern import Byte, Cpu, Kern
 from kernmalloc.kernel.runs import give_pages, take_pages, take_zeroed, trim, unfix_pages
 from kernmalloc.kernel.slabs import cache_at, cache_drain, cache_init, slot_free, slot_give, slot_number, slot_take
-from kernmalloc.lang import clz, entry, kernel
+from kernmalloc.lang import clz, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
 
 GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
@@ -89,7 +89,7 @@ def _malloc_pages(cpu, bytes, align):
     return _mark_large(k.addr, page, pages)
 
 
-@entry
+@kernel
 def malloc(cpu, bytes):
     """Memory for `bytes`, contents unknown, aligned to 16: its VA. BAD_SIZE, NO_VA at the bound, WOULD_BLOCK, NO_FRAMES."""
     if bytes <= 0:
@@ -99,7 +99,7 @@ def malloc(cpu, bytes):
     return slot_take(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
 
 
-@entry
+@kernel
 def malloc_aligned(cpu, bytes, align):
     """The same at a multiple of `align`, a power of two up to 1 GiB. BAD_ALIGN too."""
     if bytes <= 0:
@@ -115,7 +115,7 @@ def malloc_aligned(cpu, bytes, align):
     return malloc(cpu, 1 << (64 - clz(room - 1)))  # slots of a power of two are aligned to it, up to a page
 
 
-@entry
+@kernel
 def malloc_zeroed(cpu, bytes):
     """Whole pages of zeros for `bytes`, from where memory known to be zero costs nothing. As `malloc`."""
     k = Kern(Cpu(cpu).kern)
@@ -152,7 +152,7 @@ def _why_not(kern, page):
     return NOT_ALLOCATED
 
 
-@entry
+@kernel
 def free(cpu, va):
     """Give memory back. BAD_ADDRESS, INTERIOR, NOT_ALLOCATED: nothing changes."""
     kern = Cpu(cpu).kern
@@ -171,7 +171,7 @@ def free(cpu, va):
     return give_pages(cpu, page, pages)
 
 
-@entry
+@kernel
 def size_of(cpu, va):
     """Bytes that the allocation at va can hold. The statuses of `free`."""
     kern = Cpu(cpu).kern
@@ -190,7 +190,7 @@ def size_of(cpu, va):
     return h.pages << Kern(kern).page_shift if va == va_of(kern, page) else INTERIOR
 
 
-@entry
+@kernel
 def drain(cpu):
     """Put this processor's magazines back, give empty slabs and idle pages back: the heap at its smallest."""
     kern = Cpu(cpu).kern
@@ -199,7 +199,7 @@ def drain(cpu):
     return trim(cpu, 0)
 
 
-@entry
+@kernel
 def release(cpu):
     """Give back what was reserved in excess: the whole large pages at the end of the fixed part that nobody uses (C18).
 
