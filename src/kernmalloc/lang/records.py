@@ -19,6 +19,7 @@ struct (c_struct) and the reference table (markdown) come from the same declarat
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 from kernmalloc.lang import memory
@@ -94,6 +95,7 @@ class Record(type):
         return inspect.cleandoc(cls.__doc__ or "")
 
     @property
+    @cache
     def dtype(cls) -> Any:
         """The NumPy structured type with the same layout: the host's view of an array of these records."""
         import numpy
