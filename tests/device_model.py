@@ -11,7 +11,7 @@ from collections import Counter
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, LAST_WORDS, REGION_CACHE
 from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Cpu, Kern
-from kernmalloc.kernel.runs import LARGE
+from kernmalloc.kernel.bins import LARGE
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.lang.status import (
     BAD_ADDRESS, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, LIMIT, NAMES, NO_FRAMES, NO_VA, NOT_ALLOCATED, OK, OVERLAP, PROMISED,

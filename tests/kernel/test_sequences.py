@@ -4,9 +4,8 @@ import random
 from collections import Counter
 
 import pytest
-from conftest import EFFORT
 from device_model import World
-from heap_model import altered
+from heap_model import altered, effort
 from msgspec.structs import replace
 from small_machines import MIB, machine
 
@@ -14,7 +13,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, ObjectType, Profile
 from kernmalloc.plan.plan import with_strategy
 
-SEQUENCES = 200 * EFFORT  # of each strategy
+SEQUENCES = effort(2).max_examples  # of each strategy
 BATCH = 20  # of them on one machine, which goes on from how the last one left it
 
 OBJECTS = (
