@@ -1,7 +1,7 @@
 """After the boot: publish the devices of a machine, as drivers would when they find them (E5, C10).
 
-Each range asks for entries for all its frames; if those cannot be had, it is published by its extent alone; and if not even
-so, it is refused. What a device costs is read from the kernel's records.
+Each range asks for entries for all its frames; if those cannot be had, it is published by its extent alone, if the profile
+wants that; and if not even so, it is refused. What a device costs is read from the kernel's records.
 """
 
 import random
@@ -54,7 +54,8 @@ def _publish(kernel: Kernel, window: DeviceRange) -> tuple[str, str]:
     """(status, reason) of one range."""
     base, size = window.pfn << PAGE_SHIFT, window.frames * PAGE
     reason = ""
-    for status, guarantee in ((FITS, None), (EXTENT_ONLY, 0)):
+    attempts = ((FITS, None), (EXTENT_ONLY, 0)) if kernel.profile.devices.extents else ((FITS, None),)
+    for status, guarantee in attempts:
         try:
             kernel.devices.publish(base, size, guarantee)
         except (OutOfMemory, Promised, WouldBlock) as error:

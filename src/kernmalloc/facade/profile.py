@@ -143,11 +143,13 @@ class Heap(_Table):
 class Devices(_Table):
     """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap does
     not grow allocate at boot (C15); by default 1 GiB's worth, which covers 98.8 % of machines, at most one for 8 frames of
-    RAM. `last_words`: device frames whose entries are kept for the console (C22)."""
+    RAM. `last_words`: device frames whose entries are kept for the console (C22). `extents`: a range whose entries cannot all
+    be had is published by its extent, in two resolutions (C10); without, it is refused."""
 
     ranges: Annotated[int, Meta(ge=0, le=2**20)] = 64
     frames: Annotated[int, Meta(ge=0, le=2**40)] | None = None
     last_words: Annotated[int, Meta(ge=0, le=2**20)] = 64
+    extents: bool = True
 
 
 class Bank(_Table):

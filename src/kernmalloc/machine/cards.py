@@ -23,6 +23,10 @@ TABLE = Path(__file__).with_name("cards.toml")
 FLOOR = 1 << 32
 """Lowest address of a window: below it lie what PCs have had there since they had 32 bits."""
 
+PHYS_BITS = 52
+"""Bits of a physical address, unless somebody knows better: the most of any architecture here. Firmware places windows for
+the processor, and asks no kernel."""
+
 LEAST = 1 << 20
 """Bytes of memory that a card has at least: less is a size without its unit."""
 
@@ -65,10 +69,10 @@ def registers_of(card: str) -> tuple[int, ...]:
         size = parse_size(card)
     except InputError:
         names = ", ".join(known.name for known in found or cards())
-        raise InputError(card, 0, "several cards" if found else "neither a size nor a known card",
+        raise InputError(f"card {card!r}", 0, "several cards" if found else "neither a size nor a known card",
                          f"24GiB or one of {names}") from None
     if size < LEAST:
-        raise InputError(card, 0, "less memory than any card has", "write it with its unit: 24GiB")
+        raise InputError(f"card {card!r}", 0, "less memory than any card has", "write it with its unit: 24GiB")
     return (1 << (size - 1).bit_length(),)
 
 
@@ -77,7 +81,7 @@ def window_of(card: str) -> int:
     return max(registers_of(card))
 
 
-def place_window(machine: Machine, size: int, phys_bits: int) -> int:
+def place_window(machine: Machine, size: int, phys_bits: int = PHYS_BITS) -> int:
     """Address of a window of `size` bytes (a power of two), aligned to its size.
 
     Raises NoPlaceError if it would end above `1 << phys_bits`.
@@ -94,7 +98,7 @@ def place_window(machine: Machine, size: int, phys_bits: int) -> int:
     return base
 
 
-def with_card(machine: Machine, card: str, phys_bits: int) -> Machine:
+def with_card(machine: Machine, card: str, phys_bits: int = PHYS_BITS) -> Machine:
     """The machine with one more card, every register of it placed, the largest first.  Raises as the others here."""
     for bar, size in sorted(enumerate(registers_of(card)), key=lambda register: -register[1]):
         device = Device(place_window(machine, size, phys_bits), size, name=card, bar=bar, bits=64, prefetch=True)

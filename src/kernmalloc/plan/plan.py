@@ -1,17 +1,20 @@
 """The plan of one kernel on one machine (C7, C8): what its heap will be, to the byte, and what is left.
 
 The kernel is loaded as for a boot, and its own `plan` is asked; no step of the boot is run. RAM and profile alone decide:
-the machine's devices are looked at only to say which of them will fit (`devices`), never by what sizes the heap (E5).
+the machine's devices are looked at only to say which of them will fit (`devices`), never by what sizes the heap (E5). So
+machines with the same memory share their plan, which is kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 import numpy
 
+from kernmalloc.facade.configure import FITS, REFUSED
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Profile
@@ -25,9 +28,12 @@ from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
 from kernmalloc.kernel.sizing import SLOT, block_in, heap_frames
 from kernmalloc.lang import objects
-from kernmalloc.machine.memory_map import Machine
-from kernmalloc.plan.devices import Device, Room, publications
+from kernmalloc.lang.status import OK
+from kernmalloc.machine.memory_map import Machine, Range
+from kernmalloc.plan.devices import Device, Room, publications, spans
 from kernmalloc.plan.scratch import Scratch, pages_of, slabs
+
+Ranges = tuple[Range, ...]
 
 
 class Item(NamedTuple):
@@ -66,22 +72,28 @@ class Fixed(NamedTuple):
 
 class Configured(NamedTuple):
     """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of it
-    that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks."""
+    that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks, and
+    the TLB entries of the window.
+
+    Exact where no range lacks entries: a publication that fails half way may leave pages idle that are not counted here."""
 
     heap: int
     idle: int
     released: int
     taken: int
     broken_by: int
+    tlb: int
 
 
 class Basis(NamedTuple):
-    """What publications are planned with: ranges of memory, the room for them, the kernel's own functions."""
+    """What publications are planned with: ranges of memory (first pfn, end, class), the room for devices, the kernel's own
+    functions; whether excess is released, and ranges without entries are published by their extent."""
 
-    ranges: numpy.ndarray
+    spans: list[tuple[int, int, int]]
     room: Room
     scratch: Scratch
     excess: bool
+    extents: bool
 
 
 @dataclass(frozen=True)
@@ -123,22 +135,37 @@ class Plan:
     @property
     def configured(self) -> bool:
         """Every device that can be published on this machine at all is, with all its entries guaranteed."""
-        return all(device.status == "fits" or not device.curable for device in self.devices)
+        return all(device.status == FITS or not device.curable for device in self.devices)
 
+    @property
+    def published(self) -> bool:
+        """Every device that can be published on this machine at all is, if only by its extent."""
+        return all(device.status != REFUSED or not device.curable for device in self.devices)
 
     def on(self, machine: Machine) -> "Plan":
         """The plan for a machine with the same memory and other devices."""
-        devices, after = _publish(machine, self.basis, self.top, self.available, self.promised)
+        devices, after = _publish(machine, self)
         return replace(self, machine=machine, devices=devices, after=after)
 
 
 def plan(machine: Machine, profile: Profile) -> Plan:
     """The plan. Raises TooSmall, as `Kernel.boot` would, where the machine or the window cannot hold this kernel."""
-    with Kernel.load(machine, profile, "soft" if objects.is_built() else "twin") as kernel:
-        code = kernel.call_kern("plan")
-        if code < 0:
-            raise TooSmall(refusal(kernel, k.DONATE, code))
-        return _read(kernel)
+    made = _plan(machine.ram, machine.firmware, machine.carved, profile)
+    if isinstance(made, str):
+        raise TooSmall(made)
+    return made.on(machine)
+
+
+@lru_cache(1024)
+def _plan(ram: Ranges, firmware: Ranges, carved: Ranges, profile: Profile) -> Plan | str:
+    """The plan for that memory, without devices, or why there is none."""
+    machine = Machine(name="", file="", ram=ram, firmware=firmware, carved=carved)
+    try:
+        with Kernel.load(machine, profile, "soft" if objects.is_built() else "twin") as kernel:
+            code = kernel.call_kern("plan")
+            return _read(kernel) if code == OK else refusal(kernel, k.DONATE, code)
+    except TooSmall as error:
+        return str(error)
 
 
 def with_strategy(profile: Profile, strategy: str) -> Profile:
@@ -175,8 +202,7 @@ def _read(kernel: Kernel) -> Plan:
         pfn = block_in(int(donor["base"]), int(donor["count"]), record["donation"])
         fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
-    basis = Basis(ranges.copy(), room, scratch, STRATEGIES[kernel.profile.strategy].excess)
-    devices, after = _publish(kernel.machine, basis, top << shift, available, promised)
+    basis = Basis(spans(ranges), room, scratch, STRATEGIES[kernel.profile.strategy].excess, kernel.profile.devices.extents)
     return Plan(
         machine=kernel.machine, profile=kernel.profile, page=1 << shift,
         items=tuple(_heap_items(kernel, scratch, record, ranges)),
@@ -190,27 +216,28 @@ def _read(kernel: Kernel) -> Plan:
         top=top << shift, bound=bound << shift, scale=record["scale"] / 65536,
         heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]), fixed=fixed, tlb=tlb,
         frames=record["frames"], available=available, promised=promised, lenient=bool(kern["lenient"]),
-        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=devices, after=after,
-        basis=basis,
+        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=(),
+        after=Configured(top << shift, 0, 0, 0, 0, tlb.entries), basis=basis,
     )
 
 
-def _publish(
-    machine: Machine, basis: Basis, top: int, available: int, promised: int
-) -> tuple[tuple[Device, ...], Configured]:
+def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configured]:
     """The devices of a machine, published; and the heap then."""
-    before, room = basis.room, replace(basis.room)
-    room.regions, room.chunks = replace(room.regions), replace(room.chunks)
-    devices = publications(machine, basis.ranges, room, basis.scratch.get("max_pfn"))
+    basis, room = made.basis, made.basis.room.copy()
     shift = room.page_shift
-    grown = before.growth - room.growth
+    devices = publications(
+        machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents
+    )
+    pages = made.top >> shift
+    grown = room.grown.pages
     released = room.kept // SLOT * SLOT if basis.excess else 0
-    pages = top >> shift
-    taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages)
-    idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size + (room.kept - released << shift)
+    taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
+    idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
     return devices, Configured(
-        heap=pages + grown - released << shift, idle=idle, released=released << shift, taken=taken,
-        broken_by=max(promised - (available + released - taken), 0),
+        heap=pages + grown - released << shift, idle=idle + (room.kept + room.grown.idle - released << shift),
+        released=released << shift, taken=taken,
+        broken_by=max(made.promised - (made.available + released - taken), 0),
+        tlb=made.tlb.entries - released // SLOT + taken,
     )
 
 
