@@ -153,7 +153,7 @@ def plan(
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.plan.advice import advise
-    from kernmalloc.plan.cards import with_card
+    from kernmalloc.machine.cards import with_card
     from kernmalloc.plan.plan import plan as make
     from kernmalloc.report import machine as machines
     from kernmalloc.report import plan as report

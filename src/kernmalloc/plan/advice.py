@@ -19,6 +19,8 @@ from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan
 
 IN_BYTES = ("growable", "excess")  # the others count frames or ranges
+SLACK = 64  # pages: of slabs that do not fit the last pages of a run
+ROUND = 1024  # pages, frames: to which what could ever be needed is rounded, so that like machines share plans
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,17 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
 def _tunables(made: Plan) -> tuple[dict[str, int], dict[str, int]]:
     """The tunables of a plan's strategy, as they are and as large as its devices could ever need, by option name."""
     profile, strategy = made.profile, STRATEGIES[made.profile.strategy]
-    curable = [device for device in made.devices if device.curable]
-    chunks = [chunks_guaranteed(d.base // made.page, d.size // made.page, d.size // made.page) for d in curable]
-    frames = sum(chunks) * CHUNK_FRAMES
+    windows = [(device.base // made.page, device.size // made.page) for device in made.devices if device.curable]
+    chunks = sum(chunks_guaranteed(first, frames, frames) for first, frames in windows)
     if strategy.excess and not strategy.devices:
         now = {"excess": int(profile.heap.excess), "device-ranges": profile.devices.ranges}
-        most = {"excess": frames * (profile.core.stride + 1) * 2 + (64 << 20), "device-ranges": len(curable)}
+        most = {"excess": _bytes(made, chunks, len(windows)), "device-ranges": len(windows)}
     elif not strategy.grows:
         now = {"device-frames": made.device_frames, "device-ranges": profile.devices.ranges}
-        most = {"device-frames": frames, "device-ranges": len(curable)}
+        most = {"device-frames": chunks * CHUNK_FRAMES, "device-ranges": len(windows)}
     elif strategy.affine:
         now = {"growable": int(profile.heap.growable)}
-        most = {"growable": frames * (profile.core.stride + 1) * 2 + (64 << 20)}
+        most = {"growable": _bytes(made, chunks, len(windows))}
     elif not made.lenient:
         now, most = {"withheld": profile.bank.withheld}, {"withheld": made.available // 2}
     else:
@@ -69,10 +70,22 @@ def _tunables(made: Plan) -> tuple[dict[str, int], dict[str, int]]:
     return now, {name: max(value, now[name]) for name, value in most.items()}
 
 
+def _bytes(made: Plan, chunks: int, ranges: int) -> int:
+    """Bytes that so many chunks and region records could ever take, with what describes and maps their pages."""
+    room = made.basis.room
+    pages = room.chunks.kind.slabs(chunks) * room.chunks.kind.pages + room.regions.kind.slabs(ranges) * room.regions.kind.pages
+    return pages + (pages >> 5) + room.grown.step + SLACK << room.page_shift
+
+
+def _rounded(made: Plan, settings: dict[str, int]) -> dict[str, int]:
+    unit = {name: ROUND * made.page if name in IN_BYTES else ROUND for name in settings if name != "device-ranges"}
+    return {name: -(-value // unit.get(name, 64)) * unit.get(name, 64) for name, value in settings.items()}
+
+
 def fits_tuned(made: Plan) -> bool:
     """Whether one re-tuning makes all devices fit that can be published at all."""
     now, most = _tunables(made)
-    return most != now and _fits(made.machine, made.profile, most, False)
+    return most != now and any(_fits(made.machine, made.profile, s, False) for s in (_rounded(made, most), most))
 
 
 def advise(made: Plan) -> Advice | None:

@@ -1,7 +1,10 @@
-"""Strategies compared in figures (C23): many machines, each under every strategy, as it is and with cards added.
+"""Strategies compared in figures (C23): many machines, each under every strategy, as it is and with cards added, with ranges
+published in two resolutions and in one.
 
 Everything here is planned, nothing boots. What a machine's memory map or the address limit rules out is no strategy's
 fault and counts for none: a machine is configured when every other range has entries for all its frames.
+
+Machines with the same memory share their plans (`plan`), of which each process makes its own.
 """
 
 from __future__ import annotations
@@ -11,17 +14,19 @@ from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 from typing import NamedTuple
 
-from kernmalloc.facade.configure import EXTENT_ONLY, REFUSED
+import msgspec
+
+from kernmalloc.facade.configure import REFUSED
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.machine.cards import NoPlaceError, with_card
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import fits_tuned
-from kernmalloc.plan.cards import with_card
 from kernmalloc.plan.plan import Plan, plan, with_strategy
 
 CARDS = ("", "24GiB", "141GiB")  # added to each machine; "": none
-BATCH = 16  # machines that a process is given at a time
+BATCH = 32  # machines that a process is given at a time
 
 
 class Case(NamedTuple):
@@ -29,11 +34,12 @@ class Case(NamedTuple):
 
     strategy: str
     card: str
-    status: str  # planned or refused
+    planned: bool  # the kernel can be had on this machine
     configured: bool = False  # every range that can exist has all its entries
     tuned: bool = False  # or will have after one re-tuning and one more boot
-    extents: int = 0  # ranges published by their extent alone
-    refused: int = 0  # ranges that only lack a region record
+    published: bool = False  # or is at least published by its extent
+    lost: int = 0  # ranges that are not published, not even so
+    lost_single: int = 0  # ranges that are not published where there is one resolution only
     impossible: int = 0  # ranges that memory map or address limit rule out
     heap: int = 0
     idle: int = 0
@@ -52,11 +58,14 @@ class Summary(NamedTuple):
     refused: int  # machines that the kernel cannot hold
     configured: int
     tuned: int  # machines configured, at the latest after one re-tuning
-    with_extents: int  # machines whose every range is at least published: what two resolutions add
+    published: int  # machines whose every range is published, in two resolutions
+    lost: int  # ranges that are not
+    lost_single: int  # ranges that are not, in one resolution
     ruled_out: int  # machines with ranges that memory map or address limit rule out
     heap_median: float
     heap_worst: int
     idle_median: float
+    idle_worst: int
     tlb_median: float
     tlb_worst: int
     broken: int  # machines on which the bank lacks frames
@@ -65,28 +74,40 @@ class Summary(NamedTuple):
     withheld_median: float
 
 
+def single(profile: Profile) -> Profile:
+    """The same kernel with one resolution: an entry for every frame of a range, or no range."""
+    return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, extents=False))
+
+
 def cases(machine: Machine, profile: Profile) -> Iterator[Case]:
-    """A machine under every strategy with every card."""
-    variants = [(card, with_card(machine, card) if card else machine) for card in CARDS]
-    for strategy in STRATEGIES:
+    """A machine under every strategy with every card that has a place on it."""
+    variants = {"": machine}
+    for card in CARDS[1:]:
         try:
-            made = plan(machine, with_strategy(profile, strategy))
-        except TooSmall:
-            yield from (Case(strategy, card, "refused") for card, _ in variants)
-            continue
-        for card, variant in variants:
-            yield _case(made if variant is machine else made.on(variant), strategy, card)
+            variants[card] = with_card(machine, card)
+        except NoPlaceError:
+            pass
+    for strategy in STRATEGIES:
+        both = with_strategy(profile, strategy)
+        for card, variant in variants.items():
+            try:
+                yield _case(plan(variant, both), card)
+            except TooSmall:
+                yield Case(strategy, card, False)
 
 
-def _case(made: Plan, strategy: str, card: str) -> Case:
-    curable = [device.status for device in made.devices if device.curable]
-    tuned = made.configured or fits_tuned(made)
-    tlb = made.tlb.entries - (made.after.released >> 21) + (made.after.taken if STRATEGIES[strategy].grows else 0)
+def _case(made: Plan, card: str) -> Case:
+    after = made.after
+    one = made if made.configured else plan(made.machine, single(made.profile))  # they differ where entries are lacking
     return Case(
-        strategy, card, "planned", made.configured, tuned, curable.count(EXTENT_ONLY), curable.count(REFUSED),
-        len(made.devices) - len(curable), made.after.heap, made.after.idle, made.after.released, tlb, made.after.broken_by,
-        made.available - made.promised,
+        made.profile.strategy, card, True, made.configured, made.configured or fits_tuned(made), made.published, _lost(made),
+        _lost(one), sum(not device.curable for device in made.devices), after.heap, after.idle, after.released, after.tlb,
+        after.broken_by, made.available - made.promised,
     )
+
+
+def _lost(made: Plan) -> int:
+    return sum(device.status == REFUSED and device.curable for device in made.devices)
 
 
 def _batch(task: tuple[list[Machine], Profile]) -> list[Case]:
@@ -98,33 +119,37 @@ def compare(
     machines: Iterable[Machine], profile: Profile, processes: int = 2, progress: Callable[[int], None] = lambda done: None
 ) -> list[Summary]:
     """Every machine under every strategy, on a pool of processes. `progress` is told how many machines are done."""
-    batches: list[list[Machine]] = [[]]
-    for machine in machines:
-        if len(batches[-1]) == BATCH:
-            batches.append([])
-        batches[-1].append(machine)
-    found: list[Case] = []
+    like = sorted(machines, key=lambda machine: [(r.base, r.size) for r in machine.ram])  # equal memory in one batch
+    batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
+    found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
     with ProcessPoolExecutor(processes) as pool:
         for batch, done in zip(batches, pool.map(_batch, ((batch, profile) for batch in batches))):
-            found += done
+            for case in done:
+                found[case.strategy, case.card].append(case)
             progress(len(batch))
-    return [_summary(strategy, card, [c for c in found if c[:2] == (strategy, card)]) for card in CARDS for strategy in STRATEGIES]
+    return [_summary(strategy, card, all) for (strategy, card), all in found.items()]
 
 
 def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
-    planned = [case for case in all if case.status == "planned"]
+    planned = [case for case in all if case.planned]
+
+    def column(field: str) -> list[int]:
+        return [getattr(case, field) for case in planned] or [0]
 
     def middle(field: str) -> float:
-        return median(getattr(case, field) for case in planned) if planned else 0.0
+        return median(column(field))
 
     def worst(field: str) -> int:
-        return max((getattr(case, field) for case in planned), default=0)
+        return max(column(field))
+
+    def total(field: str) -> int:
+        return sum(column(field))
 
     return Summary(
-        strategy, card, len(all), len(all) - len(planned), sum(case.configured for case in planned), sum(case.tuned for case in planned),
-        sum(not case.refused for case in planned), sum(case.impossible > 0 for case in planned),
-        middle("heap"), worst("heap"), middle("idle"), middle("tlb"), worst("tlb"),
-        sum(case.broken_by > 0 for case in planned), worst("broken_by"), middle("released"), middle("withheld"),
+        strategy, card, len(all), len(all) - len(planned), total("configured"), total("tuned"), total("published"),
+        total("lost"), total("lost_single"), sum(map(bool, column("impossible"))),
+        middle("heap"), worst("heap"), middle("idle"), worst("idle"), middle("tlb"), worst("tlb"),
+        sum(map(bool, column("broken_by"))), worst("broken_by"), middle("released"), middle("withheld"),
     )
 
 

@@ -47,8 +47,8 @@ class Pool:
 
 @dataclass
 class Growth:
-    """A heap that grows after the boot, as `take_pages` has it: by a step at a time, of which pages may stay idle, or by what
-    is needed. `pages`: by how many it grew; `most`: by how many it may."""
+    """A heap that grows after the boot, as `take_pages` has it: by a step at a time, of which pages may stay idle, else by what
+    is needed, else after giving idle pages back. `pages`: by how many it grew; `most`: by how many it may."""
 
     step: int
     most: int
@@ -73,6 +73,8 @@ class Growth:
                 self._file(-runs * pages % step)
             else:
                 runs = count
+                if self.pages + runs * pages > self.most:
+                    self.pages, self.idle, self.bins = self.pages - self.idle, 0, {}
                 self.pages += runs * pages
             count -= runs
 

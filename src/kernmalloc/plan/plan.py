@@ -75,7 +75,8 @@ class Configured(NamedTuple):
     that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks, and
     the TLB entries of the window.
 
-    Exact where no range lacks entries: a publication that fails half way may leave pages idle that are not counted here."""
+    Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and growth
+    that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the promise."""
 
     heap: int
     idle: int
@@ -236,7 +237,7 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     return devices, Configured(
         heap=pages + grown - released << shift, idle=idle + (room.kept + room.grown.idle - released << shift),
         released=released << shift, taken=taken,
-        broken_by=max(made.promised - (made.available + released - taken), 0),
+        broken_by=max(made.promised - (made.available + released - taken), 0) if made.lenient else 0,
         tlb=made.tlb.entries - released // SLOT + taken,
     )
 

@@ -7,9 +7,15 @@ from kernmalloc.report.text import columns
 from kernmalloc.report.units import size
 
 HEAD = (
-    "strategy", "refused", "configured", "after tuning", "with extents", "heap median", "worst", "idle", "TLB median", "worst",
-    "promise broken", "by frames", "given back", "withheld",
+    "strategy", "refused", "configured", "tuned", "published", "lost", "lost, one", "heap", "worst", "idle", "worst",
+    "TLB", "worst", "broken", "by frames", "given back", "withheld",
 )
+MEANING = """\
+refused: machines that cannot hold the kernel. configured: machines whose every range has all its entries; tuned: these, and
+those that are after one re-tuning and one more boot; published: machines whose every range is published, if only by its
+extent. lost: ranges that are not published; lost, one: those that are not where there is one resolution. idle: what the heap
+reserves that serves nothing once all is published. broken: machines on which the bank lacks frames of its promise, by frames:
+on the worst. withheld: free frames that are not promised. Medians, where nothing is said, over machines that are planned."""
 
 
 def tables(found: list[Summary]) -> Iterator[str]:
@@ -20,15 +26,17 @@ def tables(found: list[Summary]) -> Iterator[str]:
         yield ""
         yield f"With a card of {card} added" if card else "As they are"
         yield from (f"  {line}" for line in columns([HEAD, *rows]))
-        yield f"  On {ruled} machines the memory map or the address limit rules ranges out; these count for no strategy."
+        yield f"  Ranges ruled out by the memory map or the address limit, on {ruled} machines, count for no strategy."
+    yield ""
+    yield from MEANING.splitlines()
 
 
 def row(s: Summary) -> tuple[str, ...]:
     """One strategy."""
     return (
-        s.strategy, f"{s.refused}", f"{s.configured}", f"{s.tuned}", f"{s.with_extents}", size(int(s.heap_median)),
-        size(s.heap_worst), size(int(s.idle_median)), f"{s.tlb_median:,.0f}", f"{s.tlb_worst:,}", f"{s.broken}",
-        f"{s.broken_worst:,}", size(int(s.released_median)), f"{s.withheld_median:,.0f}",
+        s.strategy, f"{s.refused}", f"{s.configured}", f"{s.tuned}", f"{s.published}", f"{s.lost:,}", f"{s.lost_single:,}",
+        size(int(s.heap_median)), size(s.heap_worst), size(int(s.idle_median)), size(s.idle_worst), f"{s.tlb_median:,.0f}",
+        f"{s.tlb_worst:,}", f"{s.broken}", f"{s.broken_worst:,}", size(int(s.released_median)), f"{s.withheld_median:,.0f}",
     )
 
 
