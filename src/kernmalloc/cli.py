@@ -394,7 +394,7 @@ def _boot(found: _Found, profile: "Profile", mode: Mode, json: bool, step: bool,
     from kernmalloc.facade.configure import FITS, configure
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.facade.exercise import exercise
-    from kernmalloc.facade.measure import table_rate
+    from kernmalloc.facade.measure import room_for, table_rate
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.plan.advice import advise
@@ -425,7 +425,7 @@ def _boot(found: _Found, profile: "Profile", mode: Mode, json: bool, step: bool,
                 if any(device.status != FITS for device in done.devices):
                     made = plan(machine, profile)
                     _print_all(plans.advised(made, advise(made), _boot_line(machine.file, profile.name, profile)))
-                if mode is Mode.raw:
+                if mode is Mode.raw and room_for(kernel):
                     _print(report.rate(table_rate(kernel)))
             _print(outcome.line() if json else report.verdict(outcome))
             return HELD if checked.passed else BROKEN

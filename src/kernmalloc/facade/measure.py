@@ -7,6 +7,7 @@ memset then clears as many bytes of the same kind of memory: present, but not ye
 
 import ctypes
 import mmap
+import os
 import time
 from typing import NamedTuple
 
@@ -29,6 +30,11 @@ class TableRate(NamedTuple):
     def ratio(self) -> float:
         """Bandwidth on poisoned RAM as a share of memset's."""
         return self.memset / self.poisoned
+
+
+def room_for(kernel: Kernel) -> bool:
+    """Whether this computer has free memory for the measurement: a heap of patterns, the same to clear, and some more."""
+    return 3 * kernel.heap.backed <= os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def table_rate(kernel: Kernel) -> TableRate:

@@ -25,7 +25,7 @@ from kernmalloc.kernel.heap import classes_init
 from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern, Plan
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region, range_ok, region_add
-from kernmalloc.kernel.runs import fix_pages
+from kernmalloc.kernel.runs import fix_pages, ready_pages
 from kernmalloc.kernel.sizing import PLAN, affordable, block_in, plan, range_at
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.space import bank_open, frames_left
@@ -144,7 +144,10 @@ def _own_caches(cpu):
 def _objects(cpu):
     """Allocate what is allocated at boot: the reserve of entry chunks, last words, and the profile's objects."""
     k = Kern(Cpu(cpu).kern)
-    status = cache_fill(cpu, REGION_CACHE, Plan(k.addr + PLAN).records + k.device_ranges)
+    p = Plan(k.addr + PLAN)
+    status = ready_pages(cpu, p.top)
+    if status == OK:
+        status = cache_fill(cpu, REGION_CACHE, p.records + k.device_ranges)
     if status == OK:
         status = cache_fill(cpu, CHUNK_CACHE, chunks_for(k.device_pages))
     if status == OK:

@@ -263,6 +263,20 @@ def _file_free(cpu, page, pages):
 
 
 @kernel
+def ready_pages(cpu, top):
+    """Grow to `top` pages at once, idle until they are taken: then records and leaf tables lie between long runs of heap
+    pages, not after every 64th, and a hosted kernel of 16 GiB needs a few mappings. As `grow`."""
+    pages = top - Kern(Cpu(cpu).kern).top
+    if pages <= 0:
+        return OK
+    page = grow(cpu, pages, 1)
+    if page < 0:
+        return page
+    _file_free(cpu, page, pages)
+    return OK
+
+
+@kernel
 def give_pages(cpu, page, pages):
     """Give a run back whose records its user has cleared: join free neighbours, then trim."""
     k = Kern(Cpu(cpu).kern)
