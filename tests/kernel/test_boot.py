@@ -464,3 +464,12 @@ def test_boot_in_one_call(mode):
         assert kernel.call("boot_step") == kernel.call("boot") == k.UP
         assert kernel.snapshot() == before
         conserved(kernel)
+
+
+def test_E2_a_static_heap_grows_in_long_runs():
+    """E2: what is allocated at boot lies in few runs of contiguous frames, of which a hosted kernel can hold 65,000."""
+    profile = replace(Profile.load("eros2"), strategy="static")
+    with Kernel.boot(machine((MIB, 255 * MIB)), profile) as kernel:
+        va, pa, _ = kernel.view.backing()
+        constants = va - pa
+        assert len(va) > 20_000 and (constants[1:] != constants[:-1]).sum() < 64

@@ -16,6 +16,7 @@ def test_C23_every_strategy_and_card_is_summed_up():
     found = compare([machine((MIB, 255 * MIB)), machine((MIB, 2 * MIB + 65536))], Profile.load("eros2"), 2, told.append)
     assert [(s.strategy, s.card) for s in found] == [(name, card) for card in CARDS for name in STRATEGIES]
     assert all(s.machines == 2 and s.refused == 1 and s.configured <= s.tuned <= 1 for s in found)
+    assert all(s.configured <= s.published and s.lost <= s.lost_single for s in found)
     assert sum(told) == 2
 
 
