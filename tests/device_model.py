@@ -140,7 +140,7 @@ class World:
         """Pages of each block held that is a run of pages."""
         view = self.kernel.view
         pages, heap = view.heap_pages(), int(view.kern["heap"])
-        at = [(va - heap) >> 12 for va in self.blocks]
+        at = [(va - heap) >> int(view.kern["page_shift"]) for va in self.blocks]
         return [int(pages["pages"][page]) for page in at if pages["use"][page] == LARGE]
 
     def live(self, base: int, count: int) -> set[int]:
