@@ -1,7 +1,8 @@
 """Page tables read as a processor reads them, from the manual: nothing of the kernel's own code is used.
 
 Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A: PAE paging 4.4 (tables 4-8 to 4-11), 4-level
-paging 4.5 (tables 4-15 to 4-20)."""
+paging 4.5 (tables 4-15 to 4-20). ColdFire: MCF547x Reference Manual, 5.5.3.4 and 5.5.3.5 (MMUTR, MMUDR); its tables are the
+kernel's own, three levels of 128 entries of 64 bytes each, of which the first word counts."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -82,3 +83,46 @@ def leaves(ram, arch: str, root: int, physical_bits: int = 52) -> Iterator[Leaf]
     for table in leaf_tables(ram, arch, root, physical_bits):
         for i, at, entry in entries(ram, table.pa):
             yield Leaf(table.va + (i << 12), address(entry, physical_bits, reserved), at, entry)
+
+
+class Translation(NamedTuple):
+    """What a miss handler loads into ColdFire's TLB: MMUTR's address, MMUDR's address, bytes, and the word itself."""
+
+    va: int
+    pa: int
+    size: int
+    word: int
+
+
+def coldfire(ram, root: int) -> Iterator[Translation]:
+    """Every translation that the tables hold, by the levels' shifts 27, 20 and 13."""
+    for table, start, shift in _coldfire_tables(ram, root):
+        for i, word in _coldfire_words(ram, table):
+            if shift == 13 or word & 0x10:  # R: it maps
+                size = 1 << shift
+                # SZ 9:8 is 10 for 8 KiB, 00 for 1 MiB; CM 7:6 is 01, copy back; SP, R, W, X; not locked; V
+                assert word & 0x3FF == (0x27D if shift == 13 else 0x07D), f"{word:#x}"
+                pa = word & 0xFFFF_FC00
+                assert pa % size == 0 and word < 1 << 32, "MMUDR has 32 bits, and an entry's address is aligned to its size"
+                yield Translation(start + (i << shift), pa, size, word)
+
+
+def _coldfire_tables(ram, root: int) -> Iterator[tuple[int, int, int]]:
+    """(physical address, first VA, shift) of every table."""
+    yield root, 0, 27
+    for i, word in _coldfire_words(ram, root):
+        assert word & 0x3FF == 1 and i < 32, "nothing maps 128 MiB, and addresses have 32 bits"
+        directory, start = word & 0xFFFF_E000, i << 27
+        yield directory, start, 20
+        for j, below in _coldfire_words(ram, directory):
+            if not below & 0x10:
+                assert below & 0x1FFF == 1, "a table fills its frame"
+                yield below & 0xFFFF_E000, start + (j << 20), 13
+
+
+def _coldfire_words(ram, table: int) -> Iterator[tuple[int, int]]:
+    for i in range(128):
+        at = table + 64 * i
+        word = int.from_bytes(bytes(ram[at : at + 8]), "little")
+        if word & 1:
+            yield i, word

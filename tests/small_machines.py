@@ -25,5 +25,5 @@ def conserved(kernel: Kernel) -> None:
     result = kernel.check()
     assert result.passed, result.failure
     assert result.assertions > 0
-    pages, _, _ = kernel.machine.ram_pages(12, kernel.profile.phys_bits)
+    pages, _, _ = kernel.machine.ram_pages(kernel.profile.page_shift, kernel.profile.phys_bits)
     assert sum(kernel.frames_by_type().values()) == sum(count for _, count in pages)

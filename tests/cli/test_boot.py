@@ -14,7 +14,7 @@ from kernmalloc.cli import app
 
 KEYS = [
     "file", "machine", "status", "reason", "frames", "heap", "donation", "check", "seconds",
-    "strategy", "devices", "ledger", "tlb", "released",
+    "strategy", "devices", "ledger", "tlb", "released", "page",
 ]
 
 SMALL = """
@@ -79,7 +79,7 @@ def test_all_modes_report_the_same_kernel(small):
     assert told[0] == told[1] == told[2]
 
 
-@pytest.mark.parametrize("kernel", ["eros", "eros2", "coyotos-i386", "x86_64"])
+@pytest.mark.parametrize("kernel", ["eros", "eros2", "coyotos-i386", "coyotos-coldfire", "x86_64"])
 def test_every_shipped_kernel_boots(small, kernel):
     result = run(small, "--kernel", kernel)
     assert result.exit_code == 0 and "booted" in result.output, result.output

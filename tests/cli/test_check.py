@@ -79,7 +79,7 @@ def test_a_refused_profile_is_one_line_and_exit_status_2(log, monkeypatch, capsy
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("nobody: no such profile (shipped are coyotos-i386, eros")
+    assert capsys.readouterr().err.startswith("nobody: no such profile (shipped are coyotos-coldfire, coyotos-i386, eros")
 
 
 def test_an_option_that_does_not_exist_is_told_and_exit_status_2(log):

@@ -52,8 +52,8 @@ def test_shipped_profiles_load_under_their_own_name(name):
     assert profile.core.stride >= ENTRY
 
 
-def test_shipped_profiles_are_the_four_kernels():
-    assert Profile.shipped() == ["coyotos-i386", "eros", "eros2", "x86_64"]
+def test_shipped_profiles_are_the_five_kernels():
+    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "x86_64"]
 
 
 def test_E2_the_static_baseline_is_shipped():
@@ -122,7 +122,7 @@ REFUSALS = [
     ("base = 0xC0000000\n", "", "va.base: missing"),
     ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes' is not a byte count"),
     ("size = 556", 'size = "big"', "objects[0].size: "),
-    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64)"),
+    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire)"),
     ('"demand"', '"hope"', "strategy: unknown strategy 'hope'"),
     ("phys_bits = 36", "phys_bits = 64", "phys_bits: 64 is not possible"),
     ("base = 0xC0000000", "base = 0xC0100000", "va.base: 0xc0100000 is not a multiple of a large page"),
@@ -185,7 +185,7 @@ def test_a_profile_is_loaded_by_name_or_by_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(SMALL)
     assert Profile.load(file) == Profile.load(str(file)) == Profile.parse(SMALL)
-    with pytest.raises(ProfileError, match="nobody: no such profile .shipped are coyotos-i386, eros"):
+    with pytest.raises(ProfileError, match="nobody: no such profile .shipped are coyotos-coldfire, coyotos-i386, eros"):
         Profile.load("nobody")
     with pytest.raises(ProfileError, match="absent.toml: No such file"):
         Profile.load(tmp_path / "absent.toml")

@@ -69,6 +69,15 @@ device 0000:00:02.0 class=0x030000 vendor=0x8086 device=0x1237
 /sys/bus/pci/devices/0000:00:03.0/resource:0x0000004000000000 0x000000400fffffff 0x000000000014220c
 """,
     """\
+# board memory map
+board=TOWER
+CONFIG_SYS_SDRAM_BASE=0x40000000
+CONFIG_SYS_SDRAM_SIZE=0x20
+range ram 0x40000000 0x2000000
+range pci-mem 0x90000000 0x10000000
+range mbar 0xfc000000 0x1000000
+""",
+    """\
 {"vendor": "A", "model": "B", "arch": "AMD64", "ram": 4294967296, "bars": [["0:0:2:0", "030000", "10", "Memory", 64, 1, 2]]}
 {"bars": [["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 4152360960, 4194304, "enabled"]], "ram": 1}
 """,

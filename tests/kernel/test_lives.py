@@ -19,6 +19,7 @@ MACHINES = {
     "one range": ([(0, 6 * MIB)], "eros2", None),
     "four ranges, poisoned": ([(0x1000, 0x9E000), (MIB, 3 * MIB), (5 * MIB + 0x3000, 2 * MIB), (8 * MIB, 0x1000)], "eros2", poison),
     "static": ([(0, 8 * MIB)], "eros", None),
+    "pages of 8 KiB": ([(0, 6 * MIB)], "coyotos-coldfire", poison),
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
 }
 

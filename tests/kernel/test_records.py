@@ -109,17 +109,17 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.machine.hosted.Hosted": (
-        64,
-        "ram@0 fd@8 arch@16 root@24 window@32 target@40 fresh@48 failed@56"
+        72,
+        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 failed@64"
     ),
     "kernmalloc.machine.mmu.Entry": (
         8,
         "bits@0"
     ),
     "kernmalloc.machine.soft.Soft": (
-        8288,
-        "ram@0 ram_bytes@8 arch@16 root@24 window@32 target@40 fresh@48 spare@56 faults@64 fault@72 misses@80 "
-        "flushes@88 tlb@96"
+        8296,
+        "ram@0 ram_bytes@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 spare@64 faults@72 fault@80 misses@88 "
+        "flushes@96 tlb@104"
     ),
     "kernmalloc.machine.soft.TlbEntry": (
         16,

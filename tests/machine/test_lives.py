@@ -37,12 +37,13 @@ def work(kernel: Kernel, seed: int):
         yield blocks[-1:], frames[-1:]
 
 
-def test_the_same_work_leaves_the_same_bytes_in_every_life():
-    """Fresh and poisoned: raw, soft and twin agree byte for byte on all of memory."""
+@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire"])
+def test_the_same_work_leaves_the_same_bytes_in_every_life(profile):
+    """Fresh and poisoned: raw, soft and twin agree byte for byte on all of memory, with pages of 4 KiB and of 8."""
     for prepare in (None, poison):
         states = []
         for mode in MODES:
-            with boot(mode, prepare=prepare) as kernel:
+            with boot(mode, profile, prepare=prepare) as kernel:
                 results = list(work(kernel, 1))
                 states.append((results, kernel.snapshot()))
         assert states[0] == states[1] == states[2]

@@ -9,11 +9,11 @@ import pytest
 from flat_memory import FlatMemory
 from hypothesis import given
 from hypothesis import strategies as st
-from page_walk import leaves
+from page_walk import coldfire, leaves
 
 from kernmalloc.lang import twin
 from kernmalloc.machine import mmu
-from kernmalloc.machine.mmu import I386_PAE, X86_64
+from kernmalloc.machine.mmu import COLDFIRE, I386_PAE, X86_64
 
 DO = twin.compile(
     [
@@ -21,6 +21,11 @@ DO = twin.compile(
         mmu.root_entry,
         mmu.table_entry,
         mmu.leaf_entry,
+        mmu.large_entry,
+        mmu.is_large,
+        mmu.page_shift,
+        mmu.index_bits,
+        mmu.entry_shift,
         mmu.is_present,
         mmu.entry_pa,
         mmu.without_presence,
@@ -178,3 +183,66 @@ def test_tables_may_lie_where_a_host_has_them():
     twin.use(Elsewhere())
     va = 0xFFFF_8880_0000_0000 - (1 << 64)
     assert DO["walk"](X86_64, Elsewhere.shift, tables.root, va) == 0x12_3456_7003
+
+
+def test_pages_and_tables_have_the_architectures_sizes():
+    """A table fills a frame, whatever it is made of; ColdFire's large page is 1 MiB, the others' 2 MiB."""
+    for arch, page, large in ((I386_PAE, 4 << 10, 2 << 20), (X86_64, 4 << 10, 2 << 20), (COLDFIRE, 8 << 10, 1 << 20)):
+        assert 1 << DO["page_shift"](arch) == page
+        assert page << DO["index_bits"](arch) == large
+        assert 1 << DO["entry_shift"](arch) + DO["index_bits"](arch) == page
+
+
+@given(st.integers(0, (1 << 19) - 1).map(lambda pfn: pfn << 13))
+def test_coldfires_entries_are_words_for_its_TLB(pa):
+    """MMUDR: X 2, W 3, R 4, SP 5, copy back 6, 8 KiB 9; bit 0, which it does not use, says that there is one."""
+    frame = bits(pa)
+    assert bits(DO["leaf_entry"](COLDFIRE, pa)) == {0, 2, 3, 4, 5, 6, 9} | frame
+    for make in ("table_entry", "root_entry"):
+        assert bits(DO[make](COLDFIRE, pa)) == {0} | frame
+    assert DO["is_large"](COLDFIRE, DO["table_entry"](COLDFIRE, pa)) == 0
+    start = pa & -(1 << 20)
+    large = DO["large_entry"](COLDFIRE, start)
+    assert bits(large) == {0, 2, 3, 4, 5, 6} | bits(start) and DO["is_large"](COLDFIRE, large) == 1
+    for make in ("leaf_entry", "table_entry", "root_entry"):
+        entry = DO[make](COLDFIRE, pa)
+        gone = DO["without_presence"](COLDFIRE, entry)
+        assert (DO["is_present"](COLDFIRE, entry), DO["is_present"](COLDFIRE, gone)) == (1, 0)
+        assert DO["entry_pa"](COLDFIRE, entry) == DO["entry_pa"](COLDFIRE, gone) == pa
+
+
+@given(
+    st.dictionaries(st.integers(0, 4095), st.one_of(st.none(), st.dictionaries(st.integers(0, 127), st.integers(0, 1 << 18), max_size=4)), max_size=6),
+    st.integers(0, (1 << 20) - 1),
+)
+def test_the_walk_of_coldfires_tables(slots, offset):
+    """Slots of 1 MiB, mapped whole or by some of their pages: the same pages by the walk and by the words in the tables."""
+    memory = FlatMemory(1 << 20)
+    memory.top = len(memory.bytes)
+    twin.use(memory)
+    free = iter(range(1, 128))
+    root = next(free) << 13
+
+    def below(table: int, index: int) -> int:
+        at = (table + 64 * index) // 8
+        if not memory.views[8][at]:
+            memory.views[8][at] = next(free) << 13 | 1
+        return memory.views[8][at] & 0xFFFF_E000
+
+    wanted = {}
+    for slot, pages in slots.items():
+        directory = below(root, slot >> 7)
+        if pages is None:
+            memory.views[8][(directory + 64 * (slot & 127)) // 8] = (slot ^ 5) << 20 | 0x7D
+            wanted |= {(slot << 20) + (i << 13): ((slot ^ 5) << 20) + (i << 13) for i in range(128)}
+            continue
+        leaf_table = below(directory, slot & 127)
+        for i, pfn in pages.items():
+            memory.views[8][(leaf_table + 64 * i) // 8] = pfn << 13 | 0x27D
+            wanted[(slot << 20) + (i << 13)] = pfn << 13
+    seen = {t.va + at: t.pa + at for t in coldfire(memory.bytes, root) for at in range(0, t.size, 1 << 13)}
+    assert seen == wanted
+    for slot in (*slots, 77):
+        for va in range(slot << 20, slot + 1 << 20, 1 << 13):
+            entry = DO["walk"](COLDFIRE, 0, root, va + offset % (1 << 13))
+            assert entry == (wanted[va] | 0x27D if va in wanted else 0)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.loader import PAGE, PAGE_SHIFT
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, LAST_WORDS, REGION_CACHE
 from kernmalloc.machine.memory_map import DeviceRange
@@ -38,13 +37,14 @@ class Configured(NamedTuple):
 def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
     """Publish every device of the kernel's machine, by address or in an order shuffled by a seed; then release what the
     strategy reserved in excess (C18)."""
-    order = kernel.machine.device_ranges(PAGE_SHIFT)
+    shift = kernel.profile.page_shift
+    order = kernel.machine.device_ranges(shift)
     if shuffle is not None:
         random.Random(shuffle).shuffle(order)
     done = [(window, *_publish(kernel, window)) for window in order]
     costs = _costs(kernel)
     devices = [
-        Published(w.pfn << PAGE_SHIFT, w.frames * PAGE, w.names, status, costs.get(w.pfn, 0) if status != REFUSED else 0, reason)
+        Published(w.pfn << shift, w.frames << shift, w.names, status, costs.get(w.pfn, 0) if status != REFUSED else 0, reason)
         for w, status, reason in done
     ]
     return Configured(devices, kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0)
@@ -52,7 +52,8 @@ def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
 
 def _publish(kernel: Kernel, window: DeviceRange) -> tuple[str, str]:
     """(status, reason) of one range."""
-    base, size = window.pfn << PAGE_SHIFT, window.frames * PAGE
+    shift = kernel.profile.page_shift
+    base, size = window.pfn << shift, window.frames << shift
     reason = ""
     attempts = ((FITS, None), (EXTENT_ONLY, 0)) if kernel.profile.devices.extents else ((FITS, None),)
     for status, guarantee in attempts:

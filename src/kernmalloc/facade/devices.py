@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernmalloc.facade.errors import checked
-from kernmalloc.facade.loader import PAGE, PAGE_SHIFT
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_CACHE, LAST_WORDS
 from kernmalloc.lang import status
@@ -31,6 +30,7 @@ class Devices:
 
     def __init__(self, kernel: "Kernel") -> None:
         self._kernel = kernel
+        self._shift = kernel.profile.page_shift
 
     def publish(self, base: int, size: int, guarantee: int | None = None, kind: str = "device", last_words: bool = False) -> None:
         """Make a range of device memory known, with entries paid for `guarantee` frames, by default for all (C10).
@@ -39,17 +39,18 @@ class Devices:
         (overlaps, inside RAM, beyond the address limit), OutOfMemory (the reserve is used up), WouldBlock; then nothing
         has changed."""
         what = f"publish({base:#x}, {size:#x})"
-        if base % PAGE or size % PAGE or size <= 0:
-            checked(status.BAD_SIZE, f"{what}: not whole pages of {PAGE} bytes")
-        frames = size >> PAGE_SHIFT
+        page, shift = self._kernel.profile.page, self._shift
+        if base % page or size % page or size <= 0:
+            checked(status.BAD_SIZE, f"{what}: not whole pages of {page} bytes")
+        frames = size >> shift
         tier = LAST_WORDS if last_words else ANYONE
         paid = frames if guarantee is None else guarantee
-        checked(self._kernel.call("publish", base >> PAGE_SHIFT, frames, k.CLASS_NAMES.index(kind), paid, tier), what)
+        checked(self._kernel.call("publish", base >> shift, frames, k.CLASS_NAMES.index(kind), paid, tier), what)
 
     def withdraw(self, base: int) -> None:
         """Take a published range away. Raises BadAddress (none starts there), Busy, naming the frames in use."""
-        result = self._kernel.call("withdraw", base >> PAGE_SHIFT)
-        used = self._kernel.call("device_used", base >> PAGE_SHIFT) if result == status.BUSY else 0
+        result = self._kernel.call("withdraw", base >> self._shift)
+        used = self._kernel.call("device_used", base >> self._shift) if result == status.BUSY else 0
         checked(result, f"withdraw({base:#x})" + (f": {used} of its frames are in use" if used else ""))
 
     def get(self, pfn: int) -> None:

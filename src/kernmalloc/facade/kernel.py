@@ -24,7 +24,7 @@ import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check as checks
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
-from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded, Placement, load
+from kernmalloc.facade.loader import Loaded, Placement, load
 from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, ObjectCache, RegionState, Step
 from kernmalloc.facade.story import refusal, told
@@ -190,7 +190,7 @@ class Kernel:
 
     def release(self) -> int:
         """Give the heap memory reserved in excess back, in whole large pages, for good: how many bytes (C18)."""
-        return checked(self.call("release"), "release()") * PAGE
+        return checked(self.call("release"), "release()") * self.profile.page
 
     @property
     def devices(self) -> Devices:
@@ -220,7 +220,8 @@ class Kernel:
 
     def range_get(self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, type: str = "dma") -> int:
         """Contiguous frames within physical addresses [low, high) bytes, at a multiple of `align` frames: the first pfn (E12)."""
-        found = self.call("range_get", frames, align, -(-low >> PAGE_SHIFT), high >> PAGE_SHIFT, _type(type))
+        shift = self.profile.page_shift
+        found = self.call("range_get", frames, align, -(-low >> shift), high >> shift, _type(type))
         return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x})")
 
     def frame_put(self, pfn: int) -> None:
@@ -252,13 +253,13 @@ class Kernel:
     @property
     def heap(self) -> HeapState:
         """The heap's sizes."""
-        kern = self.view.kern
+        kern, page = self.view.kern, self.profile.page
         backed = int(kern["backed"] + kern["map_pages"])
-        bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // PAGE)
+        bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // page)
         plan = kern["plan"]
         planned = int(plan["top"] - plan["spare"] - plan["excess"] - plan["padding"])
         used = self.view.used_pages()
-        return HeapState(used * PAGE, planned * PAGE, backed * PAGE, bound * PAGE, int(kern["mapping_frames"]) * PAGE)
+        return HeapState(used * page, planned * page, backed * page, bound * page, int(kern["mapping_frames"]) * page)
 
     @property
     def tlb(self) -> Mappings:
@@ -269,7 +270,8 @@ class Kernel:
     def donation(self) -> Donation:
         """The donation."""
         kern = self.view.kern
-        return Donation(*(int(kern[n]) for n in ("donation_pfn", "donation_frames", "donated_heap", "donated_maps")))
+        pfn, frames, heap, maps = (int(kern[n]) for n in ("donation_pfn", "donation_frames", "donated_heap", "donated_maps"))
+        return Donation(pfn, frames, self.profile.page, heap, maps)
 
     @property
     def regions(self) -> list[RegionState]:

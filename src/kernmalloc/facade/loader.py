@@ -20,9 +20,8 @@ from kernmalloc.machine.lives import Life
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
-PAGE_SHIFT = 12
-PAGE = 1 << PAGE_SHIFT
 KINDS = {"reserved": RESERVED_MEMORY, "rom": ROM, "nvram": NVRAM}
+LOW = 1 << 20  # below, a PC's firmware may still be at work
 SLACK = 4  # ranges that carving the boot area out may add
 
 Span = tuple[int, int]  # first pfn, one past the last
@@ -52,6 +51,10 @@ class Loaded(NamedTuple):
     @property
     def arch(self) -> int:
         return int(self.info["arch"])
+
+    @property
+    def page_shift(self) -> int:
+        return int(self.info["page_shift"])
 
     @property
     def root(self) -> int:
@@ -92,27 +95,28 @@ def within(spans: list[Span], wanted: Span) -> list[Span]:
     return [(max(low, first), min(high, end)) for low, high in spans if max(low, first) < min(high, end)]
 
 
-def outward(base: int, end: int) -> Span:
+def outward(base: int, end: int, page_shift: int) -> Span:
     """The frames that a range of bytes touches."""
-    return base >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)
+    return base >> page_shift, -(-end >> page_shift)
 
 
 def plan_ram(machine: Machine, profile: Profile) -> Placement:
     """Where RAM is, and what of it is taken before there is a boot area. TooSmall if no range can hold the image."""
-    pages, clipped, lost = machine.ram_pages(PAGE_SHIFT, profile.phys_bits)
+    shift = profile.page_shift
+    pages, clipped, lost = machine.ram_pages(shift, profile.phys_bits)
     ram = [(first, first + count) for first, count in pages]
     frames = sum(high - low for low, high in ram)
     reserved: list[Span] = []
     image = None
     for r in machine.carved:
-        span = outward(r.base, r.end)
+        span = outward(r.base, r.end, shift)
         parts = within(ram, span)
         if r.kind == "image" and parts == [span]:
             image = span
         reserved += parts
         ram = without(ram, span)
     if image is None:
-        image = _find(ram, profile.image.base >> PAGE_SHIFT, -(-profile.image.size >> PAGE_SHIFT))
+        image = _find(ram, profile.image.base >> shift, -(-profile.image.size >> shift), LOW >> shift)
         if image is None:
             raise TooSmall(f"no range of RAM holds the kernel image of {profile.image.size >> 10} KiB")
         reserved.append(image)
@@ -120,12 +124,12 @@ def plan_ram(machine: Machine, profile: Profile) -> Placement:
     return Placement(ram, reserved, _firmware(machine, profile), image, frames, clipped, lost)
 
 
-def _find(ram: list[Span], preferred: int, count: int) -> Span | None:
-    """`count` frames at the preferred place, else the lowest above 1 MiB, else the lowest; None if no range has room."""
+def _find(ram: list[Span], preferred: int, count: int, low_end: int) -> Span | None:
+    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None if no range has room."""
     for low, high in ram:
         if low <= preferred and preferred + count <= high:
             return preferred, preferred + count
-    for floor in (256, 0):
+    for floor in (low_end, 0):
         for low, high in ram:
             first = max(low, floor)
             if first + count <= high:
@@ -135,11 +139,12 @@ def _find(ram: list[Span], preferred: int, count: int) -> Span | None:
 
 def _firmware(machine: Machine, profile: Profile) -> list[tuple[int, int, int]]:
     """The map's other entries in whole frames, cut where they share a frame with the one before or with RAM."""
-    limit = 1 << (profile.phys_bits - PAGE_SHIFT)
-    ram = machine.ram_pages(PAGE_SHIFT, profile.phys_bits)[0]
+    shift = profile.page_shift
+    limit = 1 << (profile.phys_bits - shift)
+    ram = machine.ram_pages(shift, profile.phys_bits)[0]
     result, floor = [], 0
     for r in machine.firmware:
-        first, end = outward(r.base, min(r.end, limit << PAGE_SHIFT))
+        first, end = outward(r.base, min(r.end, limit << shift), shift)
         spans = [(max(first, floor), min(end, limit))]
         for low, count in ram:
             spans = without(spans, (low, low + count))
@@ -152,28 +157,29 @@ def _firmware(machine: Machine, profile: Profile) -> list[tuple[int, int, int]]:
 def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     """Put everything into RAM and turn paging on. TooSmall, in figures, where that is impossible."""
     plan = plan_ram(machine, profile)
+    shift = profile.page_shift
     wanted = profile.wanted_counts(plan.frames)
     ranges = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
     arrays = BootInfo.size + ranges * BootRange.size
     info = numpy.zeros(1, BootInfo.dtype)[0]
     va = profile.va
     info["arch"] = mmu.ARCH_NAMES.index(profile.arch)
-    info["page_shift"] = PAGE_SHIFT
-    info["max_pfn"] = 1 << (profile.phys_bits - PAGE_SHIFT)
+    info["page_shift"] = shift
+    info["max_pfn"] = 1 << (profile.phys_bits - shift)
     info["window"] = va.base if va.hosted_base is None else va.hosted_base
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
     info["window_bytes"], info["cpu_windows"] = va.size, va.windows
-    info["image_pa"] = plan.image[0] << PAGE_SHIFT
-    info["image_bytes"] = (plan.image[1] - plan.image[0]) << PAGE_SHIFT
-    info["info_bytes"] = -(-(arrays + len(wanted) * ObjectType.size) // PAGE) * PAGE
+    info["image_pa"] = plan.image[0] << shift
+    info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
+    info["info_bytes"] = -(-(arrays + len(wanted) * ObjectType.size) >> shift) << shift
     info["cpus"] = 1
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
     strategy = STRATEGIES[profile.strategy]
     info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
-    info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> PAGE_SHIFT)
-    info["excess"] = strategy.excess and -(-profile.heap.excess >> PAGE_SHIFT)
-    info["spare"] = strategy.affine and -(-profile.heap.spare >> PAGE_SHIFT)
+    info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> shift)
+    info["excess"] = strategy.excess and -(-profile.heap.excess >> shift)
+    info["spare"] = strategy.affine and -(-profile.heap.spare >> shift)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
     info["device_pages"] = profile.device_frames(plan.frames)
     info["last_frames"] = profile.devices.last_words
@@ -184,16 +190,16 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
 
     info = _ask_layout(life, info, int(info["image_pa"]))
     life.ram.bytes[int(info["image_pa"]) : int(info["image_pa"]) + BootInfo.size] = bytes(BootInfo.size)
-    frames = int(info["area_bytes"]) >> PAGE_SHIFT
-    area = _find(plan.ram, plan.image[1], frames)
+    frames = int(info["area_bytes"]) >> shift
+    area = _find(plan.ram, plan.image[1], frames, LOW >> shift)
     if area is None:
-        raise TooSmall(f"no range of RAM holds the boot area of {frames << PAGE_SHIFT >> 10} KiB beside the image")
+        raise TooSmall(f"no range of RAM holds the boot area of {frames << shift >> 10} KiB beside the image")
     plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
     spans = sorted(
         [(low, high, RAM) for low, high in plan.ram] + [(low, high, RESERVED_MEMORY) for low, high in plan.reserved] + plan.firmware
     )
-    info["area_pa"], info["range_count"] = area[0] << PAGE_SHIFT, len(spans)
-    life.ram.bytes[area[0] << PAGE_SHIFT : (area[0] << PAGE_SHIFT) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
+    info["area_pa"], info["range_count"] = area[0] << shift, len(spans)
+    life.ram.bytes[area[0] << shift : (area[0] << shift) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
     _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind, 0) for low, high, kind in spans])
     _write(life.ram, int(info["area_pa"] + info["objects"]), [(kind.size, wanted[kind.name], kind.last_words, 0) for kind in profile.objects])
     info = _ask_layout(life, info, int(info["area_pa"]))

@@ -15,7 +15,7 @@ import numpy
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.kern import OBJECTS
-from kernmalloc.machine.ram import PAGE, Ram
+from kernmalloc.machine.ram import Ram
 
 
 class TableRate(NamedTuple):
@@ -40,8 +40,9 @@ def room_for(kernel: Kernel) -> bool:
 def table_rate(kernel: Kernel) -> TableRate:
     """Measure it for the machine and profile of a raw kernel. The kernel is closed first: two cannot share the window."""
     fresh, size, frames = _seconds(kernel), _table_bytes(kernel), kernel.view.backing()[1]
+    page = kernel.profile.page
     kernel.close()
-    with Kernel.boot(kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames)) as poisoned:
+    with Kernel.boot(kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames, page)) as poisoned:
         seconds = _seconds(poisoned)
     return TableRate(size, fresh, seconds, _memset(size))
 
@@ -53,13 +54,13 @@ def _seconds(kernel: Kernel) -> float:
 
 def _table_bytes(kernel: Kernel) -> int:
     """Bytes that describing RAM clears: the core tables; of an affine heap, which is made whole, all of it."""
-    return int(kernel.view.kern["fixed"]) * PAGE or sum(region.area_bytes for region in kernel.regions)
+    return int(kernel.view.kern["fixed"]) * kernel.profile.page or sum(region.area_bytes for region in kernel.regions)
 
 
-def _poison(ram: Ram, frames: numpy.ndarray) -> None:
+def _poison(ram: Ram, frames: numpy.ndarray, page: int) -> None:
     starts = numpy.sort(frames)
-    breaks = numpy.flatnonzero(numpy.diff(starts) != PAGE) + 1
-    ram.poison([(int(run[0]), len(run) * PAGE) for run in numpy.split(starts, breaks)])
+    breaks = numpy.flatnonzero(numpy.diff(starts) != page) + 1
+    ram.poison([(int(run[0]), len(run) * page) for run in numpy.split(starts, breaks)])
 
 
 def _memset(size: int) -> float:

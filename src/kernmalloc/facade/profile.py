@@ -26,8 +26,11 @@ from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.caches import LARGEST_OBJECT
 from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.kernel.kern import CACHES
+from kernmalloc.machine import mmu
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
+
+
 class Strategy(NamedTuple):
     """What a heap strategy asks of the kernel; the kernel knows these, not the names."""
 
@@ -49,7 +52,6 @@ STRATEGIES = {
 }
 MOST_TYPES = CACHES - SIZE_CLASSES - 1  # one cache is the region records'
 ENTRY = 16  # bytes of our own part of a core table entry
-PAGE = 4096  # bytes per page on every architecture below
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below
 
@@ -59,12 +61,13 @@ class Arch(NamedTuple):
 
     va_bits: int  # width of a virtual address; where it exceeds 47, bit 47 is sign-extended
     phys_bits: int  # width of a physical address in an entry
-    granule: int  # bytes that one large page maps
+    tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
 
 
 ARCHES = {
-    "i386-pae": Arch(va_bits=32, phys_bits=52, granule=2 << 20),  # Intel SDM 3A, 4.4: PAE paging
-    "x86_64": Arch(va_bits=48, phys_bits=52, granule=2 << 20),  # Intel SDM 3A, 4.5: 4-level paging
+    "i386-pae": Arch(va_bits=32, phys_bits=52),  # Intel SDM 3A, 4.4: PAE paging
+    "x86_64": Arch(va_bits=48, phys_bits=52),  # Intel SDM 3A, 4.5: 4-level paging
+    "coldfire": Arch(va_bits=32, phys_bits=32, tlb=32),  # MCF547x reference manual, 5: as many again for instructions
 }
 
 
@@ -195,6 +198,21 @@ class Profile(_Table):
     bank: Bank = Bank()
     objects: tuple[ObjectType, ...] = ()
 
+    @property
+    def page_shift(self) -> int:
+        """log2 of the bytes in a page: the architecture's."""
+        return mmu.page_shift(mmu.ARCH_NAMES.index(self.arch))
+
+    @property
+    def page(self) -> int:
+        """Bytes in a page."""
+        return 1 << self.page_shift
+
+    @property
+    def large_page(self) -> int:
+        """Bytes in a large page."""
+        return self.page << mmu.index_bits(mmu.ARCH_NAMES.index(self.arch))
+
     @staticmethod
     def shipped() -> list[str]:
         """Names of the profiles that come with kernmalloc."""
@@ -284,13 +302,13 @@ def _bad_layout(profile: Profile):
         return
     if profile.strategy not in STRATEGIES:
         yield "strategy", f"unknown strategy {profile.strategy!r}", f"known: {', '.join(STRATEGIES)}"
-    arch = ARCHES[profile.arch]
+    arch, page = ARCHES[profile.arch], profile.page
     if not 20 <= profile.phys_bits <= arch.phys_bits:
         yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {arch.phys_bits}"
 
     for key, value in (("base", va.base), ("size", va.size), ("hosted_base", va.hosted_base or 0)):
-        if value % arch.granule:
-            yield f"va.{key}", f"{value:#x} is not a multiple of a large page, {arch.granule:#x} bytes", ""
+        if value % profile.large_page:
+            yield f"va.{key}", f"{value:#x} is not a multiple of a large page, {profile.large_page:#x} bytes", ""
     end = va.base + va.size
     if va.size == 0:
         yield "va.size", "the window is empty", ""
@@ -308,25 +326,25 @@ def _bad_layout(profile: Profile):
         key = "va.base" if va.hosted_base is None else "va.hosted_base"
         reach = f"above 0, below {HOSTED_LIMIT:#x}"
         yield key, f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
-    if va.windows % PAGE or va.windows == 0:
-        yield "va.windows", f"{va.windows} is not a positive multiple of a page, {PAGE}", ""
+    if va.windows % page or va.windows == 0:
+        yield "va.windows", f"{va.windows} is not a positive multiple of a page, {page}", ""
     if va.windows + image.size >= va.size:
         yield "va.windows", "image and windows leave nothing of the virtual window", f"it has {va.size} bytes"
 
-    if image.base % PAGE or image.size % PAGE or image.size == 0:
-        yield "image", f"base {image.base:#x} and size {image.size:#x} are not whole pages", f"multiples of {PAGE}"
+    if image.base % page or image.size % page or image.size == 0:
+        yield "image", f"base {image.base:#x} and size {image.size:#x} are not whole pages", f"multiples of {page}"
     if image.base + image.size > 1 << profile.phys_bits:
         yield "image", f"ends at {image.base + image.size:#x}, above the limit of {profile.phys_bits} phys_bits", ""
 
-    if not ENTRY <= core.stride <= PAGE or core.stride % 8:
-        yield "core.stride", f"{core.stride} is not possible", f"a multiple of 8 from {ENTRY} to {PAGE}"
+    if not ENTRY <= core.stride <= page or core.stride % 8:
+        yield "core.stride", f"{core.stride} is not possible", f"a multiple of 8 from {ENTRY} to {page}"
     if core.header is not None and core.header > core.stride:
         fitting = -(-core.header // 8) * 8
         yield "core.header", f"{core.header} bytes do not fit a stride of {core.stride}", f"stride = {fitting}"
-    if not ENTRY <= core.identity <= PAGE or core.identity % 8:
-        yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {PAGE}"
-    if profile.heap.growth_frames * PAGE > va.size:
-        yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // PAGE}"
+    if not ENTRY <= core.identity <= page or core.identity % 8:
+        yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {page}"
+    if profile.heap.growth_frames * page > va.size:
+        yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // page}"
 
 
 def _bad_objects(profile: Profile):
@@ -338,8 +356,8 @@ def _bad_objects(profile: Profile):
         if kind.name in types:
             yield key, "declared twice", ""
         types[kind.name] = kind
-        if kind.align & (kind.align - 1) or kind.align > PAGE:
-            yield f"{key}.align", f"{kind.align} is not a power of two up to {PAGE}", ""
+        if kind.align & (kind.align - 1) or kind.align > profile.page:
+            yield f"{key}.align", f"{kind.align} is not a power of two up to {profile.page}", ""
         elif kind.size % kind.align:  # as in C: then objects side by side are all aligned
             fitting = -(-kind.size // kind.align) * kind.align
             yield f"{key}.size", f"{kind.size} is not a multiple of align, {kind.align}", f"size = {fitting}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kernmalloc.facade.errors import checked
-from kernmalloc.facade.loader import PAGE
 from kernmalloc.kernel.frames import Frame
 
 if TYPE_CHECKING:
@@ -42,16 +41,17 @@ class HeapState:
 
 @dataclass(frozen=True)
 class Donation:
-    """The frames set aside for the heap before the first core table (E35): first pfn, how many, and for what."""
+    """The frames set aside for the heap before the first core table (E35): first pfn, how many of how many bytes, and for what."""
 
     pfn: int
     frames: int
+    page: int
     heap: int
     maps: int
 
     @property
     def bytes(self) -> int:
-        return self.frames * PAGE
+        return self.frames * self.page
 
 
 @dataclass(frozen=True)

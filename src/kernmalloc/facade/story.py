@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.lang import status
-from kernmalloc.machine.ram import PAGE
 
 if TYPE_CHECKING:
     from kernmalloc.facade.kernel import Kernel
@@ -26,10 +25,10 @@ def _size(size: int) -> str:
 
 def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
     """(name, what it did, state of the donated frames) of the step just done."""
-    kern = kernel.view.kern
+    kern, page = kernel.view.kern, kernel.profile.page
     top = kernel.view.read(BootRange, int(kern["ranges"] + kern["plan"]["donor"] * BootRange.size))[0]
     first, frames = int(kern["donation_pfn"]), int(kern["donation_frames"])
-    where = f"{first * PAGE:#x}-{(first + frames) * PAGE - 1:#x}"
+    where = f"{first * page:#x}-{(first + frames) * page - 1:#x}"
     marked = stage >= k.MARK
     state = {
         "donated": frames,
@@ -41,7 +40,7 @@ def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
     }
     if stage == k.DONATE:
         text = (
-            f"the highest range that can hold its own core table starts at {int(top['base']) * PAGE:#x} and has "
+            f"the highest range that can hold its own core table starts at {int(top['base']) * page:#x} and has "
             f"{_frames(int(top['count']))}; that table costs {_frames(frames)}: {where} is donated to the heap"
         )
     elif stage == k.TABLE:
@@ -51,7 +50,7 @@ def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
     elif stage == k.LIST:
         text = f"the remaining {_frames(state['free'])} go to the free list; from now on malloc finds frames through the core table"
     elif stage == k.REST:
-        text = f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; the heap has {_size(int(kern['backed']) * PAGE)}; no donation was needed"
+        text = f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; the heap has {_size(int(kern['backed']) * page)}; no donation was needed"
     else:
         text = f"typed caches are made, {int(kern['plan']['scale']) * 100 / 65536:.1f} % of the objects that the ratios ask for"
     return NAMES[stage], text, state
@@ -60,35 +59,35 @@ def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
 def refusal(kernel: "Kernel", stage: int, code: int) -> str:
     """Why this machine and this kernel do not go together, in figures, on one line."""
     kern = kernel.view.kern
-    profile = kernel.profile
+    profile, page = kernel.profile, kernel.profile.page
     ram = kernel._loaded.placement
     frames = sum(high - low for low, high in ram.ram)
     need = sum(kernel._life.call("area_bytes", kernel.view.kern_va, low, high - low) for low, high in ram.ram)
-    bound = int(kern["heap_pages"]) * PAGE
+    bound = int(kern["heap_pages"]) * page
     plan, per = kern["plan"], profile.core.stride + profile.core.identity
     if code == status.NO_VA and plan["scale"] < 0:
         taken = int(plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"])
-        left, half = bound - taken * PAGE, (int(plan["frames"]) - taken) // 2 * PAGE
+        left, half = bound - taken * page, (int(plan["frames"]) - taken) // 2 * page
         if int(kern["static"]) and half < left:
             return f"half of the free frames, {_size(max(half, 0))}, hold less than one slab of each object type"
         return (
-            f"core tables for {_size(frames * PAGE)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), the heap's "
+            f"core tables for {_size(frames * page)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), the heap's "
             f"bound is {_size(bound)}: with its reserves {_size(max(left, 0))} is left, less than one slab of each object type"
         )
     if code == status.NO_VA:
         return (
-            f"core tables for {_size(frames * PAGE)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), "
+            f"core tables for {_size(frames * page)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), "
             f"the heap's bound is {_size(bound)}"
         )
     if code == status.TOO_SMALL and int(kern["affine"]):
         block = int(plan["donation"])
         largest = max((high - low for low, high in ram.ram), default=0)
         return (
-            f"an affine heap of {_size(int(plan['top']) * PAGE)} needs {_frames(block)} in one piece, at a large page's "
+            f"an affine heap of {_size(int(plan['top']) * page)} needs {_frames(block)} in one piece, at a large page's "
             f"boundary; the largest of {len(ram.ram)} ranges of RAM has {_frames(largest)}"
         )
     if code == status.TOO_SMALL:
-        return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * PAGE)} in all, can hold its own core table"
+        return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * page)} in all, can hold its own core table"
     if code == status.NO_FRAMES:
         return f"free: {_frames(int(kern['free_frames']))}, too few to describe the rest of {_frames(frames)} of RAM"
     return f"the bootstrap stopped in stage {NAMES[stage]}: {status.MEANINGS[code]} ({status.NAMES[code]})"

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from kernmalloc.facade.loader import PAGE, PAGE_SHIFT, Loaded
+from kernmalloc.facade.loader import Loaded
 from kernmalloc.kernel.bins import LARGE as LARGE_RUN
 from kernmalloc.kernel.bins import SLAB, HeapPage
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
-from kernmalloc.machine.mmu import ADDRESS, LARGE, root_shift
+from kernmalloc.machine.mmu import PRESENT, entry_pa, entry_shift, index_at, index_bits, large_bit, page_inside, root_shift
 from kernmalloc.machine.ram import Ram
 
 
@@ -31,22 +31,24 @@ class View:
 
     def __init__(self, ram: Ram, loaded: Loaded, direct: bool) -> None:
         self.ram, self.loaded, self.direct = ram, loaded, direct
+        self.page = 1 << loaded.page_shift
 
     def pa(self, va: int) -> int:
         """Physical address behind a kernel address, by the kernel's own page tables. KeyError if nothing is."""
         p = self.loaded
-        return self._walk(p.root, root_shift(p.arch), va - p.window + p.target) | (va % PAGE)
+        return self._walk(p.root, root_shift(p.arch), va - p.window + p.target) | (va % self.page)
 
     def _walk(self, table: int, shift: int, va: int) -> int:
-        at = table + ((va >> shift) & 511) * 8
+        arch = self.loaded.arch
+        at = table + index_at(arch, va, shift)
         entry = int.from_bytes(self.ram.bytes[at : at + 8], "little")
-        if not entry & 1:
+        if not entry & PRESENT:
             raise KeyError(f"nothing maps {va:#x}")
-        if shift == PAGE_SHIFT:
-            return entry & ADDRESS
-        if entry & LARGE and shift < 39:
-            return (entry & ADDRESS) | (va & ((1 << shift) - PAGE))
-        return self._walk(entry & ADDRESS, shift - 9, va)
+        if shift == self.loaded.page_shift:
+            return entry_pa(arch, entry)
+        if entry & large_bit(arch) and shift < root_shift(arch):
+            return entry_pa(arch, page_inside(arch, entry, shift, va))
+        return self._walk(entry_pa(arch, entry), shift - index_bits(arch), va)
 
     def peek(self, va: int, size: int) -> Any:
         """Memory at va: in raw mode the memory itself, else a copy. KeyError where nothing is mapped."""
@@ -55,7 +57,7 @@ class View:
             return (ctypes.c_char * size).from_address(va)
         parts, at = [], va
         while at < va + size:
-            n = min(PAGE - at % PAGE, va + size - at)
+            n = min(self.page - at % self.page, va + size - at)
             pa = self.pa(at)
             parts.append(self.ram.bytes[pa : pa + n])
             at += n
@@ -129,35 +131,46 @@ class View:
     def mappings(self) -> Mappings:
         """Entries present in the kernel's window: recounted from the page tables."""
         kern = self.kern
-        slots = int(kern["bytes"]) >> int(kern["slot_shift"])
-        directory = numpy.frombuffer(self.peek(int(kern["directory"]), slots * 8), numpy.int64)
-        present = directory[directory & 1 != 0]
-        large = int((present & LARGE != 0).sum())
-        small = 0
-        for entry in present[present & LARGE == 0]:
-            table = numpy.frombuffer(self.ram.bytes, numpy.int64, PAGE // 8, int(entry) & ADDRESS)
-            small += int((table & 1 != 0).sum())
+        directory = self._directory(kern)
+        present = directory[directory & PRESENT != 0]
+        is_large = present & large_bit(self.loaded.arch) != 0
+        large, small = int(is_large.sum()), 0
+        for entry in present[~is_large]:
+            small += int((self._table(int(entry)) & PRESENT != 0).sum())
         return Mappings(large, small)
+
+    def _directory(self, kern: numpy.void) -> numpy.ndarray:
+        """The directory's entries for the slots of the window."""
+        step = entry_shift(self.loaded.arch)
+        slots = int(kern["bytes"]) >> int(kern["slot_shift"])
+        return numpy.frombuffer(self.peek(int(kern["directory"]), slots << step), numpy.int64)[:: 1 << step - 3]
+
+    def _table(self, entry: int) -> numpy.ndarray:
+        """The entries of the leaf table that a directory entry leads to."""
+        arch = self.loaded.arch
+        leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, self.page // 8, entry_pa(arch, entry))
+        return leaves[:: 1 << entry_shift(arch) - 3]
 
     def backing(self) -> tuple[numpy.ndarray, numpy.ndarray, int]:
         """VA and PA of each heap page that has a frame, read from the page tables; and how many of them lie in large pages."""
         kern = self.kern
         shift, slot = int(kern["page_shift"]), int(kern["slot_shift"])
         each = 1 << (slot - shift)
-        directory = numpy.frombuffer(self.peek(int(kern["directory"]), (int(kern["bytes"]) >> slot) * 8), numpy.int64)
+        arch, directory = self.loaded.arch, self._directory(kern)
         vas, pas, large = [numpy.zeros(0, numpy.int64)], [numpy.zeros(0, numpy.int64)], 0
         for page in range(0, int(kern["top"]), each):
             start = int(kern["heap"]) + (page << shift)
             entry = int(directory[(start - int(kern["base"])) >> slot])
-            if not entry & 1:
+            if not entry & PRESENT:
                 continue
             va = start + (numpy.arange(min(int(kern["top"]) - page, each), dtype=numpy.int64) << shift)
-            if entry & LARGE:
-                pa = (entry & ADDRESS & -(1 << slot)) + va - start
+            if entry & large_bit(arch):
+                pa = (entry_pa(arch, entry) & -(1 << slot)) + va - start
                 large += len(va)
             else:
-                leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, len(va), entry & ADDRESS)
-                va, pa = va[leaves & 1 != 0], leaves[leaves & 1 != 0] & ADDRESS
+                leaves = self._table(entry)[: len(va)]
+                backed = leaves & PRESENT != 0
+                va, pa = va[backed], entry_pa(arch, leaves[backed])
             vas.append(va)
             pas.append(pa)
         return numpy.concatenate(vas), numpy.concatenate(pas), large

@@ -1,4 +1,4 @@
-"""Readers of machines: boot logs, /proc/iomem, device trees, PCI dumps, fleets, TOML.
+"""Readers of machines: boot logs, /proc/iomem, device trees, board constants, PCI dumps, fleets, TOML.
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
 list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
@@ -11,14 +11,14 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts
+from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts, uboot_board
 from .errors import InputError, UnreadableError
 from .facts import Facts
 from .text import decode
 
 __all__ = ["BINARY_READERS", "Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
 
-READERS = (fleet, toml_facts, dmesg, iomem, pciconf, sysfs_resource, lspci)
+READERS = (fleet, toml_facts, uboot_board, dmesg, iomem, pciconf, sysfs_resource, lspci)
 BINARY_READERS = (devicetree,)
 
 
@@ -57,7 +57,7 @@ def read_bytes(data: bytes, file: str) -> list[Facts]:
     for reader in READERS:
         if reader.recognises(text):
             return reader.read(text, file)
-    raise UnreadableError(file, 0, "not a boot log, /proc/iomem, device tree, list of PCI devices or machine in TOML",
+    raise UnreadableError(file, 0, "not a boot log, /proc/iomem, device tree, board's constants, list of PCI devices or machine in TOML",
                           "give the output of dmesg or sudo cat /proc/iomem")
 
 

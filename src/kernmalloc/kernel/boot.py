@@ -48,7 +48,7 @@ def _donate(cpu):
     r = BootRange(range_at(k.addr, p.donor))
     k.donation_frames = p.donation
     k.donation_maps = p.donation_maps
-    k.donation_pfn = max(block_in(r.base, r.count, p.donation), r.base)
+    k.donation_pfn = max(block_in(k.addr, r.base, r.count, p.donation), r.base)
     if k.affine != 0:
         k.heap_pages = min(k.heap_pages, p.top + k.growable)
     return OK

@@ -2,10 +2,10 @@
 
 Concepts
   1. Entries are real page-table entries in the target's format, written through the machine boundary (`machine/mmu`).
-  2. A slot is what one leaf table maps (2 MiB). Leaf tables are mapping frames, which are themselves mapped (E17): the
+  2. A slot is what one leaf table maps, or one large page (2 MiB; 1 MiB on ColdFire). Leaf tables are mapping frames, which are themselves mapped (E17): the
      table of slot s lies at page s of the table window, so that all leaf entries of the window form one array
 
-         entry(va) = tables + ((va - base) >> page_shift) * 8
+         entry(va) = tables + ((va - base) >> page_shift) << entry_shift
 
      and changing one opens no window and walks nothing. This needs no recursive table, which not every MMU permits.
   3. Directories above the leaf tables, and the tables that map the image and the table window itself, are part of the
@@ -22,10 +22,10 @@ from kernmalloc.kernel.space import space_give, space_take
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
-    ENTRY_SHIFT,
-    INDEX_BITS,
     Entry,
     entry_pa,
+    entry_shift,
+    index_bits,
     is_large,
     is_present,
     large_entry,
@@ -40,7 +40,14 @@ from kernmalloc.machine.primitives import flush, known_zero, shootdown, zero
 def leaf_of(kern, va):
     """VA of the leaf entry that maps va."""
     k = Kern(kern)
-    return k.tables + (((va - k.base) >> k.page_shift) << ENTRY_SHIFT)
+    return k.tables + (((va - k.base) >> k.page_shift) << entry_shift(k.arch))
+
+
+@kernel
+def directory_of(kern, slot):
+    """VA of the directory entry of a slot."""
+    k = Kern(kern)
+    return k.directory + (slot << entry_shift(k.arch))
 
 
 @kernel
@@ -51,6 +58,12 @@ def slot_of(kern, va):
 
 
 @kernel
+def slot_pages(kern):
+    """Pages of a slot."""
+    return 1 << index_bits(Kern(kern).arch)
+
+
+@kernel
 def tables_missing(kern, va, pages):
     """Leaf tables that must be made before pages [va, va + pages) can be mapped."""
     if pages == 0:
@@ -58,7 +71,7 @@ def tables_missing(kern, va, pages):
     k = Kern(kern)
     missing = 0
     for slot in range(slot_of(kern, va), slot_of(kern, va + (pages << k.page_shift) - 1) + 1):
-        if is_present(k.arch, Entry(k.directory + (slot << ENTRY_SHIFT)).bits) == 0:
+        if is_present(k.arch, Entry(directory_of(k.addr, slot)).bits) == 0:
             missing += 1
     return missing
 
@@ -85,8 +98,9 @@ def map_run(cpu, va, pfn, count):
     """Map frames pfn, pfn + 1, … at va, filled with zeros; their leaf tables exist."""
     k = Kern(Cpu(cpu).kern)
     leaf = leaf_of(k.addr, va)
+    step = entry_shift(k.arch)
     for i in range(count):
-        Entry(leaf + (i << ENTRY_SHIFT)).bits = leaf_entry(k.arch, (pfn + i) << k.page_shift)
+        Entry(leaf + (i << step)).bits = leaf_entry(k.arch, (pfn + i) << k.page_shift)
     at = va
     end = va + (count << k.page_shift)
     while at < end:
@@ -104,11 +118,12 @@ def map_run(cpu, va, pfn, count):
 def map_large(cpu, va, pfn, slots):
     """Map whole slots from va on, a large page each, to contiguous frames from pfn on, filled with zeros."""
     k = Kern(Cpu(cpu).kern)
-    pages = slots << INDEX_BITS
+    each = slot_pages(k.addr)
+    pages = slots * each
     for i in range(slots):
         slot = slot_of(k.addr, va) + i
-        Entry(k.directory + (slot << ENTRY_SHIFT)).bits = large_entry(k.arch, (pfn << k.page_shift) + (i << k.slot_shift))
-        _count(k.addr, slot, 1 << INDEX_BITS)
+        Entry(directory_of(k.addr, slot)).bits = large_entry(k.arch, (pfn << k.page_shift) + (i << k.slot_shift))
+        _count(k.addr, slot, each)
     flush(va, pages)
     if fresh(cpu, pfn << k.page_shift, pages << k.page_shift) == 0:
         zero(va, pages << k.page_shift)
@@ -119,14 +134,15 @@ def map_large(cpu, va, pfn, slots):
 def unmap_large(cpu, va, slots):
     """Take whole large pages out of the map and give their frames back."""
     k = Kern(Cpu(cpu).kern)
+    each = slot_pages(k.addr)
     first = slot_of(k.addr, va)
     for slot in range(first, first + slots):
-        directory = Entry(k.directory + (slot << ENTRY_SHIFT))
+        directory = Entry(directory_of(k.addr, slot))
         pfn = entry_pa(k.arch, directory.bits) >> k.page_shift
         directory.bits = 0
-        _count(k.addr, slot, -(1 << INDEX_BITS))
-        shootdown(k.base + (slot << k.slot_shift), 1 << INDEX_BITS)
-        for i in range(1 << INDEX_BITS):
+        _count(k.addr, slot, -each)
+        shootdown(k.base + (slot << k.slot_shift), each)
+        for i in range(each):
             space_give(cpu, pfn + i)
     return OK
 
@@ -136,7 +152,7 @@ def _make_tables(cpu, va, pages):
     """Make the leaf tables that pages [va, va + pages) lack, out of frames already asked for."""
     k = Kern(Cpu(cpu).kern)
     for slot in range(slot_of(k.addr, va), slot_of(k.addr, va + (pages << k.page_shift) - 1) + 1):
-        directory = Entry(k.directory + (slot << ENTRY_SHIFT))
+        directory = Entry(directory_of(k.addr, slot))
         if is_present(k.arch, directory.bits) == 0:
             pfn = space_take(cpu, 1, MAPPING)
             map_run(cpu, k.tables + (slot << k.page_shift), pfn, 1)
@@ -163,7 +179,7 @@ def back(cpu, va, pages):
 def _drop_table(cpu, slot):
     """Take an empty leaf table out of the map and give its frame back."""
     k = Kern(Cpu(cpu).kern)
-    directory = Entry(k.directory + (slot << ENTRY_SHIFT))
+    directory = Entry(directory_of(k.addr, slot))
     pfn = entry_pa(k.arch, directory.bits) >> k.page_shift
     table = k.tables + (slot << k.page_shift)
     directory.bits = 0
@@ -181,12 +197,13 @@ def unback(cpu, va, pages):
     No frame changes owner before every processor has forgotten the pages."""
     k = Kern(Cpu(cpu).kern)
     leaf = leaf_of(k.addr, va)
+    step = entry_shift(k.arch)
     for i in range(pages):
-        e = Entry(leaf + (i << ENTRY_SHIFT))
+        e = Entry(leaf + (i << step))
         e.bits = without_presence(k.arch, e.bits)
     shootdown(va, pages)
     for i in range(pages):
-        e = Entry(leaf + (i << ENTRY_SHIFT))
+        e = Entry(leaf + (i << step))
         pfn = entry_pa(k.arch, e.bits) >> k.page_shift
         e.bits = 0
         space_give(cpu, pfn)
@@ -202,7 +219,7 @@ def pfn_at(cpu, va):
     k = Kern(Cpu(cpu).kern)
     if va < k.base or va >= k.base + k.bytes:
         return -1
-    directory = Entry(k.directory + (slot_of(k.addr, va) << ENTRY_SHIFT)).bits
+    directory = Entry(directory_of(k.addr, slot_of(k.addr, va))).bits
     if is_present(k.arch, directory) == 0:
         return -1
     if is_large(k.arch, directory) != 0:

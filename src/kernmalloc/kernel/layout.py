@@ -22,10 +22,11 @@ from kernmalloc.kernel.slabs import CACHE_SHIFT
 from kernmalloc.lang import entry, i64, kernel, record
 from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
 from kernmalloc.machine.mmu import (
-    ENTRY_SHIFT,
-    INDEX_BITS,
     X86_64,
     Entry,
+    entry_shift,
+    index_at,
+    index_bits,
     leaf_entry,
     root_entry,
     table_entry,
@@ -121,7 +122,8 @@ def layout(info):
     """Find where everything lies, for the request in `info`. NO_VA: the window is too small to have a heap at all."""
     b = BootInfo(info)
     page = b.page_shift
-    slot = page + INDEX_BITS
+    bits = index_bits(b.arch)
+    slot = page + bits
     if b.window & ((1 << slot) - 1) != 0 or b.target & ((1 << slot) - 1) != 0 or b.cpus != 1:
         return BAD_BOOT
     slots = b.window_bytes >> slot
@@ -134,9 +136,9 @@ def layout(info):
     )
     uppers = 1
     if b.arch == X86_64:
-        uppers = 1 + _spans(b.target, b.window_bytes, slot + INDEX_BITS + INDEX_BITS)
+        uppers = 1 + _spans(b.target, b.window_bytes, slot + bits + bits)
     b.directory = b.root + (uppers << page)
-    b.directories = _spans(b.target, b.window_bytes, slot + INDEX_BITS)
+    b.directories = _spans(b.target, b.window_bytes, slot + bits)
     b.leaf_tables = b.directory + (b.directories << page)
     b.window_tables = _spans(0, slots << page, slot)
     area = b.leaf_tables + (b.window_tables << page)
@@ -161,10 +163,11 @@ def layout(info):
 def _map_static(phys, info, slot, pfn, first, count):
     """Map `count` frames from pfn on in the static leaf table of a slot, from its entry `first` on."""
     b = BootInfo(info)
-    table = slot if slot < b.image_tables else b.image_tables + slot - ((b.tables - b.window) >> (b.page_shift + INDEX_BITS))
+    slot_shift = b.page_shift + index_bits(b.arch)
+    table = slot if slot < b.image_tables else b.image_tables + slot - ((b.tables - b.window) >> slot_shift)
     at = phys + b.area_pa + b.leaf_tables + (table << b.page_shift)
     for i in range(count):
-        Entry(at + ((first + i) << ENTRY_SHIFT)).bits = leaf_entry(b.arch, (pfn + i) << b.page_shift)
+        Entry(at + ((first + i) << entry_shift(b.arch))).bits = leaf_entry(b.arch, (pfn + i) << b.page_shift)
     counts = Half(phys + b.area_pa + b.slots + (slot << 1))
     counts.value = counts.value + count
     return OK
@@ -175,19 +178,20 @@ def _uppers(phys, info):
     """Fill the tables above the directories."""
     b = BootInfo(info)
     root = phys + b.area_pa + b.root
-    directory_shift = b.page_shift + INDEX_BITS + INDEX_BITS
+    bits = index_bits(b.arch)
+    directory_shift = b.page_shift + bits + bits
     first = b.target >> directory_shift
     upper = root
     if b.arch == X86_64:
         upper = root + (1 << b.page_shift)
-        top = b.target >> (directory_shift + INDEX_BITS)
-        for i in range(_spans(b.target, b.window_bytes, directory_shift + INDEX_BITS)):
+        top = b.target >> (directory_shift + bits)
+        for i in range(_spans(b.target, b.window_bytes, directory_shift + bits)):
             pa = b.area_pa + b.root + ((1 + i) << b.page_shift)
-            Entry(root + (((top + i) & 511) << ENTRY_SHIFT)).bits = root_entry(b.arch, pa)
-        first = first - (top << INDEX_BITS)  # counted from the first of the tables below the root
+            Entry(root + index_at(b.arch, top + i, 0)).bits = root_entry(b.arch, pa)
+        first = first - (top << bits)  # counted from the first of the tables below the root
     for i in range(b.directories):
         pa = b.area_pa + b.directory + (i << b.page_shift)
-        Entry(upper + ((first + i) << ENTRY_SHIFT)).bits = root_entry(b.arch, pa)
+        Entry(upper + ((first + i) << entry_shift(b.arch))).bits = root_entry(b.arch, pa)
     return OK
 
 
@@ -195,20 +199,22 @@ def _uppers(phys, info):
 def _static_tables(phys, info):
     """Hang the static leaf tables into the directory and the table window, and map image and boot area."""
     b = BootInfo(info)
-    slot_shift = b.page_shift + INDEX_BITS
+    bits = index_bits(b.arch)
+    slot_shift = b.page_shift + bits
+    inside = (1 << bits) - 1
     window_slot = (b.tables - b.window) >> slot_shift
-    directory = phys + b.area_pa + b.directory + (((b.target >> slot_shift) & 511) << ENTRY_SHIFT)
+    directory = phys + b.area_pa + b.directory + index_at(b.arch, b.target, slot_shift)
     table_pfn = (b.area_pa + b.leaf_tables) >> b.page_shift
     for i in range(b.image_tables + b.window_tables):
         slot = i if i < b.image_tables else window_slot + i - b.image_tables
-        Entry(directory + (slot << ENTRY_SHIFT)).bits = table_entry(b.arch, (table_pfn + i) << b.page_shift)
-        _map_static(phys, info, window_slot + (slot >> INDEX_BITS), table_pfn + i, slot & 511, 1)
+        Entry(directory + (slot << entry_shift(b.arch))).bits = table_entry(b.arch, (table_pfn + i) << b.page_shift)
+        _map_static(phys, info, window_slot + (slot >> bits), table_pfn + i, slot & inside, 1)
     pages = b.image_bytes >> b.page_shift
     for i in range(pages):
-        _map_static(phys, info, i >> INDEX_BITS, (b.image_pa >> b.page_shift) + i, i & 511, 1)
+        _map_static(phys, info, i >> bits, (b.image_pa >> b.page_shift) + i, i & inside, 1)
     for i in range(b.area_bytes >> b.page_shift):
         at = pages + i
-        _map_static(phys, info, at >> INDEX_BITS, (b.area_pa >> b.page_shift) + i, at & 511, 1)
+        _map_static(phys, info, at >> bits, (b.area_pa >> b.page_shift) + i, at & inside, 1)
     return OK
 
 
@@ -219,7 +225,7 @@ def prepare(phys, info):
     zero(phys + b.area_pa + b.info_bytes, b.area_bytes - b.info_bytes)
     _uppers(phys, info)
     _static_tables(phys, info)
-    slot_shift = b.page_shift + INDEX_BITS
+    slot_shift = b.page_shift + index_bits(b.arch)
     area = b.window + b.image_bytes
     cpu = Cpu(phys + b.area_pa + b.cpu)
     cpu.kern = area + b.kern
@@ -231,7 +237,7 @@ def prepare(phys, info):
     k.max_pfn = b.max_pfn
     k.base = b.window
     k.bytes = b.window_bytes
-    k.directory = area + b.directory + (((b.target >> slot_shift) & 511) << ENTRY_SHIFT)
+    k.directory = area + b.directory + index_at(b.arch, b.target, slot_shift)
     k.tables = b.tables
     k.slots = area + b.slots
     k.boot_region = area + b.region

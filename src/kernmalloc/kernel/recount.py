@@ -12,12 +12,12 @@ from kernmalloc.kernel.bitmap import origin_of, sum_count, test, word_count
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
 from kernmalloc.kernel.frames import Frame, entry_of, frame_type
 from kernmalloc.kernel.kern import BINS, DEVICE, FREE, HEAP, MAPPING, Cpu, Half, Index, Kern, Magazine, Tally, Word
-from kernmalloc.kernel.kmap import pfn_at, slot_of
+from kernmalloc.kernel.kmap import directory_of, pfn_at, slot_of, slot_pages
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_of
 from kernmalloc.lang import kernel, popcount, shl, shr
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import ENTRY_SHIFT, INDEX_BITS, Entry, entry_pa, is_large, is_present
+from kernmalloc.machine.mmu import Entry, entry_pa, entry_shift, is_large, is_present
 
 PARTIAL = Cache.offset("partial")
 
@@ -308,8 +308,9 @@ def _count_table(cpu, tally, slot, pfn):
         return Half(k.slots + (slot << 1)).value
     t.tables = t.tables + dynamic
     present = 0
-    for i in range(1 << INDEX_BITS):
-        e = Entry(table + (i << ENTRY_SHIFT)).bits
+    step = entry_shift(k.arch)
+    for i in range(slot_pages(k.addr)):
+        e = Entry(table + (i << step)).bits
         if is_present(k.arch, e) != 0:
             present += 1
             if dynamic != 0:
@@ -323,7 +324,7 @@ def count_slot(cpu, tally, slot):
     """Recount a slot: nothing, a leaf table, or a large page of the heap's fixed part."""
     k = Kern(Cpu(cpu).kern)
     t = Tally(tally)
-    directory = Entry(k.directory + (slot << ENTRY_SHIFT)).bits
+    directory = Entry(directory_of(k.addr, slot)).bits
     va = k.base + (slot << k.slot_shift)
     present = 0
     if is_present(k.arch, directory) == 0:
@@ -331,7 +332,7 @@ def count_slot(cpu, tally, slot):
     elif is_large(k.arch, directory) == 0:
         present = _count_table(cpu, tally, slot, entry_pa(k.arch, directory) >> k.page_shift)
     else:
-        present = 1 << INDEX_BITS
+        present = slot_pages(k.addr)
         if va < k.heap or va >= k.heap + (k.fixed << k.page_shift):
             t.table_errors = t.table_errors + 1
         for i in range(present):

@@ -31,11 +31,11 @@ from kernmalloc.kernel.bins import (
     va_of,
 )
 from kernmalloc.kernel.kern import UP, Cpu, Kern
-from kernmalloc.kernel.kmap import back, map_large, tables_missing, unback, unmap_large
+from kernmalloc.kernel.kmap import back, map_large, slot_pages, tables_missing, unback, unmap_large
 from kernmalloc.kernel.space import space_ask
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_VA, OK
-from kernmalloc.machine.mmu import INDEX_BITS
+from kernmalloc.machine.mmu import index_bits
 from kernmalloc.machine.primitives import zero
 
 
@@ -291,7 +291,7 @@ def give_pages(cpu, page, pages):
 def fix_pages(cpu, pfn, pages):
     """Make the empty heap's first pages its fixed part: whole slots, on contiguous frames from pfn on, already taken."""
     k = Kern(Cpu(cpu).kern)
-    map_large(cpu, k.heap, pfn, pages >> INDEX_BITS)
+    map_large(cpu, k.heap, pfn, pages >> index_bits(k.arch))
     _raise_top(cpu, pages)
     k.fixed = pages
     k.backed = pages
@@ -310,7 +310,8 @@ def unfix_pages(cpu):
     if last.use != KEPT:
         return 0
     start = k.fixed - last.pages
-    keep = ((start + (1 << INDEX_BITS) - 1) >> INDEX_BITS) << INDEX_BITS
+    each = slot_pages(k.addr)
+    keep = (start + each - 1) & -each
     pages = k.fixed - keep
     if pages == 0:
         return 0
@@ -321,6 +322,6 @@ def unfix_pages(cpu):
     k.backed = k.backed - pages
     k.fixed = keep
     k.heap_pages = k.heap_pages - pages
-    unmap_large(cpu, va_of(k.addr, keep), pages >> INDEX_BITS)
+    unmap_large(cpu, va_of(k.addr, keep), pages >> index_bits(k.arch))
     _lower_top(cpu, keep)
     return pages

@@ -25,17 +25,17 @@ from kernmalloc.kernel.caches import (
 from kernmalloc.kernel.coretable import area_pages
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.kern import RAM, Kern, Plan
+from kernmalloc.kernel.kmap import slot_pages
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
 from kernmalloc.kernel.slabs import slab_pages, slots_in
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WRAPS
-from kernmalloc.machine.mmu import INDEX_BITS
+from kernmalloc.machine.mmu import index_bits
 
 PLAN = Kern.offset("plan")
 REGION_BYTES = Region.size
-SLOT = 1 << INDEX_BITS  # pages of a slot, of a large page
 SPARE = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
 RANGES_SHIFT = 4  # and a frame for every 16 ranges, each of which may be one frame that pays just for its own table
 
@@ -47,16 +47,16 @@ def range_at(kern, index):
 
 
 @kernel
-def _slots(pages):
+def _slots(kern, pages):
     """Leaf tables that map so many pages from the start of a slot on."""
-    return (pages + SLOT - 1) >> INDEX_BITS
+    return (pages + slot_pages(kern) - 1) >> index_bits(Kern(kern).arch)
 
 
 @kernel
 def heap_frames(kern, top):
     """Frames of a heap that has grown to `top` pages and has all of them: pages, records, leaf tables."""
     records = map_pages(kern, top)
-    return top + records + _slots(top) + _slots(records)
+    return top + records + _slots(kern, top) + _slots(kern, records)
 
 
 @entry
@@ -111,11 +111,11 @@ def _donor(kern, spare):
 
 
 @kernel
-def block_in(base, count, frames):
+def block_in(kern, base, count, frames):
     """The highest pfn where `frames` fit into a range at a multiple of a large page; -1 if they do not."""
     if frames > count:
         return -1
-    pfn = (base + count - frames) & ~(SLOT - 1)
+    pfn = (base + count - frames) & -slot_pages(kern)
     return pfn if pfn >= base else -1
 
 
@@ -124,7 +124,7 @@ def _block_donor(kern, frames):
     """The highest range of RAM that holds so many contiguous frames at a multiple of a large page. TOO_SMALL."""
     for i in range(Kern(kern).range_count - 1, -1, -1):
         r = BootRange(range_at(kern, i))
-        if r.kind == RAM and block_in(r.base, r.count, frames) >= 0:
+        if r.kind == RAM and block_in(kern, r.base, r.count, frames) >= 0:
             return i
     return TOO_SMALL
 
@@ -233,12 +233,12 @@ def _plan_fixed(kern):
     p.excess = k.excess
     p.spare = k.spare
     used = p.top + p.spare + p.excess
-    p.top = _slots(used) << INDEX_BITS
+    p.top = _slots(kern, used) * slot_pages(kern)
     p.padding = p.top - used
     if p.top > k.heap_pages:
         return NO_VA
     records = map_pages(kern, p.top)
-    p.donation_maps = _slots(records)
+    p.donation_maps = _slots(kern, records)
     p.donation = p.top + records + p.donation_maps
     p.donor = _block_donor(kern, p.donation)
     return p.donor

@@ -9,13 +9,12 @@ Host-level code: its accesses are to the host's memory.
 """
 
 from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
-from kernmalloc.machine.mmu import ADDRESS, walk
+from kernmalloc.machine.mmu import entry_pa, walk
 
 mmap = primitive("mmap", 6, "The C library's.")
 madvise = primitive("madvise", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
 
-PAGE_SHIFT = 12
 READ_WRITE = 3
 SHARED_FIXED = 0x11  # MAP_SHARED | MAP_FIXED
 RESERVED_FIXED = 0x4032  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
@@ -23,13 +22,14 @@ HUGE_PAGE = 14  # MADV_HUGEPAGE
 HUGE_BYTES = 1 << 21
 
 
-@record(size=64)
+@record(size=72)
 class Hosted:
     """The host's side of one machine."""
 
     ram: i64 = "host address of physical address 0"
     fd: i64 = "the memfd that is the RAM"
     arch: i64 = "format of page-table entries"
+    page_shift: i64 = "log2 of the bytes in a page"
     root: i64 = "physical address of the root table"
     window: i64 = "host address of the kernel's window"
     target: i64 = "VA of the window on the target, which the tables are indexed by"
@@ -48,21 +48,22 @@ def flush(va, pages):
     """Make the host's mappings of these pages what the entries say."""
     h = machine_record()
     m = Hosted(h)
-    end = va + (pages << PAGE_SHIFT)
+    page = 1 << m.page_shift
+    end = va + pages * page
     at = va
     while at < end:
         first = _entry(h, at)
-        next = at + (1 << PAGE_SHIFT)
-        step = 0 if first == 0 else 1 << PAGE_SHIFT
+        next = at + page
+        step = 0 if first == 0 else page
         follows = first + step
         while next < end and _entry(h, next) == follows:
-            next += 1 << PAGE_SHIFT
+            next += page
             follows += step
         got = at
         if first == 0:
             got = mmap(at, next - at, READ_WRITE, RESERVED_FIXED, -1, 0)
         else:
-            pa = first & ADDRESS
+            pa = entry_pa(m.arch, first)
             got = mmap(at, next - at, READ_WRITE, SHARED_FIXED, m.fd, pa)
             if next - at >= HUGE_BYTES and (at ^ pa) & (HUGE_BYTES - 1) == 0:
                 madvise(at, next - at, HUGE_PAGE)

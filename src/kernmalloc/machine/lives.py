@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from kernmalloc.lang import objects, twin
 from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.machine.hosted import Hosted
-from kernmalloc.machine.mmu import ADDRESS, walk
-from kernmalloc.machine.ram import PAGE, Ram
+from kernmalloc.machine.mmu import entry_pa, walk
+from kernmalloc.machine.ram import PAGE, PAGE_SHIFT, Ram
 from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
 
 
@@ -37,6 +37,7 @@ class Paging(Protocol):
     """What a machine needs to know to walk the tables."""
 
     arch: int
+    page_shift: int
     root: int
     window: int
     target: int
@@ -65,6 +66,7 @@ class Life(Protocol):
 
 _functions: dict[str, Any] = {}
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
+SPARE = 1 << 16  # bytes: no page is larger
 
 
 def _fit(name: str, args: tuple[int, ...]) -> None:
@@ -144,9 +146,9 @@ class Raw(_Compiled):
                 "process: close the other raw kernel, or use mode soft"
             )
         self.window, self.window_bytes = paging.window, paging.window_bytes
-        for name in ("arch", "root", "window", "target"):
+        for name in ("arch", "page_shift", "root", "window", "target"):
             self.state[name] = getattr(paging, name)
-        self.call("flush", paging.window, paging.reach // PAGE)
+        self.call("flush", paging.window, paging.reach >> paging.page_shift)
 
     def call(self, name: str, *args: int) -> int:
         result = super().call(name, *args)
@@ -158,7 +160,7 @@ class Raw(_Compiled):
         return result
 
     def refresh(self) -> None:
-        self.call("flush", self.window, self.window_bytes // PAGE)
+        self.call("flush", self.window, self.window_bytes >> int(self.state["page_shift"]))
 
     def close(self) -> None:
         super().close()
@@ -173,8 +175,9 @@ class SoftLife(_Compiled):
     def __init__(self, ram: Ram) -> None:
         array, state = _record(Soft)
         super().__init__("soft", ram, array, state)
-        self._spare = ctypes.create_string_buffer(2 * PAGE)
+        self._spare = ctypes.create_string_buffer(PAGE + SPARE)
         state["ram"], state["ram_bytes"], state["fresh"], state["root"] = ram.address, ram.top, ram.fresh, NO_ROOT
+        state["page_shift"] = PAGE_SHIFT
         state["spare"] = -(-ctypes.addressof(self._spare) // PAGE) * PAGE
         self.phys = 0
         self.refresh()
@@ -187,7 +190,7 @@ class SoftLife(_Compiled):
         return result
 
     def enter(self, paging: Paging) -> None:
-        for name in ("arch", "root", "window", "target"):
+        for name in ("arch", "page_shift", "root", "window", "target"):
             self.state[name] = getattr(paging, name)
         self.refresh()
 
@@ -219,8 +222,9 @@ class Twin:
         self.machine = self  # the primitives are methods
         self.physical = _Physical(ram)
         self.views = self.physical.views
-        self.pages: dict[int, int] = {}  # page number -> physical address of the page
+        self.pages: dict[int, int] = {}  # number of a host's page -> its physical address
         self.paging: Paging | None = None
+        self.shift = PAGE_SHIFT  # of the kernel's pages
         if not _functions:
             _functions.update(twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function)))
 
@@ -230,23 +234,23 @@ class Twin:
         return _functions[name](*args)
 
     def load(self, addr: int, width: int) -> int:
-        page = self.pages.get(addr >> 12)
+        page = self.pages.get(addr >> PAGE_SHIFT)
         if page is None:
             page = self._miss(addr)
         if addr & (width - 1):
             raise Fault(f"misaligned load of {width} bytes at {addr:#x}")
-        return self.views[width][(page + (addr & 4095)) // width]
+        return self.views[width][(page + (addr & (PAGE - 1))) // width]
 
     def store(self, addr: int, width: int, value: int) -> None:
-        page = self.pages.get(addr >> 12)
+        page = self.pages.get(addr >> PAGE_SHIFT)
         if page is None:
             page = self._miss(addr)
         if addr & (width - 1):
             raise Fault(f"misaligned store of {width} bytes at {addr:#x}")
-        self.views[width][(page + (addr & 4095)) // width] = value
+        self.views[width][(page + (addr & (PAGE - 1))) // width] = value
 
     def _miss(self, addr: int) -> int:
-        pa = addr & ADDRESS
+        pa = addr & -PAGE
         if self.paging is not None:
             p = self.paging
             twin.use(self.physical)
@@ -254,16 +258,16 @@ class Twin:
                 entry = walk(p.arch, 0, p.root, addr - p.window + p.target)
             finally:
                 twin.use(self)
-            pa = entry & ADDRESS
+            pa = entry_pa(p.arch, entry) + (addr & ((1 << self.shift) - PAGE))
             if not entry or not p.window <= addr < p.window + p.window_bytes:
                 raise Fault(f"nothing maps {addr:#x}")
         if not 0 <= pa < self.ram.top:
             raise Fault(f"no memory at physical address {pa:#x}")
-        self.pages[addr >> 12] = pa
+        self.pages[addr >> PAGE_SHIFT] = pa
         return pa
 
     def enter(self, paging: Paging) -> None:
-        self.paging = paging
+        self.paging, self.shift = paging, paging.page_shift
         self.pages.clear()
 
     def refresh(self) -> None:
@@ -277,7 +281,7 @@ class Twin:
     # the primitives
 
     def km_flush(self, va: int, pages: int) -> int:
-        for page in range(va >> 12, (va >> 12) + pages):
+        for page in range(va >> PAGE_SHIFT, (va + (pages << self.shift)) >> PAGE_SHIFT):
             self.pages.pop(page, None)
         return 0
 
@@ -288,7 +292,7 @@ class Twin:
         while at < va + size:
             n = min(PAGE - at % PAGE, va + size - at)
             self.load(at & -8, 8)  # faults where nothing is mapped
-            pa = self.pages[at >> 12] + at % PAGE
+            pa = self.pages[at >> PAGE_SHIFT] + at % PAGE
             self.ram.bytes[pa : pa + n] = bytes(n)
             at += n
         return 0

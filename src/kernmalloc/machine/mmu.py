@@ -1,20 +1,25 @@
 """Page-table entries in the target's own format: what the kernel writes and the walkers read.
 
 i386 PAE and x86-64 share one entry format (Intel SDM vol. 3A, 5.4 and 5.5: 64-bit entries, 9 index bits a level, bit 7
-for a large page) and differ in depth and in the rights bits of the root's entries. An architecture with another format
-adds its number here and its case to each function; nothing else in the kernel knows a bit of an entry.
+for a large page) and differ in depth and in the rights bits of the root's entries. ColdFire V4e has no tables at all but
+a TLB that software loads (MCF547x reference manual, chapter 5): so its tables are the kernel's own. An entry that maps
+is the word that a miss handler puts into MMUDR, and MMUTR's valid bit, which MMUDR does not use; one without the right
+to read leads to a table. An architecture with another format adds its number here and its case to each function;
+nothing else in the kernel knows a bit of an entry, how large a page is, or how many entries a table has.
 
-    levels    i386 PAE: 30, 21, 12      x86-64: 39, 30, 21, 12      (shift of the index at each level)
+    shift of the index at each level     i386 PAE: 30, 21, 12      x86-64: 39, 30, 21, 12      ColdFire: 27, 20, 13
+    bytes of a page, of a large page               4 KiB, 2 MiB            4 KiB, 2 MiB                 8 KiB, 1 MiB
+
+    bytes from one entry to the next = page >> index bits     so that a table fills its frame, and tables side by side
+                                                              are one array (8; 64 on ColdFire, whose large pages are small)
 """
 
 from kernmalloc.lang import i64, kernel, record, shl
 
 I386_PAE = 1
 X86_64 = 2
-ARCH_NAMES = ("", "i386-pae", "x86_64")
-
-ENTRY_SHIFT = 3  # an entry has 8 bytes
-INDEX_BITS = 9  # a table has 512 entries
+COLDFIRE = 3
+ARCH_NAMES = ("", "i386-pae", "x86_64", "coldfire")
 
 PRESENT = 1 << 0
 WRITE = 1 << 1
@@ -23,6 +28,15 @@ DIRTY = 1 << 6
 LARGE = 1 << 7
 GLOBAL = 1 << 8
 ADDRESS = 0x000F_FFFF_FFFF_F000
+
+# ColdFire: fields of MMUDR
+CF_EXECUTE = 1 << 2
+CF_WRITE = 1 << 3
+CF_READ = 1 << 4
+CF_SUPERVISOR = 1 << 5
+CF_COPYBACK = 1 << 6
+CF_8KIB = 2 << 8  # size of the page; 0: 1 MiB
+CF_ADDRESS = 0xFFFF_E000
 
 
 @record(size=8)
@@ -33,43 +47,87 @@ class Entry:
 
 
 @kernel
+def page_shift(arch):
+    """log2 of the bytes in a page."""
+    if arch == COLDFIRE:
+        return 13
+    return 12
+
+
+@kernel
+def index_bits(arch):
+    """log2 of the entries in a table, and of the pages in a large page."""
+    if arch == COLDFIRE:
+        return 7
+    return 9
+
+
+@kernel
+def entry_shift(arch):
+    """log2 of the bytes from one entry of a table to the next."""
+    return page_shift(arch) - index_bits(arch)
+
+
+@kernel
 def root_shift(arch):
     """Shift of the index into the root table."""
     if arch == X86_64:
         return 39
+    if arch == COLDFIRE:
+        return 27
     return 30
+
+
+@kernel
+def index_at(arch, va, shift):
+    """Offset in its table of the entry for va, at the level of that shift."""
+    return ((va >> shift) & ((1 << index_bits(arch)) - 1)) << entry_shift(arch)
 
 
 @kernel
 def root_entry(arch, pa):
     """The entry in the root that leads to the table at pa. PAE reserves the rights bits there (SDM 3A, table 5-8)."""
     if arch == X86_64:
-        return pa | PRESENT | WRITE | ACCESSED
+        return table_entry(arch, pa)
     return pa | PRESENT
 
 
 @kernel
 def table_entry(arch, pa):
     """The entry that leads to the next table, at pa."""
+    if arch == COLDFIRE:
+        return pa | PRESENT
     return pa | PRESENT | WRITE | ACCESSED
 
 
 @kernel
 def leaf_entry(arch, pa):
     """The entry that maps the frame at pa for the kernel, writable; accessed and dirty already, to spare the walker."""
+    if arch == COLDFIRE:
+        return large_entry(arch, pa) | CF_8KIB
     return pa | PRESENT | WRITE | ACCESSED | DIRTY | GLOBAL
 
 
 @kernel
 def large_entry(arch, pa):
     """The directory entry that maps all pages of one leaf table, at pa, at once (SDM 3A, tables 4-9 and 4-18)."""
-    return leaf_entry(arch, pa) | LARGE
+    if arch == COLDFIRE:
+        return pa | PRESENT | CF_READ | CF_WRITE | CF_EXECUTE | CF_SUPERVISOR | CF_COPYBACK
+    return pa | PRESENT | WRITE | ACCESSED | DIRTY | GLOBAL | LARGE
+
+
+@kernel
+def large_bit(arch):
+    """The bit that a directory entry has if it maps a large page instead of leading to a leaf table."""
+    if arch == COLDFIRE:
+        return CF_READ
+    return LARGE
 
 
 @kernel
 def is_large(arch, entry):
     """1 if a directory entry maps a large page instead of leading to a leaf table."""
-    return 1 if entry & LARGE != 0 else 0
+    return 1 if entry & large_bit(arch) != 0 else 0
 
 
 @kernel
@@ -81,6 +139,8 @@ def is_present(arch, entry):
 @kernel
 def entry_pa(arch, entry):
     """The physical address in an entry, present or not: `without_presence` keeps it."""
+    if arch == COLDFIRE:
+        return entry & CF_ADDRESS
     return entry & ADDRESS
 
 
@@ -91,24 +151,32 @@ def without_presence(arch, entry):
 
 
 @kernel
+def page_inside(arch, entry, shift, va):
+    """The leaf entry of the page that holds va, inside the large page of that shift that `entry` maps."""
+    inside = shl(1, shift) - shl(1, page_shift(arch))  # in a large page's entry PAT is one of these bits
+    small = (entry & ~inside) | (va & inside)
+    if arch == COLDFIRE:
+        return small | CF_8KIB
+    return small & ~LARGE
+
+
+@kernel
 def walk(arch, phys, root, va):
     """The leaf entry that the tables at physical address `root` hold for target address va; 0 if none is present.
 
     `phys` is what turns a physical address into one that can be loaded from here. A large page's entry comes back as
     the leaf entry of the page inside it that holds va.
     """
-    shift = root_shift(arch)
+    top = root_shift(arch)
+    shift = top
     table = root
-    while shift > 12:
-        entry = Entry(phys + table + (((va >> shift) & 511) << ENTRY_SHIFT)).bits
-        if entry & PRESENT == 0:
+    while shift > page_shift(arch):
+        entry = Entry(phys + table + index_at(arch, va, shift)).bits
+        if is_present(arch, entry) == 0:
             return 0
-        if entry & LARGE != 0 and shift < 39:
-            inside = (shl(1, shift) - 1) & ADDRESS  # in a large page's entry PAT is one of these bits
-            return (entry & ~(LARGE | inside)) | (va & inside)
-        table = entry & ADDRESS
-        shift -= INDEX_BITS
-    entry = Entry(phys + table + (((va >> 12) & 511) << ENTRY_SHIFT)).bits
-    if entry & PRESENT == 0:
-        return 0
-    return entry
+        if is_large(arch, entry) != 0 and shift < top:
+            return page_inside(arch, entry, shift, va)
+        table = entry_pa(arch, entry)
+        shift -= index_bits(arch)
+    entry = Entry(phys + table + index_at(arch, va, shift)).bits
+    return entry if is_present(arch, entry) != 0 else 0

@@ -9,7 +9,8 @@ import mmap
 import os
 from collections.abc import Iterable
 
-PAGE = 4096
+PAGE_SHIFT = 12
+PAGE = 1 << PAGE_SHIFT  # of this computer, whatever the kernel's pages are
 POISON = 0xA5
 
 

@@ -7,12 +7,10 @@ Host-level code: its accesses are to the host's memory.
 """
 
 from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
-from kernmalloc.machine.mmu import ADDRESS, walk
+from kernmalloc.machine.mmu import entry_pa, walk
 
 memset = primitive("memset", 3, "The C library's.")
 
-PAGE_SHIFT = 12
-PAGE = 1 << PAGE_SHIFT
 TLB_ENTRIES = 512
 NO_ROOT = -1
 NO_TAG = -1
@@ -26,13 +24,14 @@ class TlbEntry:
     delta: i64 = "host address minus VA"
 
 
-@record(size=96 + 16 * 512)
+@record(size=104 + 16 * 512)
 class Soft:
     """The soft machine's state."""
 
     ram: i64 = "host address of physical address 0"
     ram_bytes: i64 = "length of RAM"
     arch: i64 = "format of page-table entries"
+    page_shift: i64 = "log2 of the bytes in a page"
     root: i64 = "physical address of the root table; NO_ROOT: paging is off"
     window: i64 = "VA of the kernel's window as the kernel uses it"
     target: i64 = "VA of the window on the target"
@@ -53,19 +52,21 @@ def miss(s, va):
     """Walk, and load the TLB: the host address."""
     m = Soft(s)
     m.misses = m.misses + 1
-    pa = va & -PAGE
+    shift = m.page_shift
+    start = (va >> shift) << shift
+    pa = start
     if m.root != NO_ROOT:
         entry = walk(m.arch, m.ram, m.root, va - m.window + m.target)
-        pa = (entry & ADDRESS) if entry != 0 else m.ram_bytes
+        pa = entry_pa(m.arch, entry) if entry != 0 else m.ram_bytes
     if pa < 0 or pa >= m.ram_bytes:
         if m.faults == 0:
             m.fault = va
         m.faults = m.faults + 1
-        return m.spare + (va & (PAGE - 1))
-    page = va >> PAGE_SHIFT
+        return m.spare + va - start
+    page = va >> shift
     e = TlbEntry(s + TLB + ((page & (TLB_ENTRIES - 1)) << 4))
     e.tag = page
-    e.delta = m.ram + pa - (va & -PAGE)
+    e.delta = m.ram + pa - start
     return va + e.delta
 
 
@@ -73,8 +74,9 @@ def miss(s, va):
 def translate(va, write):
     """The host address of va."""
     s = machine_record()
-    e = TlbEntry(s + TLB + (((va >> PAGE_SHIFT) & (TLB_ENTRIES - 1)) << 4))
-    if e.tag == va >> PAGE_SHIFT:
+    page = va >> Soft(s).page_shift
+    e = TlbEntry(s + TLB + ((page & (TLB_ENTRIES - 1)) << 4))
+    if e.tag == page:
         return va + e.delta
     return miss(s, va)
 
@@ -84,7 +86,7 @@ def flush(va, pages):
     """Drop the translations of these pages."""
     s = machine_record()
     Soft(s).flushes = Soft(s).flushes + pages
-    first = va >> PAGE_SHIFT
+    first = va >> Soft(s).page_shift
     for page in range(first, first + min(pages, TLB_ENTRIES)):
         TlbEntry(s + TLB + ((page & (TLB_ENTRIES - 1)) << 4)).tag = NO_TAG
     return 0
@@ -99,9 +101,10 @@ def shootdown(va, pages):
 @entry
 def zero(va, bytes):
     """Fill with zeros, page by page."""
+    page = 1 << Soft(machine_record()).page_shift
     at = va
     while at < va + bytes:
-        n = min(PAGE - (at & (PAGE - 1)), va + bytes - at)
+        n = min(page - (at & (page - 1)), va + bytes - at)
         memset(translate(at, 1), 0, n)
         at += n
     return 0

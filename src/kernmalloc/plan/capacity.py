@@ -16,7 +16,6 @@ from kernmalloc.inputs.facts import Range
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan, with_strategy
 
-PAGE = 4096
 MOST = 1 << 46  # bytes: what a hosted machine can have
 STEP = 64 << 20
 
@@ -43,7 +42,7 @@ def nodes_alone(per_page: int = 7) -> float:
     return float(per_page + 1)
 
 
-def nodes_in_page(size: int, page: int = PAGE) -> int:
+def nodes_in_page(size: int, page: int = 4096) -> int:
     """Nodes of `size` bytes in a page."""
     return page // size
 

@@ -23,10 +23,11 @@ from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.bitmap import bitmap_bytes
 from kernmalloc.kernel.caches import scaled
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
+from kernmalloc.kernel.kmap import slot_pages
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
-from kernmalloc.kernel.sizing import SLOT, block_in, heap_frames
+from kernmalloc.kernel.sizing import block_in, heap_frames
 from kernmalloc.lang import objects
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.memory_map import Machine, Range
@@ -54,7 +55,12 @@ class Tlb(NamedTuple):
 
     @property
     def entries(self) -> int:
-        return self.large + self.small + self.static
+        return self.heap + self.static
+
+    @property
+    def heap(self) -> int:
+        """Those of the heap and what describes it."""
+        return self.large + self.small
 
 
 class Fixed(NamedTuple):
@@ -196,11 +202,11 @@ def _read(kernel: Kernel) -> Plan:
         kernel.layout["image_tables"] + kernel.layout["window_tables"]
     )
     maps = taken - top - records
-    tlb = Tlb(top // SLOT if affine else 0, records + maps + (0 if affine else top), static)
+    tlb = Tlb(top // scratch.ask(slot_pages) if affine else 0, records + maps + (0 if affine else top), static)
     fixed = None
     if affine:
         donor = ranges[record["donor"]]
-        pfn = block_in(int(donor["base"]), int(donor["count"]), record["donation"])
+        pfn = scratch.ask(block_in, int(donor["base"]), int(donor["count"]), record["donation"])
         fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
     basis = Basis(spans(ranges), room, scratch, STRATEGIES[kernel.profile.strategy].excess, kernel.profile.devices.extents)
@@ -231,14 +237,15 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     )
     pages = made.top >> shift
     grown = room.grown.pages
-    released = room.kept // SLOT * SLOT if basis.excess else 0
+    slot = basis.scratch.ask(slot_pages)
+    released = room.kept & -slot if basis.excess else 0
     taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
     return devices, Configured(
         heap=pages + grown - released << shift, idle=idle + (room.kept + room.grown.idle - released << shift),
         released=released << shift, taken=taken,
         broken_by=max(made.promised - (made.available + released - taken), 0) if made.lenient else 0,
-        tlb=made.tlb.entries - released // SLOT + taken,
+        tlb=made.tlb.entries - released // slot + taken,
     )
 
 

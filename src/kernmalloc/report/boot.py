@@ -6,7 +6,6 @@ from textwrap import wrap
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED, Configured, Published
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.loader import PAGE
 from kernmalloc.facade.state import HeapState, Step
 from kernmalloc.facade.measure import TableRate
 from kernmalloc.plan.devices import Device
@@ -53,7 +52,7 @@ def verdict(outcome: Outcome) -> str:
     if outcome.heap.used != outcome.heap.planned:
         held += f", PLANNED {outcome.heap.planned:,} BYTES OF HEAP, USED {outcome.heap.used:,}"
     return (
-        f"{name}: booted: {size(frames * PAGE)} of RAM, donation {several(outcome.donation.frames, 'frame')}, "
+        f"{name}: booted: {size(frames * outcome.page)} of RAM, donation {several(outcome.donation.frames, 'frame')}, "
         f"heap {size(outcome.heap.used)} of {size(outcome.heap.bound)}, {held}, {outcome.seconds:.2f} s"
         + (f": {outcome.reason}" if outcome.reason else "")
     )
@@ -96,8 +95,9 @@ def _kernel(kernel: Kernel) -> Iterator[str]:
 
 
 def _regions(kernel: Kernel) -> Iterator[str]:
+    page = kernel.profile.page
     for region in kernel.regions:
-        text = f"{span(region.pfn * PAGE, (region.pfn + region.frames) * PAGE):<24} : {region.kind:<8}"
+        text = f"{span(region.pfn * page, (region.pfn + region.frames) * page):<24} : {region.kind:<8}"
         text += f" {region.frames:>12,} {'frame' if region.frames == 1 else 'frames'}"
         if region.area:
             text += f", {region.free:>12,} free, described by {size(region.area_bytes)} at {region.area:x}"
@@ -107,7 +107,7 @@ def _regions(kernel: Kernel) -> Iterator[str]:
 def _tables(kernel: Kernel) -> Iterator[str]:
     donation = kernel.donation
     yield (
-        f"{several(donation.frames, 'frame')} ({size(donation.bytes)}) from {donation.pfn * PAGE:x}: "
+        f"{several(donation.frames, 'frame')} ({size(donation.bytes)}) from {donation.pfn * donation.page:x}: "
         f"{donation.heap:,} for the heap, {donation.maps:,} for mapping tables; the only donation"
     )
     described = [region for region in kernel.regions if region.area]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from kernmalloc.facade.profile import Profile
-from kernmalloc.plan.capacity import PAGE, Capacity, nodes_alone, nodes_in_page
+from kernmalloc.plan.capacity import Capacity, nodes_alone, nodes_in_page
 from kernmalloc.report.text import columns
 from kernmalloc.report.units import size
 
@@ -20,7 +20,7 @@ def table(found: Iterable[tuple[Profile, Capacity]]) -> Iterator[str]:
     rows = [("kernel", "window", "heap", "RAM in full", "times", "per page", "RAM at all", "")]
     for profile, c in found:
         limit = "all that its physical addresses reach" if c.full + (64 << 20) > 1 << profile.phys_bits else ""
-        per_page = f"{c.heap * PAGE / c.full:,.0f} B" if c.full else ""
+        per_page = f"{c.heap * profile.page / c.full:,.0f} B" if c.full else ""
         rows.append((c.kernel, size(c.window), size(c.heap), size(c.full), f"{c.times:.1f}", per_page, size(c.least), limit))
     yield from columns(rows, notes=True)
     yield (

@@ -68,7 +68,7 @@ class TlbLine(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. `status` is booted (of a plan: planned), refused or unreadable; `reason` says why it is not the first.
-    `frames` counts by type. What does not exist because nothing booted is null. `released` are the bytes that the heap gave
+    `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released` are the bytes that the heap gave
     back once its devices were published. `seconds` is all the time that this machine took."""
 
     file: str
@@ -85,6 +85,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     ledger: LedgerLine | None = None
     tlb: TlbLine | None = None
     released: int = 0
+    page: int = 0
 
     @classmethod
     def of(cls, kernel: Kernel, heap: HeapState, done: Configured, found: facade.Check, seconds: float, file: str, machine: str) -> Outcome:
@@ -96,7 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             check=Check(found.passed, found.assertions), seconds=seconds, strategy=kernel.profile.strategy,
             devices=tuple(DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in done.devices),
             ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by), tlb=TlbLine(kernel.tlb.entries),
-            released=done.released,
+            released=done.released, page=kernel.profile.page,
         )
 
     @classmethod
@@ -115,6 +116,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                 for d in plan.devices
             ),
             ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by), tlb=TlbLine(plan.tlb.entries), released=plan.after.released,
+            page=plan.page,
         )
 
     def line(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED
+from kernmalloc.facade.profile import ARCHES
 from kernmalloc.plan.advice import Advice
 from kernmalloc.plan.plan import Plan
 from kernmalloc.report.boot import device_rows
@@ -59,6 +60,9 @@ def _layout(plan: Plan) -> Iterator[str]:
         f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
         f"{tlb.static:,} of image and first tables; {after}"
     )
+    if held := ARCHES[plan.profile.arch].tlb:
+        fits = "all of the heap's fit" if tlb.heap <= held else "too few for the heap's"
+        yield f"the processor's TLB, loaded by software, holds {held}: {fits}, {tlb.heap:,}"
 
 
 def _space(plan: Plan) -> Iterator[str]:
