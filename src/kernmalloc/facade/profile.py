@@ -237,7 +237,10 @@ class Profile(_Table):
     def parse(cls, text: str, file: str = "profile") -> Profile:
         """The profile that a TOML text describes; `file` is the name that errors carry. Raises `ProfileError`."""
         try:
-            profile = msgspec.convert(tomllib.loads(text), cls, dec_hook=lambda kind, value: kind.parse(value))
+            tables = tomllib.loads(text)
+            if "memory" in tables:
+                raise ProfileError(file, "", "a machine, not a kernel", "name it without --kernel")
+            profile = msgspec.convert(tables, cls, dec_hook=lambda kind, value: kind.parse(value))
         except tomllib.TOMLDecodeError as error:
             raise ProfileError(file, "", f"not TOML: {error}") from None
         except msgspec.ValidationError as error:
@@ -286,6 +289,8 @@ def _refusal(file: str, message: str) -> ProfileError:
             return ProfileError(file, key, "missing")
         fields = _STRUCTS[table].__struct_fields__
         return ProfileError(file, key, "unknown key", f"known here: {', '.join(fields)}")
+    if "regex" in what or "length" in what:
+        return ProfileError(file, where, "not a name", "a lower-case letter, then up to 30 of those, digits, _, . and -")
     return ProfileError(file, where, what)
 
 

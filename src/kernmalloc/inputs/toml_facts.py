@@ -77,6 +77,8 @@ def read(text: str, file: str) -> list[Facts]:
         raise UnreadableError(file, int(where[1]) if where else 0, f"not TOML: {error}") from None
     except (RecursionError, ValueError) as error:
         raise UnreadableError(file, 0, f"not TOML: {error}") from None
+    if "core" in raw and "memory" not in raw:
+        raise UnreadableError(file, 0, "a kernel, not a machine", "give it as --kernel")
     try:
         document = msgspec.convert(raw, _Document)
     except msgspec.ValidationError as error:

@@ -19,6 +19,13 @@ from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan
 
 IN_BYTES = ("growable", "excess")  # the others count frames or ranges
+KNOWN_TO = {  # by option name: the strategies that take it into account
+    "device-frames": [name for name, strategy in STRATEGIES.items() if strategy.devices],
+    "device-ranges": [name for name, strategy in STRATEGIES.items() if not strategy.grows],
+    "growable": [name for name, strategy in STRATEGIES.items() if strategy.affine and strategy.grows],
+    "excess": [name for name, strategy in STRATEGIES.items() if strategy.excess],
+    "withheld": list(STRATEGIES),
+}
 SLACK = 64  # pages: of slabs that do not fit the last pages of a run
 ROUND = 1024  # pages, frames: to which what could ever be needed is rounded, so that like machines share plans
 
@@ -105,6 +112,19 @@ def advise(made: Plan) -> Advice | None:
     if proof is None or not proof.configured:
         return Advice({}, None, _why_not(made, short))
     return Advice({name: value for name, value in settings.items() if value != now[name]}, proof)
+
+
+def cure(machine: Machine, profile: Profile) -> str:
+    """Where a machine cannot hold a kernel, what to change so that it does, in words; "" if nothing is known. The one tunable
+    that is too large, else another strategy, each proved by a plan."""
+    reserves = {"device-frames": profile.devices.frames or 1 << 18, "excess": int(profile.heap.excess), "growable": int(profile.heap.growable)}
+    for name, high in reserves.items():
+        if profile.strategy in KNOWN_TO[name] and (without := _plan(machine, profile, {name: 0})):
+            unit = without.page if name in IN_BYTES else 1
+            most = _least(lambda n: _plan(machine, profile, {name: n * unit}) is None, 0, high // unit) - 1
+            return f"--{name} {most * unit} is the most that fits"
+    fitting = [name for name in STRATEGIES if _plan(machine, msgspec.structs.replace(profile, strategy=name), {})]
+    return f"--strategy {' or '.join(fitting)} would do" if fitting else ""
 
 
 def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan | None:

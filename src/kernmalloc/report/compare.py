@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kernmalloc.inputs.errors import InputError
 from kernmalloc.plan.compare import Summary
 from kernmalloc.report.text import columns
 from kernmalloc.report.units import size
@@ -40,12 +41,21 @@ def row(s: Summary) -> tuple[str, ...]:
     )
 
 
+def can_draw(file: str) -> None:
+    """Raises InputError where `draw` would fail: no matplotlib, or no such kind of picture."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise InputError(f"--picture {file}", 0, "needs matplotlib", "pip install 'kernmalloc[picture]'") from None
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if file.rpartition(".")[2] not in kinds:
+        raise InputError(f"--picture {file}", 0, "no such kind of picture", f"a file named .{', .'.join(sorted(kinds))}")
+
+
 def draw(found: list[Summary], kernel: str, file: str) -> None:
     """Three bars for each strategy and card: machines configured, the heap, TLB entries. Needs matplotlib."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise RuntimeError("a picture needs matplotlib: pip install 'kernmalloc[picture]'") from None
+    import matplotlib
+
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "kernmalloc"
     from matplotlib import pyplot

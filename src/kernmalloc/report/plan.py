@@ -15,7 +15,7 @@ WIDTH = 118
 
 
 def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
-    """All about one plan; `line` is the boot line that asks for it."""
+    """All about one plan; `line` is the boot line that takes the advice."""
     profile = plan.profile
     yield (
         f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), strategy {profile.strategy}, "
@@ -97,7 +97,7 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     yield ""
     yield from wrap(what, WIDTH)
     if advice.proof is not None:
-        yield f"  {line} {advice.options}"
+        yield f"  {line}"
 
 
 def row(plan: Plan) -> tuple[str, ...]:

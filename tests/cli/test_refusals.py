@@ -1,0 +1,94 @@
+"""What a stranger types wrongly: one line that tells what, where and what to do; an exit status that can be relied on."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from kernmalloc import Machine, Profile
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.profile import STRATEGIES
+from kernmalloc.machine.memory_map import SHIPPED
+from kernmalloc.plan.advice import cure, tuned
+from kernmalloc.plan.plan import plan, with_strategy
+
+DESKTOP = str(SHIPPED / "desktop-16g.toml")
+EXAMPLE = str(SHIPPED.parents[2] / "examples" / "my-kernel.toml")
+
+
+def run(*words, **kept):
+    command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", *words]
+    return subprocess.run(command, capture_output=True, text=True, **kept)
+
+
+@pytest.mark.parametrize("words, said", [
+    (("plan", "nosuch.log"), "nosuch.log: unreadable: No such file"),
+    (("plan", "/bin/ls"), "binary data, not text"),
+    (("plan", EXAMPLE), "a kernel, not a machine (give it as --kernel)"),
+    (("plan", DESKTOP, "--kernel", DESKTOP), "a machine, not a kernel (name it without --kernel)"),
+    (("plan", DESKTOP, "--kernel", "eros3"), "no such profile (shipped are"),
+    (("plan", DESKTOP, "--strategy", "Reserve"), "--strategy Reserve: no such strategy (one of static, demand"),
+    (("plan", DESKTOP, "--device-frames", "-5"), "'--device-frames': Input should be greater than or equal to 0"),
+    (("plan", DESKTOP, "--device-frames", "ten"), "kernmalloc plan: Invalid value for '--device-frames'"),
+    (("plan", DESKTOP, "--device-frames", "9" * 20), "should be less than or equal to 1099511627776"),
+    (("plan", DESKTOP, "--device-frames", "9"), "strategy demand has no use for it (--strategy static or reserve or"),
+    (("boot", DESKTOP, "--strategy", "reserve", "--growable", "1GiB"), "no use for it (--strategy hybrid)"),
+    (("plan", DESKTOP, "--strategy", "hybrid", "--growable", "lots"), "--growable lots: 'lots' is not a byte count"),
+    (("plan", DESKTOP, DESKTOP, "--with", "nonsense"), "card 'nonsense': neither a size nor a known card (24GiB or"),
+    (("plan", DESKTOP, "--with", "Radeon"), "card 'Radeon': several cards"),
+    (("plan", DESKTOP, "--frob"), "No such option: --frob"),
+    (("boot", DESKTOP, "--mode", "fast"), "not one of 'raw', 'soft', 'twin'"),
+    (("frob",), "No such command 'frob'"),
+    (("compare",), "Missing argument 'FILE...'"),
+    (("compare", "nosuch"), "nosuch: No such file"),
+    (("compare", DESKTOP, "--picture", "x.foo"), "--picture x.foo: "),
+])
+def test_what_is_wrong_is_one_line(words, said):
+    done = run(*words, env={**os.environ, "TERM": "dumb"})
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert done.returncode == 2 and len(lines) == 1 and said in lines[0], lines
+
+
+def test_a_closed_pipe_is_no_broken_invariant():
+    for command in ("plan", "boot"):
+        words = [sys.executable, "-c", "from kernmalloc.cli import main; main()", command, DESKTOP]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait() in (0, 141)  # it may have been done before
+
+
+@pytest.mark.parametrize("name, strategy, unit", [
+    ("device-frames", "reserve", 1), ("device-frames", "static", 1), ("excess", "release", 4096), ("growable", "hybrid", 4096),
+])
+def test_C15_too_much_is_answered_by_the_most_that_fits(name, strategy, unit):
+    """C15: a reserve that the machine cannot hold is refused with the largest that it can, proved by planning with it."""
+    computer, profile = Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), strategy)
+    large = tuned(profile, {name: 1 << 39})
+    try:
+        plan(computer, large)
+    except TooSmall:
+        most = int(re.fullmatch(rf"--{name} (\d+) is the most that fits", cure(computer, large))[1])
+        assert plan(computer, tuned(profile, {name: most}))
+        with pytest.raises(TooSmall):
+            plan(computer, tuned(profile, {name: most + unit}))
+    else:
+        assert name == "growable"  # it is bounded by the window, not reserved
+
+
+def test_a_machine_that_no_strategy_fits_gets_no_advice():
+    computer = Machine.from_toml('name = "tiny"\nmemory = [{ base = 0x100000, size = 0x200000, kind = "ram" }]\n')
+    assert all(cure(computer, with_strategy(Profile.load("eros2"), strategy)) == "" for strategy in STRATEGIES)
+
+
+def test_the_boot_line_repeats_what_was_asked():
+    """C16: the line to type keeps the options that the advice does not change."""
+    words = ("plan", DESKTOP, "--strategy", "reserve", "--device-frames", "10", "--withheld", "5", "--kernel", "eros2")
+    line = run(*words).stdout.rstrip().splitlines()[-1].split()
+    assert line[:2] == ["kernmalloc", "boot"] and line[2] == DESKTOP
+    assert line[line.index("--withheld") + 1] == "5" and line.count("--device-frames") == 1
+    again = run(*line[1:], "--json")
+    assert again.returncode == 0 and "extent-only" not in again.stdout
