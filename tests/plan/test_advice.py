@@ -1,0 +1,53 @@
+"""Advice on real machines: applied, it cures (C15, C16)."""
+
+import random
+
+import pytest
+from collection import DATA, machines
+from heap_model import effort
+
+from kernmalloc.facade.configure import configure
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import STRATEGIES, Profile
+from kernmalloc.machine.cards import with_card
+from kernmalloc.plan.advice import advise
+from kernmalloc.plan.plan import plan, with_strategy
+
+MOST = {True: 24 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_C15_C16_advice_applied_cures_what_it_names(strategy):
+    """C15, C16, C21: where devices do not fit, a boot with the tunables advised publishes all of them; or no tunable helps, in
+    figures. What the address limit or the memory map forbids has no advice. At night on all machines, with and without a card."""
+    asked = [
+        (computer, name, card)
+        for computer in machines("dmesg", "iomem") for name in Profile.shipped() for card in ("", "24GiB")
+    ]  # fmt: skip
+    short = cured = 0
+    for computer, name, card in random.Random(strategy).sample(asked, min(effort(0.2).max_examples, len(asked))):
+        told = f"{computer.file}, {name}, {card}"
+        computer = with_card(computer, card) if card else computer
+        try:
+            made = plan(computer, with_strategy(Profile.load(name), strategy))
+        except TooSmall:
+            continue
+        if all(device.status == "fits" or not device.curable for device in made.devices):
+            assert advise(made) is None, told
+            continue
+        advice = advise(made)
+        short += 1
+        if advice.proof is None:
+            assert "take" in advice.reason and "MiB" in advice.reason, told
+            continue
+        cured += 1
+        assert advice.settings and advice.proof.configured, told
+        if advice.proof.top > MOST[STRATEGIES[strategy].affine]:
+            continue
+        with Kernel.boot(computer, advice.proof.profile) as kernel:
+            published = {device.base: device.status for device in configure(kernel).devices}
+            assert all(published[d.base] == "fits" for d in advice.proof.devices if d.curable), told
+            assert kernel.heap.used > 0 and (advice.proof.lenient or kernel.ledger.broken_by == 0), told
+    assert cured, short
