@@ -103,6 +103,18 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
         assert "VA = PA + constant for 100.0% of it, 100.0% in large pages" in told
 
 
+@pytest.mark.parametrize("kernel, possible", [("eros2", False), ("x86_64", True)])
+def test_E10_a_direct_map_of_all_ram(kernel, possible):
+    """E10: RAM from 0 to above 16 GiB at VA = PA + constant does not fit 768 MiB of VA, by subtraction; and the plan says so."""
+    made = plan(Machine.shipped("desktop-16g"), Profile.load(kernel))
+    pages, _, _ = made.machine.ram_pages(12, made.profile.phys_bits)
+    most = (pages[-1][0] + pages[-1][1] - pages[0][0]) * made.page
+    assert most - made.profile.image.size - (1 << 20) < made.direct_map <= most  # image and boot area may lie at an end
+    assert (made.direct_map <= made.profile.va.size) == possible
+    told = " ".join(report_plan.whole(made, None, ""))
+    assert ("would be left" if possible else "the window has 768 MiB: it cannot be") in told
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_C1_the_bound_is_hard(strategy):
     """C1: nothing passes the bound that was planned; at the bound there is a typed refusal."""

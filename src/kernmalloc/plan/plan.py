@@ -140,6 +140,12 @@ class Plan:
         return self.fixed.bytes / self.bound if self.fixed else 0.0
 
     @property
+    def direct_map(self) -> int:
+        """VA that mapping all RAM at VA = PA + one constant would take (E10): from the lowest frame of RAM to the highest."""
+        ram = [(first, end) for first, end, kind in self.basis.spans if kind == k.RAM]
+        return (max(end for _, end in ram) - min(first for first, _ in ram)) * self.page
+
+    @property
     def configured(self) -> bool:
         """Every device that can be published on this machine at all is, with all its entries guaranteed."""
         return all(device.status == FITS or not device.curable for device in self.devices)

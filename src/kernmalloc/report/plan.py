@@ -60,6 +60,9 @@ def _layout(plan: Plan) -> Iterator[str]:
         f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
         f"{tlb.static:,} of image and first tables; {after}"
     )
+    window = plan.profile.va.size
+    verdict = "it cannot be" if plan.direct_map > window else f"{size(window - plan.direct_map)} would be left"
+    yield f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
     if held := ARCHES[plan.profile.arch].tlb:
         fits = "all of the heap's fit" if tlb.heap <= held else "too few for the heap's"
         yield f"the processor's TLB, loaded by software, holds {held}: {fits}, {tlb.heap:,}"
