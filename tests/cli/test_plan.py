@@ -102,3 +102,33 @@ def test_E40_the_capacity_table():
 def test_C23_compare():
     lines = run("compare", DESKTOP, XEON, "--json", "--processes", "1").stdout.splitlines()
     assert len(lines) == 18 and {json.loads(line)["strategy"] for line in lines} == set(STRATEGIES)
+
+
+BOARD = """\
+board=EVALUATION
+CONFIG_SYS_SDRAM_BASE=0x0
+CONFIG_SYS_SDRAM_SIZE=0x40
+range ram 0x00000000 0x4000000
+range cs0 0xff800000 0x200000
+range mbar 0xf0000000 0x1000000
+"""
+
+
+def test_C2_C7_C8_a_board_is_planned_as_it_boots(tmp_path):
+    """C2, C7, C8: a ColdFire board by its constants; the heap's TLB entries, beside those that the processor has."""
+    board = tmp_path / "board.txt"
+    board.write_text(BOARD)
+    words = (str(board), "--kernel", "coyotos-coldfire")
+    text = run("plan", *words).output
+    assert "EVALUATION: m68k, 64 MiB of RAM in 1 range, 2 device windows" in text
+    assert "the processor's TLB, loaded by software, holds 32: all of the heap's fit, 23" in text
+    planned, booted = (json.loads(run(command, *words, "--json").stdout) for command in ("plan", "boot"))
+    assert booted["status"] == "booted" and booted["page"] == planned["page"] == 8192
+    assert sum(booted["frames"].values()) * 8192 == 64 << 20
+    assert booted["heap"]["used"] == booted["heap"]["planned"] == planned["heap"]["planned"]
+    assert booted["released"] == planned["released"] == 1 << 20
+    assert booted["tlb"]["entries"] < planned["tlb"]["entries"], "told after the release"
+    assert booted["devices"] == planned["devices"] and {d["status"] for d in booted["devices"]} == {"fits"}
+    board.write_text(BOARD.replace("range ram", "ram"))
+    refused = run("plan", *words)
+    assert refused.exit_code == 2 and "board.txt: unreadable: line 4: neither a range nor a constant" in refused.stderr

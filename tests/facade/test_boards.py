@@ -1,4 +1,4 @@
-"""Boards whose TLB is loaded by software: 8 KiB pages and an affine heap, read from the tables as a miss handler would."""
+"""Boards whose TLB is loaded by software: 8 KiB pages, an affine heap; its tables read as a miss handler would."""
 
 import msgspec
 import pytest
@@ -24,8 +24,8 @@ def translations(kernel: Kernel) -> list:
 
 @pytest.mark.parametrize("strategy", AFFINE)
 def test_C2_C4_C5_C6_the_heap_is_direct_mapped_in_large_pages(strategy):
-    """C2 to C6: of the heap only translations of 1 MiB exist, side by side in VA and in PA; the heap's TLB entries, reported,
-    are fewer than the processor has."""
+    """C2 to C6: of the heap only translations of 1 MiB exist, side by side in VA and in PA; the heap's TLB entries
+    are reported, and fewer than the processor has."""
     with Kernel.boot(TOWER, with_strategy(PROFILE, strategy), "soft") as kernel:
         heap = int(kernel.view.kern["heap"])
         mine = sorted(t for t in translations(kernel) if t.va >= heap)
@@ -42,8 +42,8 @@ def test_C2_C4_C5_C6_the_heap_is_direct_mapped_in_large_pages(strategy):
 
 @pytest.mark.parametrize("strategy", BOUNDED)
 def test_C12_no_translation_is_new_after_boot(strategy):
-    """C12: devices are published and the heap is filled to its bound; the kernel's translations are those of the boot, less
-    what release gave back."""
+    """C12: devices are published and the heap is filled to its bound; the kernel's translations are those of the boot,
+    less what release gave back."""
     with Kernel.boot(TOWER, with_strategy(PROFILE, strategy), "soft") as kernel:
         before = set(translations(kernel))
         kernel.devices.publish(0xFC00_0000, 2 * MIB)

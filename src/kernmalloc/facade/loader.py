@@ -125,7 +125,7 @@ def plan_ram(machine: Machine, profile: Profile) -> Placement:
 
 
 def _find(ram: list[Span], preferred: int, count: int, low_end: int) -> Span | None:
-    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None if no range has room."""
+    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None if none has room."""
     for low, high in ram:
         if low <= preferred and preferred + count <= high:
             return preferred, preferred + count

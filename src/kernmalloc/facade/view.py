@@ -11,7 +11,16 @@ from kernmalloc.kernel.bins import SLAB, HeapPage
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
-from kernmalloc.machine.mmu import PRESENT, entry_pa, entry_shift, index_at, index_bits, large_bit, page_inside, root_shift
+from kernmalloc.machine.mmu import (
+    PRESENT,
+    entry_pa,
+    entry_shift,
+    index_at,
+    index_bits,
+    large_bit,
+    page_inside,
+    root_shift,
+)
 from kernmalloc.machine.ram import Ram
 
 

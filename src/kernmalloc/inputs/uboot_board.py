@@ -1,4 +1,4 @@
-"""Reader of a board's constants in U-Boot: its configuration header, one `name=value` to the line, and what follows from it.
+"""Reader of a board's constants in U-Boot: its configuration header as `name=value`, and the ranges that follow from it.
 
     board=M5475AFE
     CONFIG_SYS_SDRAM_BASE=0x0              where RAM begins
@@ -8,9 +8,9 @@
     range mbar 0xf0000000 0x1000000        the peripherals inside it, of which no constant tells the size
     range pci-mem 0x80000000 0x10000000    what the PCI bridge forwards
 
-The ranges are what is read: whoever drew them up knew how wide a processor's peripherals are and that the mask of a chip
-select decides, not the size of the flash behind it. RAM that the constants tell otherwise is listed as a problem. On-chip
-SRAM is a device's window here, not RAM: U-Boot keeps its first stack there, and it is far from the rest.
+The ranges are what is read: whoever drew them up knew how wide a processor's peripherals are, and that the mask of a
+chip select decides, not the size of the flash behind it. RAM that the constants tell otherwise is listed as a problem.
+On-chip SRAM is a device's window here, not RAM: U-Boot keeps its first stack there, and it is far from the rest.
 """
 
 import re

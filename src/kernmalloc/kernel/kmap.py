@@ -2,10 +2,11 @@
 
 Concepts
   1. Entries are real page-table entries in the target's format, written through the machine boundary (`machine/mmu`).
-  2. A slot is what one leaf table maps, or one large page (2 MiB; 1 MiB on ColdFire). Leaf tables are mapping frames, which are themselves mapped (E17): the
-     table of slot s lies at page s of the table window, so that all leaf entries of the window form one array
+  2. A slot is what one leaf table maps, or one large page (2 MiB; 1 MiB on ColdFire). Leaf tables are mapping frames,
+     which are themselves mapped (E17): the table of slot s lies at page s of the table window, so that all leaf entries
+     of the window form one array
 
-         entry(va) = tables + ((va - base) >> page_shift) << entry_shift
+         entry(va) = tables + (((va - base) >> page_shift) << entry_shift)
 
      and changing one opens no window and walks nothing. This needs no recursive table, which not every MMU permits.
   3. Directories above the leaf tables, and the tables that map the image and the table window itself, are part of the

@@ -1,7 +1,8 @@
 """The bare machine, in kernel Python: primitives of the target itself.
 
 `flush` needs an instruction that no language has: `INVALIDATE` gives it, per architecture, as LLVM IR to be linked in.
-Where LLVM's assembler is not at hand it is machine code. The rest is plain loads and stores. All these targets have pages of 4 KiB. A kernel with several processors replaces `shootdown` by its own.
+Where LLVM's assembler is not at hand it is machine code. The rest is plain loads and stores. All these targets have pages
+of 4 KiB. A kernel with several processors replaces `shootdown` by its own.
 
 Host-level code: its accesses are to the target's memory.
 """

@@ -1,17 +1,17 @@
 """Page-table entries in the target's own format: what the kernel writes and the walkers read.
 
 i386 PAE and x86-64 share one entry format (Intel SDM vol. 3A, 5.4 and 5.5: 64-bit entries, 9 index bits a level, bit 7
-for a large page) and differ in depth and in the rights bits of the root's entries. ColdFire V4e has no tables at all but
-a TLB that software loads (MCF547x reference manual, chapter 5): so its tables are the kernel's own. An entry that maps
-is the word that a miss handler puts into MMUDR, and MMUTR's valid bit, which MMUDR does not use; one without the right
-to read leads to a table. An architecture with another format adds its number here and its case to each function;
+for a large page) and differ in depth and in the rights bits of the root's entries. ColdFire V4e knows no tables: software
+loads its TLB (MCF547x reference manual, chapter 5), and the tables are the kernel's own. An entry that maps is the word
+that a miss handler puts into MMUDR, and in bit 0, which MMUDR does not use, MMUTR's valid bit; one without the right to
+read leads to a table. An architecture with another format adds its number here and its case to each function;
 nothing else in the kernel knows a bit of an entry, how large a page is, or how many entries a table has.
 
     shift of the index at each level     i386 PAE: 30, 21, 12      x86-64: 39, 30, 21, 12      ColdFire: 27, 20, 13
     bytes of a page, of a large page               4 KiB, 2 MiB            4 KiB, 2 MiB                 8 KiB, 1 MiB
 
-    bytes from one entry to the next = page >> index bits     so that a table fills its frame, and tables side by side
-                                                              are one array (8; 64 on ColdFire, whose large pages are small)
+    bytes from one entry to the next = page >> index bits = 8; 64 on ColdFire, whose large pages are small:
+    a table fills its frame, and tables side by side are one array
 """
 
 from kernmalloc.lang import i64, kernel, record, shl
