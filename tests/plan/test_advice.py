@@ -14,7 +14,7 @@ from kernmalloc.machine.cards import with_card
 from kernmalloc.plan.advice import advise
 from kernmalloc.plan.plan import plan, with_strategy
 
-MOST = {True: 24 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
+MOST = {True: 6 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")

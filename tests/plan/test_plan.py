@@ -20,7 +20,7 @@ from kernmalloc.report import plan as report_plan
 
 SHIPPED = ("eros", "eros2", "coyotos-i386", "coyotos-coldfire", "x86_64")
 AFFINE = [name for name, strategy in STRATEGIES.items() if strategy.affine]
-LARGE = {True: 24 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
+LARGE = {True: 6 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
 SMALL = machine((0, 640 << 10), (MIB, 255 * MIB), (512 * MIB, 64 * MIB))
 
 
