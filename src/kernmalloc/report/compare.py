@@ -53,7 +53,7 @@ def can_draw(file: str) -> None:
 
 
 def draw(found: list[Summary], kernel: str, file: str) -> None:
-    """Three bars for each strategy and card: machines configured, the heap, TLB entries. Needs matplotlib."""
+    """Bars for each strategy and card: machines configured, ranges lost, heap, TLB entries, broken promises. As `can_draw`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -62,8 +62,9 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
 
     cards = list(dict.fromkeys(summary.card for summary in found))
     names = [summary.strategy for summary in found if summary.card == cards[0]]
-    figure, plots = pyplot.subplots(1, 4, figsize=(15, 4.2), sharey=True, constrained_layout=True)
-    titles = ("machines configured\n(light: after one re-tuning)", "heap, MiB, median\n(light: worst)",
+    figure, plots = pyplot.subplots(1, 5, figsize=(18, 4.4), sharey=True, constrained_layout=True)
+    titles = ("machines configured\n(light: after one re-tuning)", "ranges not published, two resolutions\n(light: one resolution)",
+              "heap, MiB, median\n(light: worst)",
               "TLB entries, median\n(light: worst)", "frames the bank lacks,\nworst machine")
     height = 0.8 / len(cards)
     for place, card in enumerate(cards):
@@ -71,6 +72,7 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
         at = [index + place * height for index in range(len(rows))]
         pairs = (
             ([s.configured for s in rows], [s.tuned for s in rows]),
+            ([s.lost for s in rows], [s.lost_single for s in rows]),
             ([s.heap_median / 2**20 for s in rows], [s.heap_worst / 2**20 for s in rows]),
             ([s.tlb_median for s in rows], [s.tlb_worst for s in rows]),
             ([s.broken_worst for s in rows], [s.broken_worst for s in rows]),
@@ -82,7 +84,8 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
     for plot, title in zip(plots, titles):
         plot.set_title(title, fontsize=10)
         plot.grid(axis="x", alpha=0.3)
-    for plot in plots[1:]:
+        plot.set_axisbelow(True)
+    for plot in plots[2:]:
         plot.set_xscale("symlog", linthresh=100)
     plots[0].set_yticks([index + 0.4 - height / 2 for index in range(len(names))], names)
     plots[0].invert_yaxis()
