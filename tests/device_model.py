@@ -9,7 +9,7 @@ import random
 from collections import Counter
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, LAST_WORDS, REGION_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, LAST_WORDS, REGION_CACHE
 from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Cpu, Kern
 from kernmalloc.kernel.bins import LARGE
 from kernmalloc.kernel.slabs import Cache
@@ -49,7 +49,7 @@ class World:
         self.boot_slots = kernel.view.used_slots()
         self.boot_large = self.large_pages()
         self.limit = int(kernel.view.kern["max_pfn"])
-        self.caches = range(REGION_CACHE + 3, int(kernel.view.kern["cache_count"]))
+        self.caches = range(LAST_MAP_CACHE, int(kernel.view.kern["cache_count"]))
         self.memory = kernel.snapshot()
         self.start = self.counters()
         self.forget()
@@ -125,7 +125,9 @@ class World:
         slots = self.kernel.view.used_slots()
         for id in self.caches:
             assert slots.get(id, 0) - self.boot_slots.get(id, 0) == sum(1 for kind, _ in self.objects if kind == id)
-        assert slots.get(REGION_CACHE, 0) - self.boot_slots.get(REGION_CACHE, 0) == len(self.ranges)
+        for id, tier in ((REGION_CACHE, ANYONE), (LAST_REGION_CACHE, LAST_WORDS)):
+            records = sum(by == tier for _, _, by in self.ranges.values())
+            assert slots.get(id, 0) - self.boot_slots.get(id, 0) == records
         for id, tier in ((CHUNK_CACHE, ANYONE), (LAST_CACHE, LAST_WORDS)):
             chunks = sum(
                 max(guaranteed, len(self.live(base, count))) for base, (count, guaranteed, by) in self.ranges.items() if by == tier

@@ -25,7 +25,7 @@ def test_a_dump():
     machine = resolve(read_bytes(DUMP.encode(), "dump")[0])
     assert (machine.name, machine.arch, machine.origin) == ("AMI / Aptio CRB", "x86_64", "pciconf")
     assert [(r.base, r.end) for r in machine.ram] == [(0, 0xA0000), (1 << 20, 2 << 30), (4 << 30, 10 << 30)]
-    assert machine.devices == (Device(0xC0000000, 1 << 28, "bar", "0000:00:1f.3", 2, 64, True, "assigned", 7),)
+    assert machine.devices == (Device(0xC0000000, 1 << 28, "bar", "0000:00:1f.3", 2, 64, True, "assigned", 7, "console"),)
     assert machine.ignored == {"description of a device": 3, "I/O ports": 1}
     assert [p.line for p in machine.problems] == [0]
 

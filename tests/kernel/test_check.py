@@ -261,15 +261,17 @@ breaks(Magazine, "tally.claimed_bits == 0")(lambda s: s.set(Magazine, s.magazine
 # --- Region and Frame
 
 breaks(Region, "count > 0 and base >= 0 and base + count <= kern.max_pfn")(
-    lambda s: s.set(Region, s.regions(k.RESERVED_MEMORY)[0], count=1 << 40)
+    lambda s: s.set(Region, s.regions(k.CARVED_MEMORY)[0], count=1 << 40)
 )
-breaks(Region, "kind > 0 and kind < CLASSES")(lambda s: s.set(Region, s.regions(k.RESERVED_MEMORY)[0], kind=k.CLASSES))
+breaks(Region, "kind > 0 and kind < CLASSES")(lambda s: s.set(Region, s.regions(k.CARVED_MEMORY)[0], kind=k.CLASSES))
 breaks(Region, "area == 0 or kind == RAM")(lambda s: s.set(Region, s.regions(k.RAM)[0], kind=k.ROM))
 breaks(Region, "tally.layout_errors == 0")(lambda s: s.add(Region, s.regions(k.RAM)[0], "identities", 16))
 breaks(Region, "free == tally.region_free")(lambda s: s.add(Region, s.regions(k.RAM)[1], "free"))
-breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.RESERVED_MEMORY)[0], "base", -1))
+breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.CARVED_MEMORY)[0], "base", -1))
 breaks(Region, "live == tally.live and spare_count == tally.spare")(lambda s: s.add(Region, s.device(), "live"))
 breaks(Region, "live + spare_count >= guaranteed")(lambda s: s.set(Region, s.device(), guaranteed=1 << 20))
+breaks(Region, "tally.cut_errors == 0")(lambda s: s.set(Region, s.device(), cut=1))
+breaks(Region, "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)")(lambda s: s.set(Region, s.device(), under=k.RAM))
 breaks(Region, "used == tally.used")(lambda s: s.add(Region, s.device(), "used"))
 breaks(Chunk, "used > 0 and used <= CHUNK_FRAMES")(lambda s: s.set(Chunk, s.get(Region, s.device(), "chunks"), used=0))
 breaks(Chunk, "used == tally.chunk_used")(lambda s: s.add(Chunk, s.get(Region, s.device(), "chunks"), "used"))
@@ -404,6 +406,7 @@ FREE = {
         "growable": "boot only", "affine": "boot only", "promised": "constant, but for its bounds", "lenient": "constant",
         "withheld": "boot only", "opening": "for the report only", "opening_heap": "for the report only",
         "device_ranges": "boot only", "device_pages": "boot only", "reserves": "boot only", "last_frames": "boot only",
+        "last_ranges": "boot only", "last_maps": "boot only",
         "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only", "range_count": "boot only",
         "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
         "returned": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",

@@ -39,7 +39,7 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        4200,
+        4224,
         "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
         "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
         "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
@@ -47,9 +47,9 @@ LAYOUTS = {
         "donated_maps@232 heap@240 heap_pages@248 heap_map@256 top@264 map_pages@272 backed@280 idle@288 growth@296 "
         "bin_bits@304 bins@400 fixed@3472 kept@3480 recycled@3488 excess@3496 released@3504 spare@3512 growable@3520 "
         "affine@3528 promised@3536 lenient@3544 withheld@3552 opening@3560 opening_heap@3568 device_ranges@3576 "
-        "device_pages@3584 reserves@3592 device_count@3600 last_frames@3608 caches@3616 cache_count@3624 "
-        "class_of@3632 ranges@3640 range_count@3648 range_next@3656 objects@3664 object_count@3672 static@3680 "
-        "plan@3688 checked@3816"
+        "device_pages@3584 reserves@3592 device_count@3600 last_frames@3608 last_ranges@3616 last_maps@3624 "
+        "caches@3632 cache_count@3640 class_of@3648 ranges@3656 range_count@3664 range_next@3672 objects@3680 "
+        "object_count@3688 static@3696 plan@3704 checked@3832"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
@@ -61,26 +61,26 @@ LAYOUTS = {
         "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        384,
+        392,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
         "ram_errors@88 hit@96 heap_sum@104 mapped@112 mapped_sum@120 tables@128 table_errors@136 idle@144 kept@152 "
         "backed@160 runs@168 filed@176 bin_errors@184 layout_errors@192 region_free@200 summary_errors@208 "
-        "entry_errors@216 order_errors@224 live@232 spare@240 used@248 chunk_used@256 device_count@264 tail_pages@272 "
-        "page_errors@280 joinable@288 slab_free@296 listed@304 id@312 slabs@320 slab_errors@328 empty@336 partial@344 "
-        "claim@352 claim_base@360 claim_size@368 claimed_bits@376"
+        "entry_errors@216 order_errors@224 cut_errors@232 live@240 spare@248 used@256 chunk_used@264 device_count@272 "
+        "tail_pages@280 page_errors@288 joinable@296 slab_free@304 listed@312 id@320 slabs@328 slab_errors@336 "
+        "empty@344 partial@352 claim@360 claim_base@368 claim_size@376 claimed_bits@384"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
         "bits@0"
     ),
     "kernmalloc.kernel.layout.BootInfo": (
-        376,
+        392,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
         "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 affine@136 "
         "growable@144 excess@152 spare@160 device_ranges@168 reserves@176 device_pages@184 last_frames@192 "
-        "lenient@200 withheld@208 promised@216 ranges@224 range_count@232 objects@240 object_count@248 cpu@256 "
-        "kern@264 root@272 directory@280 directories@288 image_tables@296 window_tables@304 leaf_tables@312 "
-        "area_bytes@320 tables@328 heap_map@336 heap@344 heap_pages@352 region@360 slots@368"
+        "last_ranges@200 last_maps@208 lenient@216 withheld@224 promised@232 ranges@240 range_count@248 objects@256 "
+        "object_count@264 cpu@272 kern@280 root@288 directory@296 directories@304 image_tables@312 window_tables@320 "
+        "leaf_tables@328 area_bytes@336 tables@344 heap_map@352 heap@360 heap_pages@368 region@376 slots@384"
     ),
     "kernmalloc.kernel.layout.BootRange": (
         32,
@@ -89,8 +89,8 @@ LAYOUTS = {
     "kernmalloc.kernel.regions.Region": (
         192,
         "left@0 right@8 base@16 count@24 kind@32 chunk_hint@36 area@40 entries@48 origin@56 word_count@64 words@72 "
-        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 chunks@144 live@152 spare@160 "
-        "spare_count@168 guaranteed@176 used@184"
+        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 under@138 cut@140 chunks@144 "
+        "live@152 spare@160 spare_count@168 guaranteed@176 used@184"
     ),
     "kernmalloc.kernel.bins.HeapPage": (
         64,

@@ -41,6 +41,7 @@ class World:
         self.kern = self.memory.new(Kern.size)
         self.limit = limit
         self.model: dict[int, tuple[int, int, int]] = {}
+        self.cut: set[int] = set()  # bases of those that were cut off the one below
         self.spare: list[int] = []
         self.do = twin.compile(FUNCTIONS) if checked else {f.__name__: f for f in FUNCTIONS}
         twin.use(self.memory)
@@ -87,6 +88,7 @@ class World:
 
     def remove(self, base: int) -> None:
         count, kind, record = self.model.pop(base)
+        self.cut.discard(base)
         assert self.call("region_remove", record) == OK
         self.spare.append(record)
 
@@ -100,6 +102,7 @@ class World:
             assert status == OK
             self.model[base] = at - base, kind, record
             self.model[at] = base + count - at, kind, upper
+            self.cut.add(at)
         else:
             assert status == BAD_FRAME
             assert self.state() == before
@@ -110,7 +113,8 @@ class World:
         upper = self.model.get(base + count)
         before = self.state()
         freed = self.call("region_merge", record)
-        if upper and upper[1] == kind:
+        if upper and upper[1] == kind and base + count in self.cut:
+            self.cut.remove(base + count)
             assert freed == upper[2]
             del self.model[base + count]
             self.model[base] = count + upper[0], kind, record
@@ -304,8 +308,8 @@ def test_a_record_that_is_not_in_the_tree_cannot_be_removed():
 def test_lookups_after_a_region_has_gone_do_not_find_it():
     """The note of the last region found must not outlive the region, also when it was merged away or has shrunk."""
     world = World()
-    world.add(0, 10)
-    world.add(10, 10)
+    world.add(0, 20)
+    world.split(0, 10)
     world.find(15)
     world.merge(0)
     world.find(15)

@@ -31,7 +31,7 @@ def tuned(strategy: str, chance: random.Random) -> Profile:
     return replace(
         with_strategy(altered("eros2", window=WINDOW), strategy),
         heap=Heap(growth_frames=pick((1, 4, 16)), growable=pick((0, 64 << 10, MIB)), spare=pick((0, 64 << 10, 2 * MIB)), excess=2 * MIB),
-        devices=Devices(ranges=pick((0, 4, 40)), frames=pick((0, 40, 500, 2000)), last_words=pick((0, 1, 64, 256))),
+        devices=Devices(ranges=pick((0, 4, 40)), frames=pick((0, 40, 500, 2000)), last_words=pick((0, 1, 64, 256)), last_maps=pick((0, 2))),
         bank=Bank(withheld=pick((0, 20, 200, 1000)), promised=pick((0, 0, 500)), lenient=pick((False, True))),
         objects=OBJECTS[: pick((1, 4, 4))],
     )  # fmt: skip

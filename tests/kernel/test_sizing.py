@@ -30,7 +30,7 @@ MACHINES = (
 )
 ALL = (
     "area_bytes", "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages", "object_slabs",
-    "pages_for", "reciprocal_of", "slab_pages", "slot_bytes", "slots_in", "sum_count", "word_count", "_slots",
+    "pages_for", "reciprocal_of", "slab_pages", "slot_bytes", "slots_in", "sum_count", "word_count", "_last_words", "_slots",
 )  # fmt: skip
 PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that grows while the boot describes memory
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
@@ -46,7 +46,7 @@ def profile(strategy: str) -> Profile:
     return replace(
         with_strategy(Profile.load("eros2"), strategy),
         heap=Heap(excess=2 * MIB, growable=MIB, spare=64 << 10),
-        devices=Devices(frames=30 * CHUNK_FRAMES, ranges=21, last_words=30 * CHUNK_FRAMES),
+        devices=Devices(frames=30 * CHUNK_FRAMES, ranges=21, last_words=30 * CHUNK_FRAMES, last_ranges=21),
         bank=Bank(),
         objects=(ObjectType(name="node", size=560, count=63, last_words=14), ObjectType(name="depend", size=128, count=64, last_words=32)),
     )

@@ -43,7 +43,7 @@ def test_windows_that_only_touch_stay_apart():
 
 def test_children_in_the_window_of_their_bridge_are_one_range_with_it():
     assert ranges(bar(0xEA000000, 0x2000000, "vmd"), bar(0xEA000000, 0x4000, "nvme0"), bar(0xEA100000, 0x4000, "nvme1")) == [
-        DeviceRange(0xEA000, 0x2000, ("nvme0", "vmd", "nvme1"))]
+        DeviceRange(0xEA000, 0x2000, ("nvme0", "vmd", "nvme1"), "boot")]
 
 
 def test_a_host_bridge_that_claims_everything_is_counted_once():

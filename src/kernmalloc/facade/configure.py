@@ -1,7 +1,9 @@
 """After the boot: publish the devices of a machine, as drivers would when they find them (E5, C10).
 
 Each range asks for entries for all its frames; if those cannot be had, it is published by its extent alone, if the profile
-wants that; and if not even so, it is refused. What a device costs is read from the kernel's records.
+wants that; and if not even so, it is refused. A console or boot device (`inputs/facts` tells which) then has what is kept for
+last words (C22): all its entries, or else those of as many frames as one chunk describes, which is enough to say what to tune.
+What a device costs is read from the kernel's records.
 """
 
 import random
@@ -10,10 +12,10 @@ from typing import NamedTuple
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES
-from kernmalloc.kernel.devices import CHUNK_CACHE, LAST_CACHE, LAST_WORDS, REGION_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_WORDS, REGION_CACHE
 from kernmalloc.machine.memory_map import DeviceRange
 
-FITS, EXTENT_ONLY, REFUSED = "fits", "extent-only", "refused"
+FITS, LAST, EXTENT_ONLY, REFUSED = "fits", "last-words", "extent-only", "refused"
 
 
 class Published(NamedTuple):
@@ -37,35 +39,44 @@ class Configured(NamedTuple):
 def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
     """Publish every device of the kernel's machine, by address or in an order shuffled by a seed; then release what the
     strategy reserved in excess (C18)."""
-    shift = kernel.profile.page_shift
-    order = kernel.machine.device_ranges(shift)
+    order = kernel.machine.device_ranges(kernel.profile.page_shift)
     if shuffle is not None:
         random.Random(shuffle).shuffle(order)
-    done = [(window, *_publish(kernel, window)) for window in order]
-    costs = _costs(kernel)
-    devices = [
-        Published(w.pfn << shift, w.frames << shift, w.names, status, costs.get(w.pfn, 0) if status != REFUSED else 0, reason)
-        for w, status, reason in done
-    ]
+    devices = [_publish(kernel, window) for window in order]
     return Configured(devices, kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0)
 
 
-def _publish(kernel: Kernel, window: DeviceRange) -> tuple[str, str]:
-    """(status, reason) of one range."""
+def attempts(window: DeviceRange, extents: bool) -> list[tuple[str, int, int]]:
+    """How a range is published: (status that it then has, frames guaranteed, tier), one after the other until one is not
+    refused. `extents`: by its extent alone, too."""
+    frames, special = window.frames, bool(window.role)
+    ways = [(FITS, frames, ANYONE)]
+    if special:
+        ways.append((FITS, frames, LAST_WORDS))
+    if special and frames > CHUNK_FRAMES:
+        ways.append((LAST, CHUNK_FRAMES, LAST_WORDS))
+    if extents:
+        ways += [(EXTENT_ONLY, 0, ANYONE), (EXTENT_ONLY, 0, LAST_WORDS)][: 1 + special]
+    return ways
+
+
+def _publish(kernel: Kernel, window: DeviceRange) -> Published:
+    """Publish one range in the first way that is not refused."""
     shift = kernel.profile.page_shift
     base, size = window.pfn << shift, window.frames << shift
     reason = ""
-    attempts = ((FITS, None), (EXTENT_ONLY, 0)) if kernel.profile.devices.extents else ((FITS, None),)
-    for status, guarantee in attempts:
+    before = int(kernel.view.kern["region_count"])
+    for status, guarantee, tier in attempts(window, kernel.profile.devices.extents):
         try:
-            kernel.devices.publish(base, size, guarantee)
+            kernel.devices.publish(base, size, guarantee, last_words=tier == LAST_WORDS)
         except (OutOfMemory, Promised, WouldBlock) as error:
             reason = reason or _why(error)
         except Busy as error:
-            return REFUSED, _why(error)
+            return Published(base, size, window.names, REFUSED, 0, _why(error))
         else:
-            return status, reason
-    return REFUSED, reason
+            records = int(kernel.view.kern["region_count"]) - before
+            return Published(base, size, window.names, status, _cost(kernel, window.pfn, records), "" if status == FITS else reason)
+    return Published(base, size, window.names, REFUSED, 0, reason)
 
 
 def _why(error: KernelError) -> str:
@@ -73,12 +84,7 @@ def _why(error: KernelError) -> str:
     return str(error).split(": ", 1)[1]
 
 
-def _costs(kernel: Kernel) -> dict[int, int]:
-    """Bytes of the heap that each published range takes, by its first frame."""
-    size = {id: int(kernel.view.cache(id)["size"]) for id in (REGION_CACHE, CHUNK_CACHE, LAST_CACHE)}
-    return {
-        int(r["base"]): size[REGION_CACHE]
-        + int(r["live"] + r["spare_count"]) * size[LAST_CACHE if r["tier"] == LAST_WORDS else CHUNK_CACHE]
-        for r in kernel.view.regions()
-        if r["tier"]
-    }
+def _cost(kernel: Kernel, pfn: int, records: int) -> int:
+    """Bytes of the heap that the range published at a frame takes: so many region records, and its chunks."""
+    region, chunk = (int(kernel.view.cache(id)["size"]) for id in (REGION_CACHE, CHUNK_CACHE))
+    return records * region + int(kernel.view.region(pfn)["guaranteed"]) * chunk

@@ -31,7 +31,8 @@ from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.view import Mappings, View
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.bins import HeapPage
-from kernmalloc.kernel.devices import LAST_CACHE, REGION_CACHE
+from kernmalloc.kernel.devices import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
+from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.lang import status
 from kernmalloc.machine.lives import LIVES, LifeError
 from kernmalloc.machine.memory_map import Machine
@@ -55,11 +56,12 @@ class Kernel:
         self.steps: list[Step] = []
         self._closed = False
         self._cache_names = {REGION_CACHE: "region"}
-        wanted, next_id = profile.wanted_counts(loaded.placement.frames), LAST_CACHE + 1
+        self._last_words = {LAST_MAP_CACHE: "mapping frame"}
+        wanted, next_id = profile.wanted_counts(loaded.placement.frames), SIZE_CLASSES + OWN_CACHES
         for kind in profile.objects:
-            for name, exists in ((kind.name, wanted[kind.name]), (f"{kind.name} (last words)", kind.last_words)):
+            for names, exists in ((self._cache_names, wanted[kind.name]), (self._last_words, kind.last_words)):
                 if exists:
-                    self._cache_names[next_id] = name
+                    names[next_id] = kind.name
                     next_id += 1
 
     # --- life
@@ -288,6 +290,12 @@ class Kernel:
         """The typed caches, in the order of the profile; those made later follow."""
         count = int(self.view.kern["cache_count"])
         return [ObjectCache(self, id, name) for id, name in self._cache_names.items() if id < count]
+
+    @property
+    def last_words(self) -> dict[str, ObjectCache]:
+        """What is kept for console and boot devices, and for nobody else, beside the entries (`devices.last_words`): mapping
+        frames, which are a page of the heap each, and objects, by the name of their type (C22)."""
+        return {name: ObjectCache(self, id, name) for id, name in self._last_words.items()}
 
     @property
     def scale(self) -> float:

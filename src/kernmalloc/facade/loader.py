@@ -12,7 +12,7 @@ import numpy
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.kernel.caches import ObjectType
-from kernmalloc.kernel.kern import NVRAM, RAM, RESERVED_MEMORY, ROM
+from kernmalloc.kernel.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM
 from kernmalloc.kernel.layout import BootInfo, BootRange
 from kernmalloc.lang.status import OK
 from kernmalloc.machine import mmu
@@ -182,7 +182,8 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["spare"] = strategy.affine and -(-profile.heap.spare >> shift)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
     info["device_pages"] = profile.device_frames(plan.frames)
-    info["last_frames"] = profile.devices.last_words
+    info["last_frames"], info["last_ranges"] = profile.devices.last_words, profile.devices.last_ranges
+    info["last_maps"] = profile.devices.last_maps
     info["lenient"] = profile.bank.lenient and strategy.grows and not strategy.affine  # only a demand heap may break it
     info["promised"] = profile.bank.promised
     info["withheld"] = profile.bank.withheld + int(info["growable"])
@@ -196,7 +197,7 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
         raise TooSmall(f"no range of RAM holds the boot area of {frames << shift >> 10} KiB beside the image")
     plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
     spans = sorted(
-        [(low, high, RAM) for low, high in plan.ram] + [(low, high, RESERVED_MEMORY) for low, high in plan.reserved] + plan.firmware
+        [(low, high, RAM) for low, high in plan.ram] + [(low, high, CARVED_MEMORY) for low, high in plan.reserved] + plan.firmware
     )
     info["area_pa"], info["range_count"] = area[0] << shift, len(spans)
     life.ram.bytes[area[0] << shift : (area[0] << shift) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))

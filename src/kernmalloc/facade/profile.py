@@ -24,6 +24,7 @@ from msgspec import Meta
 
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.caches import LARGEST_OBJECT
+from kernmalloc.kernel.devices import OWN_CACHES
 from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.kernel.kern import CACHES
 from kernmalloc.machine import mmu
@@ -50,7 +51,7 @@ STRATEGIES = {
     "release": Strategy(affine=True, static=True, devices=False, reserves=False, grows=False, excess=True),  # 3
     "reserve+release": Strategy(affine=True, static=True, devices=True, reserves=False, grows=False, excess=True),  # [1,3]
 }
-MOST_TYPES = CACHES - SIZE_CLASSES - 1  # one cache is the region records'
+MOST_TYPES = CACHES - SIZE_CLASSES - OWN_CACHES  # caches that are left for object types
 ENTRY = 16  # bytes of our own part of a core table entry
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below
@@ -146,12 +147,15 @@ class Heap(_Table):
 class Devices(_Table):
     """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap does
     not grow allocate at boot (C15); by default 1 GiB's worth, which covers 98.8 % of machines, at most one for 8 frames of
-    RAM. `last_words`: device frames whose entries are kept for the console (C22). `extents`: a range whose entries cannot all
-    be had is published by its extent, in two resolutions (C10); without, it is refused."""
+    RAM. Kept for console and boot devices (C22): entries for `last_words` device frames, `last_ranges` region records and
+    `last_maps` mapping frames. `extents`: a range whose entries cannot all be had is published by its extent, in two
+    resolutions (C10); without, it is refused."""
 
     ranges: Annotated[int, Meta(ge=0, le=2**20)] = 64
     frames: Annotated[int, Meta(ge=0, le=2**40)] | None = None
     last_words: Annotated[int, Meta(ge=0, le=2**20)] = 64
+    last_ranges: Annotated[int, Meta(ge=0, le=2**16)] = 4
+    last_maps: Annotated[int, Meta(ge=0, le=2**16)] = 8
     extents: bool = True
 
 
@@ -353,8 +357,9 @@ def _bad_layout(profile: Profile):
 
 
 def _bad_objects(profile: Profile):
-    if len(profile.objects) > MOST_TYPES:
-        yield "objects", f"{len(profile.objects)} types are too many", f"at most {MOST_TYPES}"
+    caches = sum(2 if kind.last_words else 1 for kind in profile.objects)
+    if caches > MOST_TYPES:
+        yield "objects", f"{caches} types are too many", f"at most {MOST_TYPES}, those kept for last words counted twice"
     types: dict[str, ObjectType] = {}
     for kind in profile.objects:
         key = f"objects.{kind.name}"

@@ -105,6 +105,19 @@ class View:
         visit(int(self.kern["regions"]))
         return found
 
+    def region(self, pfn: int) -> numpy.void:
+        """The record of the region that holds a frame. KeyError if none does."""
+        va = int(self.kern["regions"])
+        found = None
+        while va:
+            region = self.read(Region, va)[0]
+            if region["base"] <= pfn:
+                found = region
+            va = int(region["right"] if region["base"] <= pfn else region["left"])
+        if found is None or pfn >= found["base"] + found["count"]:
+            raise KeyError(f"no region holds frame {pfn:#x}")
+        return found
+
     def cache(self, id: int) -> numpy.void:
         """The record of a cache."""
         return self.read(Cache, int(self.kern["caches"]) + id * Cache.size)[0]

@@ -5,6 +5,7 @@ are bytes, as Python integers without limit: what does not fit a machine word is
 Ranges are half open: `base <= address < end`.
 """
 
+import re
 from collections import Counter
 from pathlib import PurePath
 
@@ -34,6 +35,25 @@ DEVICE_STATUS = ("assigned", "unassigned", "disabled", "beyond", "inside RAM")
 it reaches above 2^52, RAM is there."""
 
 
+DEVICE_ROLES = ("", "console", "boot")
+"""What a device is needed for when all else fails: to tell the user something, to load what comes next, or nothing."""
+
+_CLASS_ROLES = {0x01: "boot", 0x03: "console", 0x07: "console"}  # mass storage; display; serial ports
+
+_CONSOLE = re.compile(r"serial|uart|tty|vga|display|3d controller|framebuffer|console", re.I)
+_BOOT = re.compile(r"mmc|sdhci|sd host|nand|flash|sata|ahci|nvme|non-volatile|scsi|raid|ide interface|storage", re.I)
+
+
+def role_of(name: str) -> str:
+    """The role of a device that is known by its name alone: serial@10000000, fe340000.mmc, VGA compatible controller."""
+    return "console" if _CONSOLE.search(name) else "boot" if _BOOT.search(name) else ""
+
+
+def class_role(code: int) -> str:
+    """The role of a PCI function by its class code of 24 bits; Linux before 2.6.37 prints the upper 16 of them."""
+    return _CLASS_ROLES.get(code >> 16 or code >> 8, "")
+
+
 class Range(msgspec.Struct, frozen=True):
     """`size` bytes of physical addresses from `base`; `line` is where the file says so (1-based, 0: nowhere)."""
 
@@ -54,7 +74,7 @@ class Device(msgspec.Struct, frozen=True):
 
     `kind` is one of `DEVICE_KINDS`, `name` is the PCI address (domain:bus:device.function) or the resource's name,
     `bar` the register's index (6 is the ROM; -1 unknown), `bits` 32 or 64 (0 unknown), `status` one of
-    `DEVICE_STATUS`.  An unassigned window has a size but no true base (0).
+    `DEVICE_STATUS`.  An unassigned window has a size but no true base (0).  `role` is one of `DEVICE_ROLES`.
     """
 
     base: int
@@ -66,6 +86,7 @@ class Device(msgspec.Struct, frozen=True):
     prefetch: bool = False
     status: str = "assigned"
     line: int = 0
+    role: str = ""
 
     @property
     def end(self) -> int:
@@ -96,6 +117,8 @@ class Facts:
     `line` is the line that tells of this machine in a file that holds many (0: the file tells of one, perhaps in several
     boots).  Where `memory` holds no RAM, `lacks` says why and what to do about it; `ram_base` is where RAM begins, if
     the file tells that much (None: not told), and `like_pc` whether otherwise RAM may be taken to lie as on a PC.
+
+    `roles` are those of PCI functions whose class is told, by address; other devices have theirs by name.
     """
 
     def __init__(self, file: str):
@@ -113,6 +136,7 @@ class Facts:
         self.refusal: InputError | None = None
         self.memory: list[Range] = []
         self.devices: list[Device] = []
+        self.roles: dict[str, str] = {}
         self.windows: list[Range] = []
         self.carved: list[Range] = []
         self.ignored: Counter[str] = Counter()

@@ -12,7 +12,7 @@ import re
 import msgspec
 
 from .errors import InputError
-from .facts import Device, Facts
+from .facts import Device, Facts, class_role
 from .pci_dump import address, architecture, facts_of, put
 
 _RECOGNISE = re.compile(r'\s*\{[^\n]{,1000}"bars"\s*:\s*\[')
@@ -72,5 +72,6 @@ def _take(facts: Facts, line: int, register: _Register) -> None:
         if not place:
             raise ValueError(f"no place of a PCI device: {register.place!r}")
         name, bar = address(*(int(part) for part in place.groups())), (int(register.offset, 16) - 0x10) // 4
+        facts.roles[name] = class_role(int(register.device_class, 16))
         put(facts, Device(register.base, register.size, "bar", name, bar, register.bits, "Pref" in register.type,
                           "assigned" if register.base else "unassigned", line))

@@ -12,10 +12,10 @@ Of a device that is listed several times, the last list counts.
 
 import re
 
-from .facts import Device, Facts, Problem
+from .facts import Device, Facts, Problem, class_role, role_of
 from .pci_dump import address, comment, facts_of, lines, unknown
 
-_HEADER = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)")
+_HEADER = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?")
 _RECOGNISE = re.compile(
     r"^[>|\t \xa0]*(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
     r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ", re.M)
@@ -47,8 +47,9 @@ def read(text: str, file: str) -> list[Facts]:
     for number, line in _joined(text):
         device = None
         if match := _HEADER.match(line):
-            domain, *place = match.groups()
+            domain, *place = match.group(1, 2, 3, 4)
             name, listed, virtual = address(int(domain or "0", 16), *(int(part, 16) for part in place)), {}, False
+            facts.roles[name] = class_role(int(match[6], 16) << 8) if match[6] else role_of(match[5] or "")
         elif _VIRTUAL_FUNCTIONS.match(line):
             virtual = True
         elif not virtual and (match := _REGISTER.match(line)):

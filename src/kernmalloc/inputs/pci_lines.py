@@ -2,6 +2,7 @@
 
 Linux has printed the same facts in many forms; the last statement about a register wins.
 
+    pci 0000:04:00.0: [10de:2684] type 00 class 0x030000     what the device is for
     pci 0000:04:00.0: reg 0x10: [mem 0x…-0x… 64bit pref]     a register as found ("reg 10:" before 2013)
     pci 0000:04:00.0: BAR 0 [mem 0x…-0x… 64bit pref]         the same since 2023, "ROM" for number 6
     pci 0000:04:00.0: BAR 0: assigned [mem 0x…-0x…]          moved; since 2024 "BAR 0 [mem …]: assigned"
@@ -15,7 +16,7 @@ functions and bridges, which forward memory and own none.
 
 import re
 
-from .facts import Device, Facts, Range
+from .facts import Device, Facts, Range, class_role
 
 _SUBJECT = re.compile(r"[\w.-]+ ([0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]):\s+(.*)")
 _WHERE = r"\[mem\s+(?:0x([0-9a-f]+)-0x([0-9a-f]+)|size 0x([0-9a-f]+))([^\]]*)\]"
@@ -23,6 +24,7 @@ _REGISTER = re.compile(r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: 
                        + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?"))
 _BAR = re.compile(r"(?:BAR (\d+)|(ROM)):? (?:(assigned|set to|reserving|releasing|no space for|failed to assign) )?"
                   + _WHERE + r"(.*)")
+_CLASS = re.compile(r"\[[0-9a-f]{4}:[0-9a-f]{4}\] type [0-9a-f]+ class (0x[0-9a-f]{6})")
 _WINDOW = re.compile(r"(?:pci_bus [0-9a-f:]+: root bus resource|(?:acpi|pci_root) \S+: host bridge window) "
                      r"\[mem\s+0x([0-9a-f]+)-\s*0x([0-9a-f]+)([^\]]*)\](?! \(ignored\))")
 _LOST = ("no space for", "failed to assign", "releasing")
@@ -34,6 +36,7 @@ class PciFacts:
 
     def __init__(self) -> None:
         self._registers: dict[tuple[str, int], Device] = {}
+        self._roles: dict[str, str] = {}
         self._windows: dict[tuple[int, int], Range] = {}
 
     def take(self, number: int, line: str) -> bool:
@@ -48,6 +51,8 @@ class PciFacts:
                 bar = 6 if match[2] else int(match[1])
                 lost = match[3] in _LOST or match[8].startswith(_LOST_AFTER)
                 return self._register(number, name, bar, *match.group(4, 5, 6, 7), lost=lost)
+            if match := _CLASS.match(rest):
+                self._roles[name] = class_role(int(match[1], 16))
         elif match := _WINDOW.match(line):
             base, end = int(match[1], 16), int(match[2], 16) + 1
             if base < end:
@@ -74,3 +79,4 @@ class PciFacts:
         """Add what was found to the facts."""
         facts.devices += self._registers.values()
         facts.windows += self._windows.values()
+        facts.roles |= self._roles

@@ -8,10 +8,10 @@ Registers whose `range` is 20 (bits: below 1 MiB) are no memory but a misreading
 
 import re
 
-from .facts import Device, Facts
+from .facts import Device, Facts, class_role
 from .pci_dump import address, comment, facts_of, lines, put, unknown
 
-_HEADER = re.compile(r"[\w-]+@pci(?:(\d{1,5}):)?(\d{1,3}):(\d{1,2}):(\d):\s")
+_HEADER = re.compile(r"[\w-]+@pci(?:(\d{1,5}):)?(\d{1,3}):(\d{1,2}):(\d):\s(?:.*\bclass=(0x[0-9a-f]{6})\b)?")
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*[\w-]+@pci\d+:\d+:\d+(?::\d+)?:\s", re.M)
 _BAR = re.compile(r"bar +\[([0-9a-f]{1,2})\] = type ([\w/ ]+), range (\d{1,2}), base (0x[0-9a-f]{1,16}|0), "
                   r"size +(\d{1,20}), (?:en|dis)abled$")
@@ -29,7 +29,8 @@ def read(text: str, file: str) -> list[Facts]:
     name = "0000:00:00.0"
     for number, line in lines(text):
         if match := _HEADER.match(line + " "):
-            name = address(*(int(part or 0) for part in match.groups()))
+            name = address(*(int(part or 0) for part in match.group(1, 2, 3, 4)))
+            facts.roles[name] = class_role(int(match[5] or "0", 16))
         elif match := _BAR.match(line):
             _take(facts, number, name, *match.groups())
         elif _CAPABILITY.match(line):

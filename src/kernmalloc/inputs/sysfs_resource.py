@@ -13,11 +13,12 @@ import re
 from pathlib import PurePath
 
 from .errors import InputError
-from .facts import Device, Facts
+from .facts import Device, Facts, class_role
 from .pci_dump import comment, facts_of, lines, put, unknown
 
 _ADDRESS = re.compile(r"\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
 _LINE = re.compile(r"(?:(\S*[/:]resource):)?\s*0x([0-9a-f]{16}) 0x([0-9a-f]{16}) 0x([0-9a-f]{16})$")
+_CLASS = re.compile(r"\bclass=(0x[0-9a-f]{6})\b")
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*(?:\S*[/:]resource:)?(?:0x[0-9a-f]{16} ?){3}$", re.M)
 _MEMORY, _PREFETCH, _WIDE, _UNSET = 0x200, 0x2000, 0x100000, 0x20000000
 """Flags of a resource, as include/linux/ioport.h names them: IORESOURCE_MEM, _PREFETCH, _MEM_64, _UNSET."""
@@ -49,6 +50,8 @@ def read(text: str, file: str) -> list[Facts]:
             index += 1
         elif match := _ADDRESS.search(line):
             name, index = match[0], 0
+            if told := _CLASS.search(line):
+                facts.roles[name] = class_role(int(told[1], 16))
         elif not comment(facts, line):
             unknown(facts, number, line)
     return [facts]

@@ -19,7 +19,7 @@ import tomllib
 import msgspec
 
 from .errors import InputError, UnreadableError
-from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
+from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_ROLES, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
 
 _RECOGNISE = re.compile(r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
                         r"|(?:name|arch|source)\s*=\s*\")", re.M)
@@ -50,6 +50,7 @@ class _Device(msgspec.Struct, forbid_unknown_fields=True):
     bits: int = 0
     prefetch: bool = False
     status: str = "assigned"
+    role: str = ""
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,6 +111,8 @@ def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) ->
         raise InputError(file, line, f"{place}: unknown kind {entry.kind!r}", "one of " + ", ".join(allowed[key]))
     if key == "devices" and entry.status not in DEVICE_STATUS:
         raise InputError(file, line, f"{place}: unknown status {entry.status!r}", "one of " + ", ".join(DEVICE_STATUS))
+    if key == "devices" and entry.role not in DEVICE_ROLES:
+        raise InputError(file, line, f"{place}: unknown role {entry.role!r}", "one of " + ", ".join(filter(None, DEVICE_ROLES)))
     if key == "devices" and entry.bits not in (0, 32, 64):
         raise InputError(file, line, f"{place}: bits must be 32 or 64")
 
@@ -163,7 +166,7 @@ def write(facts: Facts) -> str:
 def _inline(entry: Range | Device) -> str:
     """One entry on one line; what has its default value is left out."""
     defaults = {"line": entry.line, "name": "", "kind": {Device: "bar"}.get(type(entry), "window"),
-                "bar": -1, "bits": 0, "prefetch": False, "status": "assigned"}
+                "bar": -1, "bits": 0, "prefetch": False, "status": "assigned", "role": ""}
     fields = []
     for key, value in msgspec.structs.asdict(entry).items():
         if key in ("base", "size"):

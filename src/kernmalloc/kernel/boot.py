@@ -19,7 +19,16 @@ Nothing here knows of devices (E5): the loader passes ranges of memory only.
 
 from kernmalloc.kernel.caches import cache_create, cache_fill, objects_create
 from kernmalloc.kernel.coretable import area_make, list_frames
-from kernmalloc.kernel.devices import CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, REGION_CACHE, chunk_bytes, chunks_for
+from kernmalloc.kernel.devices import (
+    CHUNK_CACHE,
+    CHUNK_SHIFT,
+    LAST_CACHE,
+    LAST_MAP_CACHE,
+    LAST_REGION_CACHE,
+    REGION_CACHE,
+    chunk_bytes,
+    chunks_for,
+)
 from kernmalloc.kernel.frames import entry_of, set_type
 from kernmalloc.kernel.heap import classes_init
 from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern, Plan
@@ -137,6 +146,10 @@ def _own_caches(cpu):
         return BAD_BOOT
     if cache_create(cpu, chunk_bytes(k.addr), max(chunks_for(k.last_frames), 1)) != LAST_CACHE:
         return BAD_BOOT
+    if cache_create(cpu, REGION_BYTES, max(k.last_ranges, 1)) != LAST_REGION_CACHE:
+        return BAD_BOOT
+    if cache_create(cpu, 1 << k.page_shift, max(k.last_maps, 1)) != LAST_MAP_CACHE:
+        return BAD_BOOT
     return OK
 
 
@@ -152,6 +165,10 @@ def _objects(cpu):
         status = cache_fill(cpu, CHUNK_CACHE, chunks_for(k.device_pages))
     if status == OK:
         status = cache_fill(cpu, LAST_CACHE, chunks_for(k.last_frames))
+    if status == OK:
+        status = cache_fill(cpu, LAST_REGION_CACHE, k.last_ranges)
+    if status == OK:
+        status = cache_fill(cpu, LAST_MAP_CACHE, k.last_maps)
     i = 0
     while status == OK and i < k.object_count:
         status = objects_create(cpu, i)

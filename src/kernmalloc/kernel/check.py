@@ -13,7 +13,7 @@ from kernmalloc.kernel.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.caches import LARGEST_OBJECT, ObjectType
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNKS, UNPUBLISHED, Chunk
 from kernmalloc.kernel.frames import Frame, entry_of
-from kernmalloc.kernel.kern import CACHES, CLASSES, FREE, HEAP, RAM, TYPES, Cpu, Kern, Magazine, Tally, Word
+from kernmalloc.kernel.kern import CACHES, CLASSES, FREE, HEAP, RAM, RESERVED_MEMORY, TYPES, Cpu, Kern, Magazine, Tally, Word
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.recount import (
     bits_in,
@@ -128,6 +128,7 @@ def _check_regions(cpu, tally):
     t = Tally(tally)
     end = 0
     ram = 0
+    below = UNPUBLISHED
     region = next_region(cpu, 0)
     while region != 0:
         r = Region(region)
@@ -136,6 +137,9 @@ def _check_regions(cpu, tally):
             t.order_errors = t.order_errors + (1 if Region(r.left).base >= r.base else 0)
         if r.right != 0:
             t.order_errors = t.order_errors + (1 if Region(r.right).base <= r.base else 0)
+        t.cut_errors = 0
+        if r.cut != 0:
+            t.cut_errors = 1 if r.base != end or (r.tier == UNPUBLISHED and below == UNPUBLISHED) else 0
         t.region_free = r.free
         t.summary_errors = 0
         t.entry_errors = 0
@@ -159,6 +163,7 @@ def _check_regions(cpu, tally):
         t.hit = 1 if region == Cpu(cpu).hit else t.hit
         t.regions = t.regions + 1
         end = r.base + r.count
+        below = r.tier
         region = next_region(cpu, end)
     t.ram_errors = ram_errors(cpu, ram)
     return _held(tally, CPU, cpu, verify_cpu(cpu, cpu, tally))

@@ -9,7 +9,14 @@ Concepts
   3. `guarantee` frames are paid for when the range is published: their chunks wait on the region's list. Beyond that a
      first use takes a chunk from what is left of the reserve, or fails before anything is mapped, and says so.
   4. Chunks are objects of a typed cache. Strategies with a reserve (C15) fill it at boot and never grow it; the others
-     let it grow with the heap. Last words (C22) have a small one of their own, which only console and boot devices use.
+     let it grow with the heap.
+  5. Last words (C22) are a tier of caches filled at boot, which only console and boot devices use: region records, chunks,
+     mapping frames (a page of the heap each: mapped, and out of page space), and objects as the profile says (`caches`).
+     What may be had of anything else does not matter to them.
+  6. Firmware often reserves the addresses that a device decodes. A range inside such a region is cut out of it: a record
+     for every cut, and the middle one is the device's. Withdrawing joins what was cut.
+
+All that a publication takes is asked for first: slabs for its records and chunks. After that nothing fails.
 
     spare_count + live >= guaranteed     chunks on the region's list, chunks in its tree
     used    = frames of the region in use,  a chunk hangs in the tree  <=>  one of its frames is in use
@@ -17,17 +24,31 @@ Concepts
 
 from kernmalloc.kernel.frames import Frame
 from kernmalloc.kernel.heap import SIZE_CLASSES, free
-from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, ROM, Cpu, Kern
-from kernmalloc.kernel.regions import Region, range_ok, region_add, region_of, region_remove
-from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, RESERVED_MEMORY, ROM, Cpu, Kern
+from kernmalloc.kernel.regions import (
+    ROOT,
+    Region,
+    next_region,
+    range_ok,
+    region_add,
+    region_merge,
+    region_of,
+    region_remove,
+    region_split,
+)
+from kernmalloc.kernel.runs import pages_ask
+from kernmalloc.kernel.slabs import Cache, cache_at, slabs_lacking, slabs_make, slabs_unmake, slot_take
 from kernmalloc.kernel.tree import tree_add, tree_floor, tree_remove
 from kernmalloc.lang import i64, kernel, record
-from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK
+from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK, OVERLAP
 from kernmalloc.machine.primitives import zero
 
 REGION_CACHE = SIZE_CLASSES  # the first typed caches are the memory manager's own
 CHUNK_CACHE = SIZE_CLASSES + 1
-LAST_CACHE = SIZE_CLASSES + 2
+LAST_CACHE = SIZE_CLASSES + 2  # the chunks, region records and mapping frames of last words
+LAST_REGION_CACHE = SIZE_CLASSES + 3
+LAST_MAP_CACHE = SIZE_CLASSES + 4
+OWN_CACHES = 5
 CHUNK_SHIFT = 5
 CHUNK_FRAMES = 1 << CHUNK_SHIFT
 
@@ -74,8 +95,13 @@ def chunks_guaranteed(base, count, guarantee):
 
 
 @kernel
-def _chunk_cache(region):
-    return LAST_CACHE if Region(region).tier == LAST_WORDS else CHUNK_CACHE
+def _chunk_cache(tier):
+    return LAST_CACHE if tier == LAST_WORDS else CHUNK_CACHE
+
+
+@kernel
+def _region_cache(tier):
+    return LAST_REGION_CACHE if tier == LAST_WORDS else REGION_CACHE
 
 
 @kernel
@@ -110,35 +136,118 @@ def _give_spares(cpu, region):
 
 
 @kernel
+def _place(cpu, base, count):
+    """The firmware region that frames [base, base + count) lie in, 0 if they lie in none. WRAPS, OVERLAP otherwise."""
+    status = range_ok(cpu, base, count)
+    if status != OVERLAP:
+        return status
+    around = next_region(cpu, base)
+    r = Region(around)
+    if r.kind != RESERVED_MEMORY or base < r.base or base + count > r.base + r.count:
+        return OVERLAP
+    return around
+
+
+@kernel
+def cuts_for(first, end, base, count):
+    """Region records that it takes to cut frames [base, base + count) out of [first, end): one per cut."""
+    return (1 if base > first else 0) + (1 if base + count < end else 0)
+
+
+@kernel
+def _reserve(cpu, tier, records, chunks):
+    """Make the slabs that so many records and chunks need. LIMIT, or as `malloc`: then none is made."""
+    kern = Cpu(cpu).kern
+    regions = cache_at(kern, _region_cache(tier))
+    entries = cache_at(kern, _chunk_cache(tier))
+    of_regions = slabs_lacking(cpu, regions, records)
+    if of_regions < 0:
+        return of_regions
+    of_chunks = slabs_lacking(cpu, entries, chunks)
+    if of_chunks < 0:
+        return of_chunks
+    status = pages_ask(cpu, of_regions * Cache(regions).pages + of_chunks * Cache(entries).pages)
+    if status == OK:
+        status = slabs_make(cpu, regions, of_regions)
+    if status < 0:
+        return status
+    status = slabs_make(cpu, entries, of_chunks)
+    if status < 0:
+        slabs_unmake(cpu, regions, of_regions)
+    return status
+
+
+@kernel
+def _record(cpu, tier):
+    """A zeroed region record, reserved before."""
+    region = slot_take(cpu, _region_cache(tier))
+    zero(region, REGION_BYTES)
+    return region
+
+
+@kernel
+def _cut_out(cpu, around, base, count, tier):
+    """The record of frames [base, base + count), cut out of the firmware region around them."""
+    region = around
+    if base > Region(around).base:
+        region = _record(cpu, tier)
+        region_split(cpu, around, region, base)
+    if count < Region(region).count:
+        region_split(cpu, region, _record(cpu, tier), base + count)
+    return region
+
+
+@kernel
 def publish(cpu, base, count, kind, guarantee, tier):
     """Make frames [base, base + count) a region of class `kind`, the entries of `guarantee` of them paid for.
 
     WRAPS, OVERLAP, BAD_SIZE (no such class, guarantee or tier), LIMIT (the reserve is used up) or as `malloc`; then
     everything is as it was."""
-    status = range_ok(cpu, base, count)
-    if status < 0:
-        return status
+    around = _place(cpu, base, count)
+    if around < 0:
+        return around
     if kind != DEVICE_MEMORY and kind != ROM and kind != NVRAM:
         return BAD_SIZE
     if guarantee < 0 or guarantee > count or tier < ANYONE or tier > LAST_WORDS:
         return BAD_SIZE
-    region = slot_take(cpu, REGION_CACHE)
-    if region < 0:
-        return region
-    zero(region, REGION_BYTES)
+    chunks = chunks_guaranteed(base, count, guarantee)
+    records = 1
+    if around != 0:
+        records = cuts_for(Region(around).base, Region(around).base + Region(around).count, base, count)
+    status = _reserve(cpu, tier, records, chunks)
+    if status < 0:
+        return status
+    if around == 0:
+        region = _record(cpu, tier)
+        region_add(cpu, region, base, count, kind)
+    else:
+        region = _cut_out(cpu, around, base, count, tier)
     r = Region(region)
+    r.under = RESERVED_MEMORY if around != 0 else 0
+    r.kind = kind
     r.tier = tier
-    r.guaranteed = chunks_guaranteed(base, count, guarantee)
-    for i in range(r.guaranteed):
-        chunk = slot_take(cpu, _chunk_cache(region))
-        if chunk < 0:
-            _give_spares(cpu, region)
-            free(cpu, region)
-            return chunk
-        _push(region, chunk)
-    region_add(cpu, region, base, count, kind)
+    r.guaranteed = chunks
+    for i in range(chunks):
+        _push(region, slot_take(cpu, _chunk_cache(tier)))
     k = Kern(Cpu(cpu).kern)
     k.device_count = k.device_count + count
+    return OK
+
+
+@kernel
+def _rejoin(cpu, region):
+    """Make a withdrawn range firmware's again, joined with what it was cut from as far as nobody has published that."""
+    r = Region(region)
+    r.kind = r.under
+    r.under = 0
+    r.tier = UNPUBLISHED
+    r.guaranteed = 0
+    above = region_merge(cpu, region)
+    if above != 0:
+        free(cpu, above)
+    if r.cut != 0:
+        if region_merge(cpu, tree_floor(Cpu(cpu).kern + ROOT, r.base - 1)) != 0:
+            free(cpu, region)
     return OK
 
 
@@ -165,6 +274,8 @@ def withdraw(cpu, base):
     k = Kern(Cpu(cpu).kern)
     k.device_count = k.device_count - r.count
     _give_spares(cpu, region)
+    if r.under != 0:
+        return _rejoin(cpu, region)
     region_remove(cpu, region)
     return free(cpu, region)
 
@@ -189,7 +300,7 @@ def _materialise(cpu, region, pfn):
     """A chunk for a frame that has none, in the tree: guaranteed, or from what is left of the reserve. As `slot_take`."""
     chunk = _pop(region)
     if chunk == 0:
-        chunk = slot_take(cpu, _chunk_cache(region))
+        chunk = slot_take(cpu, _chunk_cache(Region(region).tier))
         if chunk < 0:
             return chunk
     zero(chunk, chunk_bytes(Cpu(cpu).kern))

@@ -36,8 +36,9 @@ ROM = 2
 NVRAM = 3
 DEVICE_MEMORY = 4
 RESERVED_MEMORY = 5
-CLASSES = 6
-CLASS_NAMES = ("", "ram", "rom", "nvram", "device", "reserved")
+CARVED_MEMORY = 6  # RAM that the loader keeps: image, ramdisk, boot tables, boot area
+CLASSES = 7
+CLASS_NAMES = ("", "ram", "rom", "nvram", "device", "reserved", "carved")
 
 # how far the boot has come; `boot` says what each stage does
 DONATE = 0
@@ -82,7 +83,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=384)
+@record(size=392)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -117,6 +118,7 @@ class Tally:
     summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
     entry_errors: i64 = "frames that no entry or bit accounts for, or that two do"
     order_errors: i64 = "regions out of order in the tree"
+    cut_errors: i64 = "1 if a region was cut off one that does not touch it, or that it should have been joined to again"
     live: i64 = "chunks in a region's tree"
     spare: i64 = "chunks on its list"
     used: i64 = "device frames in use"
@@ -192,7 +194,7 @@ class Cpu:
     invariants = ("id >= 0", "run >= 0", "hit == 0 or tally.hit == 1")
 
 
-@record(size=4200)
+@record(size=4224)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -263,7 +265,9 @@ class Kern:
     device_pages: i64 = "device frames whose entries are reserved at boot"
     reserves: i64 = "1: entries for device frames come from that reserve only (C15)"
     device_count: i64 = "frames of published device ranges"
-    last_frames: i64 = "device frames whose entries only last words may use"
+    last_frames: i64 = "device frames whose entries only last words may use (C22)"
+    last_ranges: i64 = "region records that only they may use"
+    last_maps: i64 = "mapping frames that only they may use"
     # object caches
     caches: i64 = "VA of the array of caches; the first ones are the size classes"
     cache_count: i64 = "caches in use"

@@ -46,7 +46,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=376)
+@record(size=392)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -75,6 +75,8 @@ class BootInfo:
     reserves: i64 = "1: entries for device frames come from a reserve only (C15)"
     device_pages: i64 = "device frames whose entries are reserved"
     last_frames: i64 = "device frames whose entries are kept for last words (C22)"
+    last_ranges: i64 = "region records kept for them"
+    last_maps: i64 = "mapping frames kept for them"
     lenient: i64 = "1: growth may break what the bank was promised"
     withheld: i64 = "frames that are not promised to the bank: declared growth"
     promised: i64 = "frames to promise; 0: all that are not withheld"
@@ -263,6 +265,8 @@ def prepare(phys, info):
     k.reserves = b.reserves
     k.device_pages = b.device_pages
     k.last_frames = b.last_frames
+    k.last_ranges = b.last_ranges
+    k.last_maps = b.last_maps
     k.lenient = b.lenient
     k.withheld = b.withheld
     k.promised = b.promised

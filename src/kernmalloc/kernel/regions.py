@@ -5,7 +5,7 @@ Concepts
   2. They hang in a tree by base (`tree`): find, add and remove take logarithmic time, and no record ever moves, so that
      the core table, the bitmaps and the processors may point at it.
   3. A RAM region owns one area of heap memory: its core table, its page identities and its free bitmaps (`coretable`).
-     Only a region without an area is split or merged.
+     Only a region without an area is split; what was cut off is merged again, and nothing else is.
 
 The first record lies in the boot area, for the region that is described before there is a heap; the others are
 objects of a typed cache (E22), hence any number of them.
@@ -13,7 +13,7 @@ objects of a typed cache (E22), hence any number of them.
 
 from kernmalloc.kernel.kern import CLASSES, MAX_PFN, RAM, Cpu, Kern
 from kernmalloc.kernel.tree import tree_above, tree_add, tree_floor, tree_remove
-from kernmalloc.lang import i64, kernel, record, u32
+from kernmalloc.lang import i64, kernel, record, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BUSY, OK, OVERLAP, WRAPS
 
 
@@ -40,7 +40,9 @@ class Region:
     next: i64 = "VA of the RAM region described after this one"
     identities: i64 = "VA of the page identity of the first frame"
     # of a published device range (`devices`)
-    tier: i64 = "who published it: UNPUBLISHED, ANYONE, LAST_WORDS"
+    tier: u16 = "who published it: UNPUBLISHED, ANYONE, LAST_WORDS"
+    under: u16 = "class that the frames go back to when it is withdrawn; 0: to none"
+    cut: u32 = "1: was cut off the region below, to be joined to it again"
     chunks: i64 = "root of the tree of its entry chunks"
     live: i64 = "chunks in the tree"
     spare: i64 = "VA of the first chunk that waits to be used"
@@ -57,6 +59,8 @@ class Region:
         "tally.summary_errors == 0",
         "tally.entry_errors == 0",
         "tally.order_errors == 0",
+        "tally.cut_errors == 0",
+        "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)",
         "live == tally.live and spare_count == tally.spare",
         "live + spare_count >= guaranteed",
         "used == tally.used",
@@ -138,7 +142,8 @@ def region_remove(cpu, region):
 
 @kernel
 def region_split(cpu, region, upper, base):
-    """Cut a region without an area in two at frame `base`; the zeroed record `upper` becomes the part from there on."""
+    """Cut a region without an area in two at frame `base`; the zeroed record `upper` becomes the part from there on,
+    marked as cut off."""
     r = Region(region)
     if r.area != 0:
         return BUSY
@@ -146,12 +151,13 @@ def region_split(cpu, region, upper, base):
         return BAD_FRAME
     count = r.base + r.count - base
     r.count = base - r.base
+    Region(upper).cut = 1
     return region_add(cpu, upper, base, count, r.kind)
 
 
 @kernel
 def region_merge(cpu, region):
-    """Join the next region onto this one where they touch and are of one class, without areas.
+    """Join the next region onto this one if it was cut off it and is of its class again, without areas.
 
     Returns the VA of the record that is free again, or 0 if there was nothing to join."""
     r = Region(region)
@@ -160,7 +166,7 @@ def region_merge(cpu, region):
     if above == 0 or r.area != 0:
         return 0
     u = Region(above)
-    if u.base != end or u.kind != r.kind or u.area != 0:
+    if u.base != end or u.cut == 0 or u.kind != r.kind or u.area != 0:
         return 0
     region_remove(cpu, above)
     r.count = r.count + u.count

@@ -200,6 +200,16 @@ def _cut(cpu, use, pages, align):
 
 
 @kernel
+def pages_ask(cpu, pages):
+    """OK if there may be so many more pages in use, in however many runs; NO_VA, or as `space_ask` says. Changes nothing."""
+    k = Kern(Cpu(cpu).kern)
+    more = pages - k.kept - k.idle
+    if more <= 0:
+        return OK
+    return NO_VA if more > k.heap_pages - k.backed else space_ask(cpu, more)
+
+
+@kernel
 def take_pages(cpu, pages, align):
     """A run of backed pages at a multiple of `align` pages, contents unknown: its first page.
 

@@ -202,6 +202,18 @@ def _plan_affine(kern):
 
 
 @kernel
+def _last_words(kern):
+    """Heap pages of all that is kept for last words (C22)."""
+    k = Kern(kern)
+    return (
+        object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.last_frames))
+        + object_pages(k.page_shift, REGION_BYTES, k.last_ranges)
+        + object_pages(k.page_shift, 1 << k.page_shift, k.last_maps)
+        + last_pages(kern)
+    )
+
+
+@kernel
 def _plan_objects(kern):
     """Plan what is allocated once all memory is described: entry chunks, last words, objects."""
     k = Kern(kern)
@@ -210,9 +222,9 @@ def _plan_objects(kern):
     slabs = object_slabs(k.page_shift, REGION_BYTES, records) - object_slabs(k.page_shift, REGION_BYTES, p.records)
     p.regions = p.regions + slabs * slab_pages(slot_bytes(REGION_BYTES), k.page_shift)
     p.chunks = object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.device_pages))
-    p.last_words = object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.last_frames)) + last_pages(kern)
+    p.last_words = _last_words(kern)
     top = p.tables + p.regions + p.chunks + p.last_words
-    room = k.heap_pages - top - k.excess - k.spare
+    room = k.heap_pages - top - k.excess - k.spare - k.growable
     room -= room >> HEADROOM_SHIFT
     if k.static != 0:
         room = min(room, (p.frames - heap_frames(kern, top)) >> 1)

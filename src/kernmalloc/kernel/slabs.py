@@ -227,6 +227,49 @@ def slab_new(cpu, cache):
 
 
 @kernel
+def slabs_lacking(cpu, cache, count):
+    """Slabs to be made so that `count` slots can be taken. LIMIT if there may not be so many. Changes nothing."""
+    c = Cache(cache)
+    m = Magazine(magazine_of(cpu, c.id))
+    left = count - popcount(m.bits)
+    if m.slab != 0:
+        left -= HeapPage(record_of(Cpu(cpu).kern, m.slab - 1)).free
+    at = c.partial
+    while at != 0 and left > 0:
+        h = HeapPage(record_of(Cpu(cpu).kern, at - 1))
+        left -= h.free
+        at = h.next
+    slabs = 0
+    while left > 0:
+        left -= c.slots
+        slabs += 1
+    return slabs if c.slabs + slabs <= c.limit else LIMIT
+
+
+@kernel
+def slabs_unmake(cpu, cache, count):
+    """Give the slabs made last back; no slot of them has been taken."""
+    c = Cache(cache)
+    for i in range(count):
+        page = c.partial - 1
+        _list_remove(Cpu(cpu).kern, cache, page)
+        c.empty = c.empty - 1
+        _slab_free(cpu, cache, page)
+    return OK
+
+
+@kernel
+def slabs_make(cpu, cache, count):
+    """Make so many slabs. As `take_pages` says; then none is made."""
+    for made in range(count):
+        page = slab_new(cpu, cache)
+        if page < 0:
+            slabs_unmake(cpu, cache, made)
+            return page
+    return OK
+
+
+@kernel
 def magazine_drain(cpu, cache):
     """Put what a magazine holds back into its slab, and drop the claim."""
     kern = Cpu(cpu).kern

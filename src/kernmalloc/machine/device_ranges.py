@@ -10,11 +10,11 @@ publishing it would describe RAM twice: such windows are left out, whole.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from kernmalloc.inputs.facts import Device, Problem, Range
+from kernmalloc.inputs.facts import Device, Problem, Range, role_of
 from kernmalloc.machine.ram_layout import PA_COMMON
 
 BEYOND = "device window reaches above 2^52: not published"
@@ -24,11 +24,13 @@ REASONS = (BEYOND, INSIDE_RAM)
 
 
 class DeviceRange(msgspec.Struct, frozen=True):
-    """`frames` pages from page number `pfn`, and the names of the devices whose windows are in them."""
+    """`frames` pages from page number `pfn`, the names of the devices whose windows are in them, and the role of the first
+    of these that has one."""
 
     pfn: int
     frames: int
     names: tuple[str, ...]
+    role: str = ""
 
     @property
     def end(self) -> int:
@@ -36,8 +38,9 @@ class DeviceRange(msgspec.Struct, frozen=True):
         return self.pfn + self.frames
 
 
-def judge(devices: Iterable[Device], ram: Sequence[Range]) -> tuple[tuple[Device, ...], list[Problem]]:
-    """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted); and what is wrong."""
+def judge(devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, str] = {}) -> tuple[tuple[Device, ...], list[Problem]]:
+    """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted) and their roles, given by name or
+    read from it; and what is wrong."""
     bases = [r.base for r in ram]
     judged, problems = [], []
     for d in devices:
@@ -48,22 +51,22 @@ def judge(devices: Iterable[Device], ram: Sequence[Range]) -> tuple[tuple[Device
             if status != "assigned":
                 reason = BEYOND if status == "beyond" else INSIDE_RAM
                 problems.append(Problem(d.line, reason, f"{d.name} {d.base:#x} + {d.size:#x}"))
-            if status != d.status:
-                d = msgspec.structs.replace(d, status=status)
+            d = msgspec.structs.replace(d, status=status, role=d.role or roles.get(d.name, "") or role_of(d.name))
         judged.append(d)
     return tuple(sorted(judged, key=lambda d: (d.base, d.end, d.name, d.bar))), problems
 
 
 def publishable(devices: Iterable[Device], page_shift: int) -> list[DeviceRange]:
     """Disjoint sorted ranges of the pages of all assigned windows."""
-    windows = sorted((d.base >> page_shift, -(-d.end >> page_shift), d.name)
+    windows = sorted((d.base >> page_shift, -(-d.end >> page_shift), d.name, d.role)
                      for d in devices if d.status == "assigned")
-    found: list[list] = []  # first, end, names
-    for first, end, name in windows:
+    found: list[list] = []  # first, end, names, role
+    for first, end, name, role in windows:
         if found and first < found[-1][1]:
             found[-1][1] = max(end, found[-1][1])
             if name not in found[-1][2]:
                 found[-1][2].append(name)
+            found[-1][3] = found[-1][3] or role
         else:
-            found.append([first, end, [name]])
-    return [DeviceRange(first, end - first, tuple(names)) for first, end, names in found]
+            found.append([first, end, [name], role])
+    return [DeviceRange(first, end - first, tuple(names), role) for first, end, names, role in found]

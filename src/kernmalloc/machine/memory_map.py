@@ -270,7 +270,8 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
         raise InputError(facts.file, facts.line, "tells its RAM itself", "--ram is for files that tell none")
     if not own and not devices_only:
         own = _told(facts, ram, problems)
-    devices, wrong = device_ranges.judge(facts.devices, own)
+    known = _flatten([r for r in memory if r.kind == "ram"], MAP_KINDS)  # RAM also where firmware has reserved it since
+    devices, wrong = device_ranges.judge(facts.devices, tuple(known) or own, facts.roles)
     problems += wrong
     carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), own)
     return Machine(

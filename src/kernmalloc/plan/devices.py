@@ -2,8 +2,7 @@
 
 Publishing takes a region record and the chunks that describe the guaranteed frames; both are slots of slabs. What there is
 of them is known before the boot: slots in planned slabs, pages of an affine heap that are free, and pages by which the heap
-may grow. A range whose frames cannot all be guaranteed may still be published by its extent alone, unless the profile rules
-that out.
+may grow. The ways in which a range is published one after the other are those of `facade/configure`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy
 
-from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED
-from kernmalloc.kernel.devices import CHUNK_FRAMES, REGION_BYTES, chunk_bytes, chunks_for, chunks_guaranteed
-from kernmalloc.kernel.kern import CLASS_NAMES, RAM, RESERVED_MEMORY
+from kernmalloc.facade.configure import FITS, REFUSED, attempts
 from kernmalloc.kernel.bins import bin_holding, bin_of
+from kernmalloc.kernel.devices import (
+    CHUNK_FRAMES,
+    LAST_WORDS,
+    REGION_BYTES,
+    chunk_bytes,
+    chunks_for,
+    chunks_guaranteed,
+    cuts_for,
+)
+from kernmalloc.kernel.kern import CARVED_MEMORY, CLASS_NAMES, RAM, RESERVED_MEMORY
 from kernmalloc.machine.device_ranges import DeviceRange
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
+
+NAMES = {RAM: "RAM", CARVED_MEMORY: "the kernel's image, its boot area, or what the boot loader left in RAM"}
+
 
 @dataclass(frozen=True)
 class Device:
@@ -43,6 +53,12 @@ class Pool:
     kind: Slabs
     free: int
     more: int
+
+    @classmethod
+    def kept(cls, kind: Slabs, count: int) -> Pool:
+        """A cache that is filled at boot for `count` objects and has no more slabs than those, but one at least."""
+        filled = kind.slabs(count)
+        return cls(kind, filled * kind.slots, kind.slabs(max(count, 1)) - filled)
 
 
 @dataclass
@@ -95,11 +111,14 @@ class Growth:
 
 @dataclass
 class Room:
-    """What publications are paid from: slots, pages of the fixed part, pages by which the heap may grow, and how it does."""
+    """What publications are paid from: slots, those of last words, pages of the fixed part, pages by which the heap may
+    grow, and how it does."""
 
     page_shift: int
     regions: Pool
     chunks: Pool
+    last_regions: Pool
+    last_chunks: Pool
     kept: int
     growth: int
     grown: Growth
@@ -116,21 +135,19 @@ class Room:
         return cls(
             shift, Pool(region, filled * region.slots - record["records"], 1 << 40),
             Pool(chunk, reserve * chunk.slots, limit - reserve if scratch.get("reserves") else 1 << 40),
+            Pool.kept(region, scratch.get("last_ranges")), Pool.kept(chunk, chunks_for(scratch.get("last_frames"))),
             record["spare"] + record["excess"] + record["padding"], growth, Growth(scratch.get("growth"), growth),
         )
 
     def copy(self) -> Room:
         """The same room, for publications of its own."""
-        grown = Growth(self.grown.step, self.grown.most)
-        return replace(self, regions=replace(self.regions), chunks=replace(self.chunks), grown=grown)
+        pools = {name: replace(getattr(self, name)) for name in ("regions", "chunks", "last_regions", "last_chunks")}
+        return replace(self, grown=Growth(self.grown.step, self.grown.most), **pools)
 
-    def _slabs(self, pool: Pool, kept: int, growth: int) -> int:
-        """Slabs that these pages hold, at most as many as the cache may have."""
-        return min(kept // pool.kind.pages + growth // pool.kind.pages, pool.more)
-
-    def has(self, pool: Pool, count: int) -> int:
+    def lacks(self, pool: Pool, count: int) -> int:
         """How many of `count` slots there is no room for."""
-        return max(count - pool.free - self._slabs(pool, self.kept, self.growth) * pool.kind.slots, 0)
+        slabs = min(self.kept // pool.kind.pages + self.growth // pool.kind.pages, pool.more)
+        return max(count - pool.free - slabs * pool.kind.slots, 0)
 
     def take(self, pool: Pool, count: int) -> None:
         """Take slots that there are."""
@@ -142,6 +159,22 @@ class Room:
         if new > fixed:
             self.growth -= (new - fixed) * pool.kind.pages
             self.grown.take(pool.kind.pages, new - fixed)
+
+    def publish(self, tier: int, records: int, chunks: int) -> tuple[int, int]:
+        """Take region records and chunks of a tier, if all can be had: how many of each cannot."""
+        regions, entries = (self.last_regions, self.last_chunks) if tier == LAST_WORDS else (self.regions, self.chunks)
+        if short := self.lacks(regions, records):
+            return short, 0
+        if records <= regions.free:
+            short = self.lacks(entries, chunks)
+        else:
+            trial = self.copy()
+            trial.take(trial.last_regions if tier == LAST_WORDS else trial.regions, records)
+            short = trial.lacks(trial.last_chunks if tier == LAST_WORDS else trial.chunks, chunks)
+        if not short:
+            self.take(regions, records)
+            self.take(entries, chunks)
+        return 0, short
 
 
 def spans(ranges: numpy.ndarray) -> list[tuple[int, int, int]]:
@@ -156,36 +189,43 @@ def publications(
     `extents`: what entries are lacking for is published by its extent, not refused."""
     starts = [base for base, _, _ in taken]
     found = []
+    uncut = 0  # where the part of a span begins that nothing has been cut out of yet
     for window in windows:
-        at = bisect_right(starts, window.pfn + window.frames - 1) - 1
-        under = taken[at] if at >= 0 and taken[at][1] > window.pfn else None
-        found.append(_publish(room, window, under, max_pfn, extents))
+        at = bisect_right(starts, window.end - 1) - 1
+        under = None
+        if at >= 0 and taken[at][1] > window.pfn:
+            first, end, kind = taken[at]
+            under = max(first, uncut), end, kind
+        device = _publish(room, window, under, max_pfn, extents)
+        if under and device.status != REFUSED:
+            uncut = window.end
+        found.append(device)
     return tuple(found)
 
 
 def _publish(room: Room, window: DeviceRange, under: tuple[int, int, int] | None, max_pfn: int, extents: bool) -> Device:
-    """What becomes of one range."""
-    shift, frames, names = room.page_shift, window.frames, window.names
-    base, size = window.pfn << shift, frames << shift
+    """What becomes of one range, of which the memory map gives something to somebody: `under`, [first frame, end, class]."""
+    shift, pfn, frames, names = room.page_shift, window.pfn, window.frames, window.names
+    base, size = pfn << shift, frames << shift
     if window.end > max_pfn:
         reason = f"ends at {base + size:#x}, above the physical address limit of {max_pfn << shift:#x}"
         return Device(base, size, names, REFUSED, 0, reason, curable=False)
-    if under:
+    if under and (under[2] != RESERVED_MEMORY or pfn < under[0] or window.end > under[1]):
         first, end, kind = under
-        what = "RAM" if kind == RAM else "firmware or image" if kind == RESERVED_MEMORY else CLASS_NAMES[kind]
+        what = NAMES.get(kind, CLASS_NAMES[kind])
         reason = f"the memory map gives {first << shift:#x}-{(end << shift) - 1:#x} to {what}"
         return Device(base, size, names, REFUSED, 0, reason, curable=False)
-    if room.has(room.regions, 1):
-        return Device(base, size, names, REFUSED, 0, "no region record is left", missing=frames)
-    room.take(room.regions, 1)
-    record = room.regions.kind.size
-    chunks = chunks_guaranteed(window.pfn, frames, frames)
-    short = room.has(room.chunks, chunks)
-    if short == 0:
-        room.take(room.chunks, chunks)
-        return Device(base, size, names, FITS, record + chunks * room.chunks.kind.size)
-    missing, reason = min(short * CHUNK_FRAMES, frames), f"entries for {frames:,} frames are wanted"
-    if extents:
-        return Device(base, size, names, EXTENT_ONLY, record, reason, missing)
-    room.regions.free += 1
+    records = cuts_for(under[0], under[1], pfn, frames) if under else 1
+    reason, missing = "", 0
+    for status, guarantee, tier in attempts(window, extents):
+        chunks = chunks_guaranteed(pfn, frames, guarantee)
+        no_record, short = room.publish(tier, records, chunks)
+        if not no_record and not short:
+            cost = records * room.regions.kind.size + chunks * room.chunks.kind.size
+            if status == FITS:
+                return Device(base, size, names, FITS, cost)
+            return Device(base, size, names, status, cost, reason, min(missing, frames - guarantee))
+        if not reason:
+            reason = "no region record is left" if no_record else f"entries for {frames:,} frames are wanted"
+            missing = frames if no_record else min(short * CHUNK_FRAMES, frames)
     return Device(base, size, names, REFUSED, 0, reason, missing)

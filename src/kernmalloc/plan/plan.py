@@ -280,6 +280,9 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
     )
     last = pages_of(shift, scratch.ask(chunk_bytes), chunks_for(scratch.get("last_frames")))
     yield Item("last words: device entries", last << shift, f"{scratch.get('last_frames'):,} frames")
+    ranges, maps = scratch.get("last_ranges"), scratch.get("last_maps")
+    yield Item("last words: region records", pages_of(shift, Region.size, ranges) << shift, f"{ranges:,}")
+    yield Item("last words: mapping frames", pages_of(shift, 1 << shift, maps) << shift, f"{maps:,}")
     wanted = kernel.profile.wanted_counts(kernel.placement.frames)
     for kind in kernel.profile.objects:
         if kind.last_words:

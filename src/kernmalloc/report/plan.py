@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from textwrap import wrap
 
-from kernmalloc.facade.configure import EXTENT_ONLY, FITS, REFUSED
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
 from kernmalloc.facade.profile import ARCHES
 from kernmalloc.plan.advice import Advice
 from kernmalloc.plan.plan import Plan
@@ -12,6 +12,7 @@ from kernmalloc.report.text import columns, section
 from kernmalloc.report.units import several, size, span
 
 WIDTH = 118
+STATUSES = (FITS, LAST, EXTENT_ONLY, REFUSED)
 
 
 def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
@@ -105,12 +106,12 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
 
 def row(plan: Plan) -> tuple[str, ...]:
     """One line of the table of several machines."""
-    count = {status: sum(d.status == status for d in plan.devices) for status in (FITS, EXTENT_ONLY, REFUSED)}
+    count = {status: sum(d.status == status for d in plan.devices) for status in STATUSES}
     return (
         plan.machine.name[:44] or plan.machine.file[-44:], size(plan.frames * plan.page), size(plan.planned), size(plan.top),
         size(plan.bound), f"{plan.scale:.1%}", f"{plan.tlb.entries:,}", f"{plan.promised:,}",
-        *(str(count[status]) for status in (FITS, EXTENT_ONLY, REFUSED)),
+        *(str(count[status]) for status in STATUSES),
     )
 
 
-HEAD = ("machine", "RAM", "in use", "heap", "bound", "objects", "TLB", "promised", FITS, EXTENT_ONLY, REFUSED)
+HEAD = ("machine", "RAM", "in use", "heap", "bound", "objects", "TLB", "promised", *STATUSES)
