@@ -157,7 +157,7 @@ def test_C22_the_advice_is_printed(tmp_path):
     """C22: the command line shows which device had last words, and what to type so that all fit."""
     file = tmp_path / "machine.toml"
     file.write_text(f"""
-memory = [{{ base = 0x100000, size = 0x3ff00000, kind = "ram" }}]
+memory = [{{ base = 0x100000, size = 0x3f00000, kind = "ram" }}]
 devices = [
   {{ base = {2 * GIB:#x}, size = {32 * MIB:#x}, name = "card" }},
   {{ base = {4 * GIB:#x}, size = {16 * MIB:#x}, name = "a screen", role = "console" }},
