@@ -136,3 +136,27 @@ def test_the_example_is_a_kernel_and_its_strategy_the_default():
     profile = Profile.parse(text)
     assert agree(SMALL, profile)
     assert Profile.parse(text.replace('strategy = "reserve+release"\n', "")).strategy == "reserve+release"
+
+
+@pytest.mark.parametrize("kernel", ["eros2", "coyotos-i386"])
+def test_C17_what_hybrid_may_grow_by_is_set_aside(kernel):
+    """C17: where the window cannot hold all objects, they leave the growable part alone: all of it lies beyond the affine part,
+    is withheld from the bank, comes from single frames, and shrinks."""
+    computer = machine((MIB, 16384 * MIB))
+    profile = with_strategy(Profile.load(kernel), "hybrid")
+    made = plan(computer, profile)
+    assert made.scale < 1 and made.bound - made.top == profile.heap.growable
+    assert made.available - made.promised == profile.bank.withheld + profile.heap.growable // made.page
+    small = machine((MIB, 63 * MIB))
+    with Kernel.boot(small, profile) as kernel:
+        fixed, before = int(kernel.view.kern["fixed"]), kernel.ledger
+        blocks = [kernel.malloc(MIB) for _ in range(8)]
+        assert max(blocks) >= int(kernel.view.kern["heap"]) + fixed * 4096
+        assert kernel.view.shares()[0] < 1 and int(kernel.view.kern["fixed"]) == fixed
+        assert kernel.ledger.heap > 0 and kernel.ledger.broken_by == 0
+        assert kernel.ledger.available == before.available - kernel.ledger.heap
+        for va in blocks:
+            kernel.free(va)
+        kernel.drain()
+        assert kernel.ledger == before
+        assert kernel.check().passed
