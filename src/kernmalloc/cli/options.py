@@ -115,7 +115,7 @@ class Asked(NamedTuple):
 
     def line(self, found: Found, settings: dict[str, int]) -> str:
         """The command that boots it on a machine, with settings by option name."""
-        options = {**self.options, "strategy": self.profile.strategy, **settings}
+        options = {**self.options, **settings}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         return shlex.join(["kernmalloc", "boot", *found.words, *words])
 
@@ -169,11 +169,11 @@ def asked_kernel(
     settings = {}
     for name, value in given.items():
         if profile.strategy not in KNOWN_TO[name]:
-            raise InputError(
-                f"--{name} {value}", 0, f"strategy {profile.strategy} has no use for it", f"--strategy {' or '.join(KNOWN_TO[name])}"
-            )
+            reason, advice = f"strategy {profile.strategy} has no use for it", f"--strategy {' or '.join(KNOWN_TO[name])}"
+            raise InputError(f"--{name} {value}", 0, reason, advice)
         try:
             settings[name] = value if isinstance(value, int) else Bytes.parse(value)
         except ValueError as error:
             raise InputError(f"--{name} {value}", 0, str(error)) from None
-    return Asked(tuned(profile, settings), {"kernel": kernel, "strategy": "", **{name: str(value) for name, value in given.items()}})
+    options = {"kernel": kernel, "strategy": profile.strategy, **{name: str(value) for name, value in given.items()}}
+    return Asked(tuned(profile, settings), options)

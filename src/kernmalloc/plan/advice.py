@@ -85,6 +85,7 @@ def _bytes(made: Plan, chunks: int, ranges: int) -> int:
 
 
 def _rounded(made: Plan, settings: dict[str, int]) -> dict[str, int]:
+    """Settings rounded up, ranges to 64: a plan with them has probably been made, for another machine."""
     unit = {name: ROUND * made.page if name in IN_BYTES else ROUND for name in settings if name != "device-ranges"}
     return {name: -(-value // unit.get(name, 64)) * unit.get(name, 64) for name, value in settings.items()}
 
@@ -117,7 +118,8 @@ def advise(made: Plan) -> Advice | None:
 def cure(machine: Machine, profile: Profile) -> str:
     """Where a machine cannot hold a kernel, what to change so that it does, in words; "" if nothing is known. The one tunable
     that is too large, else another strategy, each proved by a plan."""
-    reserves = {"device-frames": profile.devices.frames or 1 << 18, "excess": int(profile.heap.excess), "growable": int(profile.heap.growable)}
+    frames, heap = profile.devices.frames or 1 << 18, profile.heap
+    reserves = {"device-frames": frames, "excess": int(heap.excess), "growable": int(heap.growable)}
     for name, high in reserves.items():
         if profile.strategy in KNOWN_TO[name] and (without := _plan(machine, profile, {name: 0})):
             unit = without.page if name in IN_BYTES else 1
