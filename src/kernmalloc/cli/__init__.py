@@ -142,17 +142,17 @@ def compare(
     profile = Profile.load(kernel)
     if picture:
         report.can_draw(picture)  # said now, not after the work
-    _load_objects(Mode.soft)
     unreadable = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        reading = progress.add_task("reading", total=len(files))
-        machines = list(machines_in(progress.track(files, task_id=reading), unreadable.append))
-        planning = progress.add_task("planning", total=len(machines))
-        found = run(machines, profile, processes, lambda done: progress.advance(planning, done))
+        machines = list(machines_in(progress.track(files, description="reading"), unreadable.append))
     for error in unreadable:
         _print(str(error), sys.stderr)
     if not machines:
         raise typer.Exit(FAILED)
+    _load_objects(Mode.soft)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        planning = progress.add_task("planning", total=len(machines))
+        found = run(machines, profile, processes, lambda done: progress.advance(planning, done))
     if json:
         for summary in found:
             _print(msgspec.json.encode(summary._asdict()).decode())
