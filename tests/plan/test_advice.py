@@ -43,11 +43,24 @@ def test_C15_C16_advice_applied_cures_what_it_names(strategy):
             assert "take" in advice.reason and "MiB" in advice.reason, told
             continue
         cured += 1
-        assert advice.settings and advice.proof.configured, told
+        assert advice.settings and bool(advice.beyond) == bool(advice.reason), told
         if advice.proof.top > MOST[STRATEGIES[strategy].affine]:
             continue
         with Kernel.boot(computer, advice.proof.profile) as kernel:
             published = {device.base: device.status for device in configure(kernel).devices}
-            assert all(published[d.base] == "fits" for d in advice.proof.devices if d.curable), told
+            assert all(published[d.base] == "fits" for d in advice.proof.devices if d.curable and d.base not in advice.beyond), told
             assert kernel.heap.used > 0 and (advice.proof.lenient or kernel.ledger.broken_by == 0), told
     assert cured, short
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
+def test_C15_a_device_that_nothing_helps_takes_no_advice_from_the_others():
+    """C15: where the largest range can never fit, the others are cured all the same, and the reason is given for that one."""
+    (computer,) = (m for m in machines("dmesg") if "linuxppc-Gigabyte" in m.file and m.file.endswith("a11af8.txt"))
+    made = plan(computer, with_strategy(Profile.load("eros"), "static"))
+    advice = advise(made)
+    assert advice.beyond == {0xD0000000} and advice.settings and "MiB more" in advice.reason
+    short = [d for d in made.devices if d.curable and d.status != "fits"]
+    assert len(short) > 1
+    fits = {d.base for d in advice.proof.devices if d.status == "fits"}
+    assert all(d.base in fits for d in short if d.base not in advice.beyond)

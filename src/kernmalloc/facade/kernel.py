@@ -244,7 +244,8 @@ class Kernel:
         return CoreTable(self)
 
     def frames_by_type(self) -> dict[str, int]:
-        """Frames of RAM by type. "reserved" counts what was carved out of RAM before the kernel ran."""
+        """Frames of RAM by type, and "device" for frames of published ranges in use, which are none of RAM. "reserved" counts
+        what was carved out of RAM before the kernel ran."""
         kern = self.view.kern
         counts = {name: int(kern[f"{name}_frames"]) for name in k.TYPE_NAMES}
         counts["reserved"] += self._loaded.placement.frames - int(kern["frames"])

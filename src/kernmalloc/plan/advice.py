@@ -32,11 +32,14 @@ ROUND = 1024  # pages, frames: to which what could ever be needed is rounded, so
 
 @dataclass(frozen=True)
 class Advice:
-    """What to set so that all curable devices fit, and the plan that proves it; or, if nothing helps, why."""
+    """What to set so that all curable devices fit, and the plan that proves it; and, if nothing helps all or some, why.
+
+    `beyond` are the devices, by base, that no tunable helps: the largest, as few as let the others be helped."""
 
     settings: dict[str, int]  # by the name of the command line's option
     proof: Plan | None
     reason: str = ""
+    beyond: frozenset[int] = frozenset()
 
     @property
     def options(self) -> str:
@@ -56,10 +59,12 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
     return profile
 
 
-def _tunables(made: Plan) -> tuple[dict[str, int], dict[str, int]]:
-    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, by option name."""
+def _tunables(made: Plan, beyond: frozenset[int] = frozenset()) -> tuple[dict[str, int], dict[str, int]]:
+    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, but for those `beyond`
+    help, by option name."""
     profile, strategy = made.profile, STRATEGIES[made.profile.strategy]
-    windows = [(device.base // made.page, device.size // made.page) for device in made.devices if device.curable]
+    helped = [device for device in made.devices if device.curable and device.base not in beyond]
+    windows = [(device.base // made.page, device.size // made.page) for device in helped]
     chunks = sum(chunks_guaranteed(first, frames, frames) for first, frames in windows)
     if strategy.excess and not strategy.devices:
         now = {"excess": int(profile.heap.excess), "device-ranges": profile.devices.ranges}
@@ -93,7 +98,7 @@ def _rounded(made: Plan, settings: dict[str, int]) -> dict[str, int]:
 def fits_tuned(made: Plan) -> bool:
     """Whether one re-tuning makes all devices fit that can be published at all."""
     now, most = _tunables(made)
-    return most != now and any(_fits(made.machine, made.profile, s, False) for s in (_rounded(made, most), most))
+    return most != now and any(_fits(made, frozenset(), s, False) for s in (_rounded(made, most), most))
 
 
 def advise(made: Plan) -> Advice | None:
@@ -101,18 +106,32 @@ def advise(made: Plan) -> Advice | None:
     short = [device for device in made.devices if device.status != FITS and device.curable]
     if not short:
         return None
-    now, most = _tunables(made)
+    bases = [device.base for device in sorted(made.devices, key=lambda device: -device.size) if device.curable]
+    ways = (frozenset(bases[:count]) for count in range(len(bases) + 1))
+    beyond = next(beyond for beyond in ways if _cure(made, beyond) is not None)
+    left = [device for device in short if device.base in beyond]
+    if len(left) == len(short):
+        return Advice({}, None, _why_not(made, short), beyond)
+    settings, now = _cure(made, beyond), _tunables(made)[0]
+    proof = _plan(made.machine, made.profile, settings)
+    changed = {name: value for name, value in settings.items() if value != now[name]}
+    return Advice(changed, proof, _why_not(made, left) if left else "", beyond)
+
+
+def _cure(made: Plan, beyond: frozenset[int]) -> dict[str, int] | None:
+    """The smallest settings with which all devices fit but those `beyond` help; None if there are none."""
+    now, most = _tunables(made, beyond)
+    if _fits(made, beyond, now, False):
+        return now
     settings: dict[str, int] = {}
-    if most != now and _fits(made.machine, made.profile, most, True):
-        for name, high in most.items():
-            unit = made.page if name in IN_BYTES else 1
-            settings[name] = unit * _least(
-                lambda n: _fits(made.machine, made.profile, {**most, **settings, name: n * unit}, True), now[name] // unit, high // unit
-            )
-    proof = _plan(made.machine, made.profile, settings) if settings else None
-    if proof is None or not proof.configured:
-        return Advice({}, None, _why_not(made, short))
-    return Advice({name: value for name, value in settings.items() if value != now[name]}, proof)
+    if most == now or not _fits(made, beyond, most, True):
+        return None
+    for name, high in most.items():
+        unit = made.page if name in IN_BYTES else 1
+        settings[name] = unit * _least(
+            lambda n: _fits(made, beyond, {**most, **settings, name: n * unit}, True), now[name] // unit, high // unit
+        )
+    return settings if _fits(made, beyond, settings, False) else None
 
 
 def cure(machine: Machine, profile: Profile) -> str:
@@ -136,10 +155,13 @@ def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan 
         return None
 
 
-def _fits(machine: Machine, profile: Profile, settings: dict[str, int], refusal: bool) -> bool:
-    """All devices fit with these settings; or, `refusal`, they are so large that the kernel has no room for the rest."""
-    made = _plan(machine, profile, settings)
-    return refusal if made is None else made.configured
+def _fits(made: Plan, beyond: frozenset[int], settings: dict[str, int], refusal: bool) -> bool:
+    """All devices but those `beyond` help fit with these settings; or, `refusal`, the settings are so large that the kernel has
+    no room for the rest."""
+    again = _plan(made.machine, made.profile, settings)
+    if again is None:
+        return refusal
+    return all(device.status == FITS or not device.curable or device.base in beyond for device in again.devices)
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

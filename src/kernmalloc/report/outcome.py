@@ -103,16 +103,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str) -> Outcome:
         """The outcome of a plan: what a boot would come to."""
-        said = ""
-        if advice is not None:
-            said = advice.options if advice.proof else advice.reason
+        def said(base: int) -> str:
+            return "" if advice is None else advice.reason if base in advice.beyond else advice.options
+
         beside = {item.name: item.bytes for item in plan.beside}
         return cls(
             file=file, machine=machine, status="planned",
             heap=Heap(plan.planned, plan.planned, plan.top + beside["heap map"], plan.bound), seconds=seconds,
             strategy=plan.profile.strategy,
             devices=tuple(
-                DeviceLine(d.base, d.size, d.status, d.cost, "; ".join(filter(None, (d.reason, said if d.curable and d.reason else ""))))
+                DeviceLine(d.base, d.size, d.status, d.cost, "; ".join(filter(None, (d.reason, said(d.base) if d.curable and d.reason else ""))))
                 for d in plan.devices
             ),
             ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by), tlb=TlbLine(plan.tlb.entries), released=plan.after.released,

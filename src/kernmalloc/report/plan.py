@@ -83,7 +83,8 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """What to do about the device that lacks most, as a colleague would say it; nothing if nothing is to be done."""
     if advice is None:
         return
-    worst = max((d for d in plan.devices if d.status != FITS and d.curable), key=lambda d: d.missing)
+    lacking = [d for d in plan.devices if d.status != FITS and d.curable]
+    worst = max((d for d in lacking if d.base not in advice.beyond or advice.proof is None), key=lambda d: d.missing)
     name = ", ".join(worst.names) or "a device"
     frames = worst.size // plan.page
     what = (
@@ -98,6 +99,8 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
             f"Set {settings}: planned again with that, everything fits that can, and the heap is {size(advice.proof.top)} "
             f"(now {size(plan.top)}), page space {advice.proof.available:,} frames (now {plan.available:,})."
         )
+        if advice.beyond:
+            what += f" No tunable helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
     yield ""
     yield from wrap(what, WIDTH)
     if advice.proof is not None:
