@@ -59,22 +59,30 @@ class World:
         self.free = {pfn for pfn, type in self.start.items() if type == FREE}
         self.owned: dict[int, tuple[int, int]] = {}
         self.regions = [(r.pfn, r.pfn + r.frames) for r in kernel.regions if r.area]
+        self.stretches: list[tuple[int, int]] = []  # of regions that touch
+        for base, end in self.regions:
+            first = self.stretches.pop()[0] if self.stretches and self.stretches[-1][1] == base else base
+            self.stretches.append((first, end))
         self.total = sum(end - base for base, end in self.regions)
         self.blocks: list[int] = []
 
     def region(self, pfn: int) -> tuple[int, int] | None:
         return next((r for r in self.regions if r[0] <= pfn < r[1]), None)
 
-    def fits(self, count: int, align: int, low: int = 0, high: int = 1 << 52) -> bool:
-        """True if some region has `count` free frames in a row at a multiple of `align` within [low, high)."""
-        for base, end in self.regions:
+    def fits(self, count: int, align: int, low: int = 0, high: int = 1 << 52, boundary: int = 0) -> bool:
+        """True if there are `count` free frames in a row at a multiple of `align` within [low, high), not across a multiple of
+        `boundary`."""
+        for base, end in self.stretches:
             first = -(-max(base, low) // align) * align
             end = min(end, high)
             while first + count <= end:
                 taken = next((pfn for pfn in range(first + count - 1, first - 1, -1) if pfn not in self.free), None)
-                if taken is None:
+                if taken is not None:
+                    first = -(-(taken + 1) // align) * align
+                elif boundary and first // boundary != (first + count - 1) // boundary:
+                    first += align
+                else:
                     return True
-                first = -(-(taken + 1) // align) * align
         return False
 
     def own(self, pfn: int, count: int, type: int) -> None:
@@ -126,25 +134,28 @@ class World:
             assert result % (1 << order) == 0
             self.own(result, 1 << order, type)
 
-    def range_get(self, count: int, align: int, low: int, high: int, type: int) -> None:
-        result = self.call("range_get", count, align, low, high, type)
+    def range_get(self, count: int, align: int, low: int, high: int, type: int, boundary: int = 0) -> None:
+        result = self.call("range_get", count, align, low, high, boundary, type)
         if type not in (PAGE, DMA):
             assert result == BAD_FRAME
         elif not 0 < count <= self.total:
             assert result == BAD_SIZE
-        elif align <= 0 or align & (align - 1) or align > 1 << 24:
+        elif align <= 0 or align & (align - 1) or align > 1 << 24 or boundary < 0 or boundary & (boundary - 1):
             assert result == BAD_ALIGN
+        elif 0 < boundary < count:
+            assert result == BAD_SIZE
         elif result == NO_FRAMES:
-            assert not self.fits(count, align, low, high)
+            assert not self.fits(count, align, low, high, boundary)
         else:
             assert result % align == 0 and low <= result and result + count <= high
-            assert self.region(result) == self.region(result + count - 1)
+            assert not boundary or result // boundary == (result + count - 1) // boundary
             self.tile(result, count, type)
 
     def tile(self, pfn: int, count: int, type: int) -> None:
         """A range is the aligned blocks that tile it: each can be given back."""
         while count:
-            size = min(pfn & -pfn or 1 << 18, 1 << count.bit_length() - 1, 1 << 18)
+            inside = min(count, self.region(pfn)[1] - pfn)
+            size = min(pfn & -pfn or 1 << 18, 1 << inside.bit_length() - 1, 1 << 18)
             self.own(pfn, size, type)
             pfn, count = pfn + size, count - size
 
@@ -175,7 +186,7 @@ class World:
         if not 0 < count <= self.total:
             expected = BAD_SIZE
         while expected == OK and at < pfn + count:
-            expected = self.refusal(at) if self.region(at) == self.region(pfn) else BAD_FRAME
+            expected = self.refusal(at)
             at += self.owned.get(at, (1, 0))[0]
         if expected == OK and at != pfn + count:
             expected = INTERIOR

@@ -9,7 +9,7 @@ ROWS = {  # of the EROS note and of the Coyotos mail, as they are numbered: ther
     *(f"E{n}" for n in (*range(1, 8), *range(9, 23), *range(25, 41))),
     *(f"C{n}" for n in (*range(1, 9), *range(10, 24))),
 }
-PENDING = {"E15", "E30", "E31"}  # what memory pressure asks for
+PENDING = {"E30", "E31"}  # what memory pressure asks for
 
 
 def shown() -> dict[str, list[str]]:

@@ -148,7 +148,7 @@ class World:
             align = 1 << pick.randrange(12)
             low, high = sorted(self.base + pick.randrange(-5, self.count + 5) for _ in range(2))
             length = pick.choice([1, 2, 3, 64, 100, 513])
-            found = self.call("find_range", length, align, low, high)
+            found = self.call("find_range", length, align, low, high, 0)
             fits = (
                 self.starts(length, align)
                 & ~ones(0, max(low - self.base, 0))
@@ -269,11 +269,11 @@ def test_range_limits_far_outside_the_region_E12(count, align, low, high):
     world = World(1000, 200)
     world.give(0, 200)
     first = -(-1000 // (1 << align)) << align
-    found = world.call("find_range", count, 1 << align, low, high)
+    found = world.call("find_range", count, 1 << align, low, high, 0)
     assert found == (first if first + count <= 1200 else NONE)
-    assert world.call("find_range", count, 1 << align, high, high + 100) == NONE
-    assert world.call("find_range", count, 1 << align, low, 1000) == NONE
-    assert world.call("find_range", count, 1 << align, (1 << 63) - 1, high) == NONE, "low + align - 1 wraps"
+    assert world.call("find_range", count, 1 << align, high, high + 100, 0) == NONE
+    assert world.call("find_range", count, 1 << align, low, 1000, 0) == NONE
+    assert world.call("find_range", count, 1 << align, (1 << 63) - 1, high, 0) == NONE, "low + align - 1 wraps"
 
 
 @pytest.mark.parametrize("base", [0, 1, 61, 512 - 70])
@@ -296,4 +296,4 @@ def test_ranges_and_their_ends_by_brute_force_E12(base):
                 for length in (1, 2, 5, end - first):
                     starts = [at for at in range(first, end - length + 1) if world.is_free(base + at, length)]
                     expected = base + starts[0] if starts else NONE
-                    assert world.call("find_range", length, 1, base + first, base + end) == expected
+                    assert world.call("find_range", length, 1, base + first, base + end, 0) == expected

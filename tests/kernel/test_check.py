@@ -251,6 +251,8 @@ def bin_without_its_bit(s: Scene) -> int:
 breaks(Cpu, "id >= 0")(lambda s: s.set(Cpu, s.cpu, id=-1))
 breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
 breaks(Cpu, "hit == 0 or tally.hit == 1")(lambda s: s.set(Cpu, s.cpu, hit=s.cpu))
+breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu, "windows", PAGE))
+breaks(Cpu, "open == 0")(lambda s: s.set(Cpu, s.cpu, open=1 << 7))
 breaks(Magazine, "slab != 0 or bits == 0")(lambda s: s.set(Magazine, s.magazine(UNUSED), bits=1))
 breaks(Magazine, "slab == 0 or tally.claim == word + 1")(lambda s: s.set(Magazine, s.magazine(UNUSED), slab=s.slab(listed=True) + 1))
 breaks(Magazine, "slab == 0 or (base == tally.claim_base and size == tally.claim_size)")(
@@ -409,9 +411,9 @@ FREE = {
         "last_ranges": "boot only", "last_maps": "boot only",
         "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only", "range_count": "boot only",
         "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
-        "returned": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
+        "returned": "history", "moved": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
-    "Cpu": {"spare": "nothing", "hit": "a hint, if it is a region", "run": "of the last operation"},
+    "Cpu": {"spare": "nothing", "opened": "history", "hit": "a hint, if it is a region", "run": "of the last operation"},
     "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
     "Region": {"tier": "who published it", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},

@@ -29,6 +29,7 @@ LENGTH = st.one_of(st.integers(1, 40), st.integers(200, 700), st.sampled_from([0
 ALIGN = st.one_of(
     st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([0, -1, 3, 24, 1 << 24, 1 << 25, 1 << 62, MOST, LEAST])
 )
+BOUNDARY = st.one_of(st.just(0), st.just(0), st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([-1, 3, 1 << 62, MOST, LEAST]))
 # a frame is a number, or the i-th frame of RAM, or the i-th block owned (and so many frames further on)
 PFN = st.one_of(
     st.tuples(st.just("owned"), st.integers(0, 1000), st.sampled_from([0, 0, 0, 1, 2, -1])),
@@ -39,8 +40,8 @@ OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("frame_get"), TYPE),
         st.tuples(st.just("block_get"), ORDER, TYPE),
-        st.tuples(st.just("range_get"), LENGTH, ALIGN, PFN, PFN, TYPE),
-        st.tuples(st.just("range_get"), LENGTH, ALIGN, st.just(("any", 0, 0)), st.just(("any", 1 << 52, 0)), TYPE),
+        st.tuples(st.just("range_get"), LENGTH, ALIGN, PFN, PFN, TYPE, BOUNDARY),
+        st.tuples(st.just("range_get"), LENGTH, ALIGN, st.just(("any", 0, 0)), st.just(("any", 1 << 52, 0)), TYPE, BOUNDARY),
         st.tuples(st.just("frame_put"), PFN),
         st.tuples(st.just("frame_put"), PFN),
         st.tuples(st.just("range_put"), PFN, LENGTH),
@@ -194,7 +195,7 @@ def test_ranges_in_their_limits_E12_E13(boot):
                 world.frame_put(pfn)
     world.range_get(1, 1, middle, middle + 1, DMA)  # a taken frame in the middle of all that follow
     for low, count in itertools.product(range(middle - 6, middle + 2), range(1, 8)):
-        pfn = world.call("range_get", count, 1, low, low + 10, DMA)
+        pfn = world.call("range_get", count, 1, low, low + 10, 0, DMA)
         assert (pfn == NO_FRAMES) == (not world.fits(count, 1, low, low + 10))
         if pfn >= 0:
             world.tile(pfn, count, DMA)
@@ -263,7 +264,7 @@ def test_the_stride_is_the_profiles_and_the_rest_of_an_entry_the_kernels_E6(name
         inside = [pfn for pfn in sorted(world.free) if region["base"] <= pfn < region["base"] + count]
         for pfn in (inside[0], inside[len(inside) // 2], inside[-1]):
             before = entries.copy()
-            assert kernel.call("range_get", 1, 1, pfn, pfn + 1, PAGE) == pfn
+            assert kernel.call("range_get", 1, 1, pfn, pfn + 1, 0, PAGE) == pfn
             changed = numpy.flatnonzero((entries != before).any(axis=1))
             assert changed.tolist() == [pfn - int(region["base"])], "one frame, one entry"
             assert kernel.frames[pfn]["type"] == PAGE

@@ -34,7 +34,7 @@ class Map:
         self.ram, self.root = kernel._life.ram.bytes, loaded.root
         self.shift = loaded.window - loaded.target
         self.window, self.end = loaded.window, loaded.window + loaded.window_bytes
-        self.layout = {name: int(loaded.info[name]) for name in ("tables", "heap_map", "heap")}
+        self.layout = {name: int(loaded.info[name]) for name in ("tables", "heap_map", "heap", "windows")}
         self.pages = {leaf.va + self.shift: leaf for leaf in leaves(self.ram, self.arch, self.root, self.bits)}
         self.tables = {
             table.va + self.shift: table.pa for table in leaf_tables(self.ram, self.arch, self.root, self.bits)
@@ -67,7 +67,7 @@ class Map:
             assert self.pages[self.layout["tables"] + (va - self.window) // SLOT * FRAME].pa == pa  # E17
         window = {va for va in self.pages if self.layout["tables"] <= va < self.layout["heap_map"]}
         assert len(window) == len(self.tables), "the table window maps leaf tables and nothing else"
-        dynamic = {va: pa // FRAME for va, pa in self.tables.items() if va >= self.layout["heap_map"]}
+        dynamic = {va: pa // FRAME for va, pa in self.tables.items() if self.layout["heap_map"] <= va < self.layout["windows"]}
         assert sorted(dynamic.values()) == [pfn for pfn, type in sorted(now.items()) if type == MAPPING]  # E18
         used = {va // SLOT * SLOT for va in self.pages if va >= self.layout["heap_map"]}
         assert set(dynamic) == used, "a leaf table is there exactly while its slot maps something"

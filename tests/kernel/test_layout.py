@@ -14,7 +14,7 @@ from page_walk import leaf_tables, leaves
 
 from kernmalloc.kernel import layout
 from kernmalloc.kernel.heap import CLASS_TABLE_BYTES, SIZE_CLASSES, classes_init
-from kernmalloc.kernel.kern import CACHES, Cpu, Kern
+from kernmalloc.kernel.kern import CACHES, WINDOWS_SHIFT, Cpu, Kern
 from kernmalloc.kernel.layout import BootInfo
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
@@ -120,14 +120,16 @@ def test_the_window_is_divided_without_overlap_E4_C1_C4(request):
     assume(world.status != NO_VA)
     assert world.status == OK
     end = info["window"] + info["window_bytes"]
+    assert info["windows"] == (end - info["cpu_windows"]) // SLOT * SLOT, "the kept part, and the rest of its first slot"
+    assert info["cpus"] * PAGE << WINDOWS_SHIFT <= min(info["cpu_windows"], info["cpu_tables"] * SLOT)
     slots = info["window_bytes"] // SLOT
     assert info["window"] + info["image_bytes"] + info["area_bytes"] <= info["tables"]
     assert info["tables"] % SLOT == info["heap_map"] % SLOT == info["heap"] % SLOT == 0
     assert info["tables"] + slots * PAGE <= info["heap_map"], "a page for the leaf table of every slot"
     assert info["heap_map"] + info["heap_pages"] * 64 <= info["heap"], "a record for every page"
-    assert 0 < info["heap_pages"] and info["heap"] + info["heap_pages"] * PAGE <= end - info["cpu_windows"]
+    assert 0 < info["heap_pages"] and info["heap"] + info["heap_pages"] * PAGE <= info["windows"]
     if not request["bound"]:
-        assert info["heap"] + (info["heap_pages"] + 1) * PAGE > end - info["cpu_windows"], "no page is given away"
+        assert info["heap"] + (info["heap_pages"] + 1) * PAGE > info["windows"], "no page is given away"
     else:
         assert info["heap_pages"] <= request["bound"]
 
@@ -153,7 +155,7 @@ def test_the_boot_area_is_divided_without_overlap(request):
         ("class table", k.class_of - area, CLASS_TABLE_BYTES),
         ("root", info["root"], PAGE),
         ("directories", info["directory"], info["directories"] * PAGE),
-        ("leaf tables", info["leaf_tables"], (info["image_tables"] + info["window_tables"]) * PAGE),
+        ("leaf tables", info["leaf_tables"], (info["image_tables"] + info["window_tables"] + info["cpu_tables"]) * PAGE),
         ("end", info["area_bytes"], 0),
     ]
     for (name, at, size), (following, start, _) in pairwise(parts):
@@ -177,7 +179,8 @@ def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
     expected = {at: info["image_pa"] + at for at in range(0, info["image_bytes"], PAGE)}
     expected |= {info["image_bytes"] + at: AREA_PA + at for at in range(0, info["area_bytes"], PAGE)}
     tables = list(leaf_tables(world.memory.bytes, ARCHES[info["arch"]], AREA_PA + info["root"]))
-    assert len(tables) == info["image_tables"] + info["window_tables"]
+    assert len(tables) == info["image_tables"] + info["window_tables"] + info["cpu_tables"]
+    assert info["windows"] - window in {table.va - info["target"] for table in tables}, "E15: windows need no frame"
     for table in tables:
         slot = (table.va - info["target"]) // SLOT
         expected[info["tables"] - window + slot * PAGE] = table.pa
@@ -213,6 +216,7 @@ def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, s
         == (world.info["image_bytes"] + world.info["area_bytes"]) // PAGE
         + world.info["image_tables"]
         + world.info["window_tables"]
+        + world.info["cpu_tables"]
     )
     assert min(pages) == 0 and max(pages) < size
     assert pages[world.info["image_bytes"]] == AREA_PA

@@ -38,7 +38,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
     st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
     st.tuples(st.just("block_get"), st.integers(-1, 11), st.sampled_from([PAGE, DMA])),
-    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.sampled_from([0, 0, 300, 2000]), st.sampled_from([1 << 40, 1 << 40, 1600, 700]), st.just(DMA)),
+    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.sampled_from([0, 0, 300, 2000]), st.sampled_from([1 << 40, 1 << 40, 1600, 700]), st.sampled_from([0, 0, 64]), st.just(DMA)),
     st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
     st.tuples(st.just("frame_type"), st.integers(-1, 2100)),

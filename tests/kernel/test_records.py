@@ -28,7 +28,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.kern.Cpu": (
         4160,
-        "kern@0 id@8 hit@16 run@24 spare@32 magazines@64"
+        "kern@0 id@8 hit@16 run@24 windows@32 open@40 opened@48 spare@56 magazines@64"
     ),
     "kernmalloc.kernel.kern.Half": (
         8,
@@ -39,17 +39,17 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        4224,
+        4248,
         "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
-        "regions@64 region_count@72 boot_region@80 ram@88 ram_last@96 supply@104 frames@112 free_frames@120 "
-        "heap_frames@128 mapping_frames@136 page_frames@144 dma_frames@152 device_frames@160 reserved_frames@168 "
-        "returned@176 stride@184 identity@192 donation_pfn@200 donation_frames@208 donation_maps@216 donated_heap@224 "
-        "donated_maps@232 heap@240 heap_pages@248 heap_map@256 top@264 map_pages@272 backed@280 idle@288 growth@296 "
-        "bin_bits@304 bins@400 fixed@3472 kept@3480 recycled@3488 excess@3496 released@3504 spare@3512 growable@3520 "
-        "affine@3528 promised@3536 lenient@3544 withheld@3552 opening@3560 opening_heap@3568 device_ranges@3576 "
-        "device_pages@3584 reserves@3592 device_count@3600 last_frames@3608 last_ranges@3616 last_maps@3624 "
-        "caches@3632 cache_count@3640 class_of@3648 ranges@3656 range_count@3664 range_next@3672 objects@3680 "
-        "object_count@3688 static@3696 plan@3704 checked@3832"
+        "windows@64 regions@72 region_count@80 boot_region@88 ram@96 ram_last@104 supply@112 frames@120 "
+        "free_frames@128 heap_frames@136 mapping_frames@144 page_frames@152 dma_frames@160 device_frames@168 "
+        "reserved_frames@176 returned@184 moved@192 stride@200 identity@208 donation_pfn@216 donation_frames@224 "
+        "donation_maps@232 donated_heap@240 donated_maps@248 heap@256 heap_pages@264 heap_map@272 top@280 "
+        "map_pages@288 backed@296 idle@304 growth@312 bin_bits@320 bins@416 fixed@3488 kept@3496 recycled@3504 "
+        "excess@3512 released@3520 spare@3528 growable@3536 affine@3544 promised@3552 lenient@3560 withheld@3568 "
+        "opening@3576 opening_heap@3584 device_ranges@3592 device_pages@3600 reserves@3608 device_count@3616 "
+        "last_frames@3624 last_ranges@3632 last_maps@3640 caches@3648 cache_count@3656 class_of@3664 ranges@3672 "
+        "range_count@3680 range_next@3688 objects@3696 object_count@3704 static@3712 plan@3720 checked@3848"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
@@ -61,26 +61,27 @@ LAYOUTS = {
         "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        392,
+        400,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
-        "ram_errors@88 hit@96 heap_sum@104 mapped@112 mapped_sum@120 tables@128 table_errors@136 idle@144 kept@152 "
-        "backed@160 runs@168 filed@176 bin_errors@184 layout_errors@192 region_free@200 summary_errors@208 "
-        "entry_errors@216 order_errors@224 cut_errors@232 live@240 spare@248 used@256 chunk_used@264 device_count@272 "
-        "tail_pages@280 page_errors@288 joinable@296 slab_free@304 listed@312 id@320 slabs@328 slab_errors@336 "
-        "empty@344 partial@352 claim@360 claim_base@368 claim_size@376 claimed_bits@384"
+        "ram_errors@88 hit@96 windows@104 heap_sum@112 mapped@120 mapped_sum@128 tables@136 table_errors@144 idle@152 "
+        "kept@160 backed@168 runs@176 filed@184 bin_errors@192 layout_errors@200 region_free@208 summary_errors@216 "
+        "entry_errors@224 order_errors@232 cut_errors@240 live@248 spare@256 used@264 chunk_used@272 device_count@280 "
+        "tail_pages@288 page_errors@296 joinable@304 slab_free@312 listed@320 id@328 slabs@336 slab_errors@344 "
+        "empty@352 partial@360 claim@368 claim_base@376 claim_size@384 claimed_bits@392"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
         "bits@0"
     ),
     "kernmalloc.kernel.layout.BootInfo": (
-        392,
+        408,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
         "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 affine@136 "
         "growable@144 excess@152 spare@160 device_ranges@168 reserves@176 device_pages@184 last_frames@192 "
         "last_ranges@200 last_maps@208 lenient@216 withheld@224 promised@232 ranges@240 range_count@248 objects@256 "
         "object_count@264 cpu@272 kern@280 root@288 directory@296 directories@304 image_tables@312 window_tables@320 "
-        "leaf_tables@328 area_bytes@336 tables@344 heap_map@352 heap@360 heap_pages@368 region@376 slots@384"
+        "cpu_tables@328 leaf_tables@336 area_bytes@344 tables@352 heap_map@360 heap@368 heap_pages@376 region@384 "
+        "slots@392 windows@400"
     ),
     "kernmalloc.kernel.layout.BootRange": (
         32,
@@ -103,6 +104,10 @@ LAYOUTS = {
     "kernmalloc.kernel.tree.Node": (
         24,
         "left@0 right@8 base@16"
+    ),
+    "kernmalloc.machine.bare.Byte": (
+        8,
+        "value@0"
     ),
     "kernmalloc.machine.bare.Cell": (
         8,

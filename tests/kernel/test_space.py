@@ -57,7 +57,7 @@ def test_filled_to_the_last_frame_and_emptied_in_random_order_E38(shape, mode):
         world.verify()
         assert world.call("frame_get", PAGE) == NO_FRAMES
         assert world.call("block_get", 0, DMA) == NO_FRAMES
-        assert world.call("range_get", 1, 1, 0, 1 << 52, DMA) == NO_FRAMES
+        assert world.call("range_get", 1, 1, 0, 1 << 52, 0, DMA) == NO_FRAMES
         before = world.state()
         assert kernel.call("malloc", 1_000_000) == WOULD_BLOCK
         assert world.state() == before
@@ -157,7 +157,7 @@ def test_frames_above_four_gigabytes_E3(shape, mode):
             kernel._life.ram.bytes[behind[3] * FRAME : (behind[3] + 1) * FRAME]
             == pattern(va, 98304)[3 * FRAME : 4 * FRAME]
         )
-        assert kernel.call("range_get", 3, 1, 0, 1 << 20, DMA) < 1 << 20, "and low ones can be asked for"
+        assert kernel.call("range_get", 3, 1, 0, 1 << 20, 0, DMA) < 1 << 20, "and low ones can be asked for"
         assert {pfn for pfn in above if kernel.call("frame_type", pfn) == HEAP} >= set(behind)
         assert kernel.call("frame_type", (5 if shape == "top" else 60) << 18) == BAD_FRAME, "there is no RAM there"
         conserved(kernel)
@@ -172,5 +172,5 @@ def test_the_last_frame_below_the_limit_and_the_first_above_E3():
         last = (limit >> 12) - 1
         assert kernel.call("frame_type", last) >= 0
         assert kernel.call("frame_type", last + 1) == BAD_FRAME
-        assert kernel.call("range_get", 1, 1, last, 1 << 52, DMA) in (last, NO_FRAMES)
+        assert kernel.call("range_get", 1, 1, last, 1 << 52, 0, DMA) in (last, NO_FRAMES)
         conserved(kernel)

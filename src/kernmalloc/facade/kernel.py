@@ -220,11 +220,16 @@ class Kernel:
         """2 ** order frames, aligned to their size: the first pfn. Raises OutOfMemory, BadRequest."""
         return checked(self.call("block_get", order, _type(type)), f"block_get({order}, {type})")
 
-    def range_get(self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, type: str = "dma") -> int:
-        """Contiguous frames within physical addresses [low, high) bytes, at a multiple of `align` frames: the first pfn (E12)."""
+    def range_get(
+        self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, boundary: int = 0, type: str = "dma"
+    ) -> int:
+        """Contiguous frames of zeros within physical addresses [low, high) bytes, at a multiple of `align` frames, not across a
+        multiple of `boundary` bytes (0: any): the first pfn (E12). Pages may be moved for it. Raises OutOfMemory, WouldBlock,
+        BadRequest."""
         shift = self.profile.page_shift
-        found = self.call("range_get", frames, align, -(-low >> shift), high >> shift, _type(type))
-        return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x})")
+        cut = boundary >> shift if boundary % self.profile.page == 0 else -1
+        found = self.call("range_get", frames, align, -(-low >> shift), high >> shift, cut, _type(type))
+        return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x}, boundary={boundary:#x})")
 
     def frame_put(self, pfn: int) -> None:
         """Give a frame or block back. Raises BadAddress, Busy."""

@@ -26,7 +26,7 @@ from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.caches import LARGEST_OBJECT
 from kernmalloc.kernel.devices import OWN_CACHES
 from kernmalloc.kernel.heap import SIZE_CLASSES
-from kernmalloc.kernel.kern import CACHES
+from kernmalloc.kernel.kern import CACHES, WINDOWS_SHIFT
 from kernmalloc.machine import mmu
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
@@ -335,8 +335,8 @@ def _bad_layout(profile: Profile):
         key = "va.base" if va.hosted_base is None else "va.hosted_base"
         reach = f"above 0, below {HOSTED_LIMIT:#x}"
         yield key, f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
-    if va.windows % page or va.windows == 0:
-        yield "va.windows", f"{va.windows} is not a positive multiple of a page, {page}", ""
+    if va.windows % page or va.windows < page << WINDOWS_SHIFT:
+        yield "va.windows", f"{va.windows} is not a multiple of a page, {page}, with room for {1 << WINDOWS_SHIFT}", ""
     if va.windows + image.size >= va.size:
         yield "va.windows", "image and windows leave nothing of the virtual window", f"it has {va.size} bytes"
 

@@ -285,17 +285,27 @@ def find_block(region, order):
 
 
 @kernel
-def find_range(region, count, align, low, high):
-    """First frame of `count` free frames at a multiple of `align` (a power of two) within [low, high); NONE if none."""
+def place(pfn, count, align, boundary):
+    """The lowest frame from pfn on where `count` frames may start: at a multiple of `align`, and without crossing one of
+    `boundary`. Both are powers of two; boundary 0: none. count is not above it."""
+    at = (pfn + align - 1) & ~(align - 1)
+    if boundary != 0 and (at ^ (at + count - 1)) & ~(boundary - 1) != 0:
+        return (at + count - 1) & ~(boundary - 1)
+    return at
+
+
+@kernel
+def find_range(region, count, align, low, high, boundary):
+    """First frame of `count` free frames within [low, high) that start at a `place`; NONE if there are none."""
     r = Region(region)
     end = min(high, r.base + r.count)
     pfn = max(low, r.base)
     if pfn >= end:  # limits may be any numbers: nothing is added to one that is beyond the region
         return NONE
-    pfn = (pfn + align - 1) & ~(align - 1)
+    pfn = place(pfn, count, align, boundary)
     while pfn + count <= end:
         blocked = run_end(region, pfn, count)
         if blocked == pfn:
             return pfn
-        pfn = (blocked + align - 1) & ~(align - 1)
+        pfn = place(blocked, count, align, boundary)
     return NONE

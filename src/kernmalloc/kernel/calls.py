@@ -9,7 +9,7 @@ Concepts
 import linecache
 from types import FunctionType
 
-from kernmalloc.kernel import caches, devices, frames, heap
+from kernmalloc.kernel import caches, devices, frames, heap, ranges, windows
 from kernmalloc.lang import entry
 
 
@@ -39,10 +39,17 @@ cache_put = call(caches.cache_put)
 
 frame_get = call(frames.frame_get)
 block_get = call(frames.block_get)
-range_get = call(frames.range_get)
+range_get = call(ranges.range_get)
 frame_put = call(frames.frame_put)
-range_put = call(frames.range_put)
+range_put = call(ranges.range_put)
 frame_type = call(frames.frame_type)
+
+window_open = call(windows.window_open)
+window_close = call(windows.window_close)
+zero_frame = call(windows.zero_frame)
+copy_frame = call(windows.copy_frame)
+copyin = call(windows.copyin)
+copyout = call(windows.copyout)
 
 publish = call(devices.publish)
 withdraw = call(devices.withdraw)

@@ -30,6 +30,7 @@ from kernmalloc.kernel.recount import (
     page_errors,
     ram_errors,
     used_in,
+    windows_at,
 )
 from kernmalloc.kernel.regions import Region, next_region
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_of
@@ -166,6 +167,7 @@ def _check_regions(cpu, tally):
         below = r.tier
         region = next_region(cpu, end)
     t.ram_errors = ram_errors(cpu, ram)
+    t.windows = windows_at(cpu)
     return _held(tally, CPU, cpu, verify_cpu(cpu, cpu, tally))
 
 

@@ -7,7 +7,7 @@ Concepts
      table is right as zeroed memory, and costs nothing where memory is known to be zero.
   3. A frame has a type. `set_type` is the only transition, and it alone keeps the counts.
   4. A block is 2 ** order aligned frames; its first entry, the head, speaks for all, the others stay zero. A range is
-     any number of frames, stored as the aligned blocks that tile it; it needs no record of its own.
+     any number of frames, stored as the aligned blocks that tile it (`ranges`).
 
     entry(pfn)        = entries + (pfn - base) * stride
     free(pfn)         = bit pfn - origin of words, and then the entry is zero
@@ -23,14 +23,13 @@ from kernmalloc.kernel.bitmap import (
     bits_give,
     bits_take,
     find_block,
-    find_range,
     first_free,
     run_length,
 )
 from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
-from kernmalloc.lang import clz, ctz, i64, kernel, record, u8, u16, u32
-from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
+from kernmalloc.lang import i64, kernel, record, u8, u16, u32
+from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
 COUNTS = Kern.offset("free_frames")
 
@@ -112,7 +111,7 @@ def supply(cpu, order):
 
 
 @kernel
-def _public(type):
+def is_public(type):
     """1 if callers from outside may own frames as that type."""
     return 1 if type == PAGE or type == DMA else 0
 
@@ -125,7 +124,7 @@ def promise_holds(cpu, count):
 
 
 @kernel
-def _spared(cpu, type, count):
+def spared(cpu, type, count):
     """OK if the bank can spare frames that become that type: pages are its own, DMA is a debit. PROMISED if not."""
     return OK if type == PAGE or promise_holds(cpu, count) != 0 else PROMISED
 
@@ -133,9 +132,9 @@ def _spared(cpu, type, count):
 @kernel
 def frame_get(cpu, type):
     """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
-    if _public(type) == 0:
+    if is_public(type) == 0:
         return BAD_FRAME
-    if _spared(cpu, type, 1) < 0:
+    if spared(cpu, type, 1) < 0:
         return PROMISED
     region = supply(cpu, 0)
     if region == 0:
@@ -146,50 +145,16 @@ def frame_get(cpu, type):
 @kernel
 def block_get(cpu, order, type):
     """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
-    if _public(type) == 0:
+    if is_public(type) == 0:
         return BAD_FRAME
     if order < 0 or order > MAX_ORDER:
         return BAD_SIZE
-    if _spared(cpu, type, 1 << order) < 0:
+    if spared(cpu, type, 1 << order) < 0:
         return PROMISED
     region = supply(cpu, order)
     if region == 0:
         return NO_FRAMES
     return take(cpu, region, find_block(region, order), order, type)
-
-
-@kernel
-def tile_order(pfn, count):
-    """Order of the largest aligned block that starts at pfn and lies within count frames."""
-    return min(min(ctz(pfn), 63 - clz(count)), MAX_ORDER)
-
-
-@kernel
-def range_get(cpu, count, align, low, high, type):
-    """`count` contiguous free frames at a multiple of `align` frames, within [low, high): the first pfn (E12).
-
-    align is a power of two. NO_FRAMES, BAD_SIZE, BAD_ALIGN, BAD_FRAME."""
-    if _public(type) == 0:
-        return BAD_FRAME
-    k = Kern(Cpu(cpu).kern)
-    if count <= 0 or count > k.frames:
-        return BAD_SIZE
-    if align <= 0 or align > k.max_pfn or align & (align - 1) != 0:
-        return BAD_ALIGN
-    if _spared(cpu, type, count) < 0:
-        return PROMISED
-    at = k.ram
-    while at != 0:
-        first = find_range(at, count, align, low, high)
-        if first != NONE:
-            pfn = first
-            while pfn < first + count:
-                order = tile_order(pfn, first + count - pfn)
-                take(cpu, at, pfn, order, type)
-                pfn += 1 << order
-            return first
-        at = Region(at).next
-    return NO_FRAMES
 
 
 @kernel
@@ -231,7 +196,7 @@ def puttable(cpu, region, pfn):
     f = Frame(entry_of(cpu, region, pfn))
     if f.type == FREE:
         return NOT_ALLOCATED if bits_free(region, pfn) != 0 else INTERIOR
-    if _public(f.type) == 0:
+    if is_public(f.type) == 0:
         return BAD_FRAME
     if f.pins != 0:
         return BUSY
@@ -246,32 +211,6 @@ def frame_put(cpu, pfn):
     if status < 0:
         return status
     return give(cpu, region, pfn)
-
-
-@kernel
-def range_put(cpu, pfn, count):
-    """Give back the blocks that tile [pfn, pfn + count) exactly; the statuses of `frame_put`, and then nothing changes."""
-    if count <= 0 or count > Kern(Cpu(cpu).kern).frames:
-        return BAD_SIZE
-    region = region_of(cpu, pfn)
-    if region < 0:
-        return BAD_FRAME
-    at = pfn
-    while at < pfn + count:
-        if region_of(cpu, at) != region:
-            return BAD_FRAME
-        status = puttable(cpu, region, at)
-        if status < 0:
-            return status
-        at += 1 << Frame(entry_of(cpu, region, at)).order
-    if at != pfn + count:
-        return INTERIOR
-    at = pfn
-    while at < pfn + count:
-        size = 1 << Frame(entry_of(cpu, region, at)).order
-        give(cpu, region, at)
-        at += size
-    return OK
 
 
 @kernel

@@ -50,6 +50,7 @@ OBJECTS = 5
 UP = 6
 
 CACHES = 128  # size classes and typed caches together
+WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 BINS = 256  # lists of free heap runs, by length
 
 MAX_PFN = 1 << 40  # no machine has an address of more than 52 bits
@@ -83,7 +84,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=392)
+@record(size=400)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -101,6 +102,7 @@ class Tally:
     regions: i64 = "regions"
     ram_errors: i64 = "RAM regions that the list of them leaves out, and ends of it that are wrong"
     hit: i64 = "1 if the processor's last hit is a region"
+    windows: i64 = "VA where its windows lie if no other processor's lie there"
     heap_sum: i64 = "sum of the pfns of HEAP frames, hashed"
     mapped: i64 = "pages of heap and heap map that have a frame"
     mapped_sum: i64 = "sum of the pfns behind them, hashed"
@@ -188,13 +190,16 @@ class Cpu:
     id: i64 = "number of this processor, from 0"
     hit: i64 = "VA of the region that the last lookup found, or 0"
     run: i64 = "frames in the run that the last `take_run` returned"
-    spare: i64 * 4 = "up to a cache line"
+    windows: i64 = "VA of its windows"
+    open: i64 = "which of them map a frame now: bit i is window i"
+    opened: i64 = "windows ever opened"
+    spare: i64 = "up to a cache line"
     magazines: Magazine * CACHES = "one per cache, by its number"
 
-    invariants = ("id >= 0", "run >= 0", "hit == 0 or tally.hit == 1")
+    invariants = ("id >= 0", "run >= 0", "hit == 0 or tally.hit == 1", "windows == tally.windows", "open == 0")
 
 
-@record(size=4224)
+@record(size=4248)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -210,6 +215,7 @@ class Kern:
     directory: i64 = "VA of the window's directory entries, one per slot"
     tables: i64 = "VA of the table window: all leaf entries, one per page of the window"
     slots: i64 = "VA of an array of u16: entries present, per slot"
+    windows: i64 = "VA of the per-CPU windows, up to the end of the window"
     # frames
     regions: i64 = "root of the region tree"
     region_count: i64 = "regions in the tree"
@@ -226,6 +232,7 @@ class Kern:
     device_frames: i64 = "frames of type DEVICE: of published ranges, in use"
     reserved_frames: i64 = "frames of type RESERVED"
     returned: i64 = "frames that went back to the free list, ever"
+    moved: i64 = "pages that were moved out of the way of ranges, ever"
     stride: i64 = "bytes from one core table entry to the next"
     identity: i64 = "bytes per frame in the array that names cached pages"
     # the donation (E32 to E38)

@@ -11,12 +11,14 @@ Concepts
 The boot area, from left to right; each part starts on a page:
 
     info, ranges, types | cpus | kern, caches, classes, slot counts | root | directories | image tables | window tables
+    | tables of the per-CPU windows
 
-    heap_pages * 64 <= length of the heap map,   heap + heap_pages * page <= end of the window - per-CPU windows
+    heap_pages * 64 <= length of the heap map,   heap + heap_pages * page <= windows
+    windows = end of the window - what is kept for per-CPU windows, at the start of a slot
 """
 
 from kernmalloc.kernel.heap import CLASS_TABLE_BYTES
-from kernmalloc.kernel.kern import CACHES, DONATE, Cpu, Half, Kern
+from kernmalloc.kernel.kern import CACHES, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import CACHE_SHIFT
 from kernmalloc.lang import entry, i64, kernel, record
@@ -46,7 +48,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=392)
+@record(size=408)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -56,7 +58,7 @@ class BootInfo:
     window: i64 = "VA of the kernel's window as the kernel uses it"
     target: i64 = "VA of the window on the target: the same, or where the tables put it for a hosted kernel"
     window_bytes: i64 = "length of the window"
-    cpu_windows: i64 = "bytes at its end kept for per-CPU windows"
+    cpu_windows: i64 = "bytes at its end kept for per-CPU windows (E15)"
     image_pa: i64 = "physical address of the kernel image"
     image_bytes: i64 = "its length, whole pages"
     area_pa: i64 = "physical address of the boot area"
@@ -92,7 +94,8 @@ class BootInfo:
     directories: i64 = "how many there are"
     image_tables: i64 = "how many leaf tables map the image and the boot area"
     window_tables: i64 = "how many leaf tables map the table window"
-    leaf_tables: i64 = "offset of the first of these"
+    cpu_tables: i64 = "how many map the per-CPU windows"
+    leaf_tables: i64 = "offset of the first of all these"
     area_bytes: i64 = "length of the boot area"
     tables: i64 = "VA of the table window"
     heap_map: i64 = "VA of the heap map"
@@ -100,6 +103,7 @@ class BootInfo:
     heap_pages: i64 = "pages of the heap"
     region: i64 = "offset of the first region record"
     slots: i64 = "offset of the slot counts"
+    windows: i64 = "VA of the per-CPU windows"
 
 
 CPU_BYTES = Cpu.size
@@ -143,19 +147,23 @@ def layout(info):
     b.directories = _spans(b.target, b.window_bytes, slot + bits)
     b.leaf_tables = b.directory + (b.directories << page)
     b.window_tables = _spans(0, slots << page, slot)
-    area = b.leaf_tables + (b.window_tables << page)
+    windows = b.cpus << (WINDOWS_SHIFT + page)
+    if windows > b.cpu_windows or b.cpu_windows > b.window_bytes:
+        return NO_VA
+    b.cpu_tables = _spans(0, windows, slot)
+    area = b.leaf_tables + ((b.window_tables + b.cpu_tables) << page)
     b.image_tables = _spans(0, b.image_bytes + area, slot)
     while _spans(0, b.image_bytes + area + (b.image_tables << page), slot) > b.image_tables:
         b.image_tables = b.image_tables + 1  # the tables are part of what they map
     b.area_bytes = area + (b.image_tables << page)
     b.tables = _round(b.window + b.image_bytes + b.area_bytes, slot)
     b.heap_map = b.tables + (b.window_tables << slot)
-    end = b.window + b.window_bytes - b.cpu_windows
-    left = end - b.heap_map
+    b.windows = ((b.window + b.window_bytes - b.cpu_windows) >> slot) << slot
+    left = b.windows - b.heap_map
     if left <= 0:
         return NO_VA
     b.heap = b.heap_map + _round((left >> page) << 6, slot)
-    b.heap_pages = (end - b.heap) >> page
+    b.heap_pages = (b.windows - b.heap) >> page
     if b.bound > 0:
         b.heap_pages = min(b.heap_pages, b.bound)
     return OK if b.heap_pages > 0 else NO_VA
@@ -207,8 +215,11 @@ def _static_tables(phys, info):
     window_slot = (b.tables - b.window) >> slot_shift
     directory = phys + b.area_pa + b.directory + index_at(b.arch, b.target, slot_shift)
     table_pfn = (b.area_pa + b.leaf_tables) >> b.page_shift
-    for i in range(b.image_tables + b.window_tables):
+    cpu_slot = (b.windows - b.window) >> slot_shift
+    others = b.image_tables + b.window_tables
+    for i in range(others + b.cpu_tables):
         slot = i if i < b.image_tables else window_slot + i - b.image_tables
+        slot = slot if i < others else cpu_slot + i - others
         Entry(directory + (slot << entry_shift(b.arch))).bits = table_entry(b.arch, (table_pfn + i) << b.page_shift)
         _map_static(phys, info, window_slot + (slot >> bits), table_pfn + i, slot & inside, 1)
     pages = b.image_bytes >> b.page_shift
@@ -231,6 +242,7 @@ def prepare(phys, info):
     area = b.window + b.image_bytes
     cpu = Cpu(phys + b.area_pa + b.cpu)
     cpu.kern = area + b.kern
+    cpu.windows = b.windows
     k = Kern(phys + b.area_pa + b.kern)
     k.arch = b.arch
     k.page_shift = b.page_shift
@@ -242,6 +254,7 @@ def prepare(phys, info):
     k.directory = area + b.directory + index_at(b.arch, b.target, slot_shift)
     k.tables = b.tables
     k.slots = area + b.slots
+    k.windows = b.windows
     k.boot_region = area + b.region
     k.stride = b.stride
     k.identity = b.identity

@@ -11,7 +11,23 @@ from kernmalloc.kernel.bins import BARE, LARGE, NONE, SLAB, TAIL, HeapPage, bin_
 from kernmalloc.kernel.bitmap import origin_of, sum_count, test, word_count
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
 from kernmalloc.kernel.frames import Frame, entry_of, frame_type
-from kernmalloc.kernel.kern import BINS, DEVICE, FREE, HEAP, MAPPING, Cpu, Half, Index, Kern, Magazine, Tally, Word
+from kernmalloc.kernel.kern import (
+    BINS,
+    DEVICE,
+    DMA,
+    FREE,
+    HEAP,
+    MAPPING,
+    PAGE,
+    WINDOWS_SHIFT,
+    Cpu,
+    Half,
+    Index,
+    Kern,
+    Magazine,
+    Tally,
+    Word,
+)
 from kernmalloc.kernel.kmap import directory_of, pfn_at, slot_of, slot_pages
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_of
@@ -286,6 +302,20 @@ def _in_heap(kern, va):
 
 
 @kernel
+def windows_at(cpu):
+    """VA where a processor's windows lie: no other's lie there (E15)."""
+    k = Kern(Cpu(cpu).kern)
+    return k.windows + (Cpu(cpu).id << (WINDOWS_SHIFT + k.page_shift))
+
+
+@kernel
+def _in_page_space(cpu, pfn):
+    """1 if a frame is of page space: nothing but a window may map it (E14, E16)."""
+    type = frame_type(cpu, pfn)
+    return 1 if type == FREE or type == PAGE or type == DMA else 0
+
+
+@kernel
 def _count_mapped(cpu, tally, va, pfn):
     """Count a page that is mapped for the heap, or the heap map."""
     t = Tally(tally)
@@ -302,7 +332,7 @@ def _count_table(cpu, tally, slot, pfn):
     k = Kern(Cpu(cpu).kern)
     t = Tally(tally)
     table = k.tables + (slot << k.page_shift)
-    dynamic = 1 if slot >= slot_of(k.addr, k.heap_map) else 0
+    dynamic = 1 if slot >= slot_of(k.addr, k.heap_map) and slot < slot_of(k.addr, k.windows) else 0
     if pfn_at(cpu, table) != pfn or (dynamic != 0 and frame_type(cpu, pfn) != MAPPING):
         t.table_errors = t.table_errors + 1
         return Half(k.slots + (slot << 1)).value
@@ -316,6 +346,8 @@ def _count_table(cpu, tally, slot, pfn):
             if dynamic != 0:
                 va = k.base + (slot << k.slot_shift) + (i << k.page_shift)
                 _count_mapped(cpu, tally, va, entry_pa(k.arch, e) >> k.page_shift)
+            elif _in_page_space(cpu, entry_pa(k.arch, e) >> k.page_shift) != 0:
+                t.table_errors = t.table_errors + 1
     return present
 
 

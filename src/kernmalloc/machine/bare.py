@@ -7,7 +7,7 @@ of 4 KiB. A kernel with several processors replaces `shootdown` by its own.
 Host-level code: its accesses are to the target's memory.
 """
 
-from kernmalloc.lang import entry, i64, primitive, record
+from kernmalloc.lang import entry, i64, primitive, record, u8
 
 invalidate = primitive("km_invalidate", 1, "Forget this processor's translation of the page at va.")
 
@@ -19,6 +19,13 @@ class Cell:
     """Eight bytes."""
 
     value: i64 = "the value"
+
+
+@record(size=8)
+class Byte:
+    """One byte."""
+
+    value: u8 = "the value"
 
 
 @entry
@@ -40,6 +47,18 @@ def zero(va, bytes):
     """Fill with zeros, eight bytes at a time."""
     for at in range(va, va + bytes, 8):
         Cell(at).value = 0
+    return 0
+
+
+@entry
+def copy(to, of, bytes):
+    """Copy, eight bytes at a time where both sides allow it."""
+    if (to | of | bytes) & 7 == 0:
+        for i in range(0, bytes, 8):
+            Cell(to + i).value = Cell(of + i).value
+    else:
+        for i in range(bytes):
+            Byte(to + i).value = Byte(of + i).value
     return 0
 
 

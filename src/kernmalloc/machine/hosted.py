@@ -13,6 +13,7 @@ from kernmalloc.machine.mmu import entry_pa, walk
 
 mmap = primitive("mmap", 6, "The C library's.")
 madvise = primitive("madvise", 3, "The C library's.")
+memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
 
 READ_WRITE = 3
@@ -83,6 +84,13 @@ def shootdown(va, pages):
 def zero(va, bytes):
     """Fill with zeros."""
     memset(va, 0, bytes)
+    return 0
+
+
+@entry
+def copy(to, of, bytes):
+    """Copy."""
+    memcpy(to, of, bytes)
     return 0
 
 

@@ -287,14 +287,26 @@ class Twin:
 
     km_shootdown = km_flush
 
+    def _pa(self, va: int) -> int:
+        self.load(va & -8, 8)  # faults where nothing is mapped
+        return self.pages[va >> PAGE_SHIFT] + va % PAGE
+
     def km_zero(self, va: int, size: int) -> int:
         at = va
         while at < va + size:
             n = min(PAGE - at % PAGE, va + size - at)
-            self.load(at & -8, 8)  # faults where nothing is mapped
-            pa = self.pages[at >> PAGE_SHIFT] + at % PAGE
+            pa = self._pa(at)
             self.ram.bytes[pa : pa + n] = bytes(n)
             at += n
+        return 0
+
+    def km_copy(self, to: int, of: int, size: int) -> int:
+        done = 0
+        while done < size:
+            n = min(PAGE - (to + done) % PAGE, PAGE - (of + done) % PAGE, size - done)
+            here, there = self._pa(to + done), self._pa(of + done)
+            self.ram.bytes[here : here + n] = self.ram.bytes[there : there + n]
+            done += n
         return 0
 
     def km_known_zero(self, pa: int, size: int) -> int:

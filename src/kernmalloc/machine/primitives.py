@@ -14,5 +14,7 @@ After: no processor can reach the frames that the pages had; only now may those 
 
 zero = primitive("km_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8.""")
 
+copy = primitive("km_copy", 3, """copy(to, of, bytes): make mapped memory at `to` a copy of that at `of`. They do not overlap.""")
+
 known_zero = primitive("km_known_zero", 2, """known_zero(pa, bytes): 1 if the machine vouches that this RAM was zero
 when the kernel was started (fresh hosted memory), else 0. It says nothing of what was written since.""")

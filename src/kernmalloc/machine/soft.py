@@ -9,6 +9,7 @@ Host-level code: its accesses are to the host's memory.
 from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
 from kernmalloc.machine.mmu import entry_pa, walk
 
+memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
 
 TLB_ENTRIES = 512
@@ -107,6 +108,19 @@ def zero(va, bytes):
         n = min(page - (at & (page - 1)), va + bytes - at)
         memset(translate(at, 1), 0, n)
         at += n
+    return 0
+
+
+@entry
+def copy(to, of, bytes):
+    """Copy, up to the next end of a page on either side at a time."""
+    page = 1 << Soft(machine_record()).page_shift
+    done = 0
+    while done < bytes:
+        n = page - max((to + done) & (page - 1), (of + done) & (page - 1))
+        n = min(n, bytes - done)
+        memcpy(translate(to + done, 1), translate(of + done, 0), n)
+        done += n
     return 0
 
 
