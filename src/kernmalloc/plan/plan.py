@@ -205,7 +205,7 @@ def _read(kernel: Kernel) -> Plan:
     available = record["frames"] - taken
     promised = scratch.promise(available)
     static = (int(kernel.layout["image_bytes"]) + int(kernel.layout["area_bytes"]) >> shift) + int(
-        kernel.layout["image_tables"] + kernel.layout["window_tables"]
+        kernel.layout["image_tables"] + kernel.layout["window_tables"] + kernel.layout["cpu_tables"]
     )
     maps = taken - top - records
     tlb = Tlb(top // scratch.ask(slot_pages) if affine else 0, records + maps + (0 if affine else top), static)
