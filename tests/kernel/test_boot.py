@@ -192,7 +192,7 @@ def test_a_grand_page_space(boot, mode, prepare):
     with pytest.raises(OutOfMemory) as refusal:
         kernel.frame_get()
     assert refusal.value.status == status.NO_FRAMES
-    reserved = {r.pfn + i for r in kernel.regions if r.kind == "reserved" for i in range(r.frames)}
+    reserved = {r.pfn + i for r in kernel.regions if r.kind == "carved" for i in range(r.frames)}
     assert not taken & reserved
     for pfn in taken:
         kernel.frame_put(pfn)
@@ -328,7 +328,7 @@ def test_any_layout(profile, layout, kinds, odd, poisoned):
     with kernel:
         conserved(kernel)
         assert kernel.lost == lost
-        described = {r.pfn + i for r in kernel.regions if r.kind in ("ram", "reserved") for i in range(r.frames)}
+        described = {r.pfn + i for r in kernel.regions if r.kind in ("ram", "carved") for i in range(r.frames)}
         assert {pfn + i for pfn, count in pages for i in range(count)} <= described
         spans = sorted((r.pfn, r.pfn + r.frames) for r in kernel.regions)
         assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:]))
