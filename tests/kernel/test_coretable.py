@@ -109,7 +109,7 @@ def test_every_frame_has_one_entry(boot, mode, profile):
     assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:]))
     described = {base + i for base, entries in kernel.frames for i in range(len(entries))}
     assert described == frames
-    reserved = {r.pfn + i for r in kernel.regions if r.kind == "reserved" for i in range(r.frames)}
+    reserved = {r.pfn + i for r in kernel.regions if r.kind == "carved" for i in range(r.frames)}
     machine = {pfn for base, size in ranges for pfn in range(base // PAGE, (base + size) // PAGE)}
     assert frames | reserved == machine
     assert not frames & reserved
