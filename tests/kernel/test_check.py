@@ -284,6 +284,11 @@ breaks(Frame, "type != FREE or (order == 0 and pins == 0 and link == 0 and owner
 )
 
 
+breaks(Region, "attribute < ATTRIBUTES and (attribute == 0 or tier != UNPUBLISHED)")(
+    lambda s: s.set(Region, s.regions(k.RAM)[0], attribute=2)
+)
+
+
 @breaks(Region, "tally.summary_errors == 0")
 def summary_bit_of_no_word(s: Scene) -> int:
     region = s.regions(k.RAM)[0]
@@ -415,7 +420,7 @@ FREE = {
     },
     "Cpu": {"spare": "nothing", "opened": "history", "hit": "a hint, if it is a region", "run": "of the last operation"},
     "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
-    "Region": {"tier": "who published it", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
+    "Region": {"tier": "who published it", "attribute": "the publisher's, but for its bounds", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
     "HeapPage": {"owner": "of a slab that is claimed only"},

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from small_machines import MIB, machine
 
-from kernmalloc.facade.errors import OutOfMemory
+from kernmalloc.facade.errors import BadRequest, OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, Profile
 from kernmalloc.kernel.bins import LARGE as RUN
 from kernmalloc.kernel.bins import SLAB
 from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, REGION_CACHE
-from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY
-from kernmalloc.lang.status import BAD_FRAME, BUSY, OK
+from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, NVRAM, ROM
+from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, OK
+from kernmalloc.machine.mmu import ATTRIBUTES, UNCACHED, WRITE_BACK, WRITE_COMBINING, WRITE_THROUGH
 from kernmalloc.plan.plan import with_strategy
 
 PAGE = 4096
@@ -195,3 +196,31 @@ def _in_use(kernel: Kernel) -> list[bool]:
         found += [pages["use"][at] in (SLAB, RUN)] * int(pages["pages"][at])
         at = len(found)
     return found
+
+
+@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire"])
+def test_all_who_map_a_device_agree_on_how_it_is_cached_E11(profile):
+    """Devices are uncached, ROM and NVRAM written through, unless the range is said to bear more; that changes only while no frame of
+    it is in use, and is forgotten when the range is withdrawn."""
+    with Kernel.boot(machine((0, 16 * MIB)), Profile.load(profile), "soft") as kernel:
+        first = 1 << 18
+        for kind, default in ((DEVICE_MEMORY, UNCACHED), (ROM, WRITE_THROUGH), (NVRAM, WRITE_THROUGH)):
+            assert kernel.call("device_attribute", first) == BAD_FRAME
+            assert kernel.call("publish", first, 40, kind, 40, ANYONE) == OK
+            assert {kernel.call("device_attribute", pfn) for pfn in range(first, first + 40)} == {default}
+            for attribute in (-1, ATTRIBUTES, 1 << 40):
+                assert kernel.call("device_cache", first, attribute) == BAD_SIZE
+            assert kernel.call("device_cache", first + 1, UNCACHED) == kernel.call("device_cache", 0, UNCACHED) == BAD_FRAME
+            combines = kernel.profile.arch != "coldfire"
+            assert kernel.call("device_cache", first, WRITE_COMBINING) == (OK if combines else BAD_SIZE)
+            assert kernel.call("device_attribute", first + 39) == (WRITE_COMBINING if combines else default)
+            assert kernel.call("device_get", first + 7) == OK
+            assert kernel.call("device_cache", first, WRITE_BACK) == BUSY
+            assert kernel.call("device_put", first + 7) == OK
+            kernel.devices.cache(first * kernel.profile.page, "write-back")
+            assert kernel.call("device_attribute", first) == WRITE_BACK
+            with pytest.raises(BadRequest):
+                kernel.devices.cache(first * kernel.profile.page, "warm")
+            assert kernel.check().passed
+            assert kernel.call("withdraw", first) == OK
+        assert kernel.check().passed

@@ -90,8 +90,8 @@ LAYOUTS = {
     "kernmalloc.kernel.regions.Region": (
         192,
         "left@0 right@8 base@16 count@24 kind@32 chunk_hint@36 area@40 entries@48 origin@56 word_count@64 words@72 "
-        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 under@138 cut@140 chunks@144 "
-        "live@152 spare@160 spare_count@168 guaranteed@176 used@184"
+        "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 under@138 cut@140 attribute@142 "
+        "chunks@144 live@152 spare@160 spare_count@168 guaranteed@176 used@184"
     ),
     "kernmalloc.kernel.bins.HeapPage": (
         64,

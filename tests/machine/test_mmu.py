@@ -29,6 +29,8 @@ DO = twin.compile(
         mmu.is_present,
         mmu.entry_pa,
         mmu.without_presence,
+        mmu.has_attribute,
+        mmu.with_attribute,
         mmu.walk,
     ]
 )
@@ -60,6 +62,44 @@ def test_entries_have_the_bits_of_the_manual_E3(arch, pa):
         assert DO["entry_pa"](arch, gone) == pa, "whoever gives the frame back still finds it"
         assert gone == entry & ~1
     assert DO["is_present"](arch, 0) == 0
+
+
+PAT = ("WB", "WT", "UC-", "UC", "WB", "WT", "WC", "UC")  # SDM 3A, table 12-12, with PA6 as the boot makes it
+MEANT = {mmu.WRITE_BACK: "WB", mmu.WRITE_THROUGH: "WT", mmu.UNCACHED: "UC", mmu.WRITE_COMBINING: "WC"}
+MODES = {mmu.WRITE_BACK: 1, mmu.WRITE_THROUGH: 0, mmu.UNCACHED: 2}  # MMUDR's CM: 0 write-through, 1 copyback, 2 inhibited, precise
+
+
+@given(st.sampled_from(list(ARCHES)), FRAMES, st.lists(st.sampled_from(sorted(MEANT)), min_size=1, max_size=3))
+def test_a_page_is_cached_as_the_entry_says_E11(arch, pa, attributes):
+    """PWT 3, PCD 4 and PAT 7 of a leaf entry select a field of IA32_PAT; nothing else of the entry changes, whatever it said before.
+    Without a boot that programs PA6, write combining is uncached, never cached."""
+    entry = plain = DO["leaf_entry"](arch, pa)
+    for attribute in attributes:
+        assert DO["has_attribute"](arch, attribute) == 1
+        entry = DO["with_attribute"](arch, entry, attribute)
+        assert PAT[(entry >> 3 & 1) | (entry >> 4 & 1) << 1 | (entry >> 7 & 1) << 2] == MEANT[attribute]
+        assert entry & ~0x98 == plain
+        assert DO["entry_pa"](arch, entry) == pa
+    assert DO["with_attribute"](arch, entry, mmu.WRITE_BACK) == plain
+    assert PAT.index("WC") == 6, "UC- after reset"
+
+
+@given(st.integers(0, (1 << 19) - 1).map(lambda pfn: pfn << 13), st.lists(st.sampled_from(sorted(MODES)), min_size=1, max_size=3))
+def test_coldfire_has_cache_modes_E11(pa, attributes):
+    """MMUDR's CM, bits 6 and 7; nothing combines writes."""
+    entry = plain = DO["leaf_entry"](COLDFIRE, pa)
+    for attribute in attributes:
+        assert DO["has_attribute"](COLDFIRE, attribute) == 1
+        entry = DO["with_attribute"](COLDFIRE, entry, attribute)
+        assert entry >> 6 & 3 == MODES[attribute] and entry & ~0xC0 == plain & ~0xC0
+    assert DO["with_attribute"](COLDFIRE, entry, mmu.WRITE_BACK) == plain
+    assert DO["has_attribute"](COLDFIRE, mmu.WRITE_COMBINING) == 0
+
+
+@given(st.sampled_from([*ARCHES, COLDFIRE]), st.one_of(st.integers(-5, 10), st.integers(-(1 << 63), (1 << 63) - 1)))
+def test_there_are_four_ways_to_cache(arch, attribute):
+    assert DO["has_attribute"](arch, attribute) == (attribute in (MODES if arch == COLDFIRE else MEANT))
+    assert len(MEANT) == mmu.ATTRIBUTES == len(mmu.ATTRIBUTE_NAMES)
 
 
 @given(st.sampled_from(list(ARCHES)), st.integers(-(1 << 63), (1 << 63) - 1))

@@ -7,6 +7,7 @@ from kernmalloc.facade.errors import checked
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_CACHE, LAST_WORDS
 from kernmalloc.lang import status
+from kernmalloc.machine import mmu
 
 if TYPE_CHECKING:
     from kernmalloc.facade.kernel import Kernel
@@ -60,6 +61,13 @@ class Devices:
     def put(self, pfn: int) -> None:
         """Let a device frame go. Raises BadAddress."""
         checked(self._kernel.call("device_put", pfn), f"put({pfn:#x})")
+
+    def cache(self, base: int, attribute: str) -> None:
+        """Say how a published range is cached: one of `mmu.ATTRIBUTE_NAMES`. Raises BadAddress, BadRequest (not on this
+        architecture), Busy (frames of it are in use)."""
+        known = attribute in mmu.ATTRIBUTE_NAMES
+        number = mmu.ATTRIBUTE_NAMES.index(attribute) if known else mmu.ATTRIBUTES
+        checked(self._kernel.call("device_cache", base >> self._shift, number), f"cache({base:#x}, {attribute!r})")
 
     @property
     def reserve(self) -> Reserve:

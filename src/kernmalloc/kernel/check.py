@@ -37,6 +37,7 @@ from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_o
 from kernmalloc.kernel.tree import tree_above
 from kernmalloc.lang import entry, kernel, verifier
 from kernmalloc.lang.status import BROKEN, OK
+from kernmalloc.machine.mmu import ATTRIBUTES
 from kernmalloc.machine.primitives import zero
 
 CHECKED = Kern.offset("checked")

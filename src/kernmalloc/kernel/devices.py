@@ -16,6 +16,10 @@ Concepts
   6. Firmware often reserves the addresses that a device decodes. A range inside such a region is cut out of it: a record
      for every cut, and the middle one is the device's. Withdrawing joins what was cut.
 
+  7. All who map a device frame must agree on how it is cached (SDM vol. 3A, 12.12.4): so that is said of the range, and
+     changed only while no frame of it is in use. Devices are uncached unless they are said to bear more; ROM and NVRAM may be
+     read from the cache, and are written through it.
+
 All that a publication takes is asked for first: slabs for its records and chunks. After that nothing fails.
 
     spare_count + live >= guaranteed     chunks on the region's list, chunks in its tree
@@ -41,6 +45,7 @@ from kernmalloc.kernel.slabs import Cache, cache_at, slabs_lacking, slabs_make, 
 from kernmalloc.kernel.tree import tree_add, tree_floor, tree_remove
 from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK, OVERLAP
+from kernmalloc.machine.mmu import UNCACHED, WRITE_THROUGH, has_attribute
 from kernmalloc.machine.primitives import zero
 
 REGION_CACHE = SIZE_CLASSES  # the first typed caches are the memory manager's own
@@ -226,6 +231,7 @@ def publish(cpu, base, count, kind, guarantee, tier):
     r.under = RESERVED_MEMORY if around != 0 else 0
     r.kind = kind
     r.tier = tier
+    r.attribute = UNCACHED if kind == DEVICE_MEMORY else WRITE_THROUGH
     r.guaranteed = chunks
     for i in range(chunks):
         _push(region, slot_take(cpu, _chunk_cache(tier)))
@@ -241,6 +247,7 @@ def _rejoin(cpu, region):
     r.kind = r.under
     r.under = 0
     r.tier = UNPUBLISHED
+    r.attribute = 0
     r.guaranteed = 0
     above = region_merge(cpu, region)
     if above != 0:
@@ -363,6 +370,31 @@ def device_put(cpu, pfn):
     if r.live + r.spare_count < r.guaranteed:
         return _push(region, chunk)
     return free(cpu, chunk)
+
+
+@kernel
+def device_attribute(cpu, pfn):
+    """How the page of a published frame is to be cached: what a leaf entry that maps it must say. BAD_FRAME."""
+    region = device_region(cpu, pfn)
+    return Region(region).attribute if region >= 0 else BAD_FRAME
+
+
+@kernel
+def device_cache(cpu, base, attribute):
+    """Say how the pages of the published range that starts at frame `base` are cached. BAD_FRAME, BAD_SIZE (this architecture
+    cannot), BUSY (frames of it are in use)."""
+    region = device_region(cpu, base)
+    if region < 0:
+        return BAD_FRAME
+    r = Region(region)
+    if r.base != base:
+        return BAD_FRAME
+    if has_attribute(Kern(Cpu(cpu).kern).arch, attribute) == 0:
+        return BAD_SIZE
+    if r.used > 0:
+        return BUSY
+    r.attribute = attribute
+    return OK
 
 
 @kernel

@@ -42,7 +42,8 @@ class Region:
     # of a published device range (`devices`)
     tier: u16 = "who published it: UNPUBLISHED, ANYONE, LAST_WORDS"
     under: u16 = "class that the frames go back to when it is withdrawn; 0: to none"
-    cut: u32 = "1: was cut off the region below, to be joined to it again"
+    cut: u16 = "1: was cut off the region below, to be joined to it again"
+    attribute: u16 = "how its pages are cached where they are mapped (machine/mmu.py)"
     chunks: i64 = "root of the tree of its entry chunks"
     live: i64 = "chunks in the tree"
     spare: i64 = "VA of the first chunk that waits to be used"
@@ -61,6 +62,7 @@ class Region:
         "tally.order_errors == 0",
         "tally.cut_errors == 0",
         "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)",
+        "attribute < ATTRIBUTES and (attribute == 0 or tier != UNPUBLISHED)",
         "live == tally.live and spare_count == tally.spare",
         "live + spare_count >= guaranteed",
         "used == tally.used",

@@ -10,6 +10,10 @@ nothing else in the kernel knows a bit of an entry, how large a page is, or how 
     shift of the index at each level     i386 PAE: 30, 21, 12      x86-64: 39, 30, 21, 12      ColdFire: 27, 20, 13
     bytes of a page, of a large page               4 KiB, 2 MiB            4 KiB, 2 MiB                 8 KiB, 1 MiB
 
+How a page is cached is two or three bits of its leaf entry. On x86 they are an index into IA32_PAT (SDM vol. 3A, 12.12): as
+it is after reset, but that whoever boots makes its seventh field, PA6, write combining (1); if nobody does, those pages are
+uncached. ColdFire has cache modes (MMUDR's CM), and none that combines writes.
+
     bytes from one entry to the next = page >> index bits = 8; 64 on ColdFire, whose large pages are small:
     a table fills its frame, and tables side by side are one array
 """
@@ -21,11 +25,22 @@ X86_64 = 2
 COLDFIRE = 3
 ARCH_NAMES = ("", "i386-pae", "x86_64", "coldfire")
 
+# how a page is cached
+WRITE_BACK = 0
+WRITE_THROUGH = 1
+UNCACHED = 2
+WRITE_COMBINING = 3
+ATTRIBUTES = 4
+ATTRIBUTE_NAMES = ("write-back", "write-through", "uncached", "write-combining")
+
 PRESENT = 1 << 0
 WRITE = 1 << 1
+PWT = 1 << 3  # with PCD and PAT the index into IA32_PAT, lowest bit first
+PCD = 1 << 4
 ACCESSED = 1 << 5
 DIRTY = 1 << 6
 LARGE = 1 << 7
+PAT = 1 << 7  # of a leaf entry
 GLOBAL = 1 << 8
 ADDRESS = 0x000F_FFFF_FFFF_F000
 
@@ -35,6 +50,8 @@ CF_WRITE = 1 << 3
 CF_READ = 1 << 4
 CF_SUPERVISOR = 1 << 5
 CF_COPYBACK = 1 << 6
+CF_INHIBITED = 2 << 6  # in order
+CF_MODE = 3 << 6
 CF_8KIB = 2 << 8  # size of the page; 0: 1 MiB
 CF_ADDRESS = 0xFFFF_E000
 
@@ -148,6 +165,30 @@ def entry_pa(arch, entry):
 def without_presence(arch, entry):
     """The entry, no longer present, its address kept for whoever gives the frame back."""
     return entry & ~PRESENT
+
+
+@kernel
+def has_attribute(arch, attribute):
+    """1 if a page can be cached that way on this architecture."""
+    if arch == COLDFIRE and attribute == WRITE_COMBINING:
+        return 0
+    return 1 if attribute >= 0 and attribute < ATTRIBUTES else 0
+
+
+@kernel
+def with_attribute(arch, entry, attribute):
+    """The leaf entry, its page cached in a way that the architecture has."""
+    if arch == COLDFIRE:
+        mode = CF_INHIBITED if attribute == UNCACHED else 0
+        return (entry & ~CF_MODE) | (CF_COPYBACK if attribute == WRITE_BACK else mode)
+    index = 0
+    if attribute == WRITE_THROUGH:
+        index = PWT
+    elif attribute == UNCACHED:
+        index = PCD | PWT
+    elif attribute == WRITE_COMBINING:
+        index = PAT | PCD
+    return (entry & ~(PAT | PCD | PWT)) | index
 
 
 @kernel
