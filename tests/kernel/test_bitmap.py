@@ -270,6 +270,7 @@ def test_range_limits_far_outside_the_region_E12(count, align, low, high):
     world.give(0, 200)
     first = -(-1000 // (1 << align)) << align
     found = world.call("find_range", count, 1 << align, low, high, 0)
+    assert world.call("find_range", count, 1 << align, low, high, 1 << 62) == found, "a boundary that no frame reaches"
     assert found == (first if first + count <= 1200 else NONE)
     assert world.call("find_range", count, 1 << align, high, high + 100, 0) == NONE
     assert world.call("find_range", count, 1 << align, low, 1000, 0) == NONE
@@ -277,8 +278,9 @@ def test_range_limits_far_outside_the_region_E12(count, align, low, high):
 
 
 @pytest.mark.parametrize("base", [0, 1, 61, 512 - 70])
-def test_ranges_and_their_ends_by_brute_force_E12(base):
-    """All limits, lengths and starts around the edges of words, with every kind of hole: exact to the frame."""
+def test_ranges_and_their_ends_by_brute_force_E12_E13(base):
+    """All limits, lengths and starts around the edges of words, with every kind of hole: exact to the frame; also where a boundary may
+    not be crossed."""
     count = 140
     for taken in ([], [0], [64], [63, 65], [1, 2, 128], list(range(0, 140, 9)), list(range(60, 70))):
         world = World(base, count, checked=False)
@@ -297,3 +299,8 @@ def test_ranges_and_their_ends_by_brute_force_E12(base):
                     starts = [at for at in range(first, end - length + 1) if world.is_free(base + at, length)]
                     expected = base + starts[0] if starts else NONE
                     assert world.call("find_range", length, 1, base + first, base + end, 0) == expected
+                    for boundary in (8, 64):
+                        inside = [at for at in starts if (base + at) // boundary == (base + at + length - 1) // boundary]
+                        expected = base + inside[0] if inside else NONE
+                        if length <= boundary:
+                            assert world.call("find_range", length, 1, base + first, base + end, boundary) == expected

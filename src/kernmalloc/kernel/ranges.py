@@ -32,6 +32,9 @@ lie anywhere; and where a buddy allocator placed them while the load went up and
       placed by itself                            53     41     28     15      3
 
     One page in 10,000 that must stay changes nothing at 50 %, one in 1,000 leaves 8 of the 31.
+
+Limits: all pages are moved and zeroed in one call; 16 MiB took 30 to 130 ms in mode raw, where each window is an mmap. What
+the kernel itself took stays where it is: a heap that grows from frames anywhere is in the way for good.
 """
 
 from kernmalloc.kernel.bitmap import MAX_ORDER, NONE, bits_free, bits_take, find_range, first_free, place
