@@ -10,7 +10,7 @@ from collections import Counter
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, LAST_WORDS, REGION_CACHE
-from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Cpu, Kern
+from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Kern
 from kernmalloc.kernel.bins import LARGE
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.lang.status import (
@@ -22,7 +22,7 @@ SHORT = {NO_FRAMES, NO_VA, WOULD_BLOCK, LIMIT, PROMISED}  # refusals for want of
 RECORDS_SHIFT = 6  # log2 of the heap pages that one page of the heap map describes
 
 # what says how the memory was used, not what it is: cursors, odometers, the order of free runs
-PAST = {"returned", "recycled", "supply", "bins", "bin_bits", "plan", "checked"}
+PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "supply", "bins", "bin_bits", "plan", "checked"}
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are
@@ -77,6 +77,7 @@ class World:
         caches = view.read(Cache, int(kern["caches"]), int(kern["cache_count"]))
         return {
             **{name: int(kern[name]) for name in COUNTERS},
+            **{f"{name}_frames": count for name, count in self.kernel.view.frames().items()},
             **{f"cache {name}": caches[name].tolist() for name in ("slabs", "kept", "limit", "empty")},
             "slots": view.used_slots(),
             "large": self.large_pages(),
@@ -192,7 +193,7 @@ class World:
     def memory_now(self) -> dict[int, bytes]:
         """All memory, but for the note of the last region found, which a lookup may change."""
         view = self.kernel.view
-        pages, note = self.kernel.snapshot(), view.pa(view.loaded.cpu + Cpu.offset("hit"))
+        pages, note = self.kernel.snapshot(), view.pa(view.kern_va + Kern.offset("hit"))
         page = pages[note & -4096]
         pages[note & -4096] = page[: note % 4096] + bytes(8) + page[note % 4096 + 8 :]
         return pages
@@ -310,7 +311,7 @@ class World:
         """Take frames as pages until only a few are free."""
         left = self.random.choice((0, 1, 2, 3, 5, 9, 20, 60))
         for order in range(9, -1, -1):
-            while int(self.kernel.view.kern["free_frames"]) >= left + (1 << order):
+            while self.kernel.frames_by_type()["free"] >= left + (1 << order):
                 pfn = self.kernel.call("block_get", order, PAGE)
                 if pfn < 0:
                     break

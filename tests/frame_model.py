@@ -2,12 +2,13 @@
 
 import ctypes
 
+from heap_model import empty_stock
 from page_walk import leaves
 from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu
+from kernmalloc.kernel.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu, Kern
 from kernmalloc.lang.status import (
     BAD_ALIGN,
     BAD_FRAME,
@@ -92,18 +93,24 @@ class World:
         self.owned[pfn] = count, type
 
     def state(self) -> list[bytes]:
-        """All RAM, but for the note of the last region found, which is no one's answer."""
-        ram = self.kernel._life.ram.bytes
-        pa = self.kernel.view.pa(self.kernel._loaded.cpu + Cpu.offset("hit"))
-        hit, ram[pa : pa + 8] = ram[pa : pa + 8], bytes(8)
+        """All RAM, but for the notes of the last region found, which are no one's answer."""
+        ram, view = self.kernel._life.ram.bytes, self.kernel.view
+        notes = [view.pa(view.kern_va + Kern.offset("hit")), view.pa(view.loaded.cpu + Cpu.offset("ram"))]
+        kept = [ram[pa : pa + 8] for pa in notes]
+        for pa in notes:
+            ram[pa : pa + 8] = bytes(8)
         state = [ram[r.base : r.end] for r in self.kernel.machine.ram]
-        ram[pa : pa + 8] = hit
+        for pa, note in zip(notes, kept):
+            ram[pa : pa + 8] = note
         return state
 
     def call(self, name: str, *args: int) -> int:
-        """Run an entry; where it refuses, memory is as it was (held against a copy at every `every`-th call)."""
+        """Run an entry; where it refuses, memory is as it was, no frames being in stock (held against a copy at every
+        `every`-th call)."""
         self.calls += 1
         copied = self.calls % self.every == 0
+        if copied:
+            empty_stock(self.kernel)
         before = self.state() if copied else []
         result = self.kernel.call(name, *args)
         if result < 0:

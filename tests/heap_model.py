@@ -14,6 +14,8 @@ from small_machines import MIB, conserved, machine
 from kernmalloc.facade.errors import OutOfMemory, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.bitmap import MAX_ORDER
+from kernmalloc.kernel.kern import PAGE as PAGE_TYPE
 from kernmalloc.lang import status
 from kernmalloc.machine.ram import Ram
 
@@ -192,6 +194,11 @@ def altered(profile: str | Profile, growth: int | None = None, window: int | Non
     if window is not None:
         keys["va"] = replace(profile.va, size=window)
     return replace(profile, **keys)
+
+
+def empty_stock(kernel: Kernel) -> None:
+    """Put the frames that the first processor keeps at hand back, and change nothing else."""
+    assert kernel.call("block_get", MAX_ORDER, PAGE_TYPE) == status.NO_FRAMES  # no machine of the tests has such a block
 
 
 def leave_free(kernel: Kernel, count: int, seed: int = 0) -> list[int]:

@@ -394,12 +394,12 @@ def test_a_check_that_fails_says_what_is_wrong(boot_kernel):
     """The failure names the record, its address, the equation and the values of its fields."""
     kernel = boot_kernel(LOW)
     memory = kernel.snapshot()
-    used = int(kernel.view.kern["free_frames"])
-    kernel.view.poke(kernel.view.kern_va + k.Kern.offset("free_frames"), struct.pack("<q", used + 1))
+    used = int(kernel.view.kern["heap_frames"])
+    kernel.view.poke(kernel.view.kern_va + k.Kern.offset("heap_frames"), struct.pack("<q", used + 1))
     result = kernel.check()
     assert not result.passed
     assert result.failure == (
-        f"Kern at {kernel.view.kern_va:#x}: free_frames == tally.free does not hold (free_frames = {used + 1}, tally.free = {used})"
+        f"Kern at {kernel.view.kern_va:#x}: heap_frames == tally.heap does not hold (heap_frames = {used + 1}, tally.heap = {used})"
     )
     kernel.restore(memory)
     assert kernel.check().passed

@@ -21,6 +21,7 @@ from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
+from kernmalloc.kernel.stock import STOCK
 from kernmalloc.lang.records import Record
 from kernmalloc.machine.lives import Fault
 
@@ -32,7 +33,7 @@ class Scene:
     """A kernel with something of everything in it, and the addresses of its records."""
 
     def __init__(self) -> None:
-        kernel = self.kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft")
+        kernel = self.kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft", cpus=2)
         large = [kernel.malloc(pages * PAGE) for pages in (12, 20, 15, 75, 10, 9)]
         kernel.free(large[1])
         kernel.drain()  # 20 bare pages
@@ -54,6 +55,11 @@ class Scene:
         kernel.devices.publish(0xE0000000, MIB)
         for pfn in (0xE0000, 0xE0003, 0xE0050):
             kernel.devices.get(pfn)
+        other = kernel.cpu(1)
+        other.free(small[1])  # into the word that processor 0 has claimed, or into a full slab
+        for _ in range(3):
+            other.malloc(48)
+        other.frame_put(other.frame_get())
         self.kern, self.cpu = kernel.view.kern_va, kernel._loaded.cpu
         assert kernel.check().passed
         self.snapshot = kernel.snapshot()
@@ -107,6 +113,8 @@ class Scene:
         return self.get(Kern, self.kern, "caches") + id * Cache.size
 
     def magazine(self, id: int) -> int:
+        if id >= k.SIZE_CLASSES:
+            return self.kern + Kern.offset("typed") + (id - k.SIZE_CLASSES) * Magazine.size
         return self.cpu + Cpu.offset("magazines") + id * Magazine.size
 
     def regions(self, kind: int) -> list[int]:
@@ -133,9 +141,9 @@ class Scene:
         raise AssertionError(f"no entry for {pfn:#x}")
 
     def free_frame(self) -> int:
-        """A free frame: its pfn."""
+        """A free frame that is in no stock: its pfn."""
         region = [region for region in self.kernel.regions if region.area][-1]
-        return next(pfn for pfn in range(region.pfn, region.pfn + region.frames) if self.kernel.frame_type(pfn) == "free")
+        return next(pfn for pfn in reversed(range(region.pfn, region.pfn + region.frames)) if self.kernel.frame_type(pfn) == "free")
 
     def leaf(self, page: int) -> int:
         """VA of the page-table entry of a heap page."""
@@ -175,13 +183,17 @@ def breaks(record: Record, *equations: str) -> Callable:
 
 # --- Kern
 
+STOCKED = {"free": " - stocked + tally.stocked", "page": " + stocked - tally.stocked"}
 for type in k.TYPE_NAMES:
-    breaks(Kern, f"{type}_frames == tally.{type}")(lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field))
+    breaks(Kern, f"{type}_frames{STOCKED.get(type, '')} == tally.{type}")(lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field))
 
 breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES if type != "device"))(lambda s: s.add(Kern, s.kern, "frames"))
 breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40))
 breaks(Kern, "device_count == tally.device_count and device_frames <= device_count")(lambda s: s.add(Kern, s.kern, "device_count"))
 breaks(Kern, "kept == tally.kept and kept <= fixed")(lambda s: s.add(Kern, s.kern, "kept"))
+breaks(Kern, "lock == 0")(lambda s: s.set(Kern, s.kern, lock=2))
+breaks(Kern, "tally.hit == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
+breaks(Kern, "stocked == tally.drawn")(lambda s: s.add(Kern, s.kern, "stocked"))
 breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
 breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
 breaks(Kern, "heap_frames == backed + map_pages")(lambda s: s.add(Kern, s.kern, "backed"))
@@ -191,6 +203,13 @@ breaks(Kern, "cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=
 breaks(Kern, "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes")(
     lambda s: s.set(Kern, s.kern, heap_pages=s.get(Kern, s.kern, "top") - 1)
 )
+
+
+@breaks(Kern, "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum")
+def frame_in_two_stocks(s: Scene) -> int:
+    first = s.kernel.view.peek(s.cpu + STOCK, 8)
+    s.kernel.view.poke(s.cpu + Cpu.size + STOCK, bytes(first))
+    return s.kern
 
 
 @breaks(Kern, "heap_frames == tally.mapped")
@@ -248,11 +267,13 @@ def bin_without_its_bit(s: Scene) -> int:
 
 # --- Cpu and Magazine
 
-breaks(Cpu, "id >= 0")(lambda s: s.set(Cpu, s.cpu, id=-1))
+breaks(Cpu, "id == tally.id")(lambda s: s.set(Cpu, s.cpu, id=1))
 breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
-breaks(Cpu, "hit == 0 or tally.hit == 1")(lambda s: s.set(Cpu, s.cpu, hit=s.cpu))
 breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu, "windows", PAGE))
 breaks(Cpu, "open == 0")(lambda s: s.set(Cpu, s.cpu, open=1 << 7))
+breaks(Cpu, "depth == 0")(lambda s: s.set(Cpu, s.cpu, depth=1))
+breaks(Cpu, "ram == 0 or tally.last == 1")(lambda s: s.set(Cpu, s.cpu, ram=s.device()))
+breaks(Cpu, "stock >= 0 and stock <= FRAMES")(lambda s: s.set(Cpu, s.cpu, stock=k.FRAMES + 1))
 breaks(Magazine, "slab != 0 or bits == 0")(lambda s: s.set(Magazine, s.magazine(UNUSED), bits=1))
 breaks(Magazine, "slab == 0 or tally.claim == word + 1")(lambda s: s.set(Magazine, s.magazine(UNUSED), slab=s.slab(listed=True) + 1))
 breaks(Magazine, "slab == 0 or (base == tally.claim_base and size == tally.claim_size)")(
@@ -406,6 +427,7 @@ def test_a_corruption_is_found_by_its_invariant(scene, record, equation):
 # What may say anything, and why. All other fields are found out.
 FREE = {
     "Kern": {
+        "waiting": "nothing", "hit": "a hint, if it is a region",
         "arch": "constant", "page_shift": "constant", "slot_shift": "constant", "max_pfn": "constant", "bytes": "constant",
         "class_of": "constant", "static": "constant", "growth": "constant", "heap_pages": "constant, but for its bounds",
         "stage": "boot only", "boot_region": "boot only",
@@ -418,21 +440,22 @@ FREE = {
         "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
         "returned": "history", "moved": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
-    "Cpu": {"spare": "nothing", "opened": "history", "hit": "a hint, if it is a region", "run": "of the last operation"},
+    "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history", "ram": "a hint, if it is a region",
+            "frames": "nothing above the stock"},
     "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
     "Region": {"tier": "who published it", "attribute": "the publisher's, but for its bounds", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
-    "HeapPage": {"owner": "of a slab that is claimed only"},
     "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
 }  # fmt: skip
-SLAB_ONLY = {"claim", "owner", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
+SLAB_ONLY = {"claim", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
 
 
 def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
     """(record, VA, fields that mean nothing in it) of records of every kind and state."""
     yield Kern, scene.kern, set()
     yield Cpu, scene.cpu, set()
+    yield Cpu, scene.cpu + Cpu.size, set()
     for id in (0, scene.process, scene.kernel.cache("node").id):
         yield Magazine, scene.magazine(id), set()
         yield Cache, scene.cache(id), set()
@@ -539,8 +562,9 @@ def test_the_check_counts_what_it_asserts(scene):
     assert result.passed
     assert result.failure == ""
     runs = sum(len(list(scene.runs(use))) for use in (IDLE, BARE, SLAB, LARGE))
-    fixed = len(Kern.invariants) + len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
+    fixed = len(Kern.invariants) + 2 * len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
+    fixed += k.SIZE_CLASSES * len(Magazine.invariants)  # the other processor's
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
     heads = sum(int(r["count"]) for r in regions if r["area"])

@@ -14,7 +14,7 @@ from page_walk import leaf_tables, leaves
 
 from kernmalloc.kernel import layout
 from kernmalloc.kernel.heap import CLASS_TABLE_BYTES, SIZE_CLASSES, classes_init
-from kernmalloc.kernel.kern import CACHES, WINDOWS_SHIFT, Cpu, Kern
+from kernmalloc.kernel.kern import CACHES, CPUS, WINDOWS_SHIFT, Cpu, Kern
 from kernmalloc.kernel.layout import BootInfo
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
@@ -245,7 +245,7 @@ def test_the_size_classes_fit_where_they_are():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"window": 0xC000_1000}, {"target": 0xC010_0000, "arch": X86_64}, {"cpus": 0}, {"cpus": 2}],
+    [{"window": 0xC000_1000}, {"target": 0xC010_0000, "arch": X86_64}, {"cpus": 0}, {"cpus": CPUS + 1}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_request_that_contradicts_itself_is_refused(wrong):

@@ -10,6 +10,7 @@ import pytest
 from frame_model import FRAME, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from heap_model import empty_stock
 from range_model import Pages, costs, places, stamp
 from small_machines import MIB, MODES, conserved, machine, poison
 
@@ -39,9 +40,12 @@ class Full:
         self.snapshot = self.kernel.snapshot()
 
     def state(self) -> dict[int, bytes]:
-        """All memory, but for the page that the processor record lies in: it notes the last region found."""
-        pages = self.kernel.snapshot()
-        pages.pop(self.kernel.view.pa(self.kernel._loaded.cpu) & -FRAME)
+        """All memory, but for the page that the processor record lies in, and the note of the last region found."""
+        pages, view = self.kernel.snapshot(), self.kernel.view
+        pages.pop(view.pa(view.loaded.cpu) & -FRAME)
+        note = view.pa(view.kern_va + Kern.offset("hit"))
+        page, at = pages[note & -FRAME], note % FRAME
+        pages[note & -FRAME] = page[:at] + bytes(8) + page[at + 8 :]
         return pages
 
 
@@ -194,6 +198,7 @@ def test_what_a_range_needs_is_made_sure_of_first_E12(mode):
         arrange(full, ["page", "free"] * 10, 0, start)
         for field, value in (("lenient", 0), ("promised", kernel.ledger.available - 9)):
             kernel.view.poke(kernel.view.kern_va + Kern.offset(field), value.to_bytes(8, "little"))
+        empty_stock(kernel)
         state = full.state()
         assert kernel.call("range_get", 11, 1, 0, 1 << 52, 0, PAGE) == WOULD_BLOCK
         assert kernel.call("range_get", 10, 1, 0, 1 << 52, 0, DMA) == PROMISED

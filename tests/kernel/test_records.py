@@ -27,8 +27,9 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Cpu": (
-        4160,
-        "kern@0 id@8 hit@16 run@24 windows@32 open@40 opened@48 spare@56 magazines@64"
+        2944,
+        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 spare@88 frames@128 "
+        "magazines@640"
     ),
     "kernmalloc.kernel.kern.Half": (
         8,
@@ -39,17 +40,18 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        4248,
-        "arch@0 page_shift@4 slot_shift@8 stage@12 max_pfn@16 base@24 bytes@32 directory@40 tables@48 slots@56 "
-        "windows@64 regions@72 region_count@80 boot_region@88 ram@96 ram_last@104 supply@112 frames@120 "
-        "free_frames@128 heap_frames@136 mapping_frames@144 page_frames@152 dma_frames@160 device_frames@168 "
-        "reserved_frames@176 returned@184 moved@192 stride@200 identity@208 donation_pfn@216 donation_frames@224 "
-        "donation_maps@232 donated_heap@240 donated_maps@248 heap@256 heap_pages@264 heap_map@272 top@280 "
-        "map_pages@288 backed@296 idle@304 growth@312 bin_bits@320 bins@416 fixed@3488 kept@3496 recycled@3504 "
-        "excess@3512 released@3520 spare@3528 growable@3536 affine@3544 promised@3552 lenient@3560 withheld@3568 "
-        "opening@3576 opening_heap@3584 device_ranges@3592 device_pages@3600 reserves@3608 device_count@3616 "
-        "last_frames@3624 last_ranges@3632 last_maps@3640 caches@3648 cache_count@3656 class_of@3664 ranges@3672 "
-        "range_count@3680 range_next@3688 objects@3696 object_count@3704 static@3712 plan@3720 checked@3848"
+        6184,
+        "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
+        "tables@112 slots@120 windows@128 cpus@136 cpu_count@144 hit@152 regions@160 region_count@168 boot_region@176 "
+        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 page_frames@240 "
+        "dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 stride@296 "
+        "identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 donated_maps@344 heap@352 "
+        "heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 bin_bits@416 bins@512 "
+        "fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 affine@3640 "
+        "promised@3648 lenient@3656 withheld@3664 opening@3672 opening_heap@3680 device_ranges@3688 device_pages@3696 "
+        "reserves@3704 device_count@3712 last_frames@3720 last_ranges@3728 last_maps@3736 caches@3744 cache_count@3752 "
+        "class_of@3760 typed@3768 ranges@5560 range_count@5568 range_next@5576 objects@5584 object_count@5592 "
+        "static@5600 plan@5608 checked@5736"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
@@ -61,13 +63,14 @@ LAYOUTS = {
         "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        400,
+        448,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
-        "ram_errors@88 hit@96 windows@104 heap_sum@112 mapped@120 mapped_sum@128 tables@136 table_errors@144 idle@152 "
-        "kept@160 backed@168 runs@176 filed@184 bin_errors@192 layout_errors@200 region_free@208 summary_errors@216 "
-        "entry_errors@224 order_errors@232 cut_errors@240 live@248 spare@256 used@264 chunk_used@272 device_count@280 "
-        "tail_pages@288 page_errors@296 joinable@304 slab_free@312 listed@320 id@328 slabs@336 slab_errors@344 "
-        "empty@352 partial@360 claim@368 claim_base@376 claim_size@384 claimed_bits@392"
+        "ram_errors@88 hit@96 windows@104 last@112 heap_sum@120 unlisted@128 unlisted_sum@136 stocked@144 stock_sum@152 "
+        "drawn@160 mapped@168 mapped_sum@176 tables@184 table_errors@192 idle@200 kept@208 backed@216 runs@224 "
+        "filed@232 bin_errors@240 layout_errors@248 region_free@256 summary_errors@264 entry_errors@272 "
+        "order_errors@280 cut_errors@288 live@296 spare@304 used@312 chunk_used@320 device_count@328 tail_pages@336 "
+        "page_errors@344 joinable@352 slab_free@360 listed@368 id@376 slabs@384 slab_errors@392 empty@400 partial@408 "
+        "claim@416 claim_base@424 claim_size@432 claimed_bits@440"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
@@ -95,7 +98,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.bins.HeapPage": (
         64,
-        "use@0 claim@1 owner@2 cache@3 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
+        "use@0 cache@1 claim@2 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
     ),
     "kernmalloc.kernel.slabs.Cache": (
         64,

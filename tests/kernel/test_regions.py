@@ -60,7 +60,7 @@ class World:
 
     def state(self) -> bytes:
         """All memory but the note of the last region found, which a lookup may change at any time."""
-        hit = self.cpu + Cpu.offset("hit")
+        hit = self.kern + Kern.offset("hit")
         return bytes(self.memory.bytes[:hit] + self.memory.bytes[hit + 8 :])
 
     def overlaps(self, base: int, count: int) -> bool:
@@ -352,7 +352,7 @@ def test_ten_thousand_regions_are_found_in_logarithmic_time_E22(order):
     worst = 0
     for i in range(0, COUNT, 7):
         memory.loads = 0
-        Cpu(world.cpu).hit = 0
+        Kern(world.kern).hit = 0
         at = world.call("region_of", 3 * i + 1)
         assert Region(at).base == 3 * i
         worst = max(worst, memory.loads)

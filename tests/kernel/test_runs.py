@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from heap_model import PAGE, HeapModel, booted, effort, leave_free, write
+from heap_model import PAGE, HeapModel, booted, effort, empty_stock, leave_free, write
 from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
@@ -159,6 +159,7 @@ def test_growth_with_every_number_of_free_frames(size, align, seed):
             if free:
                 kernel.frame_put(held.pop())
             assert kernel.frames_by_type()["free"] == free
+            empty_stock(kernel)
             before = kernel.snapshot()
             got = kernel.call("malloc_aligned", size, align)
             if got < 0:

@@ -171,7 +171,7 @@ def test_a_refill_that_fails_changes_nothing():
         slots = slots_in(3072, slab_pages(3072, 12) << 12)
         taken = [kernel.malloc(3072) for _ in range(slots)]
         held = leave_free(kernel, 0)
-        while kernel.view.magazines()["bits"][CLASSES.index(3072)]:
+        while kernel.view.magazines()["bits"][1, CLASSES.index(3072)]:
             taken.append(kernel.malloc(3072))
         for _ in range(2 * slots):
             before = kernel.snapshot()

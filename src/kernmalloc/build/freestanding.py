@@ -14,15 +14,15 @@ import kernmalloc.machine.bare as bare
 
 def architectures() -> tuple[str, ...]:
     """The targets that there are objects for."""
-    return tuple(bare.INVALIDATE)
+    return tuple(bare.INSTRUCTIONS)
 
 
 def freestanding(architecture: str) -> bytes:
     """The relocatable object for one of `architectures`; KeyError for another. Takes some seconds: it compiles."""
-    invalidate = bare.INVALIDATE[architecture]
+    instructions = bare.INSTRUCTIONS[architecture]
     from kernmalloc.lang import backend
 
-    return backend.link(_compiled(), "bare", backend.TARGETS[architecture], invalidate)
+    return backend.link(_compiled(), "bare", backend.TARGETS[architecture], instructions)
 
 
 @cache

@@ -9,17 +9,20 @@
     >>> kernel.close()
 
 Addresses are kernel virtual addresses, sizes are bytes, frames are pfns. What the kernel refuses raises an exception of
-`facade.errors`, and nothing has changed. The methods of one kernel are for one thread at a time.
+`facade.errors`, and nothing has changed. The methods of one kernel are for one thread at a time; a kernel booted for
+several processors has a handle for each, `kernel.cpu(1)`, and in mode raw each handle is for a thread of its own.
 """
 
 import re
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy
 
-import kernmalloc.kernel.boot  # noqa: F401: the twin runs whatever is imported
+import kernmalloc.drivers.churn  # noqa: F401: the twin runs whatever is imported
+import kernmalloc.kernel.boot  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check as checks
 from kernmalloc.facade.devices import Devices, Ledger
@@ -54,7 +57,6 @@ class Kernel:
         self._life, self._loaded, self._cpu = life, loaded, loaded.cpu
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
-        self._closed = False
         self._cache_names = {REGION_CACHE: "region"}
         self._last_words = {LAST_MAP_CACHE: "mapping frame"}
         wanted, next_id = profile.wanted_counts(loaded.placement.frames), SIZE_CLASSES + OWN_CACHES
@@ -74,13 +76,14 @@ class Kernel:
         mode: str = "raw",
         observe: Callable[[Step], None] | None = None,
         prepare: Callable[[Ram], None] | None = None,
+        cpus: int = 1,
     ) -> "Kernel":
-        """Boot `profile` on `machine` in mode raw, soft or twin.
+        """Boot `profile` on `machine` in mode raw, soft or twin, for so many processors.
 
         `observe` is called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
         Raises TooSmall where the machine or the window cannot hold this kernel, LifeError where the mode cannot run.
         """
-        kernel = cls.load(machine, profile, mode, prepare)
+        kernel = cls.load(machine, profile, mode, prepare, cpus)
         try:
             kernel._boot(observe)
             return kernel
@@ -90,11 +93,18 @@ class Kernel:
 
     @classmethod
     def load(
-        cls, machine: Machine, profile: Profile, mode: str = "raw", prepare: Callable[[Ram], None] | None = None
+        cls,
+        machine: Machine,
+        profile: Profile,
+        mode: str = "raw",
+        prepare: Callable[[Ram], None] | None = None,
+        cpus: int = 1,
     ) -> "Kernel":
         """The same kernel before its first step: loaded, paging on, nothing allocated. For planning."""
         if mode not in LIVES:
             raise LifeError(f"no mode {mode!r}: raw, soft or twin")
+        if not 1 <= cpus <= k.CPUS:
+            raise LifeError(f"no kernel has {cpus} processors: 1 to {k.CPUS}")
         ends = [r.end for r in machine.ram if r.base < 1 << profile.phys_bits]
         top = min(max(ends, default=0), 1 << profile.phys_bits)
         if not top:
@@ -107,7 +117,7 @@ class Kernel:
             if prepare:
                 prepare(ram)
             life = LIVES[mode](ram)
-            return cls(life, load(life, machine, profile), machine, profile, mode)
+            return cls(life, load(life, machine, profile, cpus), machine, profile, mode)
         except BaseException:
             if life:
                 life.close()
@@ -130,8 +140,7 @@ class Kernel:
 
     def close(self) -> None:
         """Let the machine's memory go, once. Addresses of this kernel mean nothing any more."""
-        if not self._closed:
-            self._closed = True
+        if not self._life.ram.bytes.closed:
             self._life.close()
             self._life.ram.close()
 
@@ -142,12 +151,20 @@ class Kernel:
         self.close()
 
     def call(self, entry: str, *args: int) -> int:
-        """Run an entry of the kernel on its first processor: the plain result, negative if it is a status."""
+        """Run an entry of the kernel on this processor: the plain result, negative if it is a status."""
         return self._life.call(entry, self._cpu, *args)
 
     def call_kern(self, entry: str, *args: int) -> int:
         """Run an entry of the kernel that takes the kernel record instead of a processor."""
         return self._life.call(entry, self.view.kern_va, *args)
+
+    def cpu(self, number: int) -> "Kernel":
+        """The same kernel as its processor `number`, from 0, calls it. IndexError if there is none."""
+        if not 0 <= number < int(self.layout["cpus"]):
+            raise IndexError(f"no processor {number}: this kernel was booted for {int(self.layout['cpus'])}")
+        handle = copy(self)
+        handle._cpu = self._loaded.cpu + number * k.Cpu.size
+        return handle
 
     @property
     def layout(self) -> numpy.void:
@@ -251,9 +268,8 @@ class Kernel:
     def frames_by_type(self) -> dict[str, int]:
         """Frames of RAM by type, and "device" for frames of published ranges in use, which are none of RAM. "reserved" counts
         what was carved out of RAM before the kernel ran."""
-        kern = self.view.kern
-        counts = {name: int(kern[f"{name}_frames"]) for name in k.TYPE_NAMES}
-        counts["reserved"] += self._loaded.placement.frames - int(kern["frames"])
+        counts = self.view.frames()
+        counts["reserved"] += self._loaded.placement.frames - int(self.view.kern["frames"])
         return counts
 
     # --- state
@@ -321,11 +337,14 @@ class Kernel:
     def check(self) -> Check:
         """Hold every invariant of every record against a recount."""
         result = self.call("check")
+        asserted = int(self.view.kern["checked"]["asserted"])
+        return Check(result == status.OK, asserted, "" if result == status.OK else self.failure())
+
+    def failure(self) -> str:
+        """What the last check that failed found."""
         tally = self.view.kern["checked"]
-        if result == status.OK:
-            return Check(True, int(tally["asserted"]))
         record, index = divmod(int(tally["failed"]) - 1, 64)
-        return Check(False, int(tally["asserted"]), self._failure(checks.RECORDS[record], index, int(tally["culprit"])))
+        return self._failure(checks.RECORDS[record], index, int(tally["culprit"]))
 
     def _failure(self, record: Any, index: int, culprit: int) -> str:
         """The equation that does not hold, and what its fields are."""

@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
     """A machine on which the kernel can be started."""
 
     info: numpy.void  # the BootInfo record, as answered
-    cpu: int  # VA of the processor record
+    cpu: int  # VA of the first processor record
     kern_pa: int
     placement: Placement
 
@@ -154,7 +154,7 @@ def _firmware(machine: Machine, profile: Profile) -> list[tuple[int, int, int]]:
     return result
 
 
-def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
+def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loaded:
     """Put everything into RAM and turn paging on. TooSmall, in figures, where that is impossible."""
     plan = plan_ram(machine, profile)
     shift = profile.page_shift
@@ -172,7 +172,7 @@ def load(life: Life, machine: Machine, profile: Profile) -> Loaded:
     info["image_pa"] = plan.image[0] << shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
     info["info_bytes"] = -(-(arrays + len(wanted) * ObjectType.size) >> shift) << shift
-    info["cpus"] = 1
+    info["cpus"] = cpus
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
     strategy = STRATEGIES[profile.strategy]

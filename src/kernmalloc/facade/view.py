@@ -8,7 +8,7 @@ import numpy
 from kernmalloc.facade.loader import Loaded
 from kernmalloc.kernel.bins import LARGE as LARGE_RUN
 from kernmalloc.kernel.bins import SLAB, HeapPage
-from kernmalloc.kernel.kern import Cpu, Kern
+from kernmalloc.kernel.kern import CACHES, SIZE_CLASSES, TYPE_NAMES, Cpu, Kern, Magazine
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.machine.mmu import (
@@ -129,18 +129,32 @@ class View:
             return numpy.zeros(0, HeapPage.dtype)
         return self.read(HeapPage, int(kern["heap_map"]), int(kern["top"]))
 
+    def cpus(self) -> numpy.ndarray:
+        """The processor records."""
+        return self.read(Cpu, self.loaded.cpu, int(self.loaded.info["cpus"]))
+
     def magazines(self) -> numpy.ndarray:
-        """The magazines of the first processor, by cache."""
-        return self.read(Cpu, self.loaded.cpu)["magazines"][0]
+        """The magazines by owner and cache: the first row has those of the typed caches, then a row per processor."""
+        rows = numpy.zeros((1 + len(cpus := self.cpus()), CACHES), Magazine.dtype)
+        rows[0, SIZE_CLASSES:] = self.kern["typed"]
+        rows[1:, :SIZE_CLASSES] = cpus["magazines"]
+        return rows
+
+    def frames(self) -> dict[str, int]:
+        """Frames by type: what the kernel counts, and the pages that came out of processors' stocks."""
+        kern = self.kern
+        counts = {name: int(kern[f"{name}_frames"]) for name in TYPE_NAMES}
+        pages = int(kern["stocked"]) - int(self.cpus()["stock"].sum())
+        return counts | {"free": counts["free"] - pages, "page": counts["page"] + pages}
 
     def used_slots(self) -> dict[int, int]:
         """Slots given out, by cache: recounted from the bitmaps and the magazines."""
         pages = self.heap_pages()
         heads = pages[(pages["use"] == SLAB) & (pages["back"] == 0)]
         taken = heads["slots"].astype(int) - numpy.bitwise_count(heads["bits"].view(numpy.uint64)).sum(axis=1)
-        magazines = self.magazines()
+        kept = numpy.bitwise_count(self.magazines()["bits"].view(numpy.uint64)).sum(axis=0)
         return {
-            int(id): int(taken[heads["cache"] == id].sum()) - int(numpy.bitwise_count(magazines["bits"].view(numpy.uint64)[id]))
+            int(id): int(taken[heads["cache"] == id].sum()) - int(kept[id])
             for id in numpy.unique(heads["cache"])
         }
 

@@ -33,9 +33,8 @@ class HeapPage:
     """One page of the heap. In a free run or a LARGE one only the first and the last page's record mean anything."""
 
     use: u8 = "NONE, IDLE, BARE, SLAB, LARGE, TAIL"
-    claim: u8 = "slab: the bitmap word that is in a magazine, plus 1; 0: none is"
-    owner: u8 = "slab: number of the processor that has the claim"
     cache: u8 = "slab: number of its cache"
+    claim: u16 = "slab: the bitmap word that is in a magazine, plus 1, plus 4 for each owner before its owner; 0: none is"
     back: u16 = "slab: pages from here back to the head"
     free: u16 = "slab: bits set in its bitmap"
     pages: u32 = "length of the run (first and last page; head of a slab)"

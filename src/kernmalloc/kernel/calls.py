@@ -3,32 +3,61 @@
 Concepts
   1. What a call does stands in the module of its concept, as a function that either does all of it or nothing. Here it
      is made an entry, and only here: one list of what the kernel can be asked for.
-  2. All that a call needs around it (who may be inside, what happens when frames are short) is in `call`, once.
+  2. All that a call needs around it (who may be inside, what happens when frames are short) is in `call`, once: a quick
+     path where there is one; else the lock, and where frames are short this processor's stock is put back and the whole
+     call done again.
 """
 
 import linecache
 from types import FunctionType
 
-from kernmalloc.kernel import caches, devices, frames, heap, ranges, windows
-from kernmalloc.lang import entry
+from kernmalloc.kernel import caches, devices, frames, heap, ranges, stock, windows
+from kernmalloc.kernel.locks import SLOW, enter, leave
+from kernmalloc.lang import entry, rare
+from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
+
+_LOCKED = """
+def {name}({arguments}):
+    enter(cpu)
+    result = inner({arguments})
+    while (result == NO_FRAMES or result == WOULD_BLOCK) and stock_drain(cpu) > 0:
+        result = inner({arguments})
+    leave(cpu)
+    return result
+"""
+_QUICK = """
+def {name}({arguments}):
+    result = quick({arguments})
+    return locked({arguments}) if result == SLOW else result
+"""
 
 
-def call(function: FunctionType) -> FunctionType:
-    """Make the entry km_<name> of a kernel function: the same arguments and results."""
+def _make(template: str, function: FunctionType, **names: object) -> FunctionType:
+    """A kernel function of the name and arguments of another."""
     name, arguments = function.__name__, ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
-    source = f"def {name}({arguments}):\n    return inner({arguments})\n"
-    file = f"<call of {function.__module__}.{name}>"
+    source = template.format(name=name, arguments=arguments)
+    file = f"<call of {function.__module__}.{name}, {len(names)} names>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
-    space = {"inner": function, "__name__": __name__}
+    space = {**names, "__name__": __name__}
     exec(compile(source, file, "exec"), space)
     space[name].__doc__ = function.__doc__
-    return entry(space[name])
+    return space[name]
 
 
-malloc = call(heap.malloc)
+def call(function: FunctionType, quick: FunctionType | None = None) -> FunctionType:
+    """Make the entry km_<name> of a kernel function: the same arguments and results. `quick` does the same without the
+    lock, or says SLOW."""
+    locked = _make(
+        _LOCKED, function, inner=function, enter=enter, leave=leave, stock_drain=stock.stock_drain,
+        NO_FRAMES=NO_FRAMES, WOULD_BLOCK=WOULD_BLOCK,
+    )
+    return entry(_make(_QUICK, function, quick=quick, locked=rare(locked), SLOW=SLOW)) if quick else entry(locked)
+
+
+malloc = call(heap.malloc, heap.malloc_quick)
 malloc_aligned = call(heap.malloc_aligned)
 malloc_zeroed = call(heap.malloc_zeroed)
-free = call(heap.free)
+free = call(heap.free, heap.free_quick)
 size_of = call(heap.size_of)
 drain = call(heap.drain)
 release = call(heap.release)
@@ -37,10 +66,10 @@ cache_create = call(caches.cache_create)
 cache_get = call(caches.cache_get)
 cache_put = call(caches.cache_put)
 
-frame_get = call(frames.frame_get)
+frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(frames.block_get)
 range_get = call(ranges.range_get)
-frame_put = call(frames.frame_put)
+frame_put = call(stock.frame_put, stock.frame_put_quick)
 range_put = call(ranges.range_put)
 frame_type = call(frames.frame_type)
 

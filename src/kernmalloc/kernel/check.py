@@ -5,6 +5,8 @@ Concepts
   2. What they are held against, the `Tally`, is counted by `recount` from what no fast path keeps.
   3. The first equation that fails ends the check: `Tally.failed` says which, `Tally.culprit` where.
 
+Whoever checks stops the other processors first: a quick path that is under way is neither done nor undone.
+
 Time: linear in frames, heap pages and window slots; a few ns each.
 """
 
@@ -13,7 +15,22 @@ from kernmalloc.kernel.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.caches import LARGEST_OBJECT, ObjectType
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNKS, UNPUBLISHED, Chunk
 from kernmalloc.kernel.frames import Frame, entry_of
-from kernmalloc.kernel.kern import CACHES, CLASSES, FREE, HEAP, RAM, RESERVED_MEMORY, TYPES, Cpu, Kern, Magazine, Tally, Word
+from kernmalloc.kernel.kern import (
+    CACHES,
+    CLASSES,
+    FRAMES,
+    FREE,
+    HEAP,
+    RAM,
+    RESERVED_MEMORY,
+    SIZE_CLASSES,
+    TYPES,
+    Cpu,
+    Kern,
+    Magazine,
+    Tally,
+    Word,
+)
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.recount import (
     bits_in,
@@ -21,6 +38,7 @@ from kernmalloc.kernel.recount import (
     count_bins,
     count_bitmaps,
     count_cache,
+    count_cpu,
     count_magazine,
     count_slot,
     count_spares,
@@ -33,7 +51,7 @@ from kernmalloc.kernel.recount import (
     windows_at,
 )
 from kernmalloc.kernel.regions import Region, next_region
-from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, magazine_of
+from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, cpu_at, magazine_at
 from kernmalloc.kernel.tree import tree_above
 from kernmalloc.lang import entry, kernel, verifier
 from kernmalloc.lang.status import BROKEN, OK
@@ -96,7 +114,10 @@ def _count_frames(cpu, region, tally):
             return BROKEN
         count = 1
         free = test(r.words, pfn - r.origin)
-        if free != (1 if f.type == FREE else 0):
+        if f.type == FREE and free == 0:
+            t.unlisted = t.unlisted + 1
+            t.unlisted_sum = t.unlisted_sum + mix(pfn)
+        elif free != (1 if f.type == FREE else 0):
             t.entry_errors = t.entry_errors + 1
         elif f.type != FREE:
             count = 1 << f.order
@@ -128,6 +149,8 @@ def _check_chunks(cpu, region, tally):
 def _check_regions(cpu, tally):
     """Every region in order of address, and the list of those that are RAM."""
     t = Tally(tally)
+    hit = Kern(Cpu(cpu).kern).hit  # recounting looks frames up, too
+    t.hit = 1 if hit != 0 else 0
     end = 0
     ram = 0
     below = UNPUBLISHED
@@ -162,14 +185,25 @@ def _check_regions(cpu, tally):
                 return BROKEN
         if _held(tally, REGION, region, verify_region(cpu, region, tally)) < 0:
             return BROKEN
-        t.hit = 1 if region == Cpu(cpu).hit else t.hit
+        t.hit = 0 if region == hit else t.hit
         t.regions = t.regions + 1
         end = r.base + r.count
         below = r.tier
         region = next_region(cpu, end)
     t.ram_errors = ram_errors(cpu, ram)
-    t.windows = windows_at(cpu)
-    return _held(tally, CPU, cpu, verify_cpu(cpu, cpu, tally))
+    return OK
+
+
+@kernel
+def _check_cpus(kern, tally):
+    """Every processor."""
+    for number in range(Kern(kern).cpu_count):
+        cpu = cpu_at(kern, number)
+        count_cpu(cpu, tally, number)
+        Tally(tally).windows = windows_at(cpu)
+        if _held(tally, CPU, cpu, verify_cpu(cpu, cpu, tally)) < 0:
+            return BROKEN
+    return OK
 
 
 @kernel
@@ -202,17 +236,19 @@ def _check_pages(cpu, tally):
 
 @kernel
 def _check_caches(cpu, tally):
-    """Every cache, and this processor's magazine for it."""
+    """Every cache, and every magazine for it: of each processor, or of all."""
     kern = Cpu(cpu).kern
     for id in range(Kern(kern).cache_count):
         cache = cache_at(kern, id)
         count_cache(cpu, tally, id)
         if _held(tally, CACHE, cache, verify_cache(cpu, cache, tally)) < 0:
             return BROKEN
-        magazine = magazine_of(cpu, id)
-        count_magazine(cpu, tally, magazine)
-        if _held(tally, MAGAZINE, magazine, verify_magazine(cpu, magazine, tally)) < 0:
-            return BROKEN
+        typed = 1 if id >= SIZE_CLASSES else 0
+        for owner in range(1 - typed, 1 if typed != 0 else Kern(kern).cpu_count + 1):
+            magazine = magazine_at(kern, owner, id)
+            count_magazine(cpu, tally, magazine, owner)
+            if _held(tally, MAGAZINE, magazine, verify_magazine(cpu, magazine, tally)) < 0:
+                return BROKEN
     return OK
 
 
@@ -237,7 +273,7 @@ def check(cpu):
     k = Kern(Cpu(cpu).kern)
     tally = k.addr + CHECKED
     zero(tally, TALLY_BYTES)
-    if _check_regions(cpu, tally) < 0 or _check_pages(cpu, tally) < 0:
+    if _check_regions(cpu, tally) < 0 or _check_cpus(k.addr, tally) < 0 or _check_pages(cpu, tally) < 0:
         return BROKEN
     count_bins(cpu, tally, IDLE)
     count_bins(cpu, tally, BARE)

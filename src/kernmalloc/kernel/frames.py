@@ -130,19 +130,6 @@ def spared(cpu, type, count):
 
 
 @kernel
-def frame_get(cpu, type):
-    """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
-    if is_public(type) == 0:
-        return BAD_FRAME
-    if spared(cpu, type, 1) < 0:
-        return PROMISED
-    region = supply(cpu, 0)
-    if region == 0:
-        return NO_FRAMES
-    return take(cpu, region, first_free(region), 0, type)
-
-
-@kernel
 def block_get(cpu, order, type):
     """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
     if is_public(type) == 0:
@@ -182,7 +169,7 @@ def frame_type(cpu, pfn):
         return FREE
     head = head_of(cpu, region, pfn)
     if head < 0:
-        return BAD_FRAME
+        return FREE  # in a stock
     return Frame(entry_of(cpu, region, head)).type
 
 
@@ -195,7 +182,7 @@ def puttable(cpu, region, pfn):
         return BAD_FRAME
     f = Frame(entry_of(cpu, region, pfn))
     if f.type == FREE:
-        return NOT_ALLOCATED if bits_free(region, pfn) != 0 else INTERIOR
+        return NOT_ALLOCATED if frame_type(cpu, pfn) == FREE else INTERIOR
     if is_public(f.type) == 0:
         return BAD_FRAME
     if f.pins != 0:
@@ -204,13 +191,6 @@ def puttable(cpu, region, pfn):
 
 
 @kernel
-def frame_put(cpu, pfn):
-    """Give a frame or block back. NOT_ALLOCATED, INTERIOR, BUSY, BAD_FRAME (not the caller's, or nowhere)."""
-    region = region_of(cpu, pfn)
-    status = puttable(cpu, region, pfn)
-    if status < 0:
-        return status
-    return give(cpu, region, pfn)
 
 
 @kernel

@@ -11,21 +11,37 @@ Concepts
      has been stored, but for idle pages that went back to page space; whoever called abandons the operation and does it
      again when frames come.
 
+  5. Both have a quick path that touches only this processor's magazine and takes no lock (`locks`).
+
+Limits: of two processors that free one block at the same moment both may be told OK, and what is not a block may be read
+in a page that another processor is just unmapping. One after the other is refused like every wrong free.
+
 Bounds: malloc of a class with a full magazine and free of a slot are constant, about 10 and 30 instructions; a refill
 claims a word in constant time, or makes a slab of at most 32 pages. Runs are found in constant time; their cost is that of
 the frames that must be mapped or unmapped. No malloc searches a list but one bin of runs, and no free does.
 """
 
 from kernmalloc.kernel.bins import LARGE, NONE, SLAB, TAIL, HeapPage, clear_run, record_of, va_of
-from kernmalloc.kernel.kern import Byte, Cpu, Kern
+from kernmalloc.kernel.kern import SIZE_CLASSES, Byte, Cpu, Kern
+from kernmalloc.kernel.locks import SLOW
 from kernmalloc.kernel.runs import give_pages, take_pages, take_zeroed, trim, unfix_pages
-from kernmalloc.kernel.slabs import cache_at, cache_drain, cache_init, slot_free, slot_give, slot_number, slot_take
+from kernmalloc.kernel.slabs import (
+    cache_at,
+    cache_drain,
+    cache_init,
+    slot_free,
+    slot_give,
+    slot_give_quick,
+    slot_number,
+    slot_take,
+    slot_take_quick,
+)
+from kernmalloc.kernel.stock import stock_drain
 from kernmalloc.lang import clz, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
 
 GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
 CLASSES_BELOW = 8  # classes up to 128 bytes
-SIZE_CLASSES = 72
 LARGEST_CLASS = 32768
 CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
 LARGEST_ALIGN = 1 << 30
@@ -97,6 +113,14 @@ def malloc(cpu, bytes):
     if bytes > LARGEST_CLASS:
         return _malloc_pages(cpu, bytes, 1)
     return slot_take(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
+
+
+@kernel
+def malloc_quick(cpu, bytes):
+    """The same from this processor's magazine. SLOW: from elsewhere, or not at all."""
+    if bytes <= 0 or bytes > LARGEST_CLASS:
+        return SLOW
+    return slot_take_quick(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
 
 
 @kernel
@@ -172,6 +196,13 @@ def free(cpu, va):
 
 
 @kernel
+def free_quick(cpu, va):
+    """The same into this processor's magazine. SLOW: to elsewhere, or not at all."""
+    page = page_at(Cpu(cpu).kern, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
 def size_of(cpu, va):
     """Bytes that the allocation at va can hold. The statuses of `free`."""
     kern = Cpu(cpu).kern
@@ -192,8 +223,9 @@ def size_of(cpu, va):
 
 @kernel
 def drain(cpu):
-    """Put this processor's magazines back, give empty slabs and idle pages back: the heap at its smallest."""
+    """Put this processor's frames and magazines back, give empty slabs and idle pages back: the heap at its smallest."""
     kern = Cpu(cpu).kern
+    stock_drain(cpu)
     for id in range(Kern(kern).cache_count):
         cache_drain(cpu, cache_at(kern, id))
     return trim(cpu, 0)

@@ -3,8 +3,9 @@
 Concepts
   1. `Kern`, one per kernel: where everything lies in its virtual window, the region tree, the frames by type, the heap.
   2. `Cpu`, one per processor: the context that every kernel function takes first. It leads to the `Kern` record and
-     holds what only that processor touches, so that no lock guards it.
-  3. `Magazine`, one per processor and object cache: slots claimed from a slab, which that processor alone hands out.
+     holds what only that processor touches, so that no lock guards it: its frames (`stock`), its magazines.
+  3. `Magazine`, one per processor and size class: slots claimed from a slab, which that processor alone hands out. A
+     typed cache has one for all processors, guarded by the lock, so that its limit is exact.
 
 All lie in the boot area (`layout`), a part of the kernel's image: they exist before the heap does. An address is
 a kernel virtual address unless its name says `pa`; a frame is named by its number, `pfn`.
@@ -49,8 +50,11 @@ REST = 4
 OBJECTS = 5
 UP = 6
 
+SIZE_CLASSES = 72
 CACHES = 128  # size classes and typed caches together
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
+CPUS = 4096  # processors at most
+FRAMES = 64  # frames that a processor keeps at most
 BINS = 256  # lists of free heap runs, by length
 
 MAX_PFN = 1 << 40  # no machine has an address of more than 52 bits
@@ -84,7 +88,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=400)
+@record(size=448)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -101,9 +105,15 @@ class Tally:
     reserved: i64 = "RESERVED frames, from the entries and bitmaps"
     regions: i64 = "regions"
     ram_errors: i64 = "RAM regions that the list of them leaves out, and ends of it that are wrong"
-    hit: i64 = "1 if the processor's last hit is a region"
-    windows: i64 = "VA where its windows lie if no other processor's lie there"
+    hit: i64 = "1 if the last hit is no region"
+    windows: i64 = "VA where a processor's windows lie if no other processor's lie there"
+    last: i64 = "1 if the region of a processor's last frame is RAM that is described"
     heap_sum: i64 = "sum of the pfns of HEAP frames, hashed"
+    unlisted: i64 = "FREE frames that no bitmap lists, from the entries"
+    unlisted_sum: i64 = "sum of their pfns, hashed"
+    stocked: i64 = "frames in the processors' stocks"
+    stock_sum: i64 = "sum of their pfns, hashed"
+    drawn: i64 = "frames that the processors have drawn"
     mapped: i64 = "pages of heap and heap map that have a frame"
     mapped_sum: i64 = "sum of the pfns behind them, hashed"
     tables: i64 = "leaf tables outside the boot area"
@@ -182,27 +192,42 @@ class Magazine:
     )
 
 
-@record(size=4160)
+@record(size=2944)
 class Cpu:
-    """One processor: the context of every kernel function."""
+    """One processor: the context of every kernel function. Records of two processors share no cache line."""
 
     kern: i64 = "VA of the kernel record"
     id: i64 = "number of this processor, from 0"
-    hit: i64 = "VA of the region that the last lookup found, or 0"
     run: i64 = "frames in the run that the last `take_run` returned"
+    depth: i64 = "how often it has entered the kernel and not left it"
+    flags: i64 = "whether interrupts were on when it entered"
+    ram: i64 = "VA of the RAM region of the last frame that went through the stock, or 0"
+    stock: i64 = "frames in the stock"
+    drawn: i64 = "frames drawn from the bitmaps, less those put back: what is not in the stock became a page"
     windows: i64 = "VA of its windows"
     open: i64 = "which of them map a frame now: bit i is window i"
     opened: i64 = "windows ever opened"
-    spare: i64 = "up to a cache line"
-    magazines: Magazine * CACHES = "one per cache, by its number"
+    spare: i64 * 5 = "up to a cache line"
+    frames: i64 * FRAMES = "the stock: pfns, the one used last on top"
+    magazines: Magazine * SIZE_CLASSES = "one per size class, by its number"
 
-    invariants = ("id >= 0", "run >= 0", "hit == 0 or tally.hit == 1", "windows == tally.windows", "open == 0")
+    invariants = (
+        "id == tally.id",
+        "run >= 0",
+        "depth == 0",
+        "ram == 0 or tally.last == 1",
+        "stock >= 0 and stock <= FRAMES",
+        "windows == tally.windows",
+        "open == 0",
+    )
 
 
-@record(size=4248)
+@record(size=6184)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
+    lock: u32 = "the number of the processor that is inside, plus 1; 0: none is"
+    waiting: u32 * 15 = "up to a cache line: spinning on the lock disturbs nothing else"
     # the machine
     arch: u32 = "format of page-table entries (machine/mmu.py)"
     page_shift: u32 = "log2 of the bytes in a page"
@@ -216,7 +241,11 @@ class Kern:
     tables: i64 = "VA of the table window: all leaf entries, one per page of the window"
     slots: i64 = "VA of an array of u16: entries present, per slot"
     windows: i64 = "VA of the per-CPU windows, up to the end of the window"
+    # processors
+    cpus: i64 = "VA of the array of their records"
+    cpu_count: i64 = "how many there are"
     # frames
+    hit: i64 = "VA of the region that the last lookup found, or 0"
     regions: i64 = "root of the region tree"
     region_count: i64 = "regions in the tree"
     boot_region: i64 = "VA of the region record that lies in the boot area; 0 once it is used"
@@ -231,6 +260,7 @@ class Kern:
     dma_frames: i64 = "frames of type DMA"
     device_frames: i64 = "frames of type DEVICE: of published ranges, in use"
     reserved_frames: i64 = "frames of type RESERVED"
+    stocked: i64 = "frames that processors have drawn into their stocks: they are FREE or PAGE, whatever the counts say"
     returned: i64 = "frames that went back to the free list, ever"
     moved: i64 = "pages that were moved out of the way of ranges, ever"
     stride: i64 = "bytes from one core table entry to the next"
@@ -279,6 +309,7 @@ class Kern:
     caches: i64 = "VA of the array of caches; the first ones are the size classes"
     cache_count: i64 = "caches in use"
     class_of: i64 = "VA of an array of u8: the size class of (bytes + 15) / 16"
+    typed: Magazine * (CACHES - SIZE_CLASSES) = "one per typed cache, for all processors"
     # what boot was told
     ranges: i64 = "VA of the ranges of memory, in ascending order"
     range_count: i64 = "how many"
@@ -292,10 +323,14 @@ class Kern:
     invariants = (
         "promised <= free_frames + page_frames or lenient == 1",
         "device_count == tally.device_count and device_frames <= device_count",
-        "free_frames == tally.free",
+        "lock == 0",
+        "tally.hit == 0",
+        "stocked == tally.drawn",
+        "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum",
+        "free_frames - stocked + tally.stocked == tally.free",
         "heap_frames == tally.heap",
         "mapping_frames == tally.mapping",
-        "page_frames == tally.page",
+        "page_frames + stocked - tally.stocked == tally.page",
         "dma_frames == tally.dma",
         "device_frames == tally.device",
         "reserved_frames == tally.reserved",

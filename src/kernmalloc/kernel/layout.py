@@ -18,7 +18,7 @@ The boot area, from left to right; each part starts on a page:
 """
 
 from kernmalloc.kernel.heap import CLASS_TABLE_BYTES
-from kernmalloc.kernel.kern import CACHES, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern
+from kernmalloc.kernel.kern import CACHES, CPUS, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import CACHE_SHIFT
 from kernmalloc.lang import entry, i64, kernel, record
@@ -130,7 +130,7 @@ def layout(info):
     page = b.page_shift
     bits = index_bits(b.arch)
     slot = page + bits
-    if b.window & ((1 << slot) - 1) != 0 or b.target & ((1 << slot) - 1) != 0 or b.cpus != 1:
+    if b.window & ((1 << slot) - 1) != 0 or b.target & ((1 << slot) - 1) != 0 or b.cpus < 1 or b.cpus > CPUS:
         return BAD_BOOT
     slots = b.window_bytes >> slot
     b.cpu = b.info_bytes
@@ -240,9 +240,11 @@ def prepare(phys, info):
     _static_tables(phys, info)
     slot_shift = b.page_shift + index_bits(b.arch)
     area = b.window + b.image_bytes
-    cpu = Cpu(phys + b.area_pa + b.cpu)
-    cpu.kern = area + b.kern
-    cpu.windows = b.windows
+    for i in range(b.cpus):
+        cpu = Cpu(phys + b.area_pa + b.cpu + i * CPU_BYTES)
+        cpu.kern = area + b.kern
+        cpu.id = i
+        cpu.windows = b.windows + (i << (WINDOWS_SHIFT + b.page_shift))
     k = Kern(phys + b.area_pa + b.kern)
     k.arch = b.arch
     k.page_shift = b.page_shift
@@ -255,6 +257,8 @@ def prepare(phys, info):
     k.tables = b.tables
     k.slots = area + b.slots
     k.windows = b.windows
+    k.cpus = area + b.cpu
+    k.cpu_count = b.cpus
     k.boot_region = area + b.region
     k.stride = b.stride
     k.identity = b.identity

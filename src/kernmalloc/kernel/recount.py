@@ -15,10 +15,13 @@ from kernmalloc.kernel.kern import (
     BINS,
     DEVICE,
     DMA,
+    FRAMES,
     FREE,
     HEAP,
     MAPPING,
     PAGE,
+    RAM,
+    SIZE_CLASSES,
     WINDOWS_SHIFT,
     Cpu,
     Half,
@@ -29,8 +32,9 @@ from kernmalloc.kernel.kern import (
     Word,
 )
 from kernmalloc.kernel.kmap import directory_of, pfn_at, slot_of, slot_pages
-from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_of
+from kernmalloc.kernel.regions import Region, next_region
+from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_at
+from kernmalloc.kernel.stock import STOCK
 from kernmalloc.lang import kernel, popcount, shl, shr
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import Entry, entry_pa, entry_shift, is_large, is_present
@@ -143,6 +147,27 @@ def block_errors(cpu, region, pfn, count):
     return errors
 
 
+@kernel
+def count_cpu(cpu, tally, number):
+    """Recount what processor `number`, whose record `cpu` is, keeps at hand."""
+    t = Tally(tally)
+    c = Cpu(cpu)
+    t.id = number
+    t.drawn = t.drawn + c.drawn
+    t.last = 0
+    region = next_region(cpu, 0)
+    while region != 0:
+        r = Region(region)
+        t.last = 1 if region == c.ram and r.kind == RAM and r.area != 0 else t.last
+        region = next_region(cpu, r.base + r.count)
+    if c.stock < 0 or c.stock > FRAMES:
+        return OK
+    t.stocked = t.stocked + c.stock
+    for i in range(c.stock):
+        t.stock_sum = t.stock_sum + mix(Word(cpu + STOCK + (i << 3)).bits)
+    return OK
+
+
 # --- heap pages
 
 
@@ -226,13 +251,18 @@ def _slab_errors(cpu, page):
     kern = Cpu(cpu).kern
     h = HeapPage(record_of(kern, page))
     c = Cache(cache_at(kern, h.cache))
-    m = Magazine(magazine_of(cpu, h.cache))
     if h.size != c.size or h.reciprocal != c.reciprocal or h.slots != c.slots or h.pages != c.pages:
         return 1
     for word in range(4):
         if Word(h.addr + BITS + (word << 3)).bits & ~_slots_of(h.slots, word) != 0:
             return 1
-    return 1 if h.claim != 0 and (m.slab != page + 1 or m.word + 1 != h.claim or h.owner != Cpu(cpu).id) else 0
+    if h.claim == 0:
+        return 0
+    owner = (h.claim - 1) >> 2
+    if owner > Kern(kern).cpu_count or (owner == 0) != (h.cache >= SIZE_CLASSES):
+        return 1
+    m = Magazine(magazine_at(kern, owner, h.cache))
+    return 1 if m.slab != page + 1 or m.word != (h.claim - 1) & 3 else 0
 
 
 @kernel
@@ -271,8 +301,8 @@ def count_cache(cpu, tally, id):
 
 
 @kernel
-def count_magazine(cpu, tally, magazine):
-    """Hold a magazine against the slab that it claims a word of."""
+def count_magazine(cpu, tally, magazine, owner):
+    """Hold an owner's magazine against the slab that it claims a word of."""
     k = Kern(Cpu(cpu).kern)
     t = Tally(tally)
     m = Magazine(magazine)
@@ -281,7 +311,7 @@ def count_magazine(cpu, tally, magazine):
     if m.slab == 0 or m.slab > k.top or m.word > 3 or m.word < 0:
         return OK
     h = HeapPage(record_of(k.addr, m.slab - 1))
-    t.claim = h.claim
+    t.claim = h.claim - (owner << 2)
     t.claim_base = va_of(k.addr, m.slab - 1) + (m.word << 6) * h.size
     t.claim_size = h.size
     beyond = m.bits & ~_slots_of(h.slots, m.word)

@@ -75,17 +75,17 @@ ROOT = Kern.offset("regions")
 @kernel
 def region_of(cpu, pfn):
     """VA of the region that holds a frame, or BAD_FRAME."""
-    c = Cpu(cpu)
-    if c.hit != 0:
-        last = Region(c.hit)
+    k = Kern(Cpu(cpu).kern)
+    if k.hit != 0:
+        last = Region(k.hit)
         if pfn >= last.base and pfn < last.base + last.count:
-            return c.hit
-    at = tree_floor(c.kern + ROOT, pfn)
+            return last.addr
+    at = tree_floor(k.addr + ROOT, pfn)
     if at == 0:
         return BAD_FRAME
     if pfn >= Region(at).base + Region(at).count:
         return BAD_FRAME
-    c.hit = at
+    k.hit = at
     return at
 
 
@@ -128,16 +128,15 @@ def region_add(cpu, region, base, count, kind):
 @kernel
 def region_remove(cpu, region):
     """Take a region out of the tree; its record is the caller's again. BUSY if its frames are described."""
-    c = Cpu(cpu)
-    k = Kern(c.kern)
+    k = Kern(Cpu(cpu).kern)
     gone = Region(region)
     if gone.area != 0:
         return BUSY
     if tree_floor(k.addr + ROOT, gone.base) != region:
         return BAD_FRAME
     tree_remove(k.addr + ROOT, region)
-    if c.hit == region:
-        c.hit = 0
+    if k.hit == region:
+        k.hit = 0
     k.region_count = k.region_count - 1
     return OK
 

@@ -10,7 +10,9 @@ Concepts
 
   3. A processor claims a word of the bitmap at a time, into its magazine. Taking a slot is then: load the word, count
      trailing zeros, clear the bit, add. A slot freed while its word is claimed by this processor goes back to the
-     magazine, so that the slot used last is used next; all others go to the slab's bitmap.
+     magazine, so that the slot used last is used next; all others go to the slab's bitmap, under the lock, and join
+     those of the magazine when the claim is dropped. Only its owner makes and drops a claim, so that its own magazine tells
+     it without the lock what it has claimed. The magazines of typed caches are everybody's, and need the lock.
   4. A slab with free slots that nobody has claimed is on its cache's list. One that has become empty goes back to the
      heap's pages, but for one per cache, so that a cache at the edge does not thrash.
 
@@ -21,7 +23,8 @@ Concepts
 """
 
 from kernmalloc.kernel.bins import NONE, SLAB, HeapPage, record_of, va_of
-from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Word
+from kernmalloc.kernel.kern import SIZE_CLASSES, Cpu, Kern, Magazine, Word
+from kernmalloc.kernel.locks import SLOW
 from kernmalloc.kernel.runs import give_pages, take_pages
 from kernmalloc.lang import ctz, i64, kernel, popcount, record, shl, shr, u32
 from kernmalloc.lang.status import INTERIOR, LIMIT, NOT_ALLOCATED, OK
@@ -29,6 +32,8 @@ from kernmalloc.lang.status import INTERIOR, LIMIT, NOT_ALLOCATED, OK
 CACHE_SHIFT = 6
 MAGAZINE_SHIFT = 5
 MAGAZINES = Cpu.offset("magazines")
+TYPED = Kern.offset("typed")
+CPU_BYTES = Cpu.size
 BITS = HeapPage.offset("bits")
 MAX_SLOTS = 256
 MAX_SLAB_PAGES = 32
@@ -73,9 +78,35 @@ def cache_at(kern, id):
 
 
 @kernel
+def cpu_at(kern, number):
+    """VA of a processor's record."""
+    return Kern(kern).cpus + number * CPU_BYTES
+
+
+@kernel
+def magazine_at(kern, owner, id):
+    """VA of the magazine for a cache: of processor `owner` - 1, of all processors if owner is 0."""
+    if owner == 0:
+        return kern + TYPED + ((id - SIZE_CLASSES) << MAGAZINE_SHIFT)
+    return cpu_at(kern, owner - 1) + MAGAZINES + (id << MAGAZINE_SHIFT)
+
+
+@kernel
+def owner_of(cpu, id):
+    """Who owns the magazine that this processor uses for a cache: 0: all, else its number plus 1."""
+    return Cpu(cpu).id + 1 if id < SIZE_CLASSES else 0
+
+
+@kernel
+def claim_of(owner, word):
+    """How a claim of a word is written."""
+    return (owner << 2) + word + 1
+
+
+@kernel
 def magazine_of(cpu, id):
-    """VA of this processor's magazine for a cache."""
-    return cpu + MAGAZINES + (id << MAGAZINE_SHIFT)
+    """VA of the magazine that this processor uses for a cache."""
+    return cpu + MAGAZINES + (id << MAGAZINE_SHIFT) if id < SIZE_CLASSES else magazine_at(Cpu(cpu).kern, 0, id)
 
 
 @kernel
@@ -271,7 +302,7 @@ def slabs_make(cpu, cache, count):
 
 @kernel
 def magazine_drain(cpu, cache):
-    """Put what a magazine holds back into its slab, and drop the claim."""
+    """Put what the magazine that this processor uses holds back into its slab, and drop the claim."""
     kern = Cpu(cpu).kern
     m = Magazine(magazine_of(cpu, Cache(cache).id))
     if m.slab == 0:
@@ -291,7 +322,7 @@ def magazine_drain(cpu, cache):
 
 @kernel
 def _claim(cpu, cache, page):
-    """Move a word of free slots from a slab on the list into this processor's magazine."""
+    """Move a word of free slots from a slab on the list into the magazine that this processor uses."""
     kern = Cpu(cpu).kern
     c = Cache(cache)
     h = HeapPage(record_of(kern, page))
@@ -309,15 +340,14 @@ def _claim(cpu, cache, page):
     m.slab = page + 1
     m.word = word
     h.free = h.free - popcount(w.bits)
-    h.claim = word + 1
-    h.owner = Cpu(cpu).id
+    h.claim = claim_of(owner_of(cpu, c.id), word)
     w.bits = 0
     return OK
 
 
 @kernel
 def slot_refill(cpu, cache):
-    """Fill this processor's empty magazine from a slab with free slots, made if there is none. LIMIT, or as `take_pages`."""
+    """Fill the empty magazine that this processor uses from a slab with free slots, made if there is none. LIMIT, or as `take_pages`."""
     kern = Cpu(cpu).kern
     c = Cache(cache)
     claimed = Magazine(magazine_of(cpu, c.id)).slab
@@ -345,6 +375,39 @@ def slot_take(cpu, id):
 
 
 @kernel
+def slot_take_quick(cpu, id):
+    """A slot of a size class from this processor's magazine: its VA. SLOW: it is empty."""
+    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+    bits = m.bits
+    if bits == 0:
+        return SLOW
+    slot = ctz(bits)
+    m.bits = bits & ~shl(1, slot)
+    return m.base + slot * m.size
+
+
+@kernel
+def slot_give_quick(cpu, page, va):
+    """Give the slot at va, in heap page `page`, back to this processor's magazine. SLOW: it goes elsewhere, or nowhere."""
+    kern = Cpu(cpu).kern
+    p = HeapPage(record_of(kern, page))
+    if p.use != SLAB or p.cache >= SIZE_CLASSES:
+        return SLOW
+    m = Magazine(cpu + MAGAZINES + (p.cache << MAGAZINE_SHIFT))
+    head = page - p.back
+    slot = slot_number(kern, head, va)
+    word = slot >> 6
+    if slot < 0 or m.slab != head + 1 or m.word != word:
+        return SLOW
+    bit = shl(1, slot & 63)
+    bits = m.bits
+    if (bits | Word(record_of(kern, head) + BITS + (word << 3)).bits) & bit != 0:
+        return SLOW
+    m.bits = bits | bit
+    return OK
+
+
+@kernel
 def slot_number(kern, page, va):
     """The number of the slot that starts at va in the slab at `page`; INTERIOR if none does."""
     h = HeapPage(record_of(kern, page))
@@ -357,12 +420,14 @@ def slot_number(kern, page, va):
 
 @kernel
 def slot_free(cpu, page, slot):
-    """1 if the slot is free, in the slab or in the magazine of the processor that claimed its word."""
-    h = HeapPage(record_of(Cpu(cpu).kern, page))
+    """1 if the slot is free, in the slab or in the magazine that claimed its word."""
+    kern = Cpu(cpu).kern
+    h = HeapPage(record_of(kern, page))
     word = slot >> 6
     bits = Word(h.addr + BITS + (word << 3)).bits
-    if h.claim == word + 1:
-        bits = bits | Magazine(magazine_of(cpu, h.cache)).bits
+    claim = h.claim - 1
+    if claim >= 0 and claim & 3 == word:
+        bits = bits | Magazine(magazine_at(kern, claim >> 2, h.cache)).bits
     return shr(bits, slot & 63) & 1
 
 
@@ -377,7 +442,7 @@ def slot_give(cpu, page, va):
         return NOT_ALLOCATED
     h = HeapPage(record_of(kern, page))
     word = slot >> 6
-    if h.claim == word + 1:
+    if h.claim == claim_of(owner_of(cpu, h.cache), word):
         m = Magazine(magazine_of(cpu, h.cache))
         m.bits = m.bits | shl(1, slot & 63)
         return OK

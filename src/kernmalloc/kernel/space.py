@@ -28,7 +28,7 @@ def frames_left(cpu):
     k = Kern(Cpu(cpu).kern)
     if k.stage < LIST:
         return k.donation_frames - k.donated_heap - k.donated_maps
-    return k.free_frames
+    return k.free_frames - k.stocked
 
 
 @kernel
@@ -53,7 +53,7 @@ def space_ask(cpu, count):
     left = frames_left(cpu)
     if count <= left:
         return OK
-    held = k.page_frames + k.dma_frames
+    held = k.page_frames + k.dma_frames + k.stocked  # pages that came out of stocks are among the stocked, too
     return WOULD_BLOCK if count <= left + held else NO_FRAMES
 
 

@@ -37,7 +37,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
 
 from kernmalloc.lang import atomics, intrinsics
-from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, callees, group, symbol
+from kernmalloc.lang.functions import HOST_LEVEL, RARE, REGISTRY, Primitive, callees, group, symbol
 from kernmalloc.lang.gates import GateError
 from kernmalloc.lang.records import Record
 
@@ -101,7 +101,8 @@ def _compile(function: FunctionType) -> str:
     except errors.NumbaError as error:
         line = getattr(error.loc, "line", code.co_firstlineno)
         raise GateError(f"{code.co_filename}:{line}: this does not compile: {error.msg.strip()}") from None
-    return result.library.text
+    text = result.library.text
+    return re.sub(r"^(define .*nounwind)", r"\1 noinline", text, flags=re.MULTILINE) if function in RARE else text
 
 
 def _flags() -> compiler.Flags:

@@ -13,6 +13,9 @@ from kernmalloc.lang import memory
 REGISTRY: dict[FunctionType, bool] = {}
 """Every kernel function in order of definition; True if it is an entry."""
 
+RARE: set[FunctionType] = set()
+"""Kernel functions that are never inlined."""
+
 HOST_LEVEL = ("hosted", "soft", "bare")
 """Groups of functions that make up a machine: they access memory as it is, whatever the kernel's life."""
 
@@ -24,6 +27,12 @@ def kernel(function: FunctionType) -> FunctionType:
     """Register a kernel function: arguments and result are int64."""
     REGISTRY[function] = False
     return function
+
+
+def rare(function: FunctionType) -> FunctionType:
+    """Register a kernel function that is kept apart from its callers: where it is not called, it costs them nothing."""
+    RARE.add(function)
+    return kernel(function)
 
 
 def entry(function: FunctionType) -> FunctionType:

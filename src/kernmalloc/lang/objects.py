@@ -111,7 +111,7 @@ def _places() -> Iterator[Path]:
 def digest() -> str:
     """Of every source that an object depends on, and of the processor's architecture."""
     sources = hashlib.sha256(platform.machine().encode())
-    for folder in ("lang", "machine", "kernel"):
+    for folder in ("lang", "machine", "kernel", "drivers"):
         for path in sorted((PACKAGE / folder).rglob("*.py")):
             sources.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
     return sources.hexdigest()[:32]

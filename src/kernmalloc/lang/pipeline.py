@@ -17,7 +17,7 @@ LIVES = ("raw", "soft")
 
 def import_kernel() -> None:
     """Import every module that may register kernel functions."""
-    for name in ("kernmalloc.machine", "kernmalloc.kernel"):
+    for name in ("kernmalloc.machine", "kernmalloc.kernel", "kernmalloc.drivers"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, name + "."):
             importlib.import_module(module.name)

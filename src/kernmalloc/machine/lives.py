@@ -287,6 +287,12 @@ class Twin:
 
     km_shootdown = km_flush
 
+    def km_interrupts_save(self) -> int:
+        return 0
+
+    def km_interrupts_restore(self, flags: int) -> int:
+        return 0
+
     def _pa(self, va: int) -> int:
         self.load(va & -8, 8)  # faults where nothing is mapped
         return self.pages[va >> PAGE_SHIFT] + va % PAGE
@@ -314,7 +320,7 @@ class Twin:
 
 
 def _is_kernel(function: Any) -> bool:
-    return function.__module__.startswith("kernmalloc.kernel.")
+    return function.__module__.startswith(("kernmalloc.kernel.", "kernmalloc.drivers."))
 
 
 LIVES = {"raw": Raw, "soft": SoftLife, "twin": Twin}

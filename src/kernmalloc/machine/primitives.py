@@ -16,5 +16,11 @@ zero = primitive("km_zero", 2, """zero(va, bytes): fill mapped memory with zeros
 
 copy = primitive("km_copy", 3, """copy(to, of, bytes): make mapped memory at `to` a copy of that at `of`. They do not overlap.""")
 
+interrupts_save = primitive("km_interrupts_save", 0, """interrupts_save(): take this processor's interrupts off.
+After: none is taken; returns what interrupts_restore needs to make them as they were.""")
+
+interrupts_restore = primitive("km_interrupts_restore", 1, """interrupts_restore(flags): make interrupts as they were
+when interrupts_save returned flags.""")
+
 known_zero = primitive("km_known_zero", 2, """known_zero(pa, bytes): 1 if the machine vouches that this RAM was zero
 when the kernel was started (fresh hosted memory), else 0. It says nothing of what was written since.""")

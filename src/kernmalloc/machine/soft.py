@@ -128,3 +128,15 @@ def copy(to, of, bytes):
 def known_zero(pa, bytes):
     """Fresh memory is zero."""
     return Soft(machine_record()).fresh
+
+
+@entry
+def interrupts_save():
+    """The soft machine has no interrupts."""
+    return 0
+
+
+@entry
+def interrupts_restore(flags):
+    """Nothing was taken off."""
+    return 0
