@@ -1,8 +1,8 @@
 """Atomic operations on the word at an address. They go through the same memory as record fields.
 
-Addresses are naturally aligned. 32-bit results zero-extend; 32-bit operands are truncated. Under CPython they are
-plain accesses: the twin has one thread. On bare targets without 64-bit atomics (none of the five shipped) only the
-32-bit forms may be used.
+Addresses are naturally aligned. 32-bit results zero-extend; 32-bit operands are truncated. Under CPython a memory that
+several processors share sees each as one access. On bare targets without 64-bit atomics (none of the five shipped) only
+the 32-bit forms may be used.
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ def _cut(value: int, width: int) -> int:
 
 
 def _cas(addr: int, old: int, new: int, width: int) -> int:
-    if memory.load(addr, width) != _cut(old, width):
-        return 0
-    memory.store(addr, width, _cut(new, width))
-    return 1
+    def step() -> int:
+        if memory.load(addr, width) != _cut(old, width):
+            return 0
+        memory.store(addr, width, _cut(new, width))
+        return 1
+
+    return memory.atomically(step)
 
 
 def _add(addr: int, n: int, width: int) -> int:
-    old = memory.load(addr, width)
-    memory.store(addr, width, _cut(old + n, width))
-    return old
+    def step() -> int:
+        old = memory.load(addr, width)
+        memory.store(addr, width, _cut(old + n, width))
+        return old
+
+    return memory.atomically(step)
 
 
 def cas32(addr: int, old: int, new: int) -> int:
@@ -74,7 +80,7 @@ def store_release64(addr: int, value: int) -> int:
 
 def pause() -> int:
     """Tell the processor that this is a spin loop; gives 0."""
-    return 0
+    return memory.pause()
 
 
 ATOMICS = (cas32, cas64, add32, add64, load_acquire32, load_acquire64, store_release32, store_release64, pause)

@@ -14,6 +14,9 @@ class Memory(Protocol):
     """What `use` expects: byte-addressed memory, little-endian, and the primitives of the machine that it is in."""
 
     machine: Any
+    # a memory that several processors share may have, too:
+    #   atomically(step)   run step(), which loads and stores, as one access
+    #   pause()            the processor that runs waits for another
 
     def load(self, addr: int, width: int) -> int:
         """`width` bytes (1, 2, 4: unsigned; 8: signed) at `addr`."""
@@ -31,7 +34,20 @@ store: Callable[[int, int, int], Any] = _none
 machine: Any = None
 
 
+def _at_once(step: Callable[[], int]) -> int:
+    return step()
+
+
+def _alone() -> int:
+    return 0
+
+
+atomically: Callable[[Callable[[], int]], int] = _at_once
+pause: Callable[[], int] = _alone
+
+
 def use(memory: Memory) -> None:
     """Make `memory` what records, atomics and primitives refer to from now on, in this process."""
-    global load, store, machine
+    global load, store, machine, atomically, pause
     load, store, machine = memory.load, memory.store, memory.machine
+    atomically, pause = getattr(memory, "atomically", _at_once), getattr(memory, "pause", _alone)
