@@ -1,6 +1,6 @@
 """How often a range of 16 MiB is found below 4 GiB, beside a buddy allocator, which cannot move: the figures of kernel/ranges.py.
 
-    python benchmarks/ranges.py [GiB of RAM]
+    PYTHONPATH=tests python benchmarks/ranges.py [GiB of RAM]
 
 Memory is filled to a load in two ways; both allocators then get the same frames in use:
     random   pages in use lie anywhere: what a page cache looks like after a while, whose pages go in no order of address
@@ -14,12 +14,12 @@ import random
 import sys
 import time
 
-import numpy
+from page_source import Source
 
 from kernmalloc import Kernel, Profile
 from kernmalloc.inputs.facts import Range
-from kernmalloc.kernel.frames import Frame
-from kernmalloc.kernel.kern import DMA, PAGE
+from kernmalloc.kernel.kern import DMA
+from kernmalloc.kernel.source import SLOTS
 from kernmalloc.machine.memory_map import Machine
 
 ORDER = 12  # 16 MiB of 4 KiB frames
@@ -69,21 +69,15 @@ def in_use(kind: str, frames: list[int], load: float, pick: random.Random) -> se
     return set(used)
 
 
-def movable(kernel: Kernel, words: int, pages: numpy.ndarray, pinned: float, pick: random.Random) -> None:
-    """Let the kernel move these pages: word i of a block leads to page i. Some are held in place."""
-    stride = kernel.profile.core.stride
-    for r in kernel.view.regions():
-        if r["area"]:
-            base, count = int(r["base"]), int(r["count"])
-            table = kernel.view.peek(int(r["entries"]), count * stride)
-            entries = numpy.frombuffer(bytes(table), numpy.uint8).reshape(count, stride).copy()
-            here = numpy.flatnonzero((pages >= base) & (pages < base + count))
-            owner = Frame.offset("owner")
-            entries[pages[here] - base, owner : owner + 8] = (words + 8 * here).astype("<i8").view(numpy.uint8).reshape(-1, 8)
-            for i in pick.sample(list(here), round(len(here) * pinned)):
-                entries[pages[i] - base, Frame.offset("pins")] = 1
-            kernel.view.poke(int(r["entries"]), entries.tobytes())
-    kernel.view.poke(words, pages.astype("<i8").tobytes())
+def filled(kernel: Kernel) -> dict[int, int]:
+    """Fill memory with pages, all zeros: {frame: object id}."""
+    source, batch = Source(kernel), SLOTS // 2
+    count = (kernel.frames_by_type()["free"] - 64) // batch * batch  # a few frames are left for the cache's own records
+    for first in range(0, count, batch):
+        for oid in range(first, first + batch):
+            kernel.call("page_get", oid)
+        source.poll()
+    return {kernel.call("page_get", oid): oid for oid in range(count)}
 
 
 def aligned(free: set[int]) -> int:
@@ -95,17 +89,15 @@ def measure(gib: float, kind: str, load: float, pinned: float) -> None:
     pick = random.Random(f"{kind}{load}{pinned}")
     ram = Range(base=0, size=int(gib * 1024) * MIB, kind="ram", name="", line=0)
     with Kernel.boot(Machine(name="bench", file="", arch="i386", ram=(ram,)), Profile.load("eros2"), "raw") as kernel:
-        words = kernel.malloc(8 * int(gib * (1 << 18)))
-        frames = []
-        while (pfn := kernel.call("frame_get", PAGE)) >= 0:
-            frames.append(pfn)
-        used = in_use(kind, frames, load, pick)
+        frames = filled(kernel)
+        used = in_use(kind, list(frames), load, pick)
         free = set(frames) - used
         for pfn in free:
-            kernel.call("frame_put", pfn)
-        movable(kernel, words, numpy.array(sorted(used)), pinned, pick)
-        could, found, seconds, most = len(free) // COUNT, 0, 0.0, 0.0
-        while True:
+            kernel.call("page_discard", pfn)
+        for pfn in pick.sample(sorted(used), round(len(used) * pinned)):
+            kernel.call("page_pin", pfn)
+        could, found, seconds, most = kernel.frames_by_type()["free"] // COUNT, 0, 0.0, 0.0
+        while kernel.frames_by_type()["free"] >= COUNT:
             started = time.perf_counter()
             result = kernel.call("range_get", COUNT, COUNT, 0, 1 << 20, 0, DMA)
             spent = time.perf_counter() - started
@@ -116,7 +108,7 @@ def measure(gib: float, kind: str, load: float, pinned: float) -> None:
         each = max(found, 1)
         print(
             f"{kind:7} {load:4.0%} {pinned:7.3%} {could:6} {aligned(free):6} {found:6} {found / max(could, 1):6.0%} "
-            f"{moved / each:9.0f} {1000 * seconds / each:8.1f} {1000 * spent:10.1f}",
+            f"{moved / each:9.0f} {1000 * seconds / each:8.1f} {1000 * most:7.1f}",
             flush=True,
         )
 
@@ -124,7 +116,7 @@ def measure(gib: float, kind: str, load: float, pinned: float) -> None:
 if __name__ == "__main__":
     size = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     print(f"{size:g} GiB of RAM; ranges of 16 MiB; eros2, raw")
-    print("state   load  pinned  could  buddy  found  share moved/range ms/range ms/refusal")
+    print("state   load  pinned  could  buddy  found  share moved/range ms/range ms most")
     for kind in ("random", "buddy"):
         for load in (0.1, 0.3, 0.5, 0.7, 0.9):
             measure(size, kind, load, 0.0)

@@ -9,7 +9,8 @@ import random
 from collections import Counter
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_SHIFT, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, LAST_WORDS, REGION_CACHE
+from kernmalloc.kernel.caches import CHUNK_CACHE, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, REGION_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_SHIFT, LAST_WORDS
 from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Kern
 from kernmalloc.kernel.bins import LARGE
 from kernmalloc.kernel.slabs import Cache
@@ -22,7 +23,7 @@ SHORT = {NO_FRAMES, NO_VA, WOULD_BLOCK, LIMIT, PROMISED}  # refusals for want of
 RECORDS_SHIFT = 6  # log2 of the heap pages that one page of the heap map describes
 
 # what says how the memory was used, not what it is: cursors, odometers, the order of free runs
-PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "supply", "bins", "bin_bits", "plan", "checked"}
+PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "wanted", "pages", "supply", "bins", "bin_bits", "plan", "checked"}
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are

@@ -1,10 +1,11 @@
 """Movable pages, and where a range would have to move least: by trying every place."""
 
 from frame_model import FRAME
+from page_source import Source
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.frames import Frame
-from kernmalloc.kernel.kern import FREE, PAGE
+from kernmalloc.kernel.frames import Page
+from kernmalloc.kernel.kern import CLEAN, DIRTY, FREE, PAGE
 
 STAYS = 1 << 30  # more than any number of pages to move
 
@@ -15,11 +16,10 @@ def stamp(number: int) -> bytes:
 
 
 class Pages:
-    """Pages that the kernel may move: number i is where word i of a block of the heap says."""
+    """Pages of the cache, by object id: the source knows their contents."""
 
-    def __init__(self, kernel: Kernel, most: int) -> None:
-        self.kernel = kernel
-        self.words = kernel.malloc(8 * most)
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.source = kernel, Source(kernel)
         regions = [r for r in kernel.view.regions() if r["area"]]
         self.regions = [(int(r["base"]), int(r["count"]), int(r["entries"])) for r in regions]
 
@@ -28,26 +28,17 @@ class Pages:
         base, _, entries = next(r for r in self.regions if r[0] <= pfn < r[0] + r[1])
         return entries + (pfn - base) * self.kernel.profile.core.stride
 
-    def make(self, number: int, pfn: int) -> None:
-        """Let the page frame `pfn` be page `number`, and movable."""
-        self.kernel._life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME] = stamp(number)
-        self.kernel.view.poke(self.words + 8 * number, pfn.to_bytes(8, "little"))
-        self.kernel.view.poke(self.entry(pfn) + Frame.offset("owner"), (self.words + 8 * number).to_bytes(8, "little"))
-
-    def fix(self, pfn: int) -> None:
-        """Let the page in a frame be one of which nobody knows what leads to it."""
-        self.kernel.view.poke(self.entry(pfn) + Frame.offset("owner"), bytes(8))
-
-    def pin(self, pfn: int, pins: int = 1) -> None:
-        self.kernel.view.poke(self.entry(pfn) + Frame.offset("pins"), pins.to_bytes(2, "little"))
+    def make(self, number: int) -> int:
+        """Let the next free frame hold page `number`: the frame."""
+        self.source.disk[number] = stamp(number)
+        return self.source.call("page_get", number)
 
     def where(self, number: int) -> int:
         """The frame that page `number` is in."""
-        return int.from_bytes(self.kernel.view.peek(self.words + 8 * number, 8), "little")
+        return self.source.call("page_get", number)
 
     def content(self, number: int) -> bytes:
-        pfn = self.where(number)
-        return bytes(self.kernel._life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME])
+        return self.source.contents(self.where(number))
 
 
 def costs(pages: Pages) -> dict[int, int]:
@@ -56,8 +47,8 @@ def costs(pages: Pages) -> dict[int, int]:
     for base, count, _ in pages.regions:
         for pfn in range(base, base + count):
             type = kernel.call("frame_type", pfn)
-            entry = kernel.view.read(Frame, pages.entry(pfn))[0]
-            movable = type == PAGE and entry["type"] == PAGE and not entry["order"] and not entry["pins"] and entry["owner"]
+            entry = kernel.view.read(Page, pages.entry(pfn))[0]
+            movable = type == PAGE and entry["state"] in (CLEAN, DIRTY) and not entry["pins"]
             found[pfn] = 0 if type == FREE else 1 if movable else STAYS
     return found
 

@@ -48,7 +48,7 @@ def test_refusals_are_true():
     refused = 0
     for machine in machines("dmesg", "iomem"):
         pages, _, _ = machine.ram_pages(12, profile.phys_bits)
-        least = sum(count for _, count in pages) * (profile.core.stride + profile.core.identity)
+        least = sum(count for _, count in pages) * (profile.core.stride + profile.core.identity + 3)
         try:
             Kernel.boot(machine, profile).close()
         except TooSmall as error:

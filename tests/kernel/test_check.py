@@ -7,6 +7,7 @@ from itertools import chain
 
 import pytest
 from heap_model import PAGE, altered
+from page_source import Source
 from small_machines import MIB, machine
 
 from kernmalloc.facade.kernel import Kernel
@@ -16,12 +17,14 @@ from kernmalloc.kernel.bitmap import MAX_ORDER
 from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
 from kernmalloc.kernel.devices import Chunk
-from kernmalloc.kernel.frames import Frame
-from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Tally
+from kernmalloc.kernel.frames import Frame, Page
+from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Pages, Tally
 from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.pages import Identity
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.kernel.stock import STOCK
+from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang.records import Record
 from kernmalloc.machine.lives import Fault
 
@@ -51,6 +54,7 @@ class Scene:
         kernel.cache("process").get()
         self.pages = [kernel.frame_get() for _ in range(5)]
         self.block = kernel.block_get(3)
+        self.pair = kernel.block_get(1, "page")
         kernel.range_get(77)
         kernel.devices.publish(0xE0000000, MIB)
         for pfn in (0xE0000, 0xE0003, 0xE0050):
@@ -60,7 +64,15 @@ class Scene:
         for _ in range(3):
             other.malloc(48)
         other.frame_put(other.frame_get())
+        source = Source(kernel)
+        self.umap = kernel.call("umap_make")
+        self.cached = [source.call("page_get", oid) for oid in range(40, 47)]
+        for oid, write in ((40, 0), (41, 1), (44, 1)):
+            assert source.call("umap_map", self.umap, oid << 12, oid, write) == 0
+        kernel.call("page_clean", self.cached[1])  # being written
+        kernel.call("page_get", 50)  # being read
         self.kern, self.cpu = kernel.view.kern_va, kernel._loaded.cpu
+        self.page_cache = self.kern + Kern.offset("pages")
         assert kernel.check().passed
         self.snapshot = kernel.snapshot()
 
@@ -140,6 +152,22 @@ class Scene:
                 return self.get(Region, va, "entries") + (pfn - base) * Frame.size
         raise AssertionError(f"no entry for {pfn:#x}")
 
+    def identity(self, pfn: int) -> int:
+        """VA of a frame's identity."""
+        for va in self.regions(k.RAM):
+            base, count = self.get(Region, va, "base"), self.get(Region, va, "count")
+            if base <= pfn < base + count:
+                return self.get(Region, va, "identities") + (pfn - base) * Identity.size
+        raise AssertionError(f"no identity for {pfn:#x}")
+
+    def leaf_of(self, va: int) -> int:
+        """Physical address of the leaf entry for va in the address space."""
+        table = self.get(Umap, self.umap, "root_pa")
+        for shift in (30, 21):
+            entry = int.from_bytes(self.kernel._life.ram.bytes[table + (va >> shift & 511) * 8 :][:8], "little")
+            table = entry & ~0xFFF
+        return table + (va >> 12 & 511) * 8
+
     def free_frame(self) -> int:
         """A free frame that is in no stock: its pfn."""
         region = [region for region in self.kernel.regions if region.area][-1]
@@ -196,7 +224,6 @@ breaks(Kern, "tally.hit == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
 breaks(Kern, "stocked == tally.drawn")(lambda s: s.add(Kern, s.kern, "stocked"))
 breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
 breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
-breaks(Kern, "heap_frames == backed + map_pages")(lambda s: s.add(Kern, s.kern, "backed"))
 breaks(Kern, "idle == tally.idle and idle <= growth")(lambda s: s.add(Kern, s.kern, "idle"))
 breaks(Kern, "donated_heap + donated_maps == donation_frames")(lambda s: s.add(Kern, s.kern, "donated_heap"))
 breaks(Kern, "cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
@@ -370,6 +397,52 @@ def slab_that_its_list_has_lost(s: Scene) -> int:
     return s.set(HeapPage, s.page(at), prev=at + 1)
 
 
+# --- the page cache
+
+breaks(Page, "state < STATES and queue <= MAIN and uses <= MOST_USES")(lambda s: s.set(Page, s.entry(s.cached[2]), uses=4))
+breaks(Page, "state == UNCACHED or order == 0")(lambda s: s.set(Page, s.entry(s.pair), state=k.CLEAN))
+breaks(Page, "state != UNCACHED or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(lambda s: s.set(Page, s.entry(s.pages[2]), uses=1))
+breaks(Page, "tally.depend_errors == 0")(lambda s: s.add(Page, s.entry(s.cached[0]), "depends"))
+breaks(Pages, "kern.heap_frames == kern.backed + kern.map_pages - tables")(lambda s: s.add(Pages, s.page_cache, "tables"))
+breaks(Pages, "tables == tally.user_tables and tables == tally.spaces")(lambda s: s.set(Pages, s.page_cache, umaps=0))
+breaks(Umap, "pages == tally.umap_pages")(lambda s: s.add(Umap, s.umap, "pages"))
+breaks(Umap, "tables == tally.umap_tables")(lambda s: s.add(Umap, s.umap, "tables"))
+breaks(Umap, "root_pa == tally.umap_root")(lambda s: s.add(Umap, s.umap, "root_pa", PAGE))
+
+
+@breaks(Pages, "tally.state_errors == 0")
+def page_counted_in_the_wrong_state(s: Scene) -> int:
+    s.word(s.page_cache + Pages.offset("counts") + 8 * k.CLEAN, lambda count: count + 1)
+    return s.page_cache
+
+
+@breaks(Pages, "tally.named == tally.cached and tally.bucket_errors == 0")
+def page_that_its_bucket_has_lost(s: Scene) -> int:
+    s.set(Identity, s.identity(s.cached[3]), oid=4711)
+    return s.page_cache
+
+
+@breaks(Pages, "tally.queue_errors == 0")
+def page_that_points_back_at_itself(s: Scene) -> int:
+    s.set(Identity, s.identity(s.cached[3]), prev=s.cached[3] + 1)
+    return s.page_cache
+
+
+@breaks(Pages, "tally.leaves == tally.depends")
+def mapping_that_nobody_knows_of(s: Scene) -> int:
+    s.set(Page, s.entry(s.cached[4]), depends=0)
+    return s.page_cache
+
+
+@breaks(Umap, "tally.umap_errors == 0")
+def mapping_of_a_frame_that_is_no_page(s: Scene) -> int:
+    s.set(Page, s.entry(s.cached[4]), depends=0)
+    memory, at = s.kernel._life.ram.bytes, s.leaf_of(44 << 12)
+    entry = int.from_bytes(memory[at : at + 8], "little") + (s.pages[2] - s.cached[4]) * PAGE
+    memory[at : at + 8] = entry.to_bytes(8, "little")
+    return s.umap
+
+
 # --- Cache, and what boot was told
 
 breaks(Cache, "size > 0 and size & 15 == 0")(lambda s: s.add(Cache, s.cache(UNUSED), "size"))
@@ -438,6 +511,7 @@ FREE = {
         "last_ranges": "boot only", "last_maps": "boot only",
         "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only", "range_count": "boot only",
         "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
+        "wanted": "of the last refused call",
         "returned": "history", "moved": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
     "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history", "ram": "a hint, if it is a region",
@@ -446,6 +520,14 @@ FREE = {
     "Region": {"tier": "who published it", "attribute": "the publisher's, but for its bounds", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
+    "Page": {"pins": "the owner's", "uses": "history, but for its bounds"},
+    "Identity": {},
+    "Umap": {},
+    "Pages": {
+        "ghosts": "history", "ghost_count": "constant", "hits": "history", "misses": "history", "evictions": "history",
+        "reads": "history", "writes": "history", "asked": "history", "seen": "history", "lies": "history",
+        "source": "followed by nobody but the driver",
+    },
     "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
 }  # fmt: skip
 SLAB_ONLY = {"claim", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
@@ -464,6 +546,11 @@ def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
         yield Region, va, set()
     yield Frame, scene.entry(scene.pages[2]), set()
     yield Frame, scene.entry(scene.block), set()
+    for pfn in scene.cached[:4]:
+        yield Page, scene.entry(pfn), {"link", "queue"} if pfn == scene.cached[1] else set()
+        yield Identity, scene.identity(pfn), {"prev"} if pfn == scene.cached[1] else set()
+    yield Umap, scene.umap, {"prev"}  # of the first one
+    yield Pages, scene.page_cache, set()
     yield HeapPage, scene.page(scene.slab(claimed=True)), set()
     yield HeapPage, scene.page(scene.slab(listed=True)), set()
     for use in (LARGE, IDLE, BARE):
@@ -558,7 +645,7 @@ def test_the_check_counts_what_it_asserts(scene):
     result = kernel.check()
     regions = kernel.view.regions()
     kern = kernel.view.kern
-    blocks = {(scene.block, 8), *((pfn, 1) for pfn in scene.pages)}
+    blocks = {(scene.block, 8), (scene.pair, 2), *((pfn, 1) for pfn in scene.pages)}
     assert result.passed
     assert result.failure == ""
     runs = sum(len(list(scene.runs(use))) for use in (IDLE, BARE, SLAB, LARGE))
@@ -566,10 +653,11 @@ def test_the_check_counts_what_it_asserts(scene):
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
     fixed += k.SIZE_CLASSES * len(Magazine.invariants)  # the other processor's
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
+    fixed += (int(kern["page_frames"]) - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
     heads = sum(int(r["count"]) for r in regions if r["area"])
     inside = sum(count - 1 for _, count in blocks)
     entries = (result.assertions - fixed) // len(Frame.invariants)
     assert (result.assertions - fixed) % len(Frame.invariants) == 0
     assert heads - inside - 77 < entries <= heads - inside
-    assert Tally.size <= 512
+    assert Tally.size <= 640

@@ -19,7 +19,8 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, Profile
 from kernmalloc.kernel.bins import LARGE as RUN
 from kernmalloc.kernel.bins import SLAB
-from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, REGION_CACHE
+from kernmalloc.kernel.caches import CHUNK_CACHE, REGION_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES
 from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, NVRAM, ROM
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, OK
 from kernmalloc.machine.mmu import ATTRIBUTES, UNCACHED, WRITE_BACK, WRITE_COMBINING, WRITE_THROUGH

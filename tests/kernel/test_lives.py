@@ -9,7 +9,7 @@ from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.devices import REGION_CACHE
+from kernmalloc.kernel.caches import REGION_CACHE
 from kernmalloc.kernel.kern import DMA, PAGE
 
 SEQUENCES = 510  # in all, over the machines below

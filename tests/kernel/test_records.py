@@ -28,8 +28,8 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.kern.Cpu": (
         2944,
-        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 spare@88 frames@128 "
-        "magazines@640"
+        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 spare@88 "
+        "frames@128 magazines@640"
     ),
     "kernmalloc.kernel.kern.Half": (
         8,
@@ -40,37 +40,39 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        6184,
+        6600,
         "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
         "tables@112 slots@120 windows@128 cpus@136 cpu_count@144 hit@152 regions@160 region_count@168 boot_region@176 "
-        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 page_frames@240 "
-        "dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 stride@296 "
-        "identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 donated_maps@344 heap@352 "
-        "heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 bin_bits@416 bins@512 "
-        "fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 affine@3640 "
-        "promised@3648 lenient@3656 withheld@3664 opening@3672 opening_heap@3680 device_ranges@3688 device_pages@3696 "
-        "reserves@3704 device_count@3712 last_frames@3720 last_ranges@3728 last_maps@3736 caches@3744 cache_count@3752 "
-        "class_of@3760 typed@3768 ranges@5560 range_count@5568 range_next@5576 objects@5584 object_count@5592 "
-        "static@5600 plan@5608 checked@5736"
+        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 "
+        "page_frames@240 dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 "
+        "stride@296 identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 "
+        "donated_maps@344 heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 "
+        "bin_bits@416 bins@512 fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 "
+        "affine@3640 wanted@3648 pages@3656 promised@3880 lenient@3888 withheld@3896 opening@3904 opening_heap@3912 "
+        "device_ranges@3920 device_pages@3928 reserves@3936 device_count@3944 last_frames@3952 last_ranges@3960 "
+        "last_maps@3968 caches@3976 cache_count@3984 class_of@3992 typed@4000 ranges@5792 range_count@5800 "
+        "range_next@5808 objects@5816 object_count@5824 static@5832 plan@5840 checked@5976"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
         "bits@0 base@8 size@16 slab@20 word@24"
     ),
     "kernmalloc.kernel.kern.Plan": (
-        128,
+        136,
         "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 chunks@72 "
-        "last_words@80 spare@88 excess@96 padding@104 top@112 scale@120"
+        "last_words@80 pages@88 spare@96 excess@104 padding@112 top@120 scale@128"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        448,
+        624,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
-        "ram_errors@88 hit@96 windows@104 last@112 heap_sum@120 unlisted@128 unlisted_sum@136 stocked@144 stock_sum@152 "
-        "drawn@160 mapped@168 mapped_sum@176 tables@184 table_errors@192 idle@200 kept@208 backed@216 runs@224 "
-        "filed@232 bin_errors@240 layout_errors@248 region_free@256 summary_errors@264 entry_errors@272 "
-        "order_errors@280 cut_errors@288 live@296 spare@304 used@312 chunk_used@320 device_count@328 tail_pages@336 "
-        "page_errors@344 joinable@352 slab_free@360 listed@368 id@376 slabs@384 slab_errors@392 empty@400 partial@408 "
-        "claim@416 claim_base@424 claim_size@432 claimed_bits@440"
+        "ram_errors@88 hit@96 windows@104 last@112 heap_sum@120 unlisted@128 unlisted_sum@136 stocked@144 "
+        "stock_sum@152 drawn@160 mapped@168 mapped_sum@176 tables@184 table_errors@192 idle@200 kept@208 backed@216 "
+        "runs@224 filed@232 bin_errors@240 user_tables@248 states@256 cached@312 state_errors@320 named@328 "
+        "bucket_errors@336 queued@344 queue_errors@352 depends@360 leaves@368 spaces@376 layout_errors@384 "
+        "region_free@392 summary_errors@400 entry_errors@408 order_errors@416 cut_errors@424 live@432 spare@440 "
+        "used@448 chunk_used@456 device_count@464 depend_errors@472 umap_pages@480 umap_tables@488 umap_root@496 "
+        "umap_errors@504 tail_pages@512 page_errors@520 joinable@528 slab_free@536 listed@544 id@552 slabs@560 "
+        "slab_errors@568 empty@576 partial@584 claim@592 claim_base@600 claim_size@608 claimed_bits@616"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
@@ -117,21 +119,62 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.machine.hosted.Hosted": (
-        72,
-        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 failed@64"
+        88,
+        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 failed@80"
     ),
     "kernmalloc.machine.mmu.Entry": (
         8,
         "bits@0"
     ),
     "kernmalloc.machine.soft.Soft": (
-        8296,
-        "ram@0 ram_bytes@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 spare@64 faults@72 fault@80 misses@88 "
-        "flushes@96 tlb@104"
+        8312,
+        "ram@0 ram_bytes@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 spare@80 "
+        "faults@88 fault@96 misses@104 flushes@112 tlb@120"
     ),
     "kernmalloc.machine.soft.TlbEntry": (
         16,
         "tag@0 delta@8"
+    ),
+    "kernmalloc.kernel.depends.Depend": (
+        24,
+        "next@0 umap@8 va@16"
+    ),
+    "kernmalloc.kernel.frames.Page": (
+        16,
+        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14"
+    ),
+    "kernmalloc.kernel.kern.Pages": (
+        224,
+        "heads@0 buckets@8 ghosts@16 ghost_count@24 counts@32 queues@88 umaps@136 tables@144 hits@152 misses@160 "
+        "evictions@168 reads@176 writes@184 source@192 asked@200 seen@208 lies@216"
+    ),
+    "kernmalloc.kernel.kern.Queue": (
+        24,
+        "first@0 last@8 count@16"
+    ),
+    "kernmalloc.kernel.pages.Identity": (
+        16,
+        "oid@0 next@8 prev@12"
+    ),
+    "kernmalloc.kernel.source.Answer": (
+        16,
+        "frame@0 status@8"
+    ),
+    "kernmalloc.kernel.source.Request": (
+        16,
+        "oid@0 frame@8"
+    ),
+    "kernmalloc.kernel.source.Ring": (
+        64,
+        "asked@0 answered@4 spare@8"
+    ),
+    "kernmalloc.kernel.umap.Umap": (
+        48,
+        "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"
+    ),
+    "kernmalloc.machine.users.Translation": (
+        32,
+        "root@0 va@8 pa@16 write@24"
     ),
 }
 

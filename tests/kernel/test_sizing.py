@@ -17,20 +17,18 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, ObjectType, Profile
 from kernmalloc.kernel.bitmap import bitmap_bytes
 from kernmalloc.kernel.devices import CHUNK_FRAMES
+from kernmalloc.kernel.pages import pages_bytes
 from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.machine import lives
 from kernmalloc.machine.lives import LifeError
+from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import with_strategy
 
 UPPER = 32 * MIB >> 12  # pfn
 FRAMES = next(n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0)  # their area fills whole pages
-MACHINES = (
-    machine((MIB, 10 * MIB), (UPPER << 12, FRAMES << 12)),
-    machine((MIB, 13 * MIB), (UPPER << 12, 24 << 12)),  # the lower range is cut: the upper one cannot pay for it whole
-)
 ALL = (
     "area_bytes", "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages", "object_slabs",
-    "pages_for", "reciprocal_of", "slab_pages", "slot_bytes", "slots_in", "sum_count", "word_count", "_last_words", "_slots",
+    "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slot_bytes", "slots_in", "sum_count", "word_count", "_heads_bytes", "_last_words", "_slots",
 )  # fmt: skip
 PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that grows while the boot describes memory
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
@@ -50,6 +48,21 @@ def profile(strategy: str) -> Profile:
         bank=Bank(),
         objects=(ObjectType(name="node", size=560, count=63, last_words=14), ObjectType(name="depend", size=128, count=64, last_words=32)),
     )
+
+
+def hashed() -> Machine:
+    """A machine whose page cache's hash fills whole pages."""
+    with Kernel.load(machine((MIB, 10 * MIB)), profile("demand"), "twin") as kernel:
+        lower = sum(end - first for first, end in kernel.placement.ram)
+    upper = next(n for n in range(4000, 9000) if pages_bytes(lower + n) % 4096 == 0)
+    return machine((MIB, 10 * MIB), (UPPER << 12, upper << 12))
+
+
+MACHINES = (
+    machine((MIB, 10 * MIB), (UPPER << 12, FRAMES << 12)),
+    machine((MIB, 13 * MIB), (UPPER << 12, 24 << 12)),  # the lower range is cut: the upper one cannot pay for it whole
+    hashed(),
+)
 
 
 @cache

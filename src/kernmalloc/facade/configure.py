@@ -12,7 +12,8 @@ from typing import NamedTuple
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES
-from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_WORDS, REGION_CACHE
+from kernmalloc.kernel.caches import CHUNK_CACHE, REGION_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS
 from kernmalloc.machine.memory_map import DeviceRange
 
 FITS, LAST, EXTENT_ONLY, REFUSED = "fits", "last-words", "extent-only", "refused"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.facade.errors import checked
 from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.devices import ANYONE, CHUNK_CACHE, CHUNK_FRAMES, LAST_CACHE, LAST_WORDS
+from kernmalloc.kernel.caches import CHUNK_CACHE, LAST_CACHE
+from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS
 from kernmalloc.lang import status
 from kernmalloc.machine import mmu
 

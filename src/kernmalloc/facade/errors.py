@@ -35,6 +35,10 @@ class Promised(KernelError):
     """PROMISED: the space bank would be left with fewer frames than it was promised (C13, C14)."""
 
 
+class SourceError(KernelError):
+    """NO_SOURCE, IO_ERROR: there is nothing to read pages from, or it could not read this one."""
+
+
 class TooSmall(Exception):
     """The machine or the window cannot hold this kernel: why, in figures, on one line."""
 
@@ -55,6 +59,8 @@ KINDS = {
     codes.OVERLAP: Busy,
     codes.WRAPS: Busy,
     codes.PROMISED: Promised,
+    codes.NO_SOURCE: SourceError,
+    codes.IO_ERROR: SourceError,
 }
 
 

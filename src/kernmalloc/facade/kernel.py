@@ -34,7 +34,7 @@ from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.view import Mappings, View
 from kernmalloc.kernel import kern as k
 from kernmalloc.kernel.bins import HeapPage
-from kernmalloc.kernel.devices import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
+from kernmalloc.kernel.caches import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
 from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.lang import status
 from kernmalloc.machine.lives import LIVES, LifeError

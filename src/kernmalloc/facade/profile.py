@@ -23,8 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from kernmalloc.inputs.errors import InputError
-from kernmalloc.kernel.caches import LARGEST_OBJECT
-from kernmalloc.kernel.devices import OWN_CACHES
+from kernmalloc.kernel.caches import LARGEST_OBJECT, OWN_CACHES
 from kernmalloc.kernel.heap import SIZE_CLASSES
 from kernmalloc.kernel.kern import CACHES, WINDOWS_SHIFT
 from kernmalloc.machine import mmu

@@ -17,32 +17,39 @@ The circle: core table entries come from malloc; malloc takes frames that it fin
 Nothing here knows of devices (E5): the loader passes ranges of memory only.
 """
 
-from kernmalloc.kernel.caches import cache_create, cache_fill, objects_create
-from kernmalloc.kernel.coretable import area_make, list_frames
-from kernmalloc.kernel.devices import (
+from kernmalloc.kernel.caches import (
     CHUNK_CACHE,
-    CHUNK_SHIFT,
+    DEPEND_CACHE,
     LAST_CACHE,
     LAST_MAP_CACHE,
     LAST_REGION_CACHE,
     REGION_CACHE,
-    chunk_bytes,
-    chunks_for,
+    UMAP_CACHE,
+    cache_create,
+    cache_fill,
+    objects_create,
 )
+from kernmalloc.kernel.coretable import area_make, list_frames
+from kernmalloc.kernel.depends import Depend
+from kernmalloc.kernel.devices import CHUNK_SHIFT, chunk_bytes, chunks_for
 from kernmalloc.kernel.frames import entry_of, set_type
-from kernmalloc.kernel.heap import classes_init
+from kernmalloc.kernel.heap import classes_init, malloc_zeroed
 from kernmalloc.kernel.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu, Kern, Plan
 from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.pages import pages_bytes, pages_init
 from kernmalloc.kernel.regions import Region, range_ok, region_add
 from kernmalloc.kernel.runs import fix_pages, ready_pages
 from kernmalloc.kernel.sizing import PLAN, affordable, block_in, plan, range_at
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.space import bank_open, frames_left
+from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import BAD_BOOT, NO_FRAMES, OK
 from kernmalloc.machine.primitives import zero
 
 REGION_BYTES = Region.size
+UMAP_BYTES = Umap.size
+DEPEND_BYTES = Depend.size
 ENDLESS = 1 << 34  # objects of a cache that only the heap's bound limits
 
 
@@ -150,7 +157,21 @@ def _own_caches(cpu):
         return BAD_BOOT
     if cache_create(cpu, 1 << k.page_shift, max(k.last_maps, 1)) != LAST_MAP_CACHE:
         return BAD_BOOT
+    if cache_create(cpu, UMAP_BYTES, ENDLESS) != UMAP_CACHE:
+        return BAD_BOOT
+    if cache_create(cpu, DEPEND_BYTES, ENDLESS) != DEPEND_CACHE:
+        return BAD_BOOT
     return OK
+
+
+@kernel
+def _page_cache(cpu):
+    """Make the hash of the page cache, for all memory described. As `malloc_zeroed`."""
+    k = Kern(Cpu(cpu).kern)
+    at = malloc_zeroed(cpu, pages_bytes(k.frames))
+    if at < 0:
+        return at
+    return pages_init(k.addr, at, k.frames)
 
 
 @kernel
@@ -158,7 +179,9 @@ def _objects(cpu):
     """Allocate what is allocated at boot: the reserve of entry chunks, last words, and the profile's objects."""
     k = Kern(Cpu(cpu).kern)
     p = Plan(k.addr + PLAN)
-    status = ready_pages(cpu, p.top)
+    status = _page_cache(cpu)
+    if status == OK:
+        status = ready_pages(cpu, p.top)
     if status == OK:
         status = cache_fill(cpu, REGION_CACHE, p.records + k.device_ranges)
     if status == OK:

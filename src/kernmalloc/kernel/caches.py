@@ -12,9 +12,30 @@ Concepts
 from kernmalloc.kernel.bins import SLAB, HeapPage, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
 from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
-from kernmalloc.kernel.slabs import Cache, cache_at, cache_init, slab_new, slab_pages, slot_give, slot_take, slots_in
+from kernmalloc.kernel.slabs import (
+    Cache,
+    cache_at,
+    cache_init,
+    slab_new,
+    slab_pages,
+    slot_free,
+    slot_give,
+    slot_number,
+    slot_take,
+    slots_in,
+)
 from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
+
+# the first typed caches are the memory manager's own
+REGION_CACHE = SIZE_CLASSES
+CHUNK_CACHE = SIZE_CLASSES + 1
+LAST_CACHE = SIZE_CLASSES + 2  # the chunks, region records and mapping frames of last words
+LAST_REGION_CACHE = SIZE_CLASSES + 3
+LAST_MAP_CACHE = SIZE_CLASSES + 4
+UMAP_CACHE = SIZE_CLASSES + 5
+DEPEND_CACHE = SIZE_CLASSES + 6
+OWN_CACHES = 7
 
 PLAN = Kern.offset("plan")
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
@@ -165,6 +186,20 @@ def objects_create(cpu, index):
 @kernel
 def _is_object_cache(kern, id):
     return 1 if id >= SIZE_CLASSES and id < Kern(kern).cache_count else 0
+
+
+@kernel
+def is_object(cpu, id, va):
+    """1 if an object of type `id` that was given out lies at va."""
+    kern = Cpu(cpu).kern
+    page = page_at(kern, va)
+    if page < 0:
+        return 0
+    h = HeapPage(record_of(kern, page))
+    if h.use != SLAB or h.cache != id:
+        return 0
+    slot = slot_number(kern, page - h.back, va)
+    return 1 if slot >= 0 and slot_free(cpu, page - h.back, slot) == 0 else 0
 
 
 @kernel

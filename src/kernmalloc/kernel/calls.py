@@ -4,14 +4,14 @@ Concepts
   1. What a call does stands in the module of its concept, as a function that either does all of it or nothing. Here it
      is made an entry, and only here: one list of what the kernel can be asked for.
   2. All that a call needs around it (who may be inside, what happens when frames are short) is in `call`, once: a quick
-     path where there is one; else the lock, and where frames are short this processor's stock is put back and the whole
-     call done again.
+     path where there is one; else the lock. A call that is refused for want of frames has changed nothing: this
+     processor's stock is put back, then frames are reclaimed, and it is done again from its beginning (E26, E30).
 """
 
 import linecache
 from types import FunctionType
 
-from kernmalloc.kernel import caches, devices, frames, heap, ranges, stock, windows
+from kernmalloc.kernel import caches, devices, faults, frames, heap, ranges, reclaim, source, stock, windows
 from kernmalloc.kernel.locks import SLOW, enter, leave
 from kernmalloc.lang import entry, rare
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
@@ -22,6 +22,9 @@ def {name}({arguments}):
     result = inner({arguments})
     while (result == NO_FRAMES or result == WOULD_BLOCK) and stock_drain(cpu) > 0:
         result = inner({arguments})
+    while result < 0 and again(cpu, result) != 0:
+        result = inner({arguments})
+    result = result if result >= 0 else settled(cpu, result)
     leave(cpu)
     return result
 """
@@ -49,6 +52,7 @@ def call(function: FunctionType, quick: FunctionType | None = None) -> FunctionT
     lock, or says SLOW."""
     locked = _make(
         _LOCKED, function, inner=function, enter=enter, leave=leave, stock_drain=stock.stock_drain,
+        again=reclaim.again, settled=reclaim.settled,
         NO_FRAMES=NO_FRAMES, WOULD_BLOCK=WOULD_BLOCK,
     )
     return entry(_make(_QUICK, function, quick=quick, locked=rare(locked), SLOW=SLOW)) if quick else entry(locked)
@@ -87,3 +91,17 @@ device_put = call(devices.device_put)
 device_used = call(devices.device_used)
 device_attribute = call(devices.device_attribute)
 device_cache = call(devices.device_cache)
+
+page_get = call(faults.page_get)
+page_pin = call(faults.page_pin)
+page_unpin = call(faults.page_unpin)
+page_dirty = call(faults.page_dirty)
+page_clean = call(faults.page_clean)
+page_discard = call(faults.page_discard)
+umap_make = call(faults.umap_make)
+umap_map = call(faults.umap_map)
+umap_unmap = call(faults.umap_unmap)
+umap_free = call(faults.umap_free)
+source_open = call(source.source_open)
+source_close = call(source.source_close)
+source_poll = call(source.source_poll)

@@ -14,24 +14,31 @@ from kernmalloc.kernel.bins import BARE, IDLE, KEPT, NONE, SLAB, TAIL, HeapPage,
 from kernmalloc.kernel.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.caches import LARGEST_OBJECT, ObjectType
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNKS, UNPUBLISHED, Chunk
-from kernmalloc.kernel.frames import Frame, entry_of
+from kernmalloc.kernel.frames import Frame, Page, entry_of
 from kernmalloc.kernel.kern import (
     CACHES,
     CLASSES,
     FRAMES,
     FREE,
     HEAP,
+    MAIN,
+    PAGE,
     RAM,
     RESERVED_MEMORY,
     SIZE_CLASSES,
+    STATES,
     TYPES,
+    UNCACHED,
     Cpu,
     Kern,
     Magazine,
+    Pages,
     Tally,
     Word,
 )
 from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.pages import PAGES
+from kernmalloc.kernel.reclaim import MOST_USES
 from kernmalloc.kernel.recount import (
     bits_in,
     block_errors,
@@ -50,9 +57,11 @@ from kernmalloc.kernel.recount import (
     used_in,
     windows_at,
 )
+from kernmalloc.kernel.recount_pages import count_cache_of_pages, count_page, count_umap
 from kernmalloc.kernel.regions import Region, next_region
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, cpu_at, magazine_at
 from kernmalloc.kernel.tree import tree_above
+from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang import entry, kernel, verifier
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine.mmu import ATTRIBUTES
@@ -64,7 +73,7 @@ TALLY_COUNTS = Tally.offset("free")
 RANGE_BYTES = BootRange.size
 TYPE_BYTES = ObjectType.size
 
-RECORDS = (Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, BootRange, ObjectType, Chunk)
+RECORDS = (Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, BootRange, ObjectType, Chunk, Page, Pages, Umap)
 KERN = 0
 CPU = 1
 MAGAZINE = 2
@@ -75,6 +84,9 @@ CACHE = 6
 RANGE = 7
 TYPE = 8
 CHUNK = 9
+PAGE_IN = 10
+PAGES_IN = 11
+UMAP = 12
 
 verify_kern = verifier(Kern, namespace=globals(), tally=Tally)
 verify_cpu = verifier(Cpu, namespace=globals(), tally=Tally)
@@ -84,6 +96,9 @@ verify_frame = verifier(Frame, namespace=globals())
 verify_heappage = verifier(HeapPage, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_cache = verifier(Cache, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_chunk = verifier(Chunk, namespace=globals(), tally=Tally)
+verify_page = verifier(Page, namespace=globals(), tally=Tally)
+verify_pages = verifier(Pages, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
+verify_umap = verifier(Umap, namespace=globals(), tally=Tally)
 verify_bootrange = verifier(BootRange, namespace=globals())
 verify_objecttype = verifier(ObjectType, namespace=globals())
 
@@ -253,6 +268,39 @@ def _check_caches(cpu, tally):
 
 
 @kernel
+def _check_cached(cpu, tally):
+    """Every frame of type PAGE."""
+    at = Kern(Cpu(cpu).kern).ram
+    while at != 0:
+        r = Region(at)
+        for pfn in range(r.base, r.base + r.count):
+            entry = entry_of(cpu, at, pfn)
+            if Frame(entry).type == PAGE:
+                count_page(cpu, tally, pfn)
+                if _held(tally, PAGE_IN, entry, verify_page(cpu, entry, tally)) < 0:
+                    return BROKEN
+        at = r.next
+    return OK
+
+
+@kernel
+def _check_page_cache(cpu, tally):
+    """Every page, every address space, and then the cache as a whole. The regions have been found to be right."""
+    kern = Cpu(cpu).kern
+    if Kern(kern).page_frames + Kern(kern).stocked > 0:
+        if _check_cached(cpu, tally) < 0:
+            return BROKEN
+    umap = Pages(kern + PAGES).umaps
+    while umap != 0 and Tally(tally).spaces <= Pages(kern + PAGES).tables:
+        count_umap(cpu, tally, umap)
+        if _held(tally, UMAP, umap, verify_umap(cpu, umap, tally)) < 0:
+            return BROKEN
+        umap = Umap(umap).next
+    count_cache_of_pages(cpu, tally)
+    return _held(tally, PAGES_IN, kern + PAGES, verify_pages(cpu, kern + PAGES, tally))
+
+
+@kernel
 def _check_boot(cpu, tally):
     """What boot was told: ranges of memory and object types."""
     k = Kern(Cpu(cpu).kern)
@@ -282,6 +330,6 @@ def check(cpu):
         count_slot(cpu, tally, slot)
     if _held(tally, KERN, k.addr, verify_kern(cpu, k.addr, tally)) < 0:
         return BROKEN
-    if _check_caches(cpu, tally) < 0:
+    if _check_page_cache(cpu, tally) < 0 or _check_caches(cpu, tally) < 0:
         return BROKEN
     return _check_boot(cpu, tally)

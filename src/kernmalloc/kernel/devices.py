@@ -26,8 +26,9 @@ All that a publication takes is asked for first: slabs for its records and chunk
     used    = frames of the region in use,  a chunk hangs in the tree  <=>  one of its frames is in use
 """
 
+from kernmalloc.kernel.caches import CHUNK_CACHE, LAST_CACHE, LAST_REGION_CACHE, REGION_CACHE
 from kernmalloc.kernel.frames import Frame
-from kernmalloc.kernel.heap import SIZE_CLASSES, free
+from kernmalloc.kernel.heap import free
 from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, RESERVED_MEMORY, ROM, Cpu, Kern
 from kernmalloc.kernel.regions import (
     ROOT,
@@ -48,12 +49,6 @@ from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK,
 from kernmalloc.machine.mmu import UNCACHED, WRITE_THROUGH, has_attribute
 from kernmalloc.machine.primitives import zero
 
-REGION_CACHE = SIZE_CLASSES  # the first typed caches are the memory manager's own
-CHUNK_CACHE = SIZE_CLASSES + 1
-LAST_CACHE = SIZE_CLASSES + 2  # the chunks, region records and mapping frames of last words
-LAST_REGION_CACHE = SIZE_CLASSES + 3
-LAST_MAP_CACHE = SIZE_CLASSES + 4
-OWN_CACHES = 5
 CHUNK_SHIFT = 5
 CHUNK_FRAMES = 1 << CHUNK_SHIFT
 

@@ -26,7 +26,7 @@ from kernmalloc.kernel.bitmap import (
     first_free,
     run_length,
 )
-from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, Cpu, Kern, Word
+from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, UNCACHED, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.lang import i64, kernel, record, u8, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
@@ -48,6 +48,27 @@ class Frame:
         "type < TYPES",
         "order <= MAX_ORDER",
         "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)",
+    )
+
+
+@record(size=16)
+class Page:
+    """The same 16 bytes, of a frame in the page cache (`pages`)."""
+
+    type: u8 = "PAGE"
+    order: u8 = "0"
+    pins: u16 = "users that hold the page where it is"
+    link: u32 = "next page of its queue: pfn + 1"
+    depends: u32 = "first depend entry: its number in the heap + 1"
+    state: u8 = "UNCACHED, READING, CLEAN, DIRTY, WRITING, REWRITTEN"
+    queue: u8 = "SMALL or MAIN; linked there if CLEAN or DIRTY"
+    uses: u8 = "how often it was asked for of late, up to 3"
+
+    invariants = (
+        "state < STATES and queue <= MAIN and uses <= MOST_USES",
+        "state == UNCACHED or order == 0",
+        "state != UNCACHED or (link == 0 and depends == 0 and queue == 0 and uses == 0)",
+        "tally.depend_errors == 0",
     )
 
 
@@ -183,7 +204,7 @@ def puttable(cpu, region, pfn):
     f = Frame(entry_of(cpu, region, pfn))
     if f.type == FREE:
         return NOT_ALLOCATED if frame_type(cpu, pfn) == FREE else INTERIOR
-    if is_public(f.type) == 0:
+    if is_public(f.type) == 0 or (f.type == PAGE and Page(f.addr).state != UNCACHED):
         return BAD_FRAME
     if f.pins != 0:
         return BUSY

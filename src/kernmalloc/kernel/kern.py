@@ -57,6 +57,18 @@ CPUS = 4096  # processors at most
 FRAMES = 64  # frames that a processor keeps at most
 BINS = 256  # lists of free heap runs, by length
 
+# what a page of the cache is
+UNCACHED = 0
+READING = 1
+CLEAN = 2
+DIRTY = 3
+WRITING = 4
+REWRITTEN = 5  # being written back, and written to since
+FAILED = 6
+STATES = 7
+SMALL = 0  # the queues of pages (`ageing`)
+MAIN = 1
+
 MAX_PFN = 1 << 40  # no machine has an address of more than 52 bits
 
 
@@ -88,7 +100,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=448)
+@record(size=624)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -124,6 +136,17 @@ class Tally:
     runs: i64 = "free runs, from the pages"
     filed: i64 = "free runs, from the bins"
     bin_errors: i64 = "runs in the wrong bin, or bins whose bit is wrong"
+    user_tables: i64 = "heap pages whose frames are mapping tables"
+    states: i64 * STATES = "pages by state"
+    cached: i64 = "pages"
+    state_errors: i64 = "pages that the counts by state are wrong by"
+    named: i64 = "pages in buckets"
+    bucket_errors: i64 = "links of buckets that lead to no page, or to one of another bucket"
+    queued: i64 = "pages in queues"
+    queue_errors: i64 = "links of queues that are wrong, and pages that should be in a queue and are not"
+    depends: i64 = "depend entries"
+    leaves: i64 = "leaf entries of address spaces"
+    spaces: i64 = "tables of address spaces"
     # of the record at hand
     layout_errors: i64 = "1 if the area is not laid out as the region's frames demand"
     region_free: i64 = "bits set in the free bitmap"
@@ -136,6 +159,11 @@ class Tally:
     used: i64 = "device frames in use"
     chunk_used: i64 = "of those, in a chunk"
     device_count: i64 = "frames of published ranges"
+    depend_errors: i64 = "1 if a page's depend entries do not lead to leaves that map it"
+    umap_pages: i64 = "pages that an address space maps"
+    umap_tables: i64 = "tables that it has"
+    umap_root: i64 = "physical address of its root table"
+    umap_errors: i64 = "of its pages, those that are none"
     tail_pages: i64 = "length that the last page of a run says"
     page_errors: i64 = "pages of a run whose record or frame is wrong"
     joinable: i64 = "1 if the run before is free in the same way"
@@ -152,7 +180,7 @@ class Tally:
     claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
 
 
-@record(size=128)
+@record(size=136)
 class Plan:
     """What the boot will take, computed before anything is allocated (C7, C8): heap pages, unless it says otherwise."""
 
@@ -167,11 +195,53 @@ class Plan:
     objects: i64 = "slabs of objects that are allocated at boot"
     chunks: i64 = "slabs of entry chunks for device frames"
     last_words: i64 = "slabs that only last words may use"
+    pages: i64 = "the hash of the page cache"
     spare: i64 = "kept free for malloc after boot"
     excess: i64 = "reserved for `release` to give back"
     padding: i64 = "up to a whole large page"
     top: i64 = "all of the above"
     scale: i64 = "share of the wanted objects that the window holds, in 1/65536"
+
+
+@record(size=24)
+class Queue:
+    """A queue of pages, linked both ways through their entries and identities."""
+
+    first: i64 = "the page put in last: pfn + 1"
+    last: i64 = "the page put in first: pfn + 1"
+    count: i64 = "how many"
+
+
+@record(size=224)
+class Pages:
+    """The page cache: pages known by object id, found through a hash, aged in two queues."""
+
+    heads: i64 = "VA of the hash: first page of each bucket, pfn + 1"
+    buckets: i64 = "how many"
+    ghosts: i64 = "VA of the fingerprints of pages evicted from the small queue"
+    ghost_count: i64 = "how many there is room for"
+    counts: i64 * STATES = "frames by state; UNCACHED ones are not counted"
+    queues: Queue * 2 = "SMALL and MAIN"
+    umaps: i64 = "VA of the first address space"
+    tables: i64 = "mapping tables of address spaces: heap pages whose frames are MAPPING"
+    hits: i64 = "pages asked for that were there"
+    misses: i64 = "pages asked for that had to be read"
+    evictions: i64 = "pages whose frames were taken"
+    reads: i64 = "reads done"
+    writes: i64 = "writes done"
+    source: i64 = "VA of the ring that the source answers in; 0: none is open"
+    asked: i64 = "requests ever put into it"
+    seen: i64 = "answers ever taken out of it"
+    lies: i64 = "answers to what was not asked"
+
+    invariants = (
+        "kern.heap_frames == kern.backed + kern.map_pages - tables",
+        "tables == tally.user_tables and tables == tally.spaces",
+        "tally.state_errors == 0",
+        "tally.named == tally.cached and tally.bucket_errors == 0",
+        "tally.queue_errors == 0",
+        "tally.leaves == tally.depends",
+    )
 
 
 @record(size=32)
@@ -222,7 +292,7 @@ class Cpu:
     )
 
 
-@record(size=6184)
+@record(size=6600)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -291,6 +361,9 @@ class Kern:
     spare: i64 = "heap pages kept free at boot, for malloc to use"
     growable: i64 = "heap pages that may follow the fixed part"
     affine: i64 = "1: the heap planned for the boot is its fixed part"
+    # page space under pressure
+    wanted: i64 = "frames that the last refused call was in need of"
+    pages: Pages = "the page cache"
     # the space bank (C13, C14)
     promised: i64 = "frames promised to the bank: page space never has fewer, unless lenient"
     lenient: i64 = "1: growth may break the promise, and the ledger says by how much"
@@ -339,7 +412,6 @@ class Kern:
         "tally.ram_errors == 0",
         "heap_frames == tally.mapped",
         "tally.heap_sum == tally.mapped_sum",
-        "heap_frames == backed + map_pages",
         "mapping_frames == tally.tables",
         "tally.table_errors == 0",
         "idle == tally.idle and idle <= growth",

@@ -43,10 +43,10 @@ from kernmalloc.kernel.kern import FREE, Cpu, Kern
 from kernmalloc.kernel.kmap import fresh
 from kernmalloc.kernel.movable import page_hide, page_movable, page_replace
 from kernmalloc.kernel.regions import Region, next_region, region_of
-from kernmalloc.kernel.space import frames_left
+from kernmalloc.kernel.space import frames_left, space_short
 from kernmalloc.kernel.windows import duplicate, windows_left, wipe
 from kernmalloc.lang import clz, ctz, kernel
-from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, INTERIOR, NO_FRAMES, NO_VA, OK, PROMISED, WOULD_BLOCK
+from kernmalloc.lang.status import BAD_ALIGN, BAD_FRAME, BAD_SIZE, INTERIOR, NO_FRAMES, NO_VA, OK, PROMISED
 
 MOVE_WINDOWS = 2
 
@@ -196,7 +196,7 @@ def range_get(cpu, count, align, low, high, boundary, type):
         if first == NONE:
             return NO_FRAMES
         if frames_left(cpu) < count:
-            return WOULD_BLOCK
+            return space_short(cpu, count)
     if _claim(cpu, first, count) != 0 or fresh(cpu, first << k.page_shift, count << k.page_shift) == 0:
         for pfn in range(first, first + count):
             wipe(cpu, pfn)

@@ -349,7 +349,12 @@ def _in_page_space(cpu, pfn):
 def _count_mapped(cpu, tally, va, pfn):
     """Count a page that is mapped for the heap, or the heap map."""
     t = Tally(tally)
-    if _in_heap(Cpu(cpu).kern, va) == 0 or frame_type(cpu, pfn) != HEAP:
+    type = frame_type(cpu, pfn)
+    if type == MAPPING:
+        t.user_tables = t.user_tables + 1
+        t.tables = t.tables + 1
+        return OK
+    if _in_heap(Cpu(cpu).kern, va) == 0 or type != HEAP:
         t.table_errors = t.table_errors + 1
     t.mapped = t.mapped + 1
     t.mapped_sum = t.mapped_sum + mix(pfn)

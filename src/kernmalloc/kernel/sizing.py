@@ -10,7 +10,7 @@ Concepts
   3. An affine heap is donated whole, in large pages: then nothing that the boot allocates takes a frame.
 
     heap_frames(top) = top + records(top) + slots(top) + slots(records(top))
-    top = tables + regions + chunks + last words + objects                       (+ spare + excess + padding, if affine)
+    top = tables + regions + chunks + last words + pages + objects                  (+ spare + excess + padding, if affine)
 """
 
 from kernmalloc.kernel.caches import (
@@ -24,9 +24,11 @@ from kernmalloc.kernel.caches import (
 )
 from kernmalloc.kernel.coretable import area_pages
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
+from kernmalloc.kernel.heap import pages_for
 from kernmalloc.kernel.kern import RAM, Kern, Plan
 from kernmalloc.kernel.kmap import slot_pages
 from kernmalloc.kernel.layout import BootRange
+from kernmalloc.kernel.pages import pages_bytes
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
 from kernmalloc.kernel.slabs import slab_pages, slots_in
@@ -223,7 +225,8 @@ def _plan_objects(kern):
     p.regions = p.regions + slabs * slab_pages(slot_bytes(REGION_BYTES), k.page_shift)
     p.chunks = object_pages(k.page_shift, chunk_bytes(kern), chunks_for(k.device_pages))
     p.last_words = _last_words(kern)
-    top = p.tables + p.regions + p.chunks + p.last_words
+    p.pages = pages_for(kern, pages_bytes(p.frames))
+    top = p.tables + p.regions + p.chunks + p.last_words + p.pages
     room = k.heap_pages - top - k.excess - k.spare - k.growable
     room -= room >> HEADROOM_SHIFT
     if k.static != 0:

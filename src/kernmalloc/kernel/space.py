@@ -44,6 +44,15 @@ def bank_open(cpu):
 
 
 @kernel
+def space_short(cpu, count):
+    """Say that `count` free frames are wanted and are not there: WOULD_BLOCK if they could be had by waiting, else NO_FRAMES."""
+    k = Kern(Cpu(cpu).kern)
+    k.wanted = count
+    held = k.page_frames + k.dma_frames + k.stocked  # pages that came out of stocks are among the stocked, too
+    return WOULD_BLOCK if count <= frames_left(cpu) + held else NO_FRAMES
+
+
+@kernel
 def space_ask(cpu, count):
     """OK if `count` frames can be taken now; WOULD_BLOCK if they could be had by waiting; NO_FRAMES if not even so;
     PROMISED if the bank would be left with fewer than it was promised."""
@@ -53,8 +62,7 @@ def space_ask(cpu, count):
     left = frames_left(cpu)
     if count <= left:
         return OK
-    held = k.page_frames + k.dma_frames + k.stocked  # pages that came out of stocks are among the stocked, too
-    return WOULD_BLOCK if count <= left + held else NO_FRAMES
+    return space_short(cpu, count)
 
 
 @kernel

@@ -89,6 +89,7 @@ def _draw(cpu):
     k = Kern(c.kern)
     left = frames_left(cpu)
     if left == 0:
+        k.wanted = 1
         return NO_FRAMES
     count = min(BATCH, max(left >> 3, 1))
     to = count

@@ -23,6 +23,8 @@ TOO_SMALL = -15
 BAD_BOOT = -16
 BROKEN = -17
 PROMISED = -18
+NO_SOURCE = -19
+IO_ERROR = -20
 
 MEANINGS = {
     OK: "done",
@@ -44,6 +46,8 @@ MEANINGS = {
     BAD_BOOT: "the boot information contradicts itself",
     BROKEN: "an invariant does not hold",
     PROMISED: "the space bank would be left with fewer frames than it was promised",
+    NO_SOURCE: "no source is open that pages could be read from",
+    IO_ERROR: "the source could not read the page",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

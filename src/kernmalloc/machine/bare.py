@@ -43,6 +43,12 @@ def shootdown(va, pages):
 
 
 @entry
+def forget(root, va):
+    """One processor, on which that address space may be in use."""
+    return flush(va, 1)
+
+
+@entry
 def zero(va, bytes):
     """Fill with zeros, eight bytes at a time."""
     for at in range(va, va + bytes, 8):

@@ -10,6 +10,7 @@ Host-level code: its accesses are to the host's memory.
 
 from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
 from kernmalloc.machine.mmu import entry_pa, walk
+from kernmalloc.machine.users import users_forget
 
 mmap = primitive("mmap", 6, "The C library's.")
 madvise = primitive("madvise", 3, "The C library's.")
@@ -23,7 +24,7 @@ HUGE_PAGE = 14  # MADV_HUGEPAGE
 HUGE_BYTES = 1 << 21
 
 
-@record(size=72)
+@record(size=88)
 class Hosted:
     """The host's side of one machine."""
 
@@ -35,6 +36,8 @@ class Hosted:
     window: i64 = "host address of the kernel's window"
     target: i64 = "VA of the window on the target, which the tables are indexed by"
     fresh: i64 = "1 if RAM was zero when the kernel was started"
+    users: i64 = "host address of the TLBs of processors that run processes"
+    processors: i64 = "how many there are"
     failed: i64 = "mappings that the host refused"
 
 
@@ -78,6 +81,13 @@ def flush(va, pages):
 def shootdown(va, pages):
     """There is one host for all processors."""
     return flush(va, pages)
+
+
+@entry
+def forget(root, va):
+    """Drop the translation from every processor's TLB of address spaces."""
+    m = Hosted(machine_record())
+    return users_forget(m.users, m.processors, m.page_shift, root, va)
 
 
 @entry

@@ -35,6 +35,7 @@ ATTRIBUTE_NAMES = ("write-back", "write-through", "uncached", "write-combining")
 
 PRESENT = 1 << 0
 WRITE = 1 << 1
+USER = 1 << 2
 PWT = 1 << 3  # with PCD and PAT the index into IA32_PAT, lowest bit first
 PCD = 1 << 4
 ACCESSED = 1 << 5
@@ -53,6 +54,7 @@ CF_COPYBACK = 1 << 6
 CF_INHIBITED = 2 << 6  # in order
 CF_MODE = 3 << 6
 CF_8KIB = 2 << 8  # size of the page; 0: 1 MiB
+CF_USED = 1 << 10  # of the address bits that a page of 8 KiB leaves free: the miss handler's note
 CF_ADDRESS = 0xFFFF_E000
 
 
@@ -102,6 +104,14 @@ def index_at(arch, va, shift):
 
 
 @kernel
+def user_end(arch):
+    """First address above what an address space may map: the kernel's share begins there, or the format ends."""
+    if arch == X86_64:
+        return 1 << 47
+    return 0xC000_0000
+
+
+@kernel
 def root_entry(arch, pa):
     """The entry in the root that leads to the table at pa. PAE reserves the rights bits there (SDM 3A, table 5-8)."""
     if arch == X86_64:
@@ -139,6 +149,81 @@ def large_bit(arch):
     if arch == COLDFIRE:
         return CF_READ
     return LARGE
+
+
+@kernel
+def user_table_entry(arch, pa):
+    """The entry that leads to the next table of an address space; the rights are the leaf's to give."""
+    if arch == COLDFIRE:
+        return table_entry(arch, pa)
+    return table_entry(arch, pa) | USER
+
+
+@kernel
+def write_bit(arch):
+    """The bit of a leaf entry that lets its users write."""
+    if arch == COLDFIRE:
+        return CF_WRITE
+    return WRITE
+
+
+@kernel
+def used_bit(arch):
+    """The bit of a leaf entry that its use sets: by the processor (SDM 3A, 4.8), or by the handler that loads its TLB."""
+    if arch == COLDFIRE:
+        return CF_USED
+    return ACCESSED
+
+
+@kernel
+def page_entry(arch, pa, write):
+    """The entry that maps the page at pa for a process: not used yet, and writable if `write` is not 0."""
+    rights = write_bit(arch) if write != 0 else 0
+    if arch == COLDFIRE:
+        return pa | PRESENT | CF_READ | CF_EXECUTE | CF_COPYBACK | CF_8KIB | rights
+    return pa | PRESENT | USER | rights
+
+
+@kernel
+def with_presence(arch, entry):
+    """The entry, present again."""
+    return entry | PRESENT
+
+
+@kernel
+def entry_moved(arch, entry, pa):
+    """The entry with another physical address and the same rights."""
+    return entry - entry_pa(arch, entry) + pa
+
+
+@kernel
+def was_used(arch, entry):
+    """1 if a processor has used the entry since `without_use`."""
+    return 1 if entry & used_bit(arch) != 0 else 0
+
+
+@kernel
+def with_use(arch, entry):
+    """The entry as a processor that uses it leaves it."""
+    return entry | used_bit(arch)
+
+
+@kernel
+def without_use(arch, entry):
+    """The entry, not used yet."""
+    return entry & ~used_bit(arch)
+
+
+@kernel
+def is_writable(arch, entry):
+    """1 if a process may write through a leaf entry."""
+    return 1 if entry & write_bit(arch) != 0 else 0
+
+
+@kernel
+def without_write(arch, entry):
+    """The entry, read only."""
+    return entry & ~write_bit(arch)
 
 
 @kernel
@@ -221,3 +306,18 @@ def walk(arch, phys, root, va):
         shift -= index_bits(arch)
     entry = Entry(phys + table + index_at(arch, va, shift)).bits
     return entry if is_present(arch, entry) != 0 else 0
+
+
+@kernel
+def leaf_entry_at(arch, phys, root, va):
+    """Where the present leaf entry for va lies, in tables without large pages; 0 if none is present. `phys` as for `walk`."""
+    shift = root_shift(arch)
+    table = root
+    while shift > page_shift(arch):
+        entry = Entry(phys + table + index_at(arch, va, shift)).bits
+        if is_present(arch, entry) == 0:
+            return 0
+        table = entry_pa(arch, entry)
+        shift -= index_bits(arch)
+    at = phys + table + index_at(arch, va, shift)
+    return at if is_present(arch, Entry(at).bits) != 0 else 0

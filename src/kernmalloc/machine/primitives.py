@@ -12,6 +12,9 @@ Before: the table entries are written. After: the next access to each page walks
 shootdown = primitive("km_shootdown", 2, """shootdown(va, pages): the same on every processor.
 After: no processor can reach the frames that the pages had; only now may those frames change owner.""")
 
+forget = primitive("km_forget", 2, """forget(root, va): every processor forgets the translation of the page at va in the
+address space whose root table is at physical address root. After: no process reaches the frame that the page had.""")
+
 zero = primitive("km_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8.""")
 
 copy = primitive("km_copy", 3, """copy(to, of, bytes): make mapped memory at `to` a copy of that at `of`. They do not overlap.""")

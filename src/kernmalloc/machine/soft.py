@@ -8,6 +8,7 @@ Host-level code: its accesses are to the host's memory.
 
 from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
 from kernmalloc.machine.mmu import entry_pa, walk
+from kernmalloc.machine.users import users_forget
 
 memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
@@ -25,7 +26,7 @@ class TlbEntry:
     delta: i64 = "host address minus VA"
 
 
-@record(size=104 + 16 * 512)
+@record(size=8312)
 class Soft:
     """The soft machine's state."""
 
@@ -37,6 +38,8 @@ class Soft:
     window: i64 = "VA of the kernel's window as the kernel uses it"
     target: i64 = "VA of the window on the target"
     fresh: i64 = "1 if RAM was zero when the kernel was started"
+    users: i64 = "host address of the TLBs of processors that run processes"
+    processors: i64 = "how many there are"
     spare: i64 = "host address of a page that takes faulting accesses"
     faults: i64 = "accesses that nothing mapped"
     fault: i64 = "address of the first of them"
@@ -97,6 +100,13 @@ def flush(va, pages):
 def shootdown(va, pages):
     """There is one processor."""
     return flush(va, pages)
+
+
+@entry
+def forget(root, va):
+    """Drop the translation from every processor's TLB of address spaces."""
+    m = Soft(machine_record())
+    return users_forget(m.users, m.processors, m.page_shift, root, va)
 
 
 @entry

@@ -287,6 +287,7 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
     for kind in kernel.profile.objects:
         if kind.last_words:
             yield Item(f"last words: {kind.name}", pages_of(shift, kind.size, kind.last_words) << shift, f"{kind.last_words:,}")
+    yield Item("page cache", record["pages"] << shift, f"buckets and ghosts for {frames:,} frames")
     if scratch.get("static"):
         for kind in kernel.profile.objects:
             count = scaled(wanted[kind.name], record["scale"])

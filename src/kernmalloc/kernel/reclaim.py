@@ -1,0 +1,119 @@
+"""Reclaim: frames for the kernel and for new pages, out of the page cache (E30, E31, E39).
+
+Concepts
+  1. Two queues, after S3-FIFO (Yang et al., SOSP 2023): new pages enter SMALL, a tenth of the cache. A page that was asked for
+     again while it was there moves to MAIN; one that was not goes, and its ghost is remembered: when it comes back soon, it
+     enters MAIN at once. So a scan passes through SMALL and leaves MAIN as it is. MAIN is a clock that counts to 3.
+  2. Use through a mapping shows in the leaf entry only, as one bit. A page of SMALL that was used once goes round once more:
+     the bit has told of its first use then, and tells of another one the next time.
+  3. A dirty page whose turn has come is not waited for: the source is asked to write it, and the next page is looked at. When
+     it has been written it is the first to go.
+  4. Reclaim runs between operations, never inside one: a call that is short of frames is abandoned, frames are reclaimed, and
+     the whole call is done again (E26). It takes what the call said that it wants, and no more.
+
+Cost: a page is looked at no more than five times before it goes or is being written; a call looks at that many at most, so
+that it ends even if everything is pinned.
+"""
+
+from kernmalloc.kernel.depends import depends_clear, depends_used
+from kernmalloc.kernel.frames import Page
+from kernmalloc.kernel.kern import DIRTY, MAIN, REWRITTEN, SMALL, WRITING, Cpu, Kern, Pages, Queue
+from kernmalloc.kernel.pages import (
+    PAGES,
+    Identity,
+    ghost_remember,
+    identity_of,
+    page_count,
+    page_drop,
+    page_link,
+    page_link_last,
+    page_of,
+    page_unlink,
+    queue_of,
+)
+from kernmalloc.kernel.source import ring_room, write_back
+from kernmalloc.kernel.space import frames_left
+from kernmalloc.lang import kernel
+from kernmalloc.lang.status import NO_FRAMES, OK, WOULD_BLOCK
+
+SMALL_SHARE = 6554  # of 65536: a tenth
+MOST_USES = 3
+LOOKS = 5
+
+
+@kernel
+def _next_queue(kern):
+    """The queue whose last page is next: SMALL if it has more than its share."""
+    small = Queue(queue_of(kern, SMALL)).count
+    main = Queue(queue_of(kern, MAIN)).count
+    return SMALL if main == 0 or small > ((small + main) * SMALL_SHARE) >> 16 else MAIN
+
+
+@kernel
+def _stays(cpu, pfn):
+    """1 if a page whose turn has come goes round again: pinned, or used since."""
+    f = Page(page_of(cpu, pfn))
+    if f.pins > 0:
+        return 1
+    used = depends_used(cpu, pfn)
+    uses = min(f.uses + used, MOST_USES)
+    if f.queue == SMALL:
+        f.uses = 0 if uses > 1 else uses
+        f.queue = MAIN if uses > 1 else SMALL
+        return 1 if uses > 1 or used != 0 else 0
+    f.uses = max(uses - 1, 0)
+    return 1 if uses > 0 else 0
+
+
+@kernel
+def _evict(cpu, pfn):
+    """Take the frame of a clean page that is in no queue: it is free."""
+    kern = Cpu(cpu).kern
+    depends_clear(cpu, pfn)
+    if Page(page_of(cpu, pfn)).queue == SMALL:
+        ghost_remember(kern, Identity(identity_of(cpu, pfn)).oid)
+    p = Pages(kern + PAGES)
+    p.evictions = p.evictions + 1
+    return page_drop(cpu, pfn)
+
+
+@kernel
+def reclaim(cpu):
+    """Free as many frames as the last call wanted: OK, or WOULD_BLOCK if that takes a write-back, or is not possible."""
+    k = Kern(Cpu(cpu).kern)
+    looks = (Queue(queue_of(k.addr, SMALL)).count + Queue(queue_of(k.addr, MAIN)).count) * LOOKS
+    while frames_left(cpu) < k.wanted and looks > 0:
+        looks -= 1
+        pfn = Queue(queue_of(k.addr, _next_queue(k.addr))).last - 1
+        if pfn < 0:
+            return WOULD_BLOCK
+        page_unlink(cpu, pfn)
+        if _stays(cpu, pfn) != 0:
+            page_link(cpu, pfn)
+        elif Page(page_of(cpu, pfn)).state != DIRTY:
+            _evict(cpu, pfn)
+        elif ring_room(k.addr) > 0:
+            write_back(cpu, pfn)
+        else:
+            page_link_last(cpu, pfn)
+            return WOULD_BLOCK
+    return OK if frames_left(cpu) >= k.wanted else WOULD_BLOCK
+
+
+@kernel
+def again(cpu, result):
+    """1 if a call that was refused for want of frames can be done again, because they have been reclaimed."""
+    k = Kern(Cpu(cpu).kern)
+    if k.wanted == 0 or (result != WOULD_BLOCK and result != NO_FRAMES):
+        return 0
+    status = reclaim(cpu)
+    k.wanted = 0
+    return 1 if status == OK else 0
+
+
+@kernel
+def settled(cpu, result):
+    """What a refused call says in the end: WOULD_BLOCK instead of NO_FRAMES while pages are being written back."""
+    kern = Cpu(cpu).kern
+    writing = page_count(kern, WRITING) + page_count(kern, REWRITTEN)
+    return WOULD_BLOCK if result == NO_FRAMES and writing > 0 else result
