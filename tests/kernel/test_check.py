@@ -653,7 +653,7 @@ def test_the_check_counts_what_it_asserts(scene):
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
     fixed += k.SIZE_CLASSES * len(Magazine.invariants)  # the other processor's
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
-    fixed += (int(kern["page_frames"]) - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
+    fixed += (kernel.frames_by_type()["page"] - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
     heads = sum(int(r["count"]) for r in regions if r["area"])
     inside = sum(count - 1 for _, count in blocks)

@@ -131,7 +131,7 @@ def count_cache_of_pages(cpu, tally):
     kern = Cpu(cpu).kern
     t = Tally(tally)
     linked = 0
-    for state in range(UNCACHED + 1, STATES):
+    for state in range(STATES):
         found = Word(tally + STATE_COUNTS + (state << 3)).bits
         t.state_errors = t.state_errors + abs(found - page_count(kern, state))
         linked += found if is_linked(state) != 0 else 0
