@@ -1,4 +1,4 @@
-"""The command line: `kernmalloc boot`, `plan`, `compare` and `check`.
+"""The command line: `kernmalloc boot`, `plan`, `compare`, `run` and `check`.
 
 Everything here is reachable in three lines of Python with `Machine`, `Profile` and `Kernel`; this file parses, prints
 and chooses the exit status: 0 where every machine booted, or was refused for a stated reason of size; 1 where an
@@ -8,8 +8,8 @@ pipe ends, where whoever read had seen enough. What goes wrong is one line.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -164,6 +164,39 @@ def compare(
 
 
 @app.command()
+def run(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
+    ],
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, not the scenario's.", show_default=False)] = None,
+    touches: Annotated[int | None, typer.Option(min=1, help="Page touches, not the scenario's.", show_default=False)] = None,
+    threads: Annotated[bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")] = False,
+    mode: Annotated[Mode, typer.Option(help="The kernel's code: compiled, or compiled with page walks.")] = Mode.raw,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")] = False,
+) -> None:
+    """Run a scenario: processes, drivers and devices at the kernel while memory is short; tell how all of them fared."""
+    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.machine.lives import LifeError
+    from kernmalloc.report import run as report
+    from kernmalloc.sim.run import Stuck
+    from kernmalloc.sim.run import run as simulate
+    from kernmalloc.sim.scenario import Scenario
+
+    wanted = Scenario.load(scenario).with_changes(seed=seed, touches=touches)
+    if not json:
+        _print(f"{wanted.name}: {wanted.summary}")
+    _load_objects(mode)
+    try:
+        with _touched(wanted.touches) as progress:
+            done = simulate(wanted, mode, threads, progress)
+    except (TooSmall, LifeError, KernelError, Stuck) as error:
+        raise InputError(wanted.file, 0, str(error)) from None
+    _print_all([done.line()] if json else report.whole(done))
+    raise typer.Exit(HELD if done.held else BROKEN)
+
+
+@app.command()
 @made_by(machines=found_machines)
 def check(machines: Iterator[Found], json: Json = False) -> None:
     """Read each machine without booting it: its ranges, and what is wrong with it, line by line."""
@@ -248,6 +281,19 @@ def _load_objects(mode: Mode) -> None:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=1.0)
         objects.load(mode, lambda stage, done: progress.update(task, description=stage, completed=done))
+
+
+@contextmanager
+def _touched(total: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar of page touches; it is told how many are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("touches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def _patience(mode: Mode) -> AbstractContextManager:

@@ -28,6 +28,7 @@ import kernmalloc.kernel.check as checks
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
 from kernmalloc.facade.loader import Loaded, Placement, load
+from kernmalloc.facade.pages import Pages
 from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, ObjectCache, RegionState, Step
 from kernmalloc.facade.story import refusal, told
@@ -57,6 +58,7 @@ class Kernel:
         self._life, self._loaded, self._cpu = life, loaded, loaded.cpu
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
+        self.pages = Pages(self)
         self._cache_names = {REGION_CACHE: "region"}
         self._last_words = {LAST_MAP_CACHE: "mapping frame"}
         wanted, next_id = profile.wanted_counts(loaded.placement.frames), SIZE_CLASSES + OWN_CACHES
@@ -141,6 +143,8 @@ class Kernel:
     def close(self) -> None:
         """Let the machine's memory go, once. Addresses of this kernel mean nothing any more."""
         if not self._life.ram.bytes.closed:
+            if self.pages.open:
+                self.pages.open.let_go()
             self._life.close()
             self._life.ram.close()
 
@@ -164,7 +168,21 @@ class Kernel:
             raise IndexError(f"no processor {number}: this kernel was booted for {int(self.layout['cpus'])}")
         handle = copy(self)
         handle._cpu = self._loaded.cpu + number * k.Cpu.size
+        handle.pages = self.pages.on(handle)
         return handle
+
+    def run(self, loop: str, *args: int) -> int:
+        """Run a compiled loop of `drivers`: its arguments are addresses of this process."""
+        return self._life.call(loop, *args)
+
+    def processors(self, count: int) -> int:
+        """Let so many processors run processes: the host address of their TLBs. LifeError in mode twin."""
+        return self._life.processors(count)
+
+    @property
+    def processor(self) -> int:
+        """VA of the record of the processor that this handle calls the kernel on."""
+        return self._cpu
 
     @property
     def layout(self) -> numpy.void:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kernmalloc.facade.errors import checked
-from kernmalloc.kernel.frames import Frame
+from kernmalloc.kernel.frames import Frame, Page
 
 if TYPE_CHECKING:
     from kernmalloc.facade.kernel import Kernel
@@ -131,7 +131,7 @@ class CoreTable:
     def __iter__(self) -> Iterator[tuple[int, numpy.ndarray]]:
         """(first pfn, entries) of each region of RAM, from the lowest."""
         stride = self._kernel.profile.core.stride
-        spaced = numpy.dtype({**_layout(Frame), "itemsize": stride})
+        spaced = _spaced(Frame, stride)
         for region in self._kernel.view.regions():
             if region["area"]:
                 data = self._kernel.view.peek(int(region["entries"]), int(region["count"]) * stride)
@@ -144,10 +144,16 @@ class CoreTable:
         raise KeyError(f"no core table entry for frame {pfn:#x}")
 
 
-def _layout(record: Any) -> dict[str, Any]:
+def page_layout(stride: int) -> numpy.dtype:
+    """The dtype that reads core table entries as those of cached pages."""
+    return _spaced(Page, stride)
+
+
+def _spaced(record: Any, stride: int) -> numpy.dtype:
     dtype = record.dtype
-    return {
+    return numpy.dtype({
         "names": list(dtype.names),
         "formats": [dtype.fields[name][0] for name in dtype.names],
         "offsets": [dtype.fields[name][1] for name in dtype.names],
-    }
+        "itemsize": stride,
+    })

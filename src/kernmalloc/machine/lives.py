@@ -10,11 +10,12 @@ import mmap
 from typing import Any, Protocol
 
 from kernmalloc.lang import objects, twin
-from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.lang.functions import REGISTRY, group
 from kernmalloc.machine.hosted import Hosted
 from kernmalloc.machine.mmu import entry_pa, walk
 from kernmalloc.machine.ram import PAGE, PAGE_SHIFT, Ram
 from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
+from kernmalloc.machine.users import PER_PROCESSOR_SHIFT
 
 
 class LifeError(Exception):
@@ -56,6 +57,9 @@ class Life(Protocol):
 
     def enter(self, paging: Any) -> None:
         """Turn paging on: what the tables map up to `reach` bytes into the window can be accessed from now on."""
+
+    def processors(self, count: int) -> int:
+        """Give so many processors TLBs of their own to run processes with: their host address. LifeError: it cannot."""
 
     def refresh(self) -> None:
         """Forget every translation: memory was replaced as a whole."""
@@ -103,6 +107,14 @@ class _Compiled:
             entry = self._entries[name] = self.library.function(name)
         _fit(name, args)
         return entry(*args)
+
+    def processors(self, count: int) -> int:
+        """Give so many processors TLBs of their own to run processes with: their host address."""
+        import numpy
+
+        self._tlbs = numpy.zeros(count << PER_PROCESSOR_SHIFT, numpy.uint8)
+        self.state["users"], self.state["processors"] = self._tlbs.ctypes.data, count
+        return self._tlbs.ctypes.data
 
     def close(self) -> None:
         if self.call != _closed:
@@ -278,6 +290,10 @@ class Twin:
         for view in self.views.values():
             view.release()
 
+    def processors(self, count: int) -> int:
+        """Interpreted, there is nobody but the kernel."""
+        raise LifeError("processes run compiled: use mode raw or soft")
+
     # the primitives
 
     def km_flush(self, va: int, pages: int) -> int:
@@ -323,7 +339,7 @@ class Twin:
 
 
 def _is_kernel(function: Any) -> bool:
-    return function.__module__.startswith(("kernmalloc.kernel.", "kernmalloc.drivers."))
+    return group(function) == "kernel" and function.__module__.startswith(("kernmalloc.kernel.", "kernmalloc.drivers."))
 
 
 LIVES = {"raw": Raw, "soft": SoftLife, "twin": Twin}

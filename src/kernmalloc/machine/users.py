@@ -5,16 +5,20 @@ Concepts
      used. What maps nothing, or not for writing, is a fault: the kernel is to be called.
   2. A translation stays in the TLB until the kernel has it forgotten: a kernel that took a frame without that would see
      processes write to it.
+  3. A processor that is told to forget does so between two accesses, never inside one: `user_enter` and `user_leave` are put
+     around a touch and its access. Who has a frame forgotten waits that long, as for the answer to an interrupt.
 
 Machine code's side of `forget`; accesses are to the host's memory.
 """
 
 from kernmalloc.lang import i64, kernel, record
-from kernmalloc.machine.mmu import Entry, entry_pa, is_writable, leaf_entry_at, with_use
+from kernmalloc.lang.atomics import cas32, cas64, pause, store_release32
+from kernmalloc.machine.mmu import Entry, entry_pa, is_present, is_writable, leaf_entry_at, with_use
 
 TRANSLATIONS = 256
 TRANSLATION_SHIFT = 5
-PER_PROCESSOR_SHIFT = 13  # bytes of one processor's TLB
+PER_PROCESSOR_SHIFT = 14  # bytes of one processor's TLB and, behind it, a word that says whether it is in use
+BUSY = 1 << 13
 
 
 @record(size=32)
@@ -33,31 +37,47 @@ def _translation(users, processor, page):
 
 
 @kernel
+def user_enter(users, processor):
+    """Have a processor's TLB to oneself."""
+    while cas32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0, 1) == 0:
+        pause()
+    return 0
+
+
+@kernel
+def user_leave(users, processor):
+    """Let it go."""
+    return store_release32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0)
+
+
+@kernel
 def users_forget(users, processors, page_shift, root, va):
     """Drop the translation of one page from every processor's TLB."""
     for processor in range(processors):
+        user_enter(users, processor)
         t = Translation(_translation(users, processor, va >> page_shift))
         if t.root == root and t.va == va:
             t.root = 0
+        user_leave(users, processor)
     return 0
 
 
 @kernel
 def user_touch(users, processor, arch, page_shift, phys, root, va, write):
-    """Host address of va as a process on that processor reaches it, or 0: a fault. `phys` is the host address of RAM."""
+    """Host address of va as a process on that processor, which is entered, reaches it; 0: a fault. `phys` is RAM's."""
     page = va & -(1 << page_shift)
     t = Translation(_translation(users, processor, va >> page_shift))
     if t.root != root or t.va != page or t.write < write:
         leaf = leaf_entry_at(arch, phys, root, page)
         if leaf == 0:
             return 0
-        e = Entry(leaf)
-        writable = is_writable(arch, e.bits)
-        if writable < write:
+        bits = Entry(leaf).bits
+        if is_present(arch, bits) == 0 or is_writable(arch, bits) < write:
             return 0
-        e.bits = with_use(arch, e.bits)
+        if cas64(leaf, bits, with_use(arch, bits)) == 0:
+            return 0  # the kernel changed the entry meanwhile
         t.root = root
         t.va = page
-        t.pa = entry_pa(arch, e.bits)
-        t.write = writable
+        t.pa = entry_pa(arch, bits)
+        t.write = is_writable(arch, bits)
     return phys + t.pa + va - page

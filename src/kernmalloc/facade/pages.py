@@ -1,0 +1,197 @@
+"""Pages and address spaces of a booted kernel: what its page cache holds, and processes map.
+
+    >>> with kernel.pages.source("objects.pages", pages=1000) as source:
+    ...     with kernel.pages.get(7) as page:        # read from the file, held where it is
+    ...         page.write(0, b"seven")              # dirty now
+    ...     kernel.pages.flush()                     # written back
+
+Who asks for a page that is not there waits: the calling thread drives the source until the page has come. Of several
+processors, that is the one on which the source was opened; who asks on another is told WouldBlock, and asks again.
+"""
+
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from kernmalloc.facade.errors import SourceError, WouldBlock, checked
+from kernmalloc.facade.source import PageFile, Source
+from kernmalloc.facade.state import page_layout
+from kernmalloc.kernel.kern import DIRTY, PAGE
+from kernmalloc.kernel.umap import Umap
+from kernmalloc.lang.status import IO_ERROR, WOULD_BLOCK
+
+if TYPE_CHECKING:
+    from kernmalloc.facade.kernel import Kernel
+
+STATE_NAMES = ("uncached", "reading", "clean", "dirty", "writing", "rewritten", "failed")
+
+
+class Page:
+    """A page in its frame. In a `with` block it stays there: else it may be gone at the next call of the kernel."""
+
+    def __init__(self, pages: "Pages", oid: int, pfn: int) -> None:
+        self._pages, self.oid, self.pfn = pages, oid, pfn
+
+    def __enter__(self) -> "Page":
+        self.pin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unpin()
+
+    def pin(self) -> None:
+        """Hold the page in its frame. Raises BadAddress if it is there no more, Busy if it is held too often."""
+        self._pages.call("page_pin", self.pfn)
+
+    def unpin(self) -> None:
+        """Let it go. Raises BadAddress if it was not held."""
+        self._pages.call("page_unpin", self.pfn)
+
+    def dirty(self) -> None:
+        """Say that the page is about to be written to."""
+        self._pages.call("page_dirty", self.pfn)
+
+    def clean(self) -> None:
+        """Have it written back, if it is dirty; the source does so when it runs."""
+        self._pages.call("page_clean", self.pfn)
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """`size` bytes of the page, by default to its end."""
+        page = self._pages.page
+        return self._pages.memory(self.pfn * page + offset, page - offset if size is None else size)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write to the page; it is dirty then. ValueError beyond its end."""
+        if offset < 0 or offset + len(data) > self._pages.page:
+            raise ValueError(f"{len(data)} bytes at {offset} of a page of {self._pages.page}")
+        self.dirty()
+        self._pages.put(self.pfn * self._pages.page + offset, data)
+
+
+class AddressSpace:
+    """What a process maps: `va` is its record in the kernel, `root` the physical address of its root table."""
+
+    def __init__(self, pages: "Pages", va: int) -> None:
+        self._pages, self.va = pages, va
+
+    @property
+    def root(self) -> int:
+        return int(self._record["root_pa"])
+
+    @property
+    def mapped(self) -> int:
+        """Pages mapped."""
+        return int(self._record["pages"])
+
+    @property
+    def _record(self) -> numpy.void:
+        return self._pages.kernel.view.read(Umap, self.va)[0]
+
+    def map(self, va: int, oid: int, write: bool = False) -> None:
+        """Map the page of an object id, as the fault of a process would. Raises BadAddress, Busy (another page is there),
+        and as `Pages.get`."""
+        self._pages.call("umap_map", self.va, va, oid, int(write))
+
+    def unmap(self, va: int) -> None:
+        """Raises BadAddress where nothing is mapped."""
+        self._pages.call("umap_unmap", self.va, va)
+
+    def free(self) -> None:
+        """Give it back, and all that it maps."""
+        self._pages.call("umap_free", self.va)
+
+
+class Pages:
+    """The page cache of one kernel."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self.kernel = kernel
+        self.page = 1 << int(kernel.view.kern["page_shift"])  # bytes
+        self._sources: list[Source] = []  # the one that is open; all processors share it
+
+    def on(self, kernel: "Kernel") -> "Pages":
+        """The same pages as another processor's handle of this kernel asks for them."""
+        pages = copy(self)
+        pages.kernel = kernel
+        return pages
+
+    @property
+    def open(self) -> Source | None:
+        """The source that was opened last."""
+        return self._sources[-1] if self._sources else None
+
+    def source(self, path: str | Path, pages: int | None = None) -> Source:
+        """Open a file of pages as the source; `pages` makes a new one of so many. Raises Busy if one is open, SourceError if
+        that is no such file, OSError."""
+        file = PageFile(path, self.page, pages)
+        try:
+            self._sources[:] = [Source(self.kernel, file)]
+        except BaseException:
+            file.close()
+            raise
+        return self._sources[0]
+
+    def get(self, oid: int) -> Page:
+        """The page of an object id, read if it is not there. Raises BadAddress, SourceError (no source, or it cannot read
+        the page), OutOfMemory, WouldBlock where no answer of the source could help."""
+        return Page(self, oid, self.call("page_get", oid))
+
+    def space(self) -> AddressSpace:
+        """An empty address space. Raises OutOfMemory, Promised."""
+        return AddressSpace(self, self.call("umap_make"))
+
+    def flush(self) -> int:
+        """Write back all that is dirty: how many pages. Raises SourceError if the source cannot write one of them, WouldBlock
+        while another processor's thread has some to write."""
+        dirty = self.in_state(DIRTY)
+        for pfn in dirty:
+            self.call("page_clean", pfn)
+        while self._drives() and self.open.run():
+            pass
+        counts = self.counts()
+        if counts["writing"] + counts["rewritten"]:
+            raise WouldBlock(WOULD_BLOCK, "flush()")
+        if counts["dirty"]:
+            raise SourceError(IO_ERROR, f"flush(), {counts['dirty']} of {len(dirty)} pages")
+        return len(dirty)
+
+    def in_state(self, state: int) -> list[int]:
+        """Frames whose pages are in a state of `kernel.kern`."""
+        found = []
+        for base, entries in self.kernel.frames:
+            pages = entries.view(page_layout(entries.dtype.itemsize))
+            found += (base + numpy.flatnonzero((pages["type"] == PAGE) & (pages["state"] == state))).tolist()
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Pages by state."""
+        counts = self.kernel.view.kern["pages"]["counts"]
+        return {name: int(count) for name, count in zip(STATE_NAMES, counts) if name != "uncached"}
+
+    @property
+    def state(self) -> Any:
+        """The page cache's record: hits, misses, evictions, reads, writes."""
+        return self.kernel.view.kern["pages"]
+
+    # what pages and address spaces are made of
+
+    def call(self, entry: str, *args: int) -> int:
+        """Call the kernel; while it has to wait, run the source."""
+        result = self.kernel.call(entry, *args)
+        while result == WOULD_BLOCK and self._drives() and self.open.run():
+            result = self.kernel.call(entry, *args)
+        return checked(result, f"{entry}({', '.join(map(hex, args))})")
+
+    def _drives(self) -> bool:
+        source = self.open
+        return source is not None and not source.closed and source.kernel.processor == self.kernel.processor
+
+    def memory(self, pa: int, size: int) -> bytes:
+        """Physical memory."""
+        return self.kernel.view.ram.bytes[pa : pa + size]
+
+    def put(self, pa: int, data: bytes) -> None:
+        """Write to physical memory."""
+        self.kernel.view.ram.bytes[pa : pa + len(data)] = data

@@ -1,0 +1,1 @@
+"""Simulations: a machine, a kernel and a load, described in a scenario."""

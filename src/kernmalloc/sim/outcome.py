@@ -1,0 +1,121 @@
+"""What a run of a scenario came to: figures, as a record that prints as JSON."""
+
+from typing import Any
+
+import msgspec
+import numpy
+
+from kernmalloc.facade.blocks import free_blocks
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.kernel.kern import Cpu
+from kernmalloc.lang import status as codes
+from kernmalloc.sim.crowd import Crowd
+from kernmalloc.sim.loads import Loads
+from kernmalloc.sim.scenario import Scenario
+
+
+class Load(msgspec.Struct, kw_only=True):
+    """How one load fared. `waits`: calls that had to wait, together `waited` ticks, the longest `longest`. `refused`: calls
+    that were refused for good, by status."""
+
+    name: str
+    kind: str
+    got: int
+    waits: int
+    waited: int
+    longest: int
+    refused: dict[str, int]
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """A run. Times are ticks unless they are called seconds; memory is frames."""
+
+    scenario: str
+    seed: int
+    cpus: int
+    mode: str
+    touches: int
+    ticks: int
+    # the page cache
+    pages: int  # of the source
+    cached: int  # at the end
+    faults: int
+    misses: int
+    hit_rate: float
+    evictions: int
+    reads: int
+    writes: int
+    wrong: int  # reads that did not find what was last written
+    # who had to wait
+    loads: list[Load]
+    blocked: int
+    blocked_ticks: int
+    longest: int
+    # memory
+    frames: dict[str, int]
+    free_blocks: list[int]
+    fragmentation: float  # share of free frames that lie in no free block of 512
+    promised: int
+    available: int
+    broken_by: int
+    moved: int  # pages, out of the way of ranges
+    windows: int  # opened by the kernel, to zero and copy frames
+    # the end
+    bad_pages: int = 0
+    lost: int = 0
+    held: bool = False
+    failure: str = ""
+    assertions: int = 0
+    seconds: float = 0.0
+    touch_seconds: float = 0.0
+
+    def line(self) -> str:
+        """The JSON object, on one line."""
+        return msgspec.json.encode(self).decode()
+
+
+LARGE = 9  # order of a block of 2 MiB
+
+
+def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> Outcome:
+    """The figures of a run that is over but for giving everything back."""
+    state, ledger, blocks = kernel.pages.state, kernel.ledger, free_blocks(kernel)
+    touches = int(crowd.processes["touches"].sum())
+    misses = int(state["misses"])
+    free = sum(count << order for order, count in enumerate(blocks))
+    large = sum(count << order for order, count in enumerate(blocks) if order >= LARGE)
+    processors = kernel.view.read(Cpu, kernel.processor, int(kernel.layout["cpus"]))
+    every = _groups(scenario, crowd) + [
+        Load(name=t.name, kind=t.kind, got=t.got, waits=t.waits, waited=t.waited, longest=t.longest, refused=dict(t.refused))
+        for t in loads.tallies
+    ]
+    return Outcome(
+        scenario=scenario.name, seed=scenario.seed, cpus=scenario.cpus, mode=kernel.mode,
+        touches=touches, ticks=int(crowd.processors["clock"].max()),
+        pages=scenario.pages, cached=sum(kernel.pages.counts().values()), faults=int(crowd.processes["faults"].sum()),
+        misses=misses, hit_rate=1 - misses / touches if touches else 0.0, evictions=int(state["evictions"]),
+        reads=int(state["reads"]), writes=int(state["writes"]), wrong=int(crowd.processors["wrong"].sum()),
+        loads=every, blocked=sum(load.waits for load in every), blocked_ticks=sum(load.waited for load in every),
+        longest=max(load.longest for load in every),
+        moved=int(kernel.view.kern["moved"]), windows=int(processors["opened"].sum()),
+        frames=kernel.frames_by_type(), free_blocks=blocks, fragmentation=1 - large / free if free else 0.0,
+        promised=ledger.promised, available=ledger.available, broken_by=ledger.broken_by,
+    )
+
+
+def _groups(scenario: Scenario, crowd: Crowd) -> list[Load]:
+    """The processes, a load for each group."""
+    loads = []
+    for index, group in enumerate(scenario.processes):
+        mine = numpy.array([member.group == index for member in crowd.members])
+        rows: Any = crowd.processes[mine]
+        refused: dict[str, int] = {}
+        for row in rows[rows["refused"] > 0]:
+            name = codes.NAMES[int(row["status"])]
+            refused[name] = refused.get(name, 0) + int(row["refused"])
+        loads.append(Load(
+            name=group.name, kind="processes", got=int(rows["touches"].sum() - rows["refused"].sum()),
+            waits=int(rows["waits"].sum()), waited=int(rows["waited"].sum()), longest=int(rows["longest"].max()),
+            refused=refused,
+        ))
+    return loads
