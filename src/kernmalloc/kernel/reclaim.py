@@ -16,10 +16,10 @@ Hit rates of 300,000 touches through mappings, cold ones among them, beside thos
 (`benchmarks/ageing.py`; Zipf's exponent is 0.9, the loop goes round 1608 pages):
 
     pages that fit              5 %            10 %            20 %            50 %      of them 1340 in memory
-    Zipf                   56.8 (46.8)     63.7 (55.0)     71.6 (65.1)     85.5 (82.9)
-    70 % Zipf, 30 % scan   40.1 (30.2)     45.8 (36.5)     53.4 (45.4)     70.6 (64.3)
+    Zipf                   56.8 (46.8)     63.6 (55.0)     71.6 (65.1)     85.5 (82.9)
+    70 % Zipf, 30 % scan   40.1 (30.2)     45.8 (36.5)     53.4 (45.4)     70.5 (64.3)
     loop, a fifth too long 79.0 (0.0), whatever else there is
-    all of these, random   43.6 (21.3)     49.3 (27.0)     56.7 (35.9)     72.9 (58.9)
+    all of these, random   43.5 (21.3)     49.3 (27.0)     56.7 (35.9)     72.9 (58.9)
 
 A tenth for SMALL, or a MAIN that does not count, costs 0.5 to 7 points.
 
