@@ -23,7 +23,7 @@ SHORT = {NO_FRAMES, NO_VA, WOULD_BLOCK, LIMIT, PROMISED}  # refusals for want of
 RECORDS_SHIFT = 6  # log2 of the heap pages that one page of the heap map describes
 
 # what says how the memory was used, not what it is: cursors, odometers, the order of free runs
-PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "wanted", "pages", "supply", "bins", "bin_bits", "plan", "checked"}
+PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "wanted", "pages", "stalls", "supply", "bins", "bin_bits", "plan", "checked"}
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are

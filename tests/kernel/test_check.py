@@ -18,12 +18,13 @@ from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
 from kernmalloc.kernel.devices import Chunk
 from kernmalloc.kernel.frames import Frame, Page
-from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Pages, Tally
+from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Pages, Stalls, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.pages import Identity
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
 from kernmalloc.kernel.stock import STOCK
+from kernmalloc.kernel.threads import LATE, READY, RUNNABLE, Thread
 from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang.records import Record
 from kernmalloc.machine.lives import Fault
@@ -70,9 +71,15 @@ class Scene:
         for oid, write in ((40, 0), (41, 1), (44, 1)):
             assert source.call("umap_map", self.umap, oid << 12, oid, write) == 0
         kernel.call("page_clean", self.cached[1])  # being written
-        kernel.call("page_get", 50)  # being read
+        self.threads = [kernel.call("thread_make", 0) for _ in range(3)]
+        for oid, thread in ((50, self.threads[1]), (51, self.threads[2])):
+            kernel.call("thread_run", thread)
+            kernel.call("page_get", oid)  # being read: the thread is stalled
+        kernel.call("thread_run", self.threads[0])
         self.kern, self.cpu = kernel.view.kern_va, kernel._loaded.cpu
-        self.page_cache = self.kern + Kern.offset("pages")
+        self.page_cache, self.stalls = (self.kern + Kern.offset(name) for name in ("pages", "stalls"))
+        self.set(Thread, self.threads[2], state=READY, need=3, owed=3)  # as if it had lacked frames, and they had come
+        self.set(Stalls, self.stalls, owed=3)
         assert kernel.check().passed
         self.snapshot = kernel.snapshot()
 
@@ -443,6 +450,37 @@ def mapping_of_a_frame_that_is_no_page(s: Scene) -> int:
     return s.umap
 
 
+# --- Threads, and who waits
+
+breaks(Thread, "state <= LATE and cleaner <= 1")(lambda s: s.set(Thread, s.threads[0], cleaner=2))
+breaks(Thread, "ticket != 0 or (state == RUNNABLE and next == 0 and prev == 0 and need == 0 and owed == 0)")(
+    lambda s: s.set(Thread, s.threads[0], need=1)
+)
+breaks(Thread, "state == RUNNABLE or processor == 0")(lambda s: s.set(Thread, s.threads[1], processor=1))
+breaks(Thread, "state != RUNNABLE or ticket == 0 or processor != 0")(lambda s: s.set(Thread, s.threads[1], state=RUNNABLE))
+breaks(Thread, "owed == 0 or (owed == need and state != STALLED)")(lambda s: s.set(Thread, s.threads[2], owed=2))
+breaks(Thread, "state != LATE or need == 0")(lambda s: s.set(Thread, s.threads[1], state=LATE))
+breaks(Thread, "processor == tally.run_by")(lambda s: s.set(Thread, s.threads[0], processor=2))
+breaks(Stalls, "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed")(lambda s: s.add(Stalls, s.stalls, "count"))
+breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")(lambda s: s.add(Stalls, s.stalls, "owed"))
+breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")(
+    lambda s: s.set(Stalls, s.stalls, short=0)
+)
+breaks(Stalls, "tally.wait_errors == 0")(lambda s: s.set(Stalls, s.stalls, last=s.threads[1]))
+
+
+@breaks(Stalls, "tally.run_errors == 0")
+def processor_that_may_take_what_is_for_others(s: Scene) -> int:
+    s.set(Cpu, s.cpu, reserve=1)
+    return s.stalls
+
+
+@breaks(Stalls, "tally.overdue == 0")
+def thread_that_nobody_woke(s: Scene) -> int:
+    s.set(Thread, s.threads[1], need=1)
+    return s.stalls
+
+
 # --- Cache, and what boot was told
 
 breaks(Cache, "size > 0 and size & 15 == 0")(lambda s: s.add(Cache, s.cache(UNUSED), "size"))
@@ -528,6 +566,8 @@ FREE = {
         "reads": "history", "writes": "history", "asked": "history", "seen": "history", "lies": "history",
         "source": "followed by nobody but the driver",
     },
+    "Stalls": {"made": "history", "tickets": "history, but for its bounds", "reserve": "constant", "stalled": "history", "late": "history"},
+    "Thread": {"number": "for people only", "until": "the caller's", "cleaner": "as it was made", "spare": "nothing"},
     "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
 }  # fmt: skip
 SLAB_ONLY = {"claim", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
@@ -551,6 +591,9 @@ def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
         yield Identity, scene.identity(pfn), {"prev"} if pfn == scene.cached[1] else set()
     yield Umap, scene.umap, {"prev"}  # of the first one
     yield Pages, scene.page_cache, set()
+    yield Stalls, scene.stalls, set()
+    for number, va in enumerate(scene.threads):
+        yield Thread, va, {"state"} if number == 1 else set()  # who is stalled may be woken at any time, and try again
     yield HeapPage, scene.page(scene.slab(claimed=True)), set()
     yield HeapPage, scene.page(scene.slab(listed=True)), set()
     for use in (LARGE, IDLE, BARE):
@@ -654,10 +697,11 @@ def test_the_check_counts_what_it_asserts(scene):
     fixed += k.SIZE_CLASSES * len(Magazine.invariants)  # the other processor's
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
     fixed += (kernel.frames_by_type()["page"] - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
+    fixed += len(Stalls.invariants) + len(scene.threads) * len(Thread.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
     heads = sum(int(r["count"]) for r in regions if r["area"])
     inside = sum(count - 1 for _, count in blocks)
     entries = (result.assertions - fixed) // len(Frame.invariants)
     assert (result.assertions - fixed) % len(Frame.invariants) == 0
     assert heads - inside - 77 < entries <= heads - inside
-    assert Tally.size <= 640
+    assert Tally.size <= 704

@@ -10,9 +10,17 @@ import kernmalloc.machine
 from kernmalloc.lang.records import Record
 
 LAYOUTS = {
+    "kernmalloc.kernel.bins.HeapPage": (
+        64,
+        "use@0 cache@1 claim@2 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
+    ),
     "kernmalloc.kernel.caches.ObjectType": (
         32,
         "bytes@0 wanted@8 last@16 spare@24"
+    ),
+    "kernmalloc.kernel.depends.Depend": (
+        24,
+        "next@0 umap@8 va@16"
     ),
     "kernmalloc.kernel.devices.Chunk": (
         32,
@@ -22,14 +30,18 @@ LAYOUTS = {
         16,
         "type@0 order@1 pins@2 link@4 owner@8"
     ),
+    "kernmalloc.kernel.frames.Page": (
+        16,
+        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14"
+    ),
     "kernmalloc.kernel.kern.Byte": (
         8,
         "value@0"
     ),
     "kernmalloc.kernel.kern.Cpu": (
         2944,
-        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 spare@88 "
-        "frames@128 magazines@640"
+        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 thread@88 "
+        "reserve@96 spare@104 frames@128 magazines@640"
     ),
     "kernmalloc.kernel.kern.Half": (
         8,
@@ -40,7 +52,7 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        6600,
+        6760,
         "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
         "tables@112 slots@120 windows@128 cpus@136 cpu_count@144 hit@152 regions@160 region_count@168 boot_region@176 "
         "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 "
@@ -48,49 +60,68 @@ LAYOUTS = {
         "stride@296 identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 "
         "donated_maps@344 heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 "
         "bin_bits@416 bins@512 fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 "
-        "affine@3640 wanted@3648 pages@3656 promised@3880 lenient@3888 withheld@3896 opening@3904 opening_heap@3912 "
-        "device_ranges@3920 device_pages@3928 reserves@3936 device_count@3944 last_frames@3952 last_ranges@3960 "
-        "last_maps@3968 caches@3976 cache_count@3984 class_of@3992 typed@4000 ranges@5792 range_count@5800 "
-        "range_next@5808 objects@5816 object_count@5824 static@5832 plan@5840 checked@5976"
+        "affine@3640 wanted@3648 pages@3656 stalls@3880 promised@3976 lenient@3984 withheld@3992 opening@4000 "
+        "opening_heap@4008 device_ranges@4016 device_pages@4024 reserves@4032 device_count@4040 last_frames@4048 "
+        "last_ranges@4056 last_maps@4064 caches@4072 cache_count@4080 class_of@4088 typed@4096 ranges@5888 "
+        "range_count@5896 range_next@5904 objects@5912 object_count@5920 static@5928 plan@5936 checked@6072"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
         "bits@0 base@8 size@16 slab@20 word@24"
+    ),
+    "kernmalloc.kernel.kern.Pages": (
+        224,
+        "heads@0 buckets@8 ghosts@16 ghost_count@24 counts@32 queues@88 umaps@136 tables@144 hits@152 misses@160 "
+        "evictions@168 reads@176 writes@184 source@192 asked@200 seen@208 lies@216"
     ),
     "kernmalloc.kernel.kern.Plan": (
         136,
         "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 chunks@72 "
         "last_words@80 pages@88 spare@96 excess@104 padding@112 top@120 scale@128"
     ),
+    "kernmalloc.kernel.kern.Queue": (
+        24,
+        "first@0 last@8 count@16"
+    ),
+    "kernmalloc.kernel.kern.Stalls": (
+        96,
+        "threads@0 count@8 made@16 first@24 last@32 waiting@40 tickets@48 owed@56 short@64 reserve@72 stalled@80 "
+        "late@88"
+    ),
     "kernmalloc.kernel.kern.Tally": (
-        624,
+        688,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
         "ram_errors@88 hit@96 windows@104 last@112 heap_sum@120 unlisted@128 unlisted_sum@136 stocked@144 "
         "stock_sum@152 drawn@160 mapped@168 mapped_sum@176 tables@184 table_errors@192 idle@200 kept@208 backed@216 "
         "runs@224 filed@232 bin_errors@240 user_tables@248 states@256 cached@312 state_errors@320 named@328 "
-        "bucket_errors@336 queued@344 queue_errors@352 depends@360 leaves@368 spaces@376 layout_errors@384 "
-        "region_free@392 summary_errors@400 entry_errors@408 order_errors@416 cut_errors@424 live@432 spare@440 "
-        "used@448 chunk_used@456 device_count@464 depend_errors@472 umap_pages@480 umap_tables@488 umap_root@496 "
-        "umap_errors@504 tail_pages@512 page_errors@520 joinable@528 slab_free@536 listed@544 id@552 slabs@560 "
-        "slab_errors@568 empty@576 partial@584 claim@592 claim_base@600 claim_size@608 claimed_bits@616"
+        "bucket_errors@336 queued@344 queue_errors@352 depends@360 leaves@368 spaces@376 threads@384 waiting@392 "
+        "ticketed@400 owed@408 run_errors@416 wait_errors@424 overdue@432 run_by@440 layout_errors@448 "
+        "region_free@456 summary_errors@464 entry_errors@472 order_errors@480 cut_errors@488 live@496 spare@504 "
+        "used@512 chunk_used@520 device_count@528 depend_errors@536 umap_pages@544 umap_tables@552 umap_root@560 "
+        "umap_errors@568 tail_pages@576 page_errors@584 joinable@592 slab_free@600 listed@608 id@616 slabs@624 "
+        "slab_errors@632 empty@640 partial@648 claim@656 claim_base@664 claim_size@672 claimed_bits@680"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
         "bits@0"
     ),
     "kernmalloc.kernel.layout.BootInfo": (
-        408,
+        416,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
         "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 affine@136 "
         "growable@144 excess@152 spare@160 device_ranges@168 reserves@176 device_pages@184 last_frames@192 "
-        "last_ranges@200 last_maps@208 lenient@216 withheld@224 promised@232 ranges@240 range_count@248 objects@256 "
-        "object_count@264 cpu@272 kern@280 root@288 directory@296 directories@304 image_tables@312 window_tables@320 "
-        "cpu_tables@328 leaf_tables@336 area_bytes@344 tables@352 heap_map@360 heap@368 heap_pages@376 region@384 "
-        "slots@392 windows@400"
+        "last_ranges@200 last_maps@208 lenient@216 withheld@224 promised@232 cleaner_frames@240 ranges@248 "
+        "range_count@256 objects@264 object_count@272 cpu@280 kern@288 root@296 directory@304 directories@312 "
+        "image_tables@320 window_tables@328 cpu_tables@336 leaf_tables@344 area_bytes@352 tables@360 heap_map@368 "
+        "heap@376 heap_pages@384 region@392 slots@400 windows@408"
     ),
     "kernmalloc.kernel.layout.BootRange": (
         32,
         "base@0 count@8 kind@16 spare@24"
+    ),
+    "kernmalloc.kernel.pages.Identity": (
+        16,
+        "oid@0 next@8 prev@12"
     ),
     "kernmalloc.kernel.regions.Region": (
         192,
@@ -98,17 +129,34 @@ LAYOUTS = {
         "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 under@138 cut@140 attribute@142 "
         "chunks@144 live@152 spare@160 spare_count@168 guaranteed@176 used@184"
     ),
-    "kernmalloc.kernel.bins.HeapPage": (
-        64,
-        "use@0 cache@1 claim@2 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
-    ),
     "kernmalloc.kernel.slabs.Cache": (
         64,
         "size@0 reciprocal@4 slots@8 pages@12 partial@16 empty@20 id@24 kept@28 slabs@32 limit@40 wanted@48 object@56"
     ),
+    "kernmalloc.kernel.source.Answer": (
+        16,
+        "frame@0 status@8"
+    ),
+    "kernmalloc.kernel.source.Request": (
+        16,
+        "oid@0 frame@8"
+    ),
+    "kernmalloc.kernel.source.Ring": (
+        64,
+        "asked@0 answered@4 spare@8"
+    ),
+    "kernmalloc.kernel.threads.Thread": (
+        80,
+        "next@0 prev@8 after@16 before@24 number@32 ticket@40 need@48 owed@56 until@64 state@72 cleaner@73 "
+        "processor@74 spare@76"
+    ),
     "kernmalloc.kernel.tree.Node": (
         24,
         "left@0 right@8 base@16"
+    ),
+    "kernmalloc.kernel.umap.Umap": (
+        48,
+        "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"
     ),
     "kernmalloc.machine.bare.Byte": (
         8,
@@ -134,43 +182,6 @@ LAYOUTS = {
     "kernmalloc.machine.soft.TlbEntry": (
         16,
         "tag@0 delta@8"
-    ),
-    "kernmalloc.kernel.depends.Depend": (
-        24,
-        "next@0 umap@8 va@16"
-    ),
-    "kernmalloc.kernel.frames.Page": (
-        16,
-        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14"
-    ),
-    "kernmalloc.kernel.kern.Pages": (
-        224,
-        "heads@0 buckets@8 ghosts@16 ghost_count@24 counts@32 queues@88 umaps@136 tables@144 hits@152 misses@160 "
-        "evictions@168 reads@176 writes@184 source@192 asked@200 seen@208 lies@216"
-    ),
-    "kernmalloc.kernel.kern.Queue": (
-        24,
-        "first@0 last@8 count@16"
-    ),
-    "kernmalloc.kernel.pages.Identity": (
-        16,
-        "oid@0 next@8 prev@12"
-    ),
-    "kernmalloc.kernel.source.Answer": (
-        16,
-        "frame@0 status@8"
-    ),
-    "kernmalloc.kernel.source.Request": (
-        16,
-        "oid@0 frame@8"
-    ),
-    "kernmalloc.kernel.source.Ring": (
-        64,
-        "asked@0 answered@4 spare@8"
-    ),
-    "kernmalloc.kernel.umap.Umap": (
-        48,
-        "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"
     ),
     "kernmalloc.machine.users.Translation": (
         32,

@@ -34,7 +34,7 @@ PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that g
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
 # what says where something lies, whether it can be, how a page table is made, or only adds up what the others say
 DECIDE = {
-    "plan", "range_at", "area_cost", "block_in", "index_bits", "objects_scale", "origin_of", "slot_pages", "_block_donor", "_donor", "_plan_affine",
+    "plan", "range_at", "_boot_frames", "area_cost", "block_in", "index_bits", "objects_scale", "origin_of", "slot_pages", "_block_donor", "_donor", "_plan_affine",
     "_plan_fixed", "_plan_growing", "_plan_objects", "_ranges_ok", "_type_at",
 }  # fmt: skip
 

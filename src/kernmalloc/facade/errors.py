@@ -1,5 +1,7 @@
 """What a kernel refuses, as exceptions: one class per kind of status, the status code in `.status`."""
 
+from collections.abc import Sequence
+
 from kernmalloc.lang import status as codes
 
 
@@ -39,6 +41,19 @@ class SourceError(KernelError):
     """NO_SOURCE, IO_ERROR: there is nothing to read pages from, or it could not read this one."""
 
 
+class TimedOut(KernelError):
+    """TIMED_OUT: frames did not come in the time that a thread was to wait (E26)."""
+
+
+class Deadlock(KernelError):
+    """DEADLOCK: waiting would be in vain. `waits` says in words who waits for what."""
+
+    def __init__(self, status: int, what: str, waits: Sequence[str] = ()) -> None:
+        super().__init__(status, what)
+        self.waits = list(waits)
+        self.args = (": ".join([str(self), *filter(None, ["; ".join(waits)])]),)
+
+
 class TooSmall(Exception):
     """The machine or the window cannot hold this kernel: why, in figures, on one line."""
 
@@ -59,6 +74,8 @@ KINDS = {
     codes.OVERLAP: Busy,
     codes.WRAPS: Busy,
     codes.PROMISED: Promised,
+    codes.TIMED_OUT: TimedOut,
+    codes.DEADLOCK: Deadlock,
     codes.NO_SOURCE: SourceError,
     codes.IO_ERROR: SourceError,
 }

@@ -9,15 +9,17 @@
     >>> kernel.close()
 
 Addresses are kernel virtual addresses, sizes are bytes, frames are pfns. What the kernel refuses raises an exception of
-`facade.errors`, and nothing has changed. The methods of one kernel are for one thread at a time; a kernel booted for
-several processors has a handle for each, `kernel.cpu(1)`, and in mode raw each handle is for a thread of its own.
+`facade.errors`, and nothing has changed. Where it would have to wait it raises WouldBlock; a `thread` waits instead. A
+kernel booted for several processors has a handle for each, `kernel.cpu(1)`. Python threads take turns at a handle; in mode
+raw those with handles of their own run at the same time.
 """
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -42,12 +44,21 @@ from kernmalloc.machine.lives import LIVES, LifeError
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
+if TYPE_CHECKING:
+    from kernmalloc.facade.threads import Thread
+
 HIGHEST_RAM = 1 << 46  # bytes of physical address space that this process can hold a view of
 
 
 def _type(name: str) -> int:
     """A frame type's number; what no frame can be is refused by the kernel."""
     return k.TYPE_NAMES.index(name) if name in k.TYPE_NAMES else k.TYPES
+
+
+class Monitor(threading.Condition):
+    """Where Python threads wait for their turn; `waiting`: how many do."""
+
+    waiting = 0
 
 
 class Kernel:
@@ -59,6 +70,8 @@ class Kernel:
         self.view = View(life.ram, loaded, mode == "raw")
         self.steps: list[Step] = []
         self.pages = Pages(self)
+        self._turns = [threading.Lock() for _ in range(int(loaded.info["cpus"]))]
+        self._turn, self._monitor = self._turns[0], Monitor()
         self._cache_names = {REGION_CACHE: "region"}
         self._last_words = {LAST_MAP_CACHE: "mapping frame"}
         wanted, next_id = profile.wanted_counts(loaded.placement.frames), SIZE_CLASSES + OWN_CACHES
@@ -156,7 +169,23 @@ class Kernel:
 
     def call(self, entry: str, *args: int) -> int:
         """Run an entry of the kernel on this processor: the plain result, negative if it is a status."""
-        return self._life.call(entry, self._cpu, *args)
+        with self._turn:
+            result = self._life.call(entry, self._cpu, *args)
+        self._wake()
+        return result
+
+    def _wake(self) -> None:
+        """Let those that wait see whether it is their turn."""
+        if self._monitor.waiting:
+            with self._monitor:
+                self._monitor.notify_all()
+
+    def thread(self, cleaner: bool = False, wait: float | None = None) -> "Thread":
+        """This kernel for one thread: calls wait for frames, at most `wait` seconds. `cleaner`: it is a driver's that writes
+        pages back; it may take the frames that the profile keeps for such (`[bank] cleaners`)."""
+        from kernmalloc.facade.threads import Thread
+
+        return Thread(self, cleaner, wait)
 
     def call_kern(self, entry: str, *args: int) -> int:
         """Run an entry of the kernel that takes the kernel record instead of a processor."""
@@ -167,7 +196,7 @@ class Kernel:
         if not 0 <= number < int(self.layout["cpus"]):
             raise IndexError(f"no processor {number}: this kernel was booted for {int(self.layout['cpus'])}")
         handle = copy(self)
-        handle._cpu = self._loaded.cpu + number * k.Cpu.size
+        handle._cpu, handle._turn = self._loaded.cpu + number * k.Cpu.size, self._turns[number]
         handle.pages = self.pages.on(handle)
         return handle
 

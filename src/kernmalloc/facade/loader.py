@@ -186,6 +186,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["last_maps"] = profile.devices.last_maps
     info["lenient"] = profile.bank.lenient and strategy.grows and not strategy.affine  # only a demand heap may break it
     info["promised"] = profile.bank.promised
+    info["cleaner_frames"] = profile.bank.cleaners
     info["withheld"] = profile.bank.withheld + int(info["growable"])
     info["ranges"], info["objects"], info["object_count"] = BootInfo.size, arrays, len(wanted)
 

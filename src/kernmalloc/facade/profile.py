@@ -160,11 +160,13 @@ class Devices(_Table):
 
 class Bank(_Table):
     """What the space bank is promised (C13): `promised` frames, by default all that are left when the boot is over, less
-    `withheld`. `lenient`: growth may break the promise, and the ledger says by how much."""
+    `withheld` and `cleaners`. `lenient`: growth may break the promise, and the ledger says by how much. `cleaners`: free frames
+    that only threads which clean pages may take, so that they never wait for themselves."""
 
     promised: Annotated[int, Meta(ge=0, le=2**40)] = 0
     withheld: Annotated[int, Meta(ge=0, le=2**40)] = 0
     lenient: bool = False
+    cleaners: Annotated[int, Meta(ge=0, le=2**20)] = 0
 
 
 class ObjectType(_Table):

@@ -24,6 +24,7 @@ from kernmalloc.kernel.caches import (
     LAST_MAP_CACHE,
     LAST_REGION_CACHE,
     REGION_CACHE,
+    THREAD_CACHE,
     UMAP_CACHE,
     cache_create,
     cache_fill,
@@ -42,6 +43,7 @@ from kernmalloc.kernel.runs import fix_pages, ready_pages
 from kernmalloc.kernel.sizing import PLAN, affordable, block_in, plan, range_at
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.space import bank_open, frames_left
+from kernmalloc.kernel.threads import Thread
 from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import BAD_BOOT, NO_FRAMES, OK
@@ -50,6 +52,7 @@ from kernmalloc.machine.primitives import zero
 REGION_BYTES = Region.size
 UMAP_BYTES = Umap.size
 DEPEND_BYTES = Depend.size
+THREAD_BYTES = Thread.size
 ENDLESS = 1 << 34  # objects of a cache that only the heap's bound limits
 
 
@@ -160,6 +163,8 @@ def _own_caches(cpu):
     if cache_create(cpu, UMAP_BYTES, ENDLESS) != UMAP_CACHE:
         return BAD_BOOT
     if cache_create(cpu, DEPEND_BYTES, ENDLESS) != DEPEND_CACHE:
+        return BAD_BOOT
+    if cache_create(cpu, THREAD_BYTES, ENDLESS) != THREAD_CACHE:
         return BAD_BOOT
     return OK
 

@@ -35,7 +35,8 @@ LAST_REGION_CACHE = SIZE_CLASSES + 3
 LAST_MAP_CACHE = SIZE_CLASSES + 4
 UMAP_CACHE = SIZE_CLASSES + 5
 DEPEND_CACHE = SIZE_CLASSES + 6
-OWN_CACHES = 7
+THREAD_CACHE = SIZE_CLASSES + 7
+OWN_CACHES = 8
 
 PLAN = Kern.offset("plan")
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for

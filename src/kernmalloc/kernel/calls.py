@@ -5,13 +5,16 @@ Concepts
      is made an entry, and only here: one list of what the kernel can be asked for.
   2. All that a call needs around it (who may be inside, what happens when frames are short) is in `call`, once: a quick
      path where there is one; else the lock. A call that is refused for want of frames has changed nothing: this
-     processor's stock is put back, then frames are reclaimed, and it is done again from its beginning (E26, E30).
+     processor's stock is put back, then frames are reclaimed, and it is done again from its beginning (E26, E30). If that
+     is not possible its thread waits.
+  3. While threads wait every call ends by waking those for whom there is now what they wait for. What a call can bring
+     stands in the list: frames, or memory of the heap.
 """
 
 import linecache
 from types import FunctionType
 
-from kernmalloc.kernel import caches, devices, faults, frames, heap, ranges, reclaim, source, stock, windows
+from kernmalloc.kernel import caches, devices, faults, frames, heap, ranges, reclaim, source, stalls, stock, windows
 from kernmalloc.kernel.locks import SLOW, enter, leave
 from kernmalloc.lang import entry, rare
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
@@ -24,7 +27,7 @@ def {name}({arguments}):
         result = inner({arguments})
     while result < 0 and again(cpu, result) != 0:
         result = inner({arguments})
-    result = result if result >= 0 else settled(cpu, result)
+    result = result if result >= 0 and quiet(cpu) != 0 else settled(cpu, result)
     leave(cpu)
     return result
 """
@@ -47,34 +50,39 @@ def _make(template: str, function: FunctionType, **names: object) -> FunctionTyp
     return space[name]
 
 
-def call(function: FunctionType, quick: FunctionType | None = None) -> FunctionType:
-    """Make the entry km_<name> of a kernel function: the same arguments and results. `quick` does the same without the
-    lock, or says SLOW."""
+def call(
+    function: FunctionType, settled: FunctionType = stalls.settled, quick: FunctionType | None = None
+) -> FunctionType:
+    """Make the entry km_<name> of a kernel function: the same arguments and results. `settled` ends a call that is refused, or
+    while threads wait. `quick` does the same without the lock, or says SLOW."""
     locked = _make(
         _LOCKED, function, inner=function, enter=enter, leave=leave, stock_drain=stock.stock_drain,
-        again=reclaim.again, settled=reclaim.settled,
+        again=reclaim.again, quiet=stalls.quiet, settled=settled,
         NO_FRAMES=NO_FRAMES, WOULD_BLOCK=WOULD_BLOCK,
     )
     return entry(_make(_QUICK, function, quick=quick, locked=rare(locked), SLOW=SLOW)) if quick else entry(locked)
 
 
-malloc = call(heap.malloc, heap.malloc_quick)
+FRAMES = stalls.frames_came
+MEMORY = stalls.memory_came
+
+malloc = call(heap.malloc, quick=heap.malloc_quick)
 malloc_aligned = call(heap.malloc_aligned)
 malloc_zeroed = call(heap.malloc_zeroed)
-free = call(heap.free, heap.free_quick)
+free = call(heap.free, MEMORY, quick=heap.free_quick)
 size_of = call(heap.size_of)
-drain = call(heap.drain)
-release = call(heap.release)
+drain = call(heap.drain, FRAMES)
+release = call(heap.release, FRAMES)
 
 cache_create = call(caches.cache_create)
 cache_get = call(caches.cache_get)
-cache_put = call(caches.cache_put)
+cache_put = call(caches.cache_put, MEMORY)
 
-frame_get = call(stock.frame_get, stock.frame_get_quick)
+frame_get = call(stock.frame_get, quick=stock.frame_get_quick)
 block_get = call(frames.block_get)
 range_get = call(ranges.range_get)
-frame_put = call(stock.frame_put, stock.frame_put_quick)
-range_put = call(ranges.range_put)
+frame_put = call(stock.frame_put, FRAMES, quick=stock.frame_put_quick)
+range_put = call(ranges.range_put, FRAMES)
 frame_type = call(frames.frame_type)
 
 window_open = call(windows.window_open)
@@ -85,23 +93,31 @@ copyin = call(windows.copyin)
 copyout = call(windows.copyout)
 
 publish = call(devices.publish)
-withdraw = call(devices.withdraw)
+withdraw = call(devices.withdraw, MEMORY)
 device_get = call(devices.device_get)
-device_put = call(devices.device_put)
+device_put = call(devices.device_put, MEMORY)
 device_used = call(devices.device_used)
 device_attribute = call(devices.device_attribute)
 device_cache = call(devices.device_cache)
 
 page_get = call(faults.page_get)
 page_pin = call(faults.page_pin)
-page_unpin = call(faults.page_unpin)
+page_unpin = call(faults.page_unpin, FRAMES)
 page_dirty = call(faults.page_dirty)
-page_clean = call(faults.page_clean)
-page_discard = call(faults.page_discard)
+page_clean = call(faults.page_clean, FRAMES)
+page_discard = call(faults.page_discard, FRAMES)
 umap_make = call(faults.umap_make)
 umap_map = call(faults.umap_map)
-umap_unmap = call(faults.umap_unmap)
-umap_free = call(faults.umap_free)
+umap_unmap = call(faults.umap_unmap, MEMORY)
+umap_free = call(faults.umap_free, MEMORY)
 source_open = call(source.source_open)
-source_close = call(source.source_close)
-source_poll = call(source.source_poll)
+source_close = call(source.source_close, MEMORY)
+source_poll = call(source.source_poll, FRAMES)
+
+thread_make = call(stalls.thread_make)
+thread_run = call(stalls.thread_run, stalls.looked_after)
+thread_next = call(stalls.thread_next, stalls.looked_after)
+thread_limit = call(stalls.thread_limit, stalls.looked_after)
+thread_cancel = call(stalls.thread_cancel, stalls.looked_after)
+thread_free = call(stalls.thread_free, stalls.looked_after)
+tick = call(stalls.tick, stalls.looked_after)

@@ -33,6 +33,7 @@ from kernmalloc.kernel.kern import (
     Kern,
     Magazine,
     Pages,
+    Stalls,
     Tally,
     Word,
 )
@@ -58,8 +59,10 @@ from kernmalloc.kernel.recount import (
     windows_at,
 )
 from kernmalloc.kernel.recount_pages import count_cache_of_pages, count_page, count_umap
+from kernmalloc.kernel.recount_stalls import count_overdue, count_running, count_waiting, next_thread
 from kernmalloc.kernel.regions import Region, next_region
 from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, cpu_at, magazine_at
+from kernmalloc.kernel.threads import LATE, RUNNABLE, STALLED, STALLS, Thread
 from kernmalloc.kernel.tree import tree_above
 from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang import entry, kernel, verifier
@@ -73,7 +76,9 @@ TALLY_COUNTS = Tally.offset("free")
 RANGE_BYTES = BootRange.size
 TYPE_BYTES = ObjectType.size
 
-RECORDS = (Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, BootRange, ObjectType, Chunk, Page, Pages, Umap)
+RECORDS = (
+    Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, BootRange, ObjectType, Chunk, Page, Pages, Umap, Stalls, Thread,
+)  # fmt: skip
 KERN = 0
 CPU = 1
 MAGAZINE = 2
@@ -87,6 +92,8 @@ CHUNK = 9
 PAGE_IN = 10
 PAGES_IN = 11
 UMAP = 12
+STALLS_IN = 13
+THREAD = 14
 
 verify_kern = verifier(Kern, namespace=globals(), tally=Tally)
 verify_cpu = verifier(Cpu, namespace=globals(), tally=Tally)
@@ -99,6 +106,8 @@ verify_chunk = verifier(Chunk, namespace=globals(), tally=Tally)
 verify_page = verifier(Page, namespace=globals(), tally=Tally)
 verify_pages = verifier(Pages, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_umap = verifier(Umap, namespace=globals(), tally=Tally)
+verify_stalls = verifier(Stalls, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
+verify_thread = verifier(Thread, namespace=globals(), tally=Tally)
 verify_bootrange = verifier(BootRange, namespace=globals())
 verify_objecttype = verifier(ObjectType, namespace=globals())
 
@@ -301,6 +310,26 @@ def _check_page_cache(cpu, tally):
 
 
 @kernel
+def _check_threads(cpu, tally):
+    """Every thread, and the queue of those that wait."""
+    kern = Cpu(cpu).kern
+    s = Stalls(kern + STALLS)
+    before = 0
+    at = next_thread(cpu, tally, 0, s.threads)
+    while at != 0:
+        if _held(tally, THREAD, at, verify_thread(cpu, at, tally)) < 0:
+            return BROKEN
+        before = at
+        at = next_thread(cpu, tally, before, Thread(at).after)
+    for number in range(Kern(kern).cpu_count):
+        count_running(cpu_at(kern, number), tally)
+    count_waiting(cpu, tally)
+    if Tally(tally).wait_errors == 0:
+        count_overdue(cpu, tally)
+    return _held(tally, STALLS_IN, s.addr, verify_stalls(cpu, s.addr, tally))
+
+
+@kernel
 def _check_boot(cpu, tally):
     """What boot was told: ranges of memory and object types."""
     k = Kern(Cpu(cpu).kern)
@@ -330,6 +359,6 @@ def check(cpu):
         count_slot(cpu, tally, slot)
     if _held(tally, KERN, k.addr, verify_kern(cpu, k.addr, tally)) < 0:
         return BROKEN
-    if _check_page_cache(cpu, tally) < 0 or _check_caches(cpu, tally) < 0:
+    if _check_page_cache(cpu, tally) < 0 or _check_caches(cpu, tally) < 0 or _check_threads(cpu, tally) < 0:
         return BROKEN
     return _check_boot(cpu, tally)

@@ -45,6 +45,7 @@ from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.source import READ, request, ring_room, write_back
 from kernmalloc.kernel.space import space_short
+from kernmalloc.kernel.threads import takeable
 from kernmalloc.kernel.umap import Umap, counted, leaf_in, leaf_made, next_leaf, umap_drop, umap_new
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import (
@@ -72,8 +73,9 @@ def _read_in(cpu, oid):
     if p.source == 0:
         return NO_SOURCE
     if ring_room(kern) == 0:
+        Kern(kern).wanted = 0
         return WOULD_BLOCK
-    region = supply(cpu, 0)
+    region = supply(cpu, 0) if takeable(cpu) > 0 else 0
     if region == 0:
         return space_short(cpu, 1)
     pfn = take(cpu, region, first_free(region), 0, PAGE)
@@ -82,6 +84,7 @@ def _read_in(cpu, oid):
     Page(page_of(cpu, pfn)).queue = MAIN if ghost_recall(kern, oid) != 0 else SMALL
     p.misses = p.misses + 1
     request(cpu, pfn, READ)
+    Kern(kern).wanted = ~oid
     return WOULD_BLOCK
 
 
@@ -93,6 +96,7 @@ def _there(cpu, oid):
         return _read_in(cpu, oid)
     f = Page(page_of(cpu, pfn))
     if f.state == READING:
+        Kern(Cpu(cpu).kern).wanted = ~oid
         return WOULD_BLOCK
     if f.state == FAILED:
         page_unlink(cpu, pfn)
@@ -176,6 +180,7 @@ def page_clean(cpu, pfn):
     if Page(page_of(cpu, pfn)).state != DIRTY:
         return OK
     if ring_room(Cpu(cpu).kern) == 0:
+        Kern(Cpu(cpu).kern).wanted = 0
         return WOULD_BLOCK
     page_unlink(cpu, pfn)
     return write_back(cpu, pfn)

@@ -28,6 +28,7 @@ from kernmalloc.kernel.bitmap import (
 )
 from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, UNCACHED, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
+from kernmalloc.kernel.threads import kept_back, takeable
 from kernmalloc.lang import i64, kernel, record, u8, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
@@ -141,7 +142,8 @@ def is_public(type):
 def promise_holds(cpu, count):
     """1 if the bank keeps what it was promised when `count` frames leave page space, or may be broken the promise."""
     k = Kern(Cpu(cpu).kern)
-    return 1 if k.lenient != 0 or k.free_frames + k.page_frames - count >= k.promised else 0
+    left = k.free_frames + k.page_frames - kept_back(cpu) - count
+    return 1 if k.lenient != 0 or left >= k.promised else 0
 
 
 @kernel
@@ -159,8 +161,9 @@ def block_get(cpu, order, type):
         return BAD_SIZE
     if spared(cpu, type, 1 << order) < 0:
         return PROMISED
-    region = supply(cpu, order)
+    region = supply(cpu, order) if takeable(cpu) >= 1 << order else 0
     if region == 0:
+        Kern(Cpu(cpu).kern).wanted = 0
         return NO_FRAMES
     return take(cpu, region, find_block(region, order), order, type)
 

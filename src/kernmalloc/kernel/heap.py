@@ -37,6 +37,7 @@ from kernmalloc.kernel.slabs import (
     slot_take_quick,
 )
 from kernmalloc.kernel.stock import stock_drain
+from kernmalloc.kernel.threads import short
 from kernmalloc.lang import clz, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
 
@@ -198,8 +199,9 @@ def free(cpu, va):
 @kernel
 def free_quick(cpu, va):
     """The same into this processor's magazine. SLOW: to elsewhere, or not at all."""
-    page = page_at(Cpu(cpu).kern, va)
-    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+    kern = Cpu(cpu).kern
+    page = page_at(kern, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 and short(kern) == 0 else SLOW
 
 
 @kernel

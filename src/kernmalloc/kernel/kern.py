@@ -100,7 +100,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=624)
+@record(size=688)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -147,7 +147,15 @@ class Tally:
     depends: i64 = "depend entries"
     leaves: i64 = "leaf entries of address spaces"
     spaces: i64 = "tables of address spaces"
+    threads: i64 = "threads"
+    waiting: i64 = "threads in the queue"
+    ticketed: i64 = "threads with a ticket"
+    owed: i64 = "frames owed to threads"
+    run_errors: i64 = "processors that run what is no thread, or may take what is not for it"
+    wait_errors: i64 = "links of threads and places in the queue that are wrong"
+    overdue: i64 = "threads that are stalled though what they wait for is there"
     # of the record at hand
+    run_by: i64 = "number of the processor that runs the thread, plus 1; 0: none"
     layout_errors: i64 = "1 if the area is not laid out as the region's frames demand"
     region_free: i64 = "bits set in the free bitmap"
     summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
@@ -244,6 +252,33 @@ class Pages:
     )
 
 
+@record(size=96)
+class Stalls:
+    """Threads, and the queue of those that wait (`threads`, `stalls`)."""
+
+    threads: i64 = "VA of the thread made last"
+    count: i64 = "threads"
+    made: i64 = "threads ever made"
+    first: i64 = "VA of the first thread that waits"
+    last: i64 = "VA of the last one"
+    waiting: i64 = "threads that wait, or have not done their call again yet"
+    tickets: i64 = "places in the queue ever given out"
+    owed: i64 = "free frames that are set aside for threads in the queue"
+    short: i64 = "1: threads wait, or frames of the reserve are in use: what comes is not for stocks and magazines"
+    reserve: i64 = "free frames that only cleaners may take"
+    stalled: i64 = "calls that had to wait, ever"
+    late: i64 = "waits that ended because time was up, ever"
+
+    invariants = (
+        "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed",
+        "owed == tally.owed and owed <= kern.free_frames - kern.stocked",
+        "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)",
+        "tally.wait_errors == 0",
+        "tally.run_errors == 0",
+        "tally.overdue == 0",
+    )
+
+
 @record(size=32)
 class Magazine:
     """Up to 64 slots of one slab, claimed by one processor: one word of the slab's bitmap, moved here."""
@@ -277,7 +312,9 @@ class Cpu:
     windows: i64 = "VA of its windows"
     open: i64 = "which of them map a frame now: bit i is window i"
     opened: i64 = "windows ever opened"
-    spare: i64 * 5 = "up to a cache line"
+    thread: i64 = "VA of the thread that runs, or 0: nobody who could wait"
+    reserve: i64 = "of the frames that only cleaners may take, those that whoever runs may take: all or 0"
+    spare: i64 * 3 = "up to a cache line"
     frames: i64 * FRAMES = "the stock: pfns, the one used last on top"
     magazines: Magazine * SIZE_CLASSES = "one per size class, by its number"
 
@@ -292,7 +329,7 @@ class Cpu:
     )
 
 
-@record(size=6600)
+@record(size=6760)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -362,8 +399,9 @@ class Kern:
     growable: i64 = "heap pages that may follow the fixed part"
     affine: i64 = "1: the heap planned for the boot is its fixed part"
     # page space under pressure
-    wanted: i64 = "frames that the last refused call was in need of"
+    wanted: i64 = "what the last refused call was in need of: frames; a page, ~object id; 0: the source"
     pages: Pages = "the page cache"
+    stalls: Stalls = "who waits"
     # the space bank (C13, C14)
     promised: i64 = "frames promised to the bank: page space never has fewer, unless lenient"
     lenient: i64 = "1: growth may break the promise, and the ledger says by how much"

@@ -18,9 +18,10 @@ The boot area, from left to right; each part starts on a page:
 """
 
 from kernmalloc.kernel.heap import CLASS_TABLE_BYTES
-from kernmalloc.kernel.kern import CACHES, CPUS, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern
+from kernmalloc.kernel.kern import CACHES, CPUS, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern, Stalls
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import CACHE_SHIFT
+from kernmalloc.kernel.threads import STALLS
 from kernmalloc.lang import entry, i64, kernel, record
 from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
 from kernmalloc.machine.mmu import (
@@ -48,7 +49,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=408)
+@record(size=416)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -82,6 +83,7 @@ class BootInfo:
     lenient: i64 = "1: growth may break what the bank was promised"
     withheld: i64 = "frames that are not promised to the bank: declared growth"
     promised: i64 = "frames to promise; 0: all that are not withheld"
+    cleaner_frames: i64 = "free frames that only cleaners may take"
     ranges: i64 = "offset of the ranges in the area"
     range_count: i64 = "how many"
     objects: i64 = "offset of the object types in the area"
@@ -245,6 +247,8 @@ def prepare(phys, info):
         cpu.kern = area + b.kern
         cpu.id = i
         cpu.windows = b.windows + (i << (WINDOWS_SHIFT + b.page_shift))
+        # the boot, on the first one, may take what it needs; there is enough left then (`plan`)
+        cpu.reserve = b.cleaner_frames if i == 0 else 0
     k = Kern(phys + b.area_pa + b.kern)
     k.arch = b.arch
     k.page_shift = b.page_shift
@@ -287,4 +291,5 @@ def prepare(phys, info):
     k.lenient = b.lenient
     k.withheld = b.withheld
     k.promised = b.promised
+    Stalls(k.addr + STALLS).reserve = b.cleaner_frames
     return area + b.cpu

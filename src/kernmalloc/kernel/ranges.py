@@ -193,10 +193,11 @@ def range_get(cpu, count, align, low, high, boundary, type):
     first = _free_range(cpu, count, align, lowest, end, boundary)
     if first == NONE:
         first = _cheapest_range(cpu, count, align, lowest, end, boundary)
-        if first == NONE:
-            return NO_FRAMES
-        if frames_left(cpu) < count:
-            return space_short(cpu, count)
+    if first == NONE:
+        k.wanted = 0  # more free frames would not help
+        return NO_FRAMES
+    if frames_left(cpu) < count:
+        return space_short(cpu, count)
     if _claim(cpu, first, count) != 0 or fresh(cpu, first << k.page_shift, count << k.page_shift) == 0:
         for pfn in range(first, first + count):
             wipe(cpu, pfn)

@@ -29,13 +29,12 @@ that it ends even if everything is pinned.
 
 from kernmalloc.kernel.depends import depends_clear, depends_used
 from kernmalloc.kernel.frames import Page
-from kernmalloc.kernel.kern import DIRTY, MAIN, REWRITTEN, SMALL, WRITING, Cpu, Kern, Pages, Queue
+from kernmalloc.kernel.kern import DIRTY, MAIN, SMALL, Cpu, Kern, Pages, Queue
 from kernmalloc.kernel.pages import (
     PAGES,
     Identity,
     ghost_remember,
     identity_of,
-    page_count,
     page_drop,
     page_link,
     page_link_last,
@@ -44,7 +43,7 @@ from kernmalloc.kernel.pages import (
     queue_of,
 )
 from kernmalloc.kernel.source import ring_room, write_back
-from kernmalloc.kernel.space import frames_left
+from kernmalloc.kernel.threads import claimed, listed, takeable
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK, WOULD_BLOCK
 
@@ -90,11 +89,11 @@ def _evict(cpu, pfn):
 
 
 @kernel
-def reclaim(cpu):
-    """Free as many frames as the last call wanted: OK, or WOULD_BLOCK if that takes a write-back, or is not possible."""
+def reclaim(cpu, free):
+    """See to it that `free` frames are free: OK, or WOULD_BLOCK if that takes a write-back, or is not possible."""
     k = Kern(Cpu(cpu).kern)
     looks = (Queue(queue_of(k.addr, SMALL)).count + Queue(queue_of(k.addr, MAIN)).count) * LOOKS
-    while frames_left(cpu) < k.wanted and looks > 0:
+    while listed(k.addr) < free and looks > 0:
         looks -= 1
         pfn = Queue(queue_of(k.addr, _next_queue(k.addr))).last - 1
         if pfn < 0:
@@ -109,23 +108,14 @@ def reclaim(cpu):
         else:
             page_link_last(cpu, pfn)
             return WOULD_BLOCK
-    return OK if frames_left(cpu) >= k.wanted else WOULD_BLOCK
+    return OK if listed(k.addr) >= free else WOULD_BLOCK
 
 
 @kernel
 def again(cpu, result):
-    """1 if a call that was refused for want of frames can be done again, because they have been reclaimed."""
+    """1 if a call that was refused for want of frames can be done again, because they have been reclaimed. Not while others
+    wait for frames: it is their turn."""
     k = Kern(Cpu(cpu).kern)
-    if k.wanted == 0 or (result != WOULD_BLOCK and result != NO_FRAMES):
+    if k.wanted <= 0 or (result != WOULD_BLOCK and result != NO_FRAMES) or claimed(k.addr, Cpu(cpu).thread) != 0:
         return 0
-    status = reclaim(cpu)
-    k.wanted = 0
-    return 1 if status == OK else 0
-
-
-@kernel
-def settled(cpu, result):
-    """What a refused call says in the end: WOULD_BLOCK instead of NO_FRAMES while pages are being written back."""
-    kern = Cpu(cpu).kern
-    writing = page_count(kern, WRITING) + page_count(kern, REWRITTEN)
-    return WOULD_BLOCK if result == NO_FRAMES and writing > 0 else result
+    return 1 if reclaim(cpu, listed(k.addr) + k.wanted - takeable(cpu)) == OK else 0

@@ -111,6 +111,7 @@ def grow(cpu, pages, align):
     status = space_ask(cpu, growth_cost(kern, start, pages, top))
     if status < 0:
         return status
+    k.wanted = 0  # it may have been refused for a whole growth step
     low = k.top
     end = start + pages
     if bare != ABSENT:

@@ -25,13 +25,14 @@ from kernmalloc.kernel.caches import (
 from kernmalloc.kernel.coretable import area_pages
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.heap import pages_for
-from kernmalloc.kernel.kern import RAM, Kern, Plan
+from kernmalloc.kernel.kern import RAM, Kern, Plan, Stalls
 from kernmalloc.kernel.kmap import slot_pages
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.pages import pages_bytes
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
 from kernmalloc.kernel.slabs import slab_pages, slots_in
+from kernmalloc.kernel.threads import STALLS
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WRAPS
 from kernmalloc.machine.mmu import index_bits
@@ -259,6 +260,12 @@ def _plan_fixed(kern):
     return p.donor
 
 
+@kernel
+def _boot_frames(kern):
+    """Frames that the heap has when the boot is over."""
+    return Plan(kern + PLAN).donation if Kern(kern).affine != 0 else heap_frames(kern, Plan(kern + PLAN).top)
+
+
 @entry
 def plan(kern):
     """Fill the kernel's `Plan`: OK, or the status that refuses this machine. Changes nothing else."""
@@ -270,5 +277,7 @@ def plan(kern):
         status = _plan_objects(kern)
     if status == OK and Kern(kern).affine != 0:
         status = _plan_fixed(kern)
+    if status >= 0 and p.frames - _boot_frames(kern) < Stalls(kern + STALLS).reserve:
+        status = NO_FRAMES
     p.status = min(status, OK)
     return p.status

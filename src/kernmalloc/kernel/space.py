@@ -17,6 +17,7 @@ Concepts
 from kernmalloc.kernel.frames import give, promise_holds, take_run
 from kernmalloc.kernel.kern import LIST, MAPPING, UP, Cpu, Kern
 from kernmalloc.kernel.regions import region_of
+from kernmalloc.kernel.threads import could_come, kept_back, reserve_open, takeable
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
 
@@ -28,17 +29,19 @@ def frames_left(cpu):
     k = Kern(Cpu(cpu).kern)
     if k.stage < LIST:
         return k.donation_frames - k.donated_heap - k.donated_maps
-    return k.free_frames - k.stocked
+    return takeable(cpu)
 
 
 @kernel
 def bank_open(cpu):
-    """The boot is over: promise the bank every frame of page space, less what is declared to be needed, or as many as asked."""
+    """The boot is over: promise the bank every frame of page space, less what is declared to be needed and what is kept for
+    cleaners, or as many as asked."""
     k = Kern(Cpu(cpu).kern)
+    reserve_open(cpu)
     available = k.free_frames + k.page_frames
     k.opening = available
     k.opening_heap = k.heap_frames + k.mapping_frames
-    most = max(available - k.withheld, 0)
+    most = max(available - k.withheld - kept_back(cpu), 0)
     k.promised = min(k.promised, most) if k.promised > 0 else most
     return OK
 
@@ -48,8 +51,7 @@ def space_short(cpu, count):
     """Say that `count` free frames are wanted and are not there: WOULD_BLOCK if they could be had by waiting, else NO_FRAMES."""
     k = Kern(Cpu(cpu).kern)
     k.wanted = count
-    held = k.page_frames + k.dma_frames + k.stocked  # pages that came out of stocks are among the stocked, too
-    return WOULD_BLOCK if count <= frames_left(cpu) + held else NO_FRAMES
+    return WOULD_BLOCK if count <= could_come(k.addr, Cpu(cpu).reserve) else NO_FRAMES
 
 
 @kernel

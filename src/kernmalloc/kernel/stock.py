@@ -8,6 +8,8 @@ Concepts
   3. An empty stock draws up to 32 frames from the bitmaps under the lock, one in eight when few are left; a full one puts
      32 back, the ones unused for longest. A call that finds frames short empties this processor's stock and is done
      again (`calls`); what other processors keep comes back when they `drain`, as they must before they idle.
+  4. While threads wait for frames, or cleaners use the reserve, stocks are as good as off: each frame is drawn for itself, as
+     far as whoever runs may take one (`threads`), and each put is a put to the bitmaps, so that waiters are served (E26).
 
     drawn of a processor = frames in its stock + pages that it got - pages that it put, through the stock
     free = free_frames - stocked + sum of stock,    pages = page_frames + stocked - sum of stock
@@ -24,6 +26,7 @@ from kernmalloc.kernel.kern import FRAMES, PAGE, Cpu, Kern, Word
 from kernmalloc.kernel.locks import SLOW
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.kernel.space import frames_left
+from kernmalloc.kernel.threads import short
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK
 
@@ -51,12 +54,10 @@ def _ram_of(cpu, pfn):
 
 
 @kernel
-def frame_get_quick(cpu, type):
-    """A page from the stock: its pfn. SLOW: from elsewhere."""
+def _pop(cpu):
+    """A page from the stock, which is not empty: its pfn."""
     c = Cpu(cpu)
     left = c.stock - 1
-    if type != PAGE or left < 0:
-        return SLOW
     pfn = Word(cpu + STOCK + (left << 3)).bits
     Word(entry_of(cpu, _ram_of(cpu, pfn), pfn)).bits = PAGE  # of order 0, without pins or link
     c.stock = left
@@ -64,11 +65,20 @@ def frame_get_quick(cpu, type):
 
 
 @kernel
+def frame_get_quick(cpu, type):
+    """A page from the stock: its pfn. SLOW: from elsewhere."""
+    c = Cpu(cpu)
+    if type != PAGE or c.stock <= 0 or short(c.kern) != 0:
+        return SLOW
+    return _pop(cpu)
+
+
+@kernel
 def frame_put_quick(cpu, pfn):
     """Put a page into the stock. SLOW: elsewhere, or not at all."""
     c = Cpu(cpu)
     count = c.stock
-    if count == FRAMES:
+    if count == FRAMES or short(c.kern) != 0:
         return SLOW
     region = _ram_of(cpu, pfn)
     if region == 0:
@@ -88,10 +98,11 @@ def _draw(cpu):
     c = Cpu(cpu)
     k = Kern(c.kern)
     left = frames_left(cpu)
-    if left == 0:
+    if left <= 0:
         k.wanted = 1
         return NO_FRAMES
-    count = min(BATCH, max(left >> 3, 1))
+    single = short(k.addr) != 0 or c.reserve != 0  # nobody else shall have what is owed to a thread, or of the reserve
+    count = 1 if single else min(BATCH, max(left >> 3, 1))
     to = count
     while to > 0:
         region = supply(cpu, 0)
@@ -135,11 +146,13 @@ def frame_get(cpu, type):
     """A free frame, now owned as PAGE or DMA: its pfn. NO_FRAMES, BAD_FRAME for another type."""
     if type != PAGE:
         return block_get(cpu, 0, type)
+    if short(Cpu(cpu).kern) != 0:
+        stock_drain(cpu)
     if Cpu(cpu).stock == 0:
         status = _draw(cpu)
         if status < 0:
             return status
-    return frame_get_quick(cpu, type)
+    return _pop(cpu)
 
 
 @kernel

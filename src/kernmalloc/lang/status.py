@@ -25,6 +25,8 @@ BROKEN = -17
 PROMISED = -18
 NO_SOURCE = -19
 IO_ERROR = -20
+DEADLOCK = -21
+TIMED_OUT = -22
 
 MEANINGS = {
     OK: "done",
@@ -48,6 +50,8 @@ MEANINGS = {
     PROMISED: "the space bank would be left with fewer frames than it was promised",
     NO_SOURCE: "no source is open that pages could be read from",
     IO_ERROR: "the source could not read the page",
+    DEADLOCK: "every thread waits, those that clean pages too: nothing could ever end the wait",
+    TIMED_OUT: "the time to wait was over",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}
