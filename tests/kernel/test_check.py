@@ -407,8 +407,8 @@ def slab_that_its_list_has_lost(s: Scene) -> int:
 # --- the page cache
 
 breaks(Page, "state < STATES and queue <= MAIN and uses <= MOST_USES")(lambda s: s.set(Page, s.entry(s.cached[2]), uses=4))
-breaks(Page, "state == UNCACHED or order == 0")(lambda s: s.set(Page, s.entry(s.pair), state=k.CLEAN))
-breaks(Page, "state != UNCACHED or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(lambda s: s.set(Page, s.entry(s.pages[2]), uses=1))
+breaks(Page, "state == EMPTY or order == 0")(lambda s: s.set(Page, s.entry(s.pair), state=k.CLEAN))
+breaks(Page, "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(lambda s: s.set(Page, s.entry(s.pages[2]), uses=1))
 breaks(Page, "tally.depend_errors == 0")(lambda s: s.add(Page, s.entry(s.cached[0]), "depends"))
 breaks(Pages, "kern.heap_frames == kern.backed + kern.map_pages - tables")(lambda s: s.add(Pages, s.page_cache, "tables"))
 breaks(Pages, "tables == tally.user_tables and tables == tally.spaces")(lambda s: s.set(Pages, s.page_cache, umaps=0))

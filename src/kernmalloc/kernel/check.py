@@ -18,6 +18,7 @@ from kernmalloc.kernel.frames import Frame, Page, entry_of
 from kernmalloc.kernel.kern import (
     CACHES,
     CLASSES,
+    EMPTY,
     FRAMES,
     FREE,
     HEAP,
@@ -28,7 +29,6 @@ from kernmalloc.kernel.kern import (
     SIZE_CLASSES,
     STATES,
     TYPES,
-    UNCACHED,
     Cpu,
     Kern,
     Magazine,

@@ -16,13 +16,13 @@ from kernmalloc.kernel.heap import free
 from kernmalloc.kernel.kern import (
     CLEAN,
     DIRTY,
+    EMPTY,
     FAILED,
     MAIN,
     PAGE,
     READING,
     REWRITTEN,
     SMALL,
-    UNCACHED,
     WRITING,
     Cpu,
     Kern,
@@ -130,7 +130,7 @@ def _cached(cpu, pfn):
     if Region(region).area == 0:
         return 0
     f = Page(page_of(cpu, pfn))
-    if f.type != PAGE or f.state == UNCACHED or f.state == READING or f.state == FAILED:
+    if f.type != PAGE or f.state == EMPTY or f.state == READING or f.state == FAILED:
         return 0
     return 1
 

@@ -26,7 +26,7 @@ from kernmalloc.kernel.bitmap import (
     first_free,
     run_length,
 )
-from kernmalloc.kernel.kern import DEVICE, DMA, FREE, PAGE, TYPES, UNCACHED, Cpu, Kern, Word
+from kernmalloc.kernel.kern import DEVICE, DMA, EMPTY, FREE, PAGE, TYPES, Cpu, Kern, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.kernel.threads import kept_back, takeable
 from kernmalloc.lang import i64, kernel, record, u8, u16, u32
@@ -61,14 +61,14 @@ class Page:
     pins: u16 = "users that hold the page where it is"
     link: u32 = "next page of its queue: pfn + 1"
     depends: u32 = "first depend entry: its number in the heap + 1"
-    state: u8 = "UNCACHED, READING, CLEAN, DIRTY, WRITING, REWRITTEN"
+    state: u8 = "EMPTY, READING, CLEAN, DIRTY, WRITING, REWRITTEN, FAILED"
     queue: u8 = "SMALL or MAIN; linked there if CLEAN or DIRTY"
     uses: u8 = "how often it was asked for of late, up to 3"
 
     invariants = (
         "state < STATES and queue <= MAIN and uses <= MOST_USES",
-        "state == UNCACHED or order == 0",
-        "state != UNCACHED or (link == 0 and depends == 0 and queue == 0 and uses == 0)",
+        "state == EMPTY or order == 0",
+        "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)",
         "tally.depend_errors == 0",
     )
 
@@ -207,7 +207,7 @@ def puttable(cpu, region, pfn):
     f = Frame(entry_of(cpu, region, pfn))
     if f.type == FREE:
         return NOT_ALLOCATED if frame_type(cpu, pfn) == FREE else INTERIOR
-    if is_public(f.type) == 0 or (f.type == PAGE and Page(f.addr).state != UNCACHED):
+    if is_public(f.type) == 0 or (f.type == PAGE and Page(f.addr).state != EMPTY):
         return BAD_FRAME
     if f.pins != 0:
         return BUSY

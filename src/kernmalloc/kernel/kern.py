@@ -58,7 +58,7 @@ FRAMES = 64  # frames that a processor keeps at most
 BINS = 256  # lists of free heap runs, by length
 
 # what a page of the cache is
-UNCACHED = 0
+EMPTY = 0  # it holds none
 READING = 1
 CLEAN = 2
 DIRTY = 3
@@ -228,7 +228,7 @@ class Pages:
     buckets: i64 = "how many"
     ghosts: i64 = "VA of the fingerprints of pages evicted from the small queue"
     ghost_count: i64 = "how many there is room for"
-    counts: i64 * STATES = "frames by state; UNCACHED ones are not counted"
+    counts: i64 * STATES = "frames by state; EMPTY ones are not counted"
     queues: Queue * 2 = "SMALL and MAIN"
     umaps: i64 = "VA of the first address space"
     tables: i64 = "mapping tables of address spaces: heap pages whose frames are MAPPING"

@@ -5,22 +5,22 @@ Concepts
      array of identities says which page it is. A hash in the heap, planned and made at boot, finds the frame of an object id.
   2. States and what changes them; `page_state` is the only transition, and it alone keeps the counts:
 
-         UNCACHED -> READING    a page is asked for that is not there (`faults`)
+         EMPTY    -> READING    a page is asked for that is not there (`faults`)
          READING  -> CLEAN      the source has read it; FAILED if it could not, until somebody has been told
          CLEAN    -> DIRTY      somebody may write to it
          DIRTY    -> WRITING    the source was asked to write it back; nobody may write to it
          WRITING  -> REWRITTEN  but somebody was allowed to, meanwhile
          WRITING  -> CLEAN, REWRITTEN -> DIRTY     it has; DIRTY if it could not
-         CLEAN    -> UNCACHED   its frame was taken for something else (`reclaim`)
+         CLEAN    -> EMPTY      its frame was taken for something else (`reclaim`)
 
   3. CLEAN, DIRTY and FAILED pages are linked in one of two queues; the source has the others.
 
     linked(page)  <=>  state = CLEAN, DIRTY or FAILED
-    find(oid) = pfn  <=>  identity(pfn).oid = oid and state(pfn) != UNCACHED
+    find(oid) = pfn  <=>  identity(pfn).oid = oid and state(pfn) != EMPTY
 """
 
 from kernmalloc.kernel.frames import Page, entry_of, give
-from kernmalloc.kernel.kern import CLEAN, DIRTY, FAILED, STATES, UNCACHED, Cpu, Half, Index, Kern, Pages, Queue, Word
+from kernmalloc.kernel.kern import CLEAN, DIRTY, EMPTY, FAILED, STATES, Cpu, Half, Index, Kern, Pages, Queue, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.lang import i64, kernel, record, u32
 from kernmalloc.lang.status import OK
@@ -241,10 +241,10 @@ def page_state(cpu, pfn, state):
     """The transition: the frame's page is in that state now; the caller links and unlinks it."""
     counts = Cpu(cpu).kern + PAGES + COUNTS
     f = Page(page_of(cpu, pfn))
-    if f.state != UNCACHED:
+    if f.state != EMPTY:
         old = Word(counts + (f.state << 3))
         old.bits = old.bits - 1
-    if state != UNCACHED:
+    if state != EMPTY:
         new = Word(counts + (state << 3))
         new.bits = new.bits + 1
     f.state = state
@@ -255,7 +255,7 @@ def page_state(cpu, pfn, state):
 def page_drop(cpu, pfn):
     """Give the frame of a page that is neither linked nor mapped back to the free list."""
     page_unname(cpu, pfn)
-    page_state(cpu, pfn, UNCACHED)
+    page_state(cpu, pfn, EMPTY)
     f = Page(page_of(cpu, pfn))
     f.queue = 0
     f.uses = 0
@@ -276,7 +276,7 @@ def page_heir(cpu, old, new):
     before = Identity(identity_of(cpu, old)).prev
     page_unlink(cpu, old)
     page_unname(cpu, old)
-    page_state(cpu, old, UNCACHED)
+    page_state(cpu, old, EMPTY)
     from_.queue = 0
     from_.uses = 0
     from_.depends = 0
@@ -295,7 +295,7 @@ def page_count(kern, state):
 def cached(kern):
     """Frames that hold pages."""
     held = 0
-    for state in range(UNCACHED + 1, STATES):
+    for state in range(EMPTY + 1, STATES):
         held += page_count(kern, state)
     return held
 

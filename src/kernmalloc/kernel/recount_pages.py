@@ -9,7 +9,7 @@ Concepts
 from kernmalloc.kernel.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.depends import Depend, first_depend
 from kernmalloc.kernel.frames import Page
-from kernmalloc.kernel.kern import MAIN, PAGE, SMALL, STATES, UNCACHED, Cpu, Index, Kern, Pages, Queue, Tally, Word
+from kernmalloc.kernel.kern import EMPTY, MAIN, PAGE, SMALL, STATES, Cpu, Index, Kern, Pages, Queue, Tally, Word
 from kernmalloc.kernel.kmap import pfn_at
 from kernmalloc.kernel.pages import (
     PAGES,
@@ -39,7 +39,7 @@ def _is_page(cpu, pfn):
     if Region(region).area == 0:
         return 0
     f = Page(page_of(cpu, pfn))
-    return 1 if f.type == PAGE and f.state != UNCACHED else 0
+    return 1 if f.type == PAGE and f.state != EMPTY else 0
 
 
 @kernel
@@ -62,7 +62,7 @@ def count_page(cpu, tally, pfn):
     t = Tally(tally)
     f = Page(page_of(cpu, pfn))
     t.depend_errors = 0
-    if f.state == UNCACHED or f.state >= STATES:
+    if f.state == EMPTY or f.state >= STATES:
         return OK
     t.cached = t.cached + 1
     state = Word(tally + STATE_COUNTS + (f.state << 3))

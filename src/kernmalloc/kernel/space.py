@@ -22,7 +22,6 @@ from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
 
 
-
 @kernel
 def frames_left(cpu):
     """Frames that `space_take` can give at once."""
