@@ -25,7 +25,7 @@ from kernmalloc.lang.status import IO_ERROR, WOULD_BLOCK
 if TYPE_CHECKING:
     from kernmalloc.facade.kernel import Kernel
 
-STATE_NAMES = ("uncached", "reading", "clean", "dirty", "writing", "rewritten", "failed")
+STATE_NAMES = ("empty", "reading", "clean", "dirty", "writing", "rewritten", "failed")
 
 
 class Page:
@@ -168,7 +168,7 @@ class Pages:
     def counts(self) -> dict[str, int]:
         """Pages by state."""
         counts = self.kernel.view.kern["pages"]["counts"]
-        return {name: int(count) for name, count in zip(STATE_NAMES, counts) if name != "uncached"}
+        return {name: int(count) for name, count in zip(STATE_NAMES, counts) if name != "empty"}
 
     @property
     def state(self) -> Any:
