@@ -16,7 +16,6 @@ from kernmalloc.kernel.heap import free
 from kernmalloc.kernel.kern import (
     CLEAN,
     DIRTY,
-    EMPTY,
     FAILED,
     MAIN,
     PAGE,
@@ -32,6 +31,7 @@ from kernmalloc.kernel.pages import (
     ABSENT,
     PAGES,
     ghost_recall,
+    holds_page,
     is_linked,
     page_drop,
     page_find,
@@ -41,7 +41,6 @@ from kernmalloc.kernel.pages import (
     page_unlink,
 )
 from kernmalloc.kernel.reclaim import MOST_USES
-from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.kernel.slabs import slot_take
 from kernmalloc.kernel.source import READ, request, ring_room, write_back
 from kernmalloc.kernel.space import space_short
@@ -124,15 +123,10 @@ def page_get(cpu, oid):
 @kernel
 def _cached(cpu, pfn):
     """1 if a frame holds a page that is there to be used."""
-    region = region_of(cpu, pfn)
-    if region < 0:
+    if holds_page(cpu, pfn) == 0:
         return 0
-    if Region(region).area == 0:
-        return 0
-    f = Page(page_of(cpu, pfn))
-    if f.type != PAGE or f.state == EMPTY or f.state == READING or f.state == FAILED:
-        return 0
-    return 1
+    state = Page(page_of(cpu, pfn)).state
+    return 1 if state != READING and state != FAILED else 0
 
 
 @kernel

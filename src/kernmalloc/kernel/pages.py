@@ -20,7 +20,7 @@ Concepts
 """
 
 from kernmalloc.kernel.frames import Page, entry_of, give
-from kernmalloc.kernel.kern import CLEAN, DIRTY, EMPTY, FAILED, STATES, Cpu, Half, Index, Kern, Pages, Queue, Word
+from kernmalloc.kernel.kern import CLEAN, DIRTY, EMPTY, FAILED, PAGE, Cpu, Half, Index, Kern, Pages, Queue, Word
 from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.lang import i64, kernel, record, u32
 from kernmalloc.lang.status import OK
@@ -173,22 +173,6 @@ def page_link(cpu, pfn):
 
 
 @kernel
-def page_link_last(cpu, pfn):
-    """Put a page in at the end of its queue: the next to be looked at."""
-    f = Page(page_of(cpu, pfn))
-    q = Queue(queue_of(Cpu(cpu).kern, f.queue))
-    f.link = 0
-    Identity(identity_of(cpu, pfn)).prev = q.last
-    if q.last != 0:
-        Page(page_of(cpu, q.last - 1)).link = pfn + 1
-    else:
-        q.first = pfn + 1
-    q.last = pfn + 1
-    q.count = q.count + 1
-    return OK
-
-
-@kernel
 def page_link_behind(cpu, pfn, before):
     """Put a page in behind the one at `before` (pfn + 1), which is looked at after it; 0: at the front."""
     if before == 0:
@@ -205,6 +189,13 @@ def page_link_behind(cpu, pfn, before):
         q.last = pfn + 1
     q.count = q.count + 1
     return OK
+
+
+@kernel
+def page_link_last(cpu, pfn):
+    """Put a page in at the end of its queue: the next to be looked at."""
+    q = Queue(queue_of(Cpu(cpu).kern, Page(page_of(cpu, pfn)).queue))
+    return page_link_behind(cpu, pfn, q.last)
 
 
 @kernel
@@ -228,6 +219,18 @@ def page_unlink(cpu, pfn):
 
 
 # --- states
+
+
+@kernel
+def holds_page(cpu, pfn):
+    """1 if the frame of that number, which may be any number, is there and holds a page."""
+    region = region_of(cpu, pfn)
+    if region < 0:
+        return 0
+    if Region(region).area == 0:
+        return 0
+    f = Page(entry_of(cpu, region, pfn))
+    return 1 if f.type == PAGE and f.state != EMPTY else 0
 
 
 @kernel
@@ -289,15 +292,6 @@ def page_heir(cpu, old, new):
 def page_count(kern, state):
     """Pages in a state."""
     return Word(kern + PAGES + COUNTS + (state << 3)).bits
-
-
-@kernel
-def cached(kern):
-    """Frames that hold pages."""
-    held = 0
-    for state in range(EMPTY + 1, STATES):
-        held += page_count(kern, state)
-    return held
 
 
 @kernel

@@ -9,37 +9,25 @@ Concepts
 from kernmalloc.kernel.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.depends import Depend, first_depend
 from kernmalloc.kernel.frames import Page
-from kernmalloc.kernel.kern import EMPTY, MAIN, PAGE, SMALL, STATES, Cpu, Index, Kern, Pages, Queue, Tally, Word
+from kernmalloc.kernel.kern import EMPTY, MAIN, SMALL, STATES, Cpu, Index, Kern, Pages, Queue, Tally, Word
 from kernmalloc.kernel.kmap import pfn_at
 from kernmalloc.kernel.pages import (
     PAGES,
     Identity,
     bucket_of,
+    holds_page,
     identity_of,
     is_linked,
     page_count,
     page_of,
     queue_of,
 )
-from kernmalloc.kernel.regions import Region, region_of
 from kernmalloc.kernel.umap import Umap, leaf_in, next_leaf, table_below
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import Entry, entry_pa, entry_shift, index_bits, is_present, root_shift, user_end
 
 STATE_COUNTS = Tally.offset("states")
-
-
-@kernel
-def _is_page(cpu, pfn):
-    """1 if the frame of that number exists and holds a page."""
-    region = region_of(cpu, pfn)
-    if region < 0:
-        return 0
-    if Region(region).area == 0:
-        return 0
-    f = Page(page_of(cpu, pfn))
-    return 1 if f.type == PAGE and f.state != EMPTY else 0
 
 
 @kernel
@@ -90,7 +78,7 @@ def _count_buckets(cpu, tally):
         bucket = p.heads + (i << 2)
         at = Index(bucket).value
         while at != 0 and t.named <= t.cached:
-            if _is_page(cpu, at - 1) == 0:
+            if holds_page(cpu, at - 1) == 0:
                 t.bucket_errors = t.bucket_errors + 1
                 break
             identity = Identity(identity_of(cpu, at - 1))
@@ -110,7 +98,7 @@ def _count_queue(cpu, tally, queue):
     before = 0
     at = q.first
     while at != 0 and count <= t.cached:
-        if _is_page(cpu, at - 1) == 0:
+        if holds_page(cpu, at - 1) == 0:
             t.queue_errors = t.queue_errors + 1
             break
         f = Page(page_of(cpu, at - 1))
@@ -167,7 +155,7 @@ def count_umap(cpu, tally, umap):
     end = user_end(k.arch)
     va = next_leaf(cpu, umap, 0, end)
     while va < end:
-        if _is_page(cpu, entry_pa(k.arch, Entry(leaf_in(cpu, umap, va)).bits) >> k.page_shift) == 0:
+        if holds_page(cpu, entry_pa(k.arch, Entry(leaf_in(cpu, umap, va)).bits) >> k.page_shift) == 0:
             t.umap_errors = t.umap_errors + 1
         t.umap_pages = t.umap_pages + 1
         va = next_leaf(cpu, umap, va + (1 << k.page_shift), end)

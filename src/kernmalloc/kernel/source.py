@@ -12,10 +12,11 @@ Concepts
 from kernmalloc.kernel.depends import depends_protect
 from kernmalloc.kernel.frames import Page
 from kernmalloc.kernel.heap import free, malloc_zeroed
-from kernmalloc.kernel.kern import CLEAN, DIRTY, FAILED, PAGE, READING, REWRITTEN, WRITING, Cpu, Kern, Pages
+from kernmalloc.kernel.kern import CLEAN, DIRTY, FAILED, READING, REWRITTEN, WRITING, Cpu, Kern, Pages
 from kernmalloc.kernel.pages import (
     PAGES,
     Identity,
+    holds_page,
     identity_of,
     page_count,
     page_link,
@@ -23,7 +24,7 @@ from kernmalloc.kernel.pages import (
     page_of,
     page_state,
 )
-from kernmalloc.kernel.regions import Region, region_of
+from kernmalloc.kernel.regions import Region
 from kernmalloc.lang import i64, kernel, record, u32
 from kernmalloc.lang.atomics import load_acquire32, store_release32
 from kernmalloc.lang.status import BUSY, LIMIT, NO_SOURCE, OK
@@ -155,14 +156,9 @@ def _written(cpu, pfn, status):
 def _answer(cpu, frame, status):
     """Act on an answer: 1, or 0 if nothing of the kind was asked."""
     pfn = frame >> 1
-    region = region_of(cpu, pfn)
-    if region < 0:
-        return 0
-    if Region(region).area == 0:
+    if holds_page(cpu, pfn) == 0:
         return 0
     f = Page(page_of(cpu, pfn))
-    if f.type != PAGE:
-        return 0
     if frame & 1 == READ and f.state == READING:
         _read(cpu, pfn, status)
         return 1
