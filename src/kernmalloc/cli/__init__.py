@@ -196,6 +196,41 @@ def run(
     raise typer.Exit(HELD if done.held else BROKEN)
 
 
+class Part(StrEnum):
+    """What `bench` measures."""
+
+    frames = "frames"
+    all = "all"
+
+
+@app.command()
+def bench(
+    part: Annotated[Part, typer.Argument(help="What to measure.")] = Part.all,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of everything, in turns; the median counts.")] = 7,
+    quick: Annotated[bool, typer.Option("--quick", help="On a hundredth of the work: to see that everything runs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per row (docs/json.md).")] = False,
+) -> None:
+    """Measure this project and its peers on the same work, in one run, in turns."""
+    from kernmalloc.bench import rows as benched
+    from kernmalloc.bench import run as benches
+    from kernmalloc.report import bench as report
+
+    _load_objects(Mode.raw)
+    parts = list(benches.PARTS) if part is Part.all else [part.value]
+    found = []
+    with _measured() as progress:
+        for row in benches.run(parts, benches.QUICK if quick else benches.FULL, runs, progress):
+            found.append(row)
+            if json:
+                _print(report.line(row))
+    judged = benched.judge(benches.GOALS, found)
+    if json:
+        _print_all(report.verdict_line(verdict) for verdict in judged)
+    else:
+        _print_all(report.tables(found))
+        _print_all(report.verdicts(judged))
+
+
 @app.command()
 @made_by(machines=found_machines)
 def check(machines: Iterator[Found], json: Json = False) -> None:
@@ -294,6 +329,19 @@ def _touched(total: int) -> Iterator[Callable[[int], object]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def _measured() -> Iterator[Callable[[str, float], object]]:
+    """A progress bar of measurements; it is told what is measured, and how much of its part is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=1) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda what, done: progress.update(task, description=what, completed=done)
 
 
 def _patience(mode: Mode) -> AbstractContextManager:

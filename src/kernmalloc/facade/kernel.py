@@ -208,6 +208,11 @@ class Kernel:
         """Let so many processors run processes: the host address of their TLBs. LifeError in mode twin."""
         return self._life.processors(count)
 
+    def entry(self, name: str) -> int:
+        """Address of the C function km_<name>, int64 for every argument and the result, for callers that are compiled; its
+        first argument is `processor`. Mode raw only, while the kernel is open. KeyError if there is none."""
+        return self._life.address(name)
+
     @property
     def processor(self) -> int:
         """VA of the record of the processor that this handle calls the kernel on."""

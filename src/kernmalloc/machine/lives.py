@@ -116,6 +116,10 @@ class _Compiled:
         self.state["users"], self.state["processors"] = self._tlbs.ctypes.data, count
         return self._tlbs.ctypes.data
 
+    def address(self, name: str) -> int:
+        """Where in this process the C function of the entry `name` is; KeyError if there is none."""
+        return self.library.address(name)
+
     def close(self) -> None:
         if self.call != _closed:
             self.call = _closed

@@ -1,0 +1,181 @@
+"""Frames: getting and putting single frames and blocks of 2 MiB, this project and three peers on the same work.
+
+Concepts
+  1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled; pairs of
+     a get and a put; pairs at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators take turns;
+     the first of each is not counted.
+  2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused.
+  3. Peers keep nothing per frame, or 16 bytes that say who owns it and are checked when it is put, as this project does.
+  4. The harness's part of a row is what an allocator that does nothing takes in the same run, called in the same shape.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy
+
+from kernmalloc.bench import native
+from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.facts import Range
+from kernmalloc.kernel.kern import PAGE
+from kernmalloc.machine.memory_map import Machine
+
+WORKS = ("bulk allocate", "free in order", "free reversed", "free shuffled", "pair", "random pair")
+ORDERS = (0, 9)
+THREADS = (1, 2)
+OWN_ROOM = 512 << 20  # RAM beside what is managed: core tables, image
+SLACK = 2048  # frames that two processors may keep at hand while a third cannot get them
+FRAME_SHIFT = 12
+FRAME, BLOCK = 1, 2  # shapes of this project's entries; 0 is the peers'
+
+STATE = "the allocator's own state"
+
+Progress = Callable[[str, float], None]
+
+_JUDGED = (  # order, work, times the best peer, which keeps an entry per frame
+    (0, "bulk allocate", 1.1, False), (0, "free in order", 1.1, False), (0, "free shuffled", 1.1, True),
+    (0, "pair", 1.0, False), (0, "random pair", 1.0, True),
+    (9, "pair", 1.0, False), (9, "random pair", 1.0, True),
+)  # fmt: skip
+
+
+class Wrong(Exception):
+    """An allocator did not do its work: the figures would be worth nothing."""
+
+
+class _Peer(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p), ("keeps", ctypes.c_int), ("threads", ctypes.c_int),
+        ("make", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)),
+        ("end", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("bytes", ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)),
+        ("get", ctypes.c_void_p), ("put", ctypes.c_void_p),
+    ]  # fmt: skip
+
+
+class _Round(ctypes.Structure):
+    _fields_ = [
+        ("shape", ctypes.c_int), ("get", ctypes.c_void_p), ("put", ctypes.c_void_p),
+        ("context", ctypes.c_int64 * max(THREADS)), ("type", ctypes.c_int64), ("order", ctypes.c_int64),
+        ("threads", ctypes.c_int64), ("per", ctypes.c_int64), ("pairs", ctypes.c_int64), ("top", ctypes.c_int64),
+        ("checked", ctypes.c_int64), ("ns", ctypes.c_double * len(WORKS)), ("wrong", ctypes.c_int64),
+    ]  # fmt: skip
+
+
+class Contender(NamedTuple):
+    """An allocator that is made and can do rounds. `shape`: how it is called; `state`: bytes of its own per frame."""
+
+    who: str  # "": the one that does nothing
+    keeps: bool
+    round: _Round
+    state: float
+
+
+def _name(order: int, threads: int) -> str:
+    return f"order {order}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+GOALS = (
+    *(Goal("frames", f"{_name(order, 1)}: {work}", limit, keeps=keeps) for order, work, limit, keeps in _JUDGED),
+    *(
+        Goal("frames", f"{_name(order, 2)}: {work}", 1.15, than=SELF, other=f"{_name(order, 1)}: {work}")
+        for order, work, _, _ in _JUDGED
+    ),
+    Goal("frames", STATE, 0.25, than=LIMIT),
+)
+
+
+def machine(frames: int) -> Machine:
+    """RAM for so many frames, and for what describes them."""
+    ram = Range(base=0, size=(frames << FRAME_SHIFT) + OWN_ROOM, kind="ram")
+    return Machine(name="bench", file="bench", arch="x86_64", ram=(ram,))
+
+
+def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]:
+    """All works on `frames` frames, a power of two from 8192; `pairs` of each; so many runs. NoCompiler, Wrong."""
+    harness = native.library("frames")
+    harness.peer.restype = ctypes.POINTER(_Peer)
+    held = numpy.zeros(frames, numpy.uint32)
+    for step, (threads, order) in enumerate((t, o) for t in THREADS for o in ORDERS):
+        with ExitStack() as stack:
+            per = (frames - SLACK * max(THREADS) >> order) // threads
+            made = list(_contenders(harness, frames, order, threads, stack))
+            for contender in made:
+                contender.round.per, contender.round.pairs = per, pairs
+            times = _rounds(harness, made, held, runs, lambda part: progress(_name(order, threads), (step + part) / 4))
+            yield from _rows(made, times, order, threads)
+            if order == 0 and threads == 1:
+                yield from _states(made)
+
+
+def _contenders(harness: Any, frames: int, order: int, threads: int, stack: ExitStack) -> Iterator[Contender]:
+    """Everyone who can do it for so many threads."""
+    index = 0
+    while peer := harness.peer(index):
+        index += 1
+        about = peer.contents
+        who = about.name.decode().replace("nothing", "")
+        if who and threads != about.threads and not (threads == 1 and who == "magazines"):
+            continue
+        state = about.make(frames)
+        stack.callback(about.end, state)
+        contexts = (ctypes.c_int64 * 2)(state, state)
+        found = _Round(0, about.get, about.put, contexts, 0, order, threads, top=frames, checked=bool(who))
+        yield Contender(who, bool(about.keeps), found, about.bytes(state) / frames)
+    get = "block_get" if order else "frame_get"
+    shape = BLOCK if order else FRAME
+    nothing = [ctypes.cast(harness[f"nothing_{name}"], ctypes.c_void_p).value for name in (get, "frame_put")]
+    yield Contender("", True, _Round(shape, *nothing, (0, 1), PAGE, order, threads, top=frames), 0)
+    kernel = stack.enter_context(Kernel.boot(machine(frames), Profile.load("x86_64"), cpus=threads))
+    contexts = (ctypes.c_int64 * 2)(*(kernel.cpu(number).processor for number in range(threads)))
+    entries = kernel.entry(get), kernel.entry("frame_put")
+    top = kernel.machine.ram[-1].end >> FRAME_SHIFT
+    yield Contender(OURS, True, _Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel))
+    stack.callback(_checked, kernel)
+
+
+def _own_state(kernel: Kernel) -> float:
+    """Bytes per frame that this project's frames take beyond the entries and the identities of cached pages."""
+    entries = kernel.profile.core.stride + kernel.profile.core.identity
+    own = sum(r.area_bytes - r.frames * entries for r in kernel.regions if r.area)
+    return own / sum(r.frames for r in kernel.regions if r.area)
+
+
+def _checked(kernel: Kernel) -> None:
+    found = kernel.check()
+    if not found.passed:
+        raise Wrong(found.failure)
+
+
+def _rounds(harness: Any, made: list[Contender], held: numpy.ndarray, runs: int, progress: Callable[[float], None]) -> numpy.ndarray:
+    """ns by contender, run and work."""
+    times = numpy.zeros((len(made), runs, len(WORKS)))
+    for run in range(-1, runs):
+        for number, contender in enumerate(made):
+            progress(((run + 1) * len(made) + number) / ((runs + 1) * len(made)))
+            harness.run_round(ctypes.byref(contender.round), held.ctypes)
+            if contender.who and contender.round.wrong:
+                raise Wrong(f"{contender.who}: {contender.round.wrong} frames had two owners or none, or were refused")
+            if run >= 0:
+                times[number, run] = contender.round.ns
+    return times
+
+
+def _rows(made: list[Contender], times: numpy.ndarray, order: int, threads: int) -> Iterator[Row]:
+    for work, name in enumerate(WORKS):
+        base = {c.round.shape: median(times[n, :, work]) for n, c in enumerate(made) if not c.who}
+        for number, c in enumerate(made):
+            if c.who:
+                values = tuple(float(value) for value in times[number, :, work])
+                yield Row("frames", f"{_name(order, threads)}: {name}", c.who, "ns", values, base[c.round.shape], c.keeps)
+
+
+def _states(made: list[Contender]) -> Iterator[Row]:
+    for c in made:
+        if c.who:
+            yield Row("frames", STATE, c.who, "B/frame", (c.state,), 0.0, c.keeps)
