@@ -1,0 +1,220 @@
+"""The freestanding object on a processor that is not ours: Unicorn, which is QEMU's x86-64.
+
+Concepts
+  1. The machine code is `build.freestanding`'s for x86_64, byte for byte; only its relocations are applied. It is one more
+     life of the kernel, "bare": the facade boots it, calls it and checks it like the others.
+  2. It is linked at one address, physical and virtual: the window begins where the image lies in RAM. So the same code
+     runs before paging is on and after. In the image, behind a page for the loader: code, counts, a stack, and the rest
+     for whoever drives the kernel in a loop (`ROOM`).
+  3. The processor walks the page tables that the kernel wrote. Nothing of this computer's stands in between: mapping a
+     page is what it is on a machine, a store to an entry and `invlpg`.
+  4. Every instruction of the kernel's is counted as it is executed, exactly: before each, Unicorn calls a function that is
+     compiled here. Two kinds are counted beside: `cli`, which is executed where the kernel lock is taken, and `invlpg`, of
+     which there is one for each page that is mapped or unmapped.
+"""
+
+import ctypes
+import io
+from typing import BinaryIO, NamedTuple
+
+import llvmlite.binding as llvm
+import msgspec
+
+from kernmalloc.build.freestanding import freestanding
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Bytes, Image, Profile, Window
+from kernmalloc.inputs.facts import Range
+from kernmalloc.machine.lives import LEAST, LIVES, MOST, Fault, LifeError, Paging
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.ram import PAGE, Ram
+
+MIB = 1 << 20
+BASE = 64 * MIB  # of the image and of the window
+IMAGE = 32 * MIB
+CODE = BASE + PAGE  # the loader talks to the kernel in the page before
+CODE_END = BASE + MIB
+COUNTS = CODE_END
+STACK = BASE + 2 * MIB  # its end
+ROOM = STACK  # for drivers, up to the image's end
+RETURN = COUNTS + PAGE  # where calls return to: nothing is executed there
+WINDOW = Window(base=Bytes(BASE), size=Bytes(1 << 30), windows=Bytes(4 * MIB))  # in reach of addresses of 32 bits
+
+PROTECTED, WRITE_PROTECT, PAGING = 1 << 0, 1 << 16, 1 << 31  # CR0
+PAE = 1 << 5  # CR4
+EFER, LONG_MODE = 0xC0000080, 1 << 8
+
+ABSOLUTE = {1: 8, 10: 4, 11: 4}  # R_X86_64_64, _32, _32S: bytes
+RELATIVE = {2: 4, 4: 4}  # R_X86_64_PC32, _PLT32
+
+CLI = 0xFA
+INVLPG = 0x010F  # its first two bytes: no other of their group is the kernel's
+_COUNT = """
+define void @count(ptr %uc, i64 %address, i32 %size, ptr %data) {{
+ %host = add i64 %address, {ram}
+ %code = inttoptr i64 %host to ptr
+ %instructions = inttoptr i64 {counts} to ptr
+ %locks = getelementptr i64, ptr %instructions, i64 1
+ %pages = getelementptr i64, ptr %instructions, i64 2
+ %bytes = load i16, ptr %code
+ %first = trunc i16 %bytes to i8
+ %is_cli = icmp eq i8 %first, {cli}
+ %is_invlpg = icmp eq i16 %bytes, {invlpg}
+ %one_lock = zext i1 %is_cli to i64
+ %one_page = zext i1 %is_invlpg to i64
+ %n = load i64, ptr %instructions
+ %n1 = add i64 %n, 1
+ store i64 %n1, ptr %instructions
+ %l = load i64, ptr %locks
+ %l1 = add i64 %l, %one_lock
+ store i64 %l1, ptr %locks
+ %p = load i64, ptr %pages
+ %p1 = add i64 %p, %one_page
+ store i64 %p1, ptr %pages
+ ret void
+}}
+"""
+
+
+class Counts(NamedTuple):
+    """What has been executed: instructions, how often the lock was taken, pages whose mapping was changed."""
+
+    instructions: int
+    locks: int
+    pages: int
+
+
+class Bare:
+    """Machine code for a bare machine, executed by an emulated processor. LifeError: what that takes is not installed."""
+
+    phys = 0
+
+    def __init__(self, ram: Ram) -> None:
+        try:
+            import unicorn
+            from unicorn import x86_const as x86
+
+            code, self.symbols = link(io.BytesIO(freestanding("x86_64")), CODE)
+        except ModuleNotFoundError as error:
+            raise LifeError(f"counting instructions needs {error.name}: pip install 'kernmalloc[bench]'") from None
+        self.ram, self._error = ram, unicorn.UcError
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self.uc.mem_map_ptr(0, ram.top, unicorn.UC_PROT_ALL, ram.address)
+        self.write(CODE, code)  # a tenth of the room
+        self._counts = (ctypes.c_int64 * len(Counts._fields)).from_address(ram.address + COUNTS)
+        self._count(unicorn)
+        self._registers = [getattr(x86, f"UC_X86_REG_{name}") for name in ("RDI", "RSI", "RDX", "RCX", "R8", "R9")]
+        self._rsp, self._rax, self._rip = x86.UC_X86_REG_RSP, x86.UC_X86_REG_RAX, x86.UC_X86_REG_RIP
+        self._cr0, self._cr3, self._cr4, self._msr = (
+            x86.UC_X86_REG_CR0, x86.UC_X86_REG_CR3, x86.UC_X86_REG_CR4, x86.UC_X86_REG_MSR
+        )
+
+    def _count(self, unicorn: object) -> None:
+        """Have a compiled function called before every instruction of the kernel's."""
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        text = _COUNT.format(ram=self.ram.address, counts=self.ram.address + COUNTS, cli=CLI - 256, invlpg=INVLPG)
+        target = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        self._compiled = llvm.create_mcjit_compiler(llvm.parse_assembly(text), target)
+        self._compiled.finalize_object()
+        handle, function = ctypes.c_size_t(), ctypes.c_void_p(self._compiled.get_function_address("count"))
+        first, last = ctypes.c_uint64(CODE), ctypes.c_uint64(CODE_END - 1)
+        status = uclib.uc_hook_add(self.uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last)
+        if status != unicorn.UC_ERR_OK:
+            raise unicorn.UcError(status)
+
+    @property
+    def counts(self) -> Counts:
+        """What the kernel's code has executed so far."""
+        return Counts(*self._counts)
+
+    def write(self, pa: int, data: bytes) -> None:
+        """Put bytes into RAM."""
+        ctypes.memmove(self.ram.address + pa, data, len(data))
+
+    def read(self, pa: int, size: int) -> bytes:
+        """What lies in RAM."""
+        return ctypes.string_at(self.ram.address + pa, size)
+
+    def call(self, name: str, *args: int) -> int:
+        """Run the entry `name`; its result. Fault: the processor met an exception."""
+        return self.run(self.symbols[f"km_{name}"], *args)
+
+    def run(self, function: int, *args: int) -> int:
+        """Call what lies at an address by C's convention."""
+        for argument in args:
+            if not LEAST <= argument <= MOST:
+                raise OverflowError(f"{argument:#x} does not fit 64 bits")
+        for register, argument in zip(self._registers, args, strict=False):
+            self.uc.reg_write(register, argument)
+        words = [RETURN, *args[len(self._registers) :]]
+        stack = (STACK - 8 * len(words)) & -16
+        stack -= 8  # as a call leaves it
+        self.write(stack, b"".join(word.to_bytes(8, "little", signed=True) for word in words))
+        self.uc.reg_write(self._rsp, stack)
+        try:
+            self.uc.emu_start(function, RETURN)
+        except self._error as error:
+            raise Fault(f"{self._name(self.uc.reg_read(self._rip))}: {error}") from None
+        result = self.uc.reg_read(self._rax)
+        return result - (1 << 64) if result >> 63 else result
+
+    def _name(self, address: int) -> str:
+        """The function that an address lies in."""
+        return max((place, name) for name, place in self.symbols.items() if place <= address)[1]
+
+    def enter(self, paging: Paging) -> None:
+        self.uc.reg_write(self._cr3, paging.root)
+        self.uc.reg_write(self._cr4, PAE)
+        self.uc.reg_write(self._msr, (EFER, LONG_MODE))
+        self.uc.reg_write(self._cr0, PROTECTED | WRITE_PROTECT | PAGING)
+
+    def processors(self, count: int) -> int:
+        """There is none but the kernel's own."""
+        raise LifeError("processes run compiled for this computer: use mode raw or soft")
+
+    def refresh(self) -> None:
+        self.uc.ctl_flush_tlb()
+
+    def close(self) -> None:
+        self.uc.mem_unmap(0, self.ram.top)
+
+
+LIVES["bare"] = Bare
+
+
+def link(file: BinaryIO, base: int) -> tuple[bytes, dict[str, int]]:
+    """The sections of a relocatable object that are loaded, as they lie in memory from `base` on, and where its functions
+    lie. KeyError for a relocation of another kind than these objects have."""
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(file)
+    starts, memory = {}, bytearray()
+    for index, section in enumerate(elf.iter_sections()):
+        if section["sh_flags"] & 2:  # SHF_ALLOC
+            memory += bytes(-len(memory) % max(section["sh_addralign"], 16))
+            starts[index] = base + len(memory)
+            memory += section.data()
+    table = elf.get_section_by_name(".symtab")
+    values = [starts.get(s["st_shndx"], 0) + s["st_value"] for s in table.iter_symbols()]
+    for section in elf.iter_sections():
+        if section["sh_type"] == "SHT_RELA" and section["sh_info"] in starts:
+            for r in section.iter_relocations():
+                at, kind = starts[section["sh_info"]] + r["r_offset"], r["r_info_type"]
+                value = values[r["r_info_sym"]] + r["r_addend"] - (at if kind in RELATIVE else 0)
+                size = RELATIVE[kind] if kind in RELATIVE else ABSOLUTE[kind]
+                memory[at - base : at - base + size] = value.to_bytes(size, "little", signed=True)
+    return bytes(memory), {s.name: value for s, value in zip(table.iter_symbols(), values, strict=True)}
+
+
+def boot(ram: int) -> Kernel:
+    """A kernel on so many bytes of RAM, under profile x86_64 but for where it lies, run by the emulator."""
+    profile = msgspec.structs.replace(Profile.load("x86_64"), va=WINDOW, image=Image(base=Bytes(BASE), size=Bytes(IMAGE)))
+    machine = Machine(name="emulated", file="", ram=(Range(base=0, size=ram, kind="ram", name="", line=0),))
+    return Kernel.boot(machine, profile, "bare")
+
+
+def processor(kernel: Kernel) -> Bare:
+    """The processor that runs a kernel which `boot` made."""
+    return kernel._life

@@ -1,0 +1,174 @@
+"""Instructions: what each malloc and each free of a trace costs, counted one by one in the freestanding object.
+
+Concepts
+  1. The count is exact and of nothing but the kernel: from the entry's first instruction to its return, on an emulated
+     processor (`emulator`). It is the same in every run.
+  2. What an operation did decides what it may cost:
+
+         quick      it took no lock: this processor's magazine had what was wanted, or took it
+         locked     it took the lock: a refill, a slab, a run of pages; whatever state the heap was in
+         mapping    it changed the map by n pages as well: the heap grew or shrank. Frames must be found, mapped and filled
+                    with zeros, or unmapped and given back, one by one: that is a cost per page, not part of the bound
+
+  3. `BOUNDS` holds for every operation, in any state. Where the terms come from stands in the head of `kernel.heap`:
+
+         quick:    instructions <= bound.quick
+         locked:   instructions <= bound.locked
+         mapping:  instructions <= bound.locked + bound.page * n
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+import numpy
+
+from kernmalloc.bench import emulator
+from kernmalloc.bench.emulator import BASE, COUNTS, IMAGE, MIB, ROOM, Counts, processor
+from kernmalloc.bench.rows import OURS, Row
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.lang import backend
+
+RAM = 1 << 30
+
+
+class Bound(NamedTuple):
+    """Instructions that an operation takes at most; `page` for each page that it maps or unmaps."""
+
+    quick: int
+    locked: int
+    page: int
+
+
+BOUNDS = {"malloc": Bound(quick=24, locked=800, page=1300), "free": Bound(quick=72, locked=500, page=900)}
+"""Of x86_64. The figures of other targets differ by what their instructions can do."""
+
+# A loop over operations (slot, bytes), as machine code of the emulated processor: from one call to the next it keeps what
+# was answered and what has been counted.
+_REPLAY = """
+define void @replay(i64 %cpu, ptr %malloc, ptr %free, ptr %ops, ptr %end, ptr %held, ptr %counts, ptr %done) {
+start:
+ br label %next
+next:
+ %op = phi ptr [ %ops, %start ], [ %op.next, %next ]
+ %to = phi ptr [ %done, %start ], [ %to.next, %next ]
+ %slot = load i32, ptr %op
+ %bytes.at = getelementptr i32, ptr %op, i64 1
+ %bytes = load i32, ptr %bytes.at
+ %size = zext i32 %bytes to i64
+ %place = getelementptr i64, ptr %held, i32 %slot
+ %block = load i64, ptr %place
+ %frees = icmp eq i32 %bytes, 0
+ %entry = select i1 %frees, ptr %free, ptr %malloc
+ %argument = select i1 %frees, i64 %block, i64 %size
+ %answer = call i64 %entry(i64 %cpu, i64 %argument)
+ store i64 %answer, ptr %place
+ store i64 %answer, ptr %to
+ %counted = load i192, ptr %counts
+ %counted.to = getelementptr i64, ptr %to, i64 1
+ store i192 %counted, ptr %counted.to
+ %op.next = getelementptr i32, ptr %op, i64 2
+ %to.next = getelementptr i64, ptr %to, i64 4
+ %more = icmp ne ptr %op.next, %end
+ br i1 %more, label %next, label %stop
+stop:
+ ret void
+}
+"""
+DONE = numpy.dtype([("answer", "<i8"), *((name, "<i8") for name in Counts._fields)])
+"""What became of an operation."""
+STEPS = 1 << 18  # operations at a time
+OPS = ROOM + MIB
+RESULTS = OPS + STEPS * 8
+HELD = RESULTS + STEPS * DONE.itemsize
+SLOTS = (BASE + IMAGE - HELD) // 8
+
+Progress = Callable[[str, float], None]
+
+
+class Refused(Exception):
+    """The kernel refused an operation of a trace: which, and the status."""
+
+
+def replay(kernel: Kernel, pairs: numpy.ndarray) -> numpy.ndarray:
+    """An array of `DONE` for int32 pairs (slot, bytes), shape (n, 2): bytes > 0 allocates, 0 frees. Of a kernel that
+    `emulator.boot` made. Refused."""
+    if len(pairs) and int(pairs[:, 0].max()) >= SLOTS:
+        raise Refused(f"{int(pairs[:, 0].max()) + 1} blocks at once: the emulated machine has room for {SLOTS}")
+    bare = processor(kernel)
+    target = backend.target_machine(backend.TARGETS["x86_64"])
+    code, symbols = emulator.link(io.BytesIO(target.emit_object(llvm.parse_assembly(_REPLAY))), ROOM)
+    bare.write(ROOM, code)
+    done = numpy.zeros(len(pairs), DONE)
+    counted = bare.counts
+    for at in range(0, len(pairs), STEPS):
+        part = numpy.ascontiguousarray(pairs[at : at + STEPS], "<i4")
+        bare.write(OPS, part.tobytes())
+        entries = bare.symbols["km_malloc"], bare.symbols["km_free"]
+        bare.run(symbols["replay"], kernel.processor, *entries, OPS, OPS + part.nbytes, HELD, COUNTS, RESULTS)
+        done[at : at + STEPS] = numpy.frombuffer(bare.read(RESULTS, len(part) * DONE.itemsize), DONE)
+    for name, before in zip(Counts._fields, counted, strict=True):
+        done[name] = numpy.diff(done[name], prepend=before)
+    wrong = numpy.flatnonzero(done["answer"] < 0)
+    if len(wrong):
+        raise Refused(f"operation {int(wrong[0]) + 1}: status {int(done['answer'][wrong[0]])}")
+    return done
+
+
+class Cost(NamedTuple):
+    """Instructions of the operations of one kind: `maps` pages each."""
+
+    quick: numpy.ndarray
+    locked: numpy.ndarray
+    mapping: numpy.ndarray
+    maps: numpy.ndarray
+
+    @property
+    def bounded(self) -> numpy.ndarray:
+        """Of all that left the map as it was."""
+        return numpy.concatenate([self.quick, self.locked])
+
+    def excess(self, bound: Bound) -> numpy.ndarray:
+        """By how much each operation exceeds its bound; none is positive."""
+        over = self.mapping - bound.locked - bound.page * self.maps
+        return numpy.concatenate([self.quick - bound.quick, self.locked - bound.locked, over])
+
+
+def costs(pairs: numpy.ndarray, done: numpy.ndarray) -> dict[str, Cost]:
+    """What the mallocs and the frees of a trace cost."""
+    return {"malloc": _cost(done[pairs[:, 1] > 0]), "free": _cost(done[pairs[:, 1] == 0])}
+
+
+def _cost(done: numpy.ndarray) -> Cost:
+    maps, locks = done["pages"] > 0, done["locks"] > 0
+    spent = done["instructions"]
+    return Cost(spent[~locks & ~maps], spent[locks & ~maps], spent[maps], done["pages"][maps])
+
+
+def run(traces: Mapping[str, numpy.ndarray], progress: Progress) -> Iterator[Row]:
+    """Rows for all traces together, each on a kernel of its own: median, 99.9th percentile and maximum of what left the
+    map alone; the maximum of each part. LifeError: what emulates is not installed. Refused."""
+    found: list[dict[str, Cost]] = []
+    for number, (name, pairs) in enumerate(traces.items()):
+        progress(f"instructions of {name}", number / len(traces))
+        with emulator.boot(RAM) as kernel:
+            found.append(costs(pairs, replay(kernel, pairs)))
+    for operation in BOUNDS:
+        parts = [each[operation] for each in found]
+        whole = Cost(*(numpy.concatenate(field) for field in zip(*parts, strict=True)))
+        yield from _rows(operation, whole, BOUNDS[operation])
+
+
+def _rows(operation: str, cost: Cost, bound: Bound) -> Iterator[Row]:
+    def row(what: str, value: float) -> Row:
+        return Row("heap", f"{operation}: {what}", OURS, "instructions", (float(value),))
+
+    if len(cost.bounded):
+        yield row("median", numpy.median(cost.bounded))
+        yield row("99.9th percentile", numpy.percentile(cost.bounded, 99.9))
+        yield row("maximum", cost.bounded.max())
+    if len(cost.quick):
+        yield row("maximum without the lock", cost.quick.max())
+    if len(cost.mapping):
+        yield row("maximum beyond that, per page mapped or unmapped", max(0, ((cost.mapping - bound.locked) / cost.maps).max()))
