@@ -2,18 +2,18 @@
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
 list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
-`BINARY_READERS` are given bytes.  Whatever is compressed by gzip is read as what it holds.
+`BINARY_READERS` are given bytes.  Whatever is compressed (`packed`) is read as what it holds.  Traces have readers of
+their own: `traces`.
 """
 
-import gzip
 import io
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts, uboot_board
 from .errors import InputError, UnreadableError
 from .facts import Facts
+from .packed import unpacked
 from .text import decode
 
 __all__ = ["BINARY_READERS", "Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
@@ -38,16 +38,18 @@ def read(path: str | Path) -> list[Facts]:
 
 def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
     """The same for a binary stream; `file` names it in messages."""
-    data = stream.read(LIMIT + 1)
+    data = unpacked(stream, file).read(LIMIT + 1)
     if len(data) > LIMIT:
         raise UnreadableError(file, 0, f"more than {LIMIT >> 20} MiB")
-    return read_bytes(data, file)
+    return _read(data, file)
 
 
 def read_bytes(data: bytes, file: str) -> list[Facts]:
     """The same for bytes at hand; `file` names them in messages."""
-    if data.startswith(b"\x1f\x8b"):
-        data = _unpacked(data, file)
+    return read_stream(io.BytesIO(data), file)
+
+
+def _read(data: bytes, file: str) -> list[Facts]:
     for reader in BINARY_READERS:
         if reader.recognises(data):
             return reader.read(data, file)
@@ -59,15 +61,3 @@ def read_bytes(data: bytes, file: str) -> list[Facts]:
             return reader.read(text, file)
     raise UnreadableError(file, 0, "not a boot log, /proc/iomem, device tree, board's constants, list of PCI devices or machine in TOML",
                           "give the output of dmesg or sudo cat /proc/iomem")
-
-
-def _unpacked(data: bytes, file: str) -> bytes:
-    """What a gzip file holds."""
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            unpacked = stream.read(LIMIT + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableError(file, 0, f"damaged gzip file: {error}") from None
-    if len(unpacked) > LIMIT:
-        raise UnreadableError(file, 0, f"more than {LIMIT >> 20} MiB unpacked")
-    return unpacked

@@ -1,0 +1,178 @@
+"""A trace: what a kernel or a program allocated and freed, one operation after the other.
+
+Concepts
+  1. An operation is a slot and a code, int32 each. Each slot holds one allocation at a time: the first operation on it
+     allocates, the next one frees, and so on. Slots are used again, the one freed last first, so that there are as many
+     as were ever live at once.
+  2. The code says what is allocated, or freed:
+
+         n > 0               a heap block of n bytes
+         0                   free the heap block
+         ~(2 * what)         2 ** what pages in one block, or, from ORDERS on, an object of cache number what - ORDERS
+         ~(2 * what + 1)     free those
+
+  3. A recording begins and ends in the middle of a kernel's life, and is not complete: frees of what was allocated before
+     it, frees that were lost or that the kernel does not report (objects freed in bulk). What no operation can be made of
+     is counted in `Skipped`, never an error. A block that is given out again was freed before: that free is put in.
+"""
+
+from array import array
+from typing import NamedTuple
+
+import msgspec
+import numpy
+
+from .errors import InputError
+
+ORDERS = 32  # of blocks of pages
+LARGEST = (1 << 31) - 1  # bytes of a heap block or object
+MOST = 1 << 27  # operations of a trace
+
+OP = numpy.dtype([("slot", "<i4"), ("code", "<i4")])
+"""An operation."""
+
+
+class TracedCache(NamedTuple):
+    """A cache of the traced kernel: its name ("" if its kernel tells none) and the bytes of an object."""
+
+    name: str
+    size: int
+
+
+class Skipped(msgspec.Struct):
+    """What no operation could be made of, and what was put in.
+
+    `before` frees of what was allocated before the trace began; `null` frees of nothing; `failed` allocations; `unseen`
+    frees that are not in the trace, though the block was given out again: they were put in; `other` events; `lost`
+    events, as the recorder counted them; `cut` 1 if the last line is cut short."""
+
+    before: int = 0
+    null: int = 0
+    failed: int = 0
+    unseen: int = 0
+    other: int = 0
+    lost: int = 0
+    cut: int = 0
+
+
+class Trace(NamedTuple):
+    """A trace that was read. `form` names its file's form; `ops` is an array of `OP`; `slots` is how many there are."""
+
+    file: str
+    form: str
+    ops: numpy.ndarray
+    slots: int
+    caches: tuple[TracedCache, ...]
+    skipped: Skipped
+
+    @property
+    def live_at_end(self) -> int:
+        """Allocations that the trace never frees."""
+        return int(self.allocates.sum()) * 2 - len(self.ops)
+
+    @property
+    def allocates(self) -> numpy.ndarray:
+        """Of each operation: whether it allocates."""
+        code = self.ops["code"]
+        return (code > 0) | ((code < 0) & (~code & 1 == 0))
+
+    @property
+    def kinds(self) -> numpy.ndarray:
+        """Of each operation: -1 for a heap block, the order of pages, or ORDERS and the number of a cache."""
+        code = self.ops["code"]
+        return numpy.where(code < 0, ~code >> 1, -1)
+
+    def bytes(self, page: int = 4096) -> numpy.ndarray:
+        """int64, of each operation: bytes that it allocates (as asked for), or the negative of what it frees."""
+        code, kinds = self.ops["code"].astype(numpy.int64), self.kinds
+        sizes = [page << order for order in range(ORDERS)] + [cache.size for cache in self.caches]
+        asked = numpy.where(kinds < 0, code, numpy.array(sizes, numpy.int64)[kinds])
+        by_slot = numpy.argsort(self.ops["slot"], kind="stable")
+        allocates = self.allocates
+        frees = numpy.flatnonzero(~allocates[by_slot])  # in this order, what is freed stands just before
+        asked[by_slot[frees]] = -asked[by_slot[frees - 1]]
+        return asked
+
+    def pairs(self) -> numpy.ndarray:
+        """The heap's part as int32 pairs (slot, bytes), shape (n, 2): bytes > 0 allocates, 0 frees. Blocks and objects
+        alike; pages are left out, for it is not the heap that gives them. What the trace never frees stays allocated."""
+        heap = (self.kinds < 0) | (self.kinds >= ORDERS)
+        slots = numpy.unique(self.ops["slot"][heap], return_inverse=True)[1]
+        return numpy.stack([slots, numpy.maximum(self.bytes()[heap], 0)], axis=1).astype(numpy.int32)
+
+
+def alternates(slots: numpy.ndarray, allocates: numpy.ndarray) -> bool:
+    """Whether every slot is allocated first, and from then on freed and allocated in turn."""
+    by_slot = numpy.argsort(slots, kind="stable")
+    slots, allocates = slots[by_slot], allocates[by_slot]
+    again = slots[1:] == slots[:-1]
+    return bool(allocates[:1].all() and (allocates[1:] == ~(again & allocates[:-1])).all())
+
+
+class Recorder:
+    """Makes a trace out of events in their order. Keys name what is live, as the traced system names it."""
+
+    def __init__(self, file: str) -> None:
+        self.file, self.line = file, 0
+        self.skipped = Skipped()
+        self._ops = array("i")
+        self._live: dict[int, tuple[int, int]] = {}  # key: slot, code of its free
+        self._free: list[int] = []
+        self._slots = 0
+        self._caches: dict[tuple[str, int], int] = {}
+
+    def block(self, key: int, bytes: int) -> None:
+        """A heap block was allocated."""
+        self._allocate(key, self._sized(bytes), 0)
+
+    def object(self, key: int, name: str, bytes: int) -> None:
+        """An object of a cache was allocated."""
+        number = self._caches.setdefault((name, self._sized(bytes)), len(self._caches) + ORDERS)
+        self._allocate(key, ~(2 * number), ~(2 * number + 1))
+
+    def pages(self, key: int, order: int) -> None:
+        """A block of pages was allocated."""
+        if order >= ORDERS:
+            raise InputError(self.file, self.line, f"a block of 2^{order} pages, more than any kernel has")
+        self._allocate(key, ~(2 * order), ~(2 * order + 1))
+
+    def free(self, key: int) -> None:
+        """What a key names was freed."""
+        found = self._live.pop(key, None)
+        if found is None:
+            self.skipped.before += 1
+            return
+        self._free.append(found[0])
+        self._ops.extend(found)
+
+    def renamed(self, key: int, to: int) -> None:
+        """What a key names has another name now."""
+        self._live[to] = self._live.pop(key)
+
+    def is_live(self, key: int) -> bool:
+        """Whether a key names something."""
+        return key in self._live
+
+    def trace(self, form: str) -> Trace:
+        """All that was recorded."""
+        ops = numpy.frombuffer(self._ops, OP) if self._ops else numpy.empty(0, OP)
+        return Trace(self.file, form, ops, self._slots, tuple(TracedCache(*key) for key in self._caches), self.skipped)
+
+    def _sized(self, bytes: int) -> int:
+        if bytes > LARGEST:
+            raise InputError(self.file, self.line, f"{bytes} bytes in one block, more than 2 GiB")
+        return max(bytes, 1)
+
+    def _allocate(self, key: int, code: int, freed: int) -> None:
+        if key in self._live:
+            self.free(key)
+            self.skipped.unseen += 1
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = self._slots
+            self._slots += 1
+        self._live[key] = slot, freed
+        self._ops.extend((slot, code))
+        if len(self._ops) > 2 * MOST:
+            raise InputError(self.file, self.line, f"more than {MOST:,} operations")
