@@ -18,8 +18,8 @@ def test_the_best_peer_is_judged_net_and_the_raw_ones_stand_beside_it():
     rows = [
         row(OURS, 6.0, harness=2.0),
         row("bitmap", 3.0, harness=1.0, keeps=False),
-        row("bitmap", 5.0, harness=1.0),
-        row("buddy", 9.0, harness=1.0),
+        row("bitmap", 5.0, harness=1.0, keeps=True),
+        row("buddy", 9.0, harness=1.0, keeps=True),
         row("floor", 1.1, harness=1.0, judged=False),
     ]
     kept, any_peer = judge([Goal("frames", "pair", 1.0, keeps=True), Goal("frames", "pair", 1.1)], rows)

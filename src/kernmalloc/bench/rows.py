@@ -26,7 +26,7 @@ class Row:
     unit: str
     values: tuple[float, ...]  # of the runs, in order
     harness: float = 0.0  # of it, what the harness costs
-    keeps: bool = True  # a checked entry for each frame
+    keeps: bool | None = None  # a checked entry for each frame; None: no question of frames
     judged: bool = True  # False: shown, but no peer to be compared with
 
     @property
@@ -102,7 +102,7 @@ def _verdict(goal: Goal, rows: Sequence[Row]) -> Verdict | None:
     best = _best([row for row in peers if row.keeps or not goal.keeps], goal)
     if best is None:
         return None
-    raw = _best([row for row in peers if not row.keeps], goal)
+    raw = _best([row for row in peers if row.keeps is False], goal)
     return Verdict(goal, ours, best, _ratio(ours, best, goal), _ratio(ours, raw, goal) if raw else None)
 
 

@@ -200,6 +200,7 @@ class Part(StrEnum):
     """What `bench` measures."""
 
     frames = "frames"
+    heap = "heap"
     all = "all"
 
 
@@ -223,7 +224,7 @@ def bench(
             found.append(row)
             if json:
                 _print(report.line(row))
-    judged = benched.judge(benches.GOALS, found)
+    judged = benched.judge(benches.goals(found), found)
     if json:
         _print_all(report.verdict_line(verdict) for verdict in judged)
     else:

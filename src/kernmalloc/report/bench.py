@@ -28,8 +28,11 @@ def verdict_line(verdict: Verdict) -> str:
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:
     """One table for each kind of work: works down, allocators across, net medians and half the distance of the quartiles."""
-    for (group, title), found in groupby(rows, key=lambda row: (row.group, _title(row))):
-        yield from section(f"{group}, {title}" if title else group, columns(_table(list(found))))
+    tables: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        tables.setdefault((row.group, _title(row)), []).append(row)
+    for (group, title), found in tables.items():
+        yield from section(f"{group}, {title}" if title else group, columns(_table(found)))
 
 
 def _title(row: Row) -> str:

@@ -1,0 +1,144 @@
+/* Heaps: any pair of malloc and free replays a trace, called through C pointers.
+ *
+ * The replay (heap_work.h) is the same source for the two ways to call one: malloc(bytes), and this project's
+ * km_malloc(cpu, bytes). The first 8 bytes of each block are written; where the footprint is taken, all of it.
+ * As a program it measures one of the peers in a process of its own, which has no second thread: glibc is at its fastest.
+ *     heap time|backed LIBRARY TRACE REPLAYS      LIBRARY: a shared object, - for the C library, 0 for what does nothing
+ * As a library it measures whatever `struct heap` points to. */
+#include "heap.h"
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char block[1 << 20] __attribute__((aligned(64)));
+void *nothing_malloc(size_t bytes) { return block; }
+void nothing_free(void *p) {}
+int64_t nothing_km_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
+int64_t nothing_km_free(int64_t cpu, int64_t va) { return 0; }
+
+static long status(const char *key) /* bytes, of /proc/self/status */
+{
+	char text[8192], *at;
+	int fd = open("/proc/self/status", O_RDONLY);
+	long n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	at = strstr(text, key);
+	return at ? atol(at + strlen(key)) * 1024 : -1;
+}
+
+static int64_t backed(const struct heap *h)
+{
+	return (*h->backed[0] + *h->backed[1] + *h->backed[2]) * h->page;
+}
+
+static void forget_peak(void)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY);
+	if (fd < 0 || write(fd, "5", 1) != 1)
+		abort();
+	close(fd);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+static struct tail tail(uint32_t *ticks, int64_t count, uint32_t clock, double ns)
+{
+	if (!count)
+		return (struct tail){ 0 };
+	qsort(ticks, count, sizeof *ticks, compare);
+#define AT(i) (ticks[i] > clock ? (ticks[i] - clock) * ns : 0)
+	return (struct tail){ AT(count / 2), AT((int64_t)(0.999 * (count - 1))), AT(count - 1) };
+}
+
+static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading the counter twice takes, at least */
+{
+	static double kept;
+	unsigned x;
+	if (!kept) {
+		struct timespec a, b;
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		uint64_t first = __rdtsc();
+		usleep(50000);
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		kept = ((b.tv_sec - a.tv_sec) * 1e9 + b.tv_nsec - a.tv_nsec) / (__rdtsc() - first);
+	}
+	*ns = kept, *clock = ~0u;
+	for (int i = 0; i < 100000; i++) {
+		uint64_t a = __rdtscp(&x), b = __rdtscp(&x);
+		if (b - a < *clock)
+			*clock = b - a;
+	}
+}
+
+#define SHAPED(name) name##_peer
+#define ENTRIES void *(*get)(size_t) = h->malloc; void (*put)(void *) = h->free
+#define MALLOC(bytes) get(bytes)
+#define FREE(p) put(p)
+#define NONE(p) !(p)
+#define PEAK_BEGINS forget_peak(); int64_t start = status("VmRSS:")
+#define PEAK_NOW (void)0
+#define PEAK_ENDS h->peak = status("VmHWM:") - start
+#include "heap_work.h"
+#define SHAPED(name) name##_ours
+#define ENTRIES int64_t (*get)(int64_t, int64_t) = h->malloc, (*put)(int64_t, int64_t) = h->free; const int64_t cpu = h->context
+#define MALLOC(bytes) (void *)get(cpu, bytes)
+#define FREE(p) h->wrong += put(cpu, (int64_t)(p)) < 0
+#define NONE(p) ((int64_t)(p) < 0)
+#define PEAK_BEGINS int64_t start = backed(h), most = start
+#define PEAK_NOW most = backed(h) > most ? backed(h) : most
+#define PEAK_ENDS h->peak = most - start
+#include "heap_work.h"
+
+void heap_time(struct heap *h)
+{
+	void **slots = memory((h->slots + 1) * sizeof *slots);
+	memset(slots, 0, (h->slots + 1) * sizeof *slots);
+	(h->shape ? time_ours : time_peer)(h, slots);
+	munmap(slots, (h->slots + 1) * sizeof *slots);
+}
+
+void heap_backed(struct heap *h)
+{
+	void **slots = memory((h->slots + 1) * (sizeof *slots + sizeof(int32_t)));
+	memset(slots, 0, (h->slots + 1) * (sizeof *slots + sizeof(int32_t)));
+	(h->shape ? backed_ours : backed_peer)(h, slots, (int32_t *)(slots + h->slots + 1));
+	munmap(slots, (h->slots + 1) * (sizeof *slots + sizeof(int32_t)));
+}
+
+int main(int argc, char **argv)
+{
+	struct heap h = { .replays = argc == 5 ? atol(argv[4]) : 1 };
+	struct stat about;
+	int fd = open(argv[3], O_RDONLY);
+	if (argc != 5 || fd < 0 || fstat(fd, &about))
+		return 2;
+	struct op *ops = memory(about.st_size + 1);
+	if (read(fd, ops, about.st_size) != about.st_size)
+		return 2;
+	h.ops = ops, h.count = about.st_size / sizeof *ops;
+	for (int64_t i = 0; i < h.count; i++)
+		h.slots = h.ops[i].slot >= h.slots ? h.ops[i].slot + 1 : h.slots;
+	if (!strcmp(argv[2], "-"))
+		h.malloc = malloc, h.free = free;
+	else if (!strcmp(argv[2], "0"))
+		h.malloc = nothing_malloc, h.free = nothing_free;
+	else {
+		void *library = dlopen(argv[2], RTLD_NOW | RTLD_LOCAL);
+		h.malloc = library ? dlsym(library, "malloc") : 0, h.free = library ? dlsym(library, "free") : 0;
+		if (!h.malloc || !h.free) {
+			fprintf(stderr, "%s\n", dlerror());
+			return 2;
+		}
+	}
+	(strcmp(argv[1], "time") ? heap_backed : heap_time)(&h);
+	printf("%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %ld %ld %ld\n", h.cold, h.warm, h.got.median, h.got.p999,
+	       h.got.worst, h.freed.median, h.freed.p999, h.freed.worst, h.live, h.peak, h.wrong);
+	return 0;
+}

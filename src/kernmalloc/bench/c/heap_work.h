@@ -1,0 +1,121 @@
+/* The replays, for one way to call a heap: SHAPED, ENTRIES, MALLOC, FREE, NONE, PEAK_BEGINS, PEAK_NOW, PEAK_ENDS. */
+static __attribute__((noinline)) double SHAPED(replay)(struct heap *h, void **slots)
+{
+	ENTRIES;
+	const struct op *ops = h->ops;
+	const int64_t count = h->count;
+	double start = now();
+	for (int64_t i = 0; i < count; i++) {
+		int32_t slot = ops[i].slot, size = ops[i].size;
+		if (size) {
+			int64_t *p = MALLOC(size);
+			if (__builtin_expect(NONE(p), 0)) {
+				h->wrong++;
+				break;
+			}
+			*p = i;
+			slots[slot] = p;
+		} else {
+			FREE(slots[slot]);
+			slots[slot] = 0;
+		}
+	}
+	return now() - start;
+}
+
+static void SHAPED(empty)(struct heap *h, void **slots)
+{
+	ENTRIES;
+	for (int64_t i = 0; i < h->slots; i++)
+		if (slots[i]) {
+			FREE(slots[i]);
+			slots[i] = 0;
+		}
+	(void)get;
+}
+
+static void SHAPED(latency)(struct heap *h, void **slots)
+{
+	ENTRIES;
+	uint32_t *got = memory(h->count * 4 + 1), *freed = memory(h->count * 4 + 1), clock;
+	int64_t gets = 0, puts = 0;
+	double ns;
+	unsigned x;
+	memset(got, 0, h->count * 4), memset(freed, 0, h->count * 4);
+	calibrate(&ns, &clock);
+	for (int64_t i = 0; i < h->count && !h->wrong; i++) {
+		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
+		if (size) {
+			uint64_t a = __rdtscp(&x);
+			int64_t *p = MALLOC(size);
+			uint64_t b = __rdtscp(&x);
+			if (NONE(p)) {
+				h->wrong++;
+				break;
+			}
+			*p = i;
+			slots[slot] = p;
+			got[gets++] = b - a > ~0u ? ~0u : b - a;
+		} else {
+			void *p = slots[slot];
+			uint64_t a = __rdtscp(&x);
+			FREE(p);
+			uint64_t b = __rdtscp(&x);
+			slots[slot] = 0;
+			freed[puts++] = b - a > ~0u ? ~0u : b - a;
+		}
+	}
+	SHAPED(empty)(h, slots);
+	h->got = tail(got, gets, clock, ns), h->freed = tail(freed, puts, clock, ns);
+	munmap(got, h->count * 4 + 1), munmap(freed, h->count * 4 + 1);
+}
+
+static void SHAPED(time)(struct heap *h, void **slots)
+{
+	double warm = 0;
+	h->cold = SHAPED(replay)(h, slots) / h->count;
+	SHAPED(empty)(h, slots);
+	for (int64_t i = -1; i < h->replays && !h->wrong; i++) {
+		double ns = SHAPED(replay)(h, slots);
+		warm += i < 0 ? 0 : ns;
+		SHAPED(empty)(h, slots);
+	}
+	h->warm = warm / h->count / h->replays;
+	SHAPED(latency)(h, slots);
+}
+
+static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
+{
+	ENTRIES;
+	int64_t live = 0;
+	PEAK_BEGINS;
+	for (int64_t i = 0; i < h->count; i++) {
+		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
+		if (size) {
+			char *p = MALLOC(size);
+			if (NONE(p)) {
+				h->wrong++;
+				break;
+			}
+			memset(p, slot | 1, size);
+			slots[slot] = p, sizes[slot] = size;
+			live += size;
+			h->live = live > h->live ? live : h->live;
+			PEAK_NOW;
+		} else {
+			FREE(slots[slot]);
+			slots[slot] = 0;
+			live -= sizes[slot];
+		}
+	}
+	PEAK_ENDS;
+	SHAPED(empty)(h, slots);
+}
+#undef SHAPED
+#undef ENTRIES
+#undef MALLOC
+#undef FREE
+#undef NONE
+#undef PEAK_BEGINS
+#undef PEAK_NOW
+#undef PEAK_ENDS

@@ -1,0 +1,261 @@
+"""The heap: malloc and free, this project and the C library's rivals on the same traces.
+
+Concepts
+  1. Every run is a process of its own for a peer, and a kernel of its own for this project, and the allocators take turns:
+     a first replay, with memory that nobody used yet (cold); more of them, which are timed together (warm); and one in which
+     each call is timed by itself (median, 99.9th percentile, worst). What the trace leaves allocated is freed between them.
+  2. One more replay in which every byte is written, in a process or kernel of its own, tells the peak of what is backed over
+     the peak of what is live: for a peer the growth of its resident set, for this project that of its heap's frames, their
+     map and the tables that map them. Both are backed on demand; this project, 16 frames at a time.
+  3. The harness's part is what a malloc and free that do nothing take, called in the same shape. It differs by trace: what it
+     takes to read the trace and to write what was allocated is in it.
+  4. Before anything is timed, this project's free must refuse an address that malloc did not give out, and a second free.
+  5. malloc-lab's files are short: they count as one, each for its operations.
+"""
+
+import ctypes
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from math import exp, log
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from kernmalloc.bench import native
+from kernmalloc.bench.frames import Wrong
+from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
+from kernmalloc.bench.traces import Trace
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.facts import Range
+from kernmalloc.kernel.kern import Kern
+from kernmalloc.lang import status
+from kernmalloc.machine.memory_map import Machine
+
+LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
+INSTALL = "apt-get install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
+RAM = 8 << 30  # of this project's machine
+TIMED = 500_000  # operations, at least, that a warm time is the mean of
+SHORT = 2 << 20  # bytes live below which the footprint is that of the process, not of the trace
+FLOOR = 0.3  # ns: of what is less, the clock tells nothing
+MEAN, WORST = "geometric mean", "worst trace"
+NOTHING = "0"
+
+Progress = Callable[[str, float], None]
+
+
+def goals(rows: Sequence[Row]) -> Iterator[Goal]:
+    """What is to be reached, on the traces that there are rows of."""
+    yield Goal("heap", f"warm: {MEAN}", 1.0)
+    for work in dict.fromkeys(row.work for row in rows if row.group == "heap" and row.work.startswith("warm: ")):
+        if work != f"warm: {MEAN}":
+            yield Goal("heap", work, 1.3)
+    yield Goal("heap", f"backed over live: {MEAN}", 1.10, than=LIMIT)
+    yield Goal("heap", f"p99.9 of malloc: {WORST}", 200, than=LIMIT)
+    yield Goal("heap", f"p99.9 of free: {WORST}", 200, than=LIMIT)
+
+
+class _Tail(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_double) for name in ("median", "p999", "worst")]
+
+
+class _Heap(ctypes.Structure):
+    _fields_ = [
+        ("shape", ctypes.c_int), ("malloc", ctypes.c_void_p), ("free", ctypes.c_void_p), ("context", ctypes.c_int64),
+        ("ops", ctypes.c_void_p), ("count", ctypes.c_int64), ("slots", ctypes.c_int64), ("replays", ctypes.c_int64),
+        ("backed", ctypes.c_void_p * 3), ("page", ctypes.c_int64), ("cold", ctypes.c_double), ("warm", ctypes.c_double),
+        ("got", _Tail), ("freed", _Tail), ("live", ctypes.c_int64), ("peak", ctypes.c_int64), ("wrong", ctypes.c_int64),
+    ]  # fmt: skip
+
+
+class Figures(NamedTuple):
+    """What one run of one allocator came to: ns per operation, ns of single calls, bytes."""
+
+    cold: float
+    warm: float
+    malloc: tuple[float, float, float]  # median, 99.9th percentile, worst
+    free: tuple[float, float, float]
+    live: int
+    peak: int
+
+
+class Peer:
+    """An allocator in a process of its own. `library`: its shared object, - for the C library's, 0 for one that does nothing."""
+
+    def __init__(self, who: str, library: str) -> None:
+        self.who, self.shape, self._library = who, 0, library
+        self._program = native.compiled("heap")
+
+    def loads(self) -> bool:
+        """Whether it is on this machine."""
+        return self._run("time", Path(os.devnull), 0).returncode == 0
+
+    def measure(self, what: str, trace: Trace, file: Path, replays: int) -> Figures:
+        """One run: `what` is time or backed. Wrong if it could not do it."""
+        done = self._run(what, file, replays)
+        if done.returncode:
+            raise Wrong(f"{self.who} on {trace.name}: {done.stderr.strip() or f'exit status {done.returncode}'}")
+        *times, live, peak, wrong = done.stdout.split()
+        cold, warm, *calls = map(float, times)
+        if int(wrong):
+            raise Wrong(f"{self.who} on {trace.name}: a call was refused")
+        return Figures(cold, warm, tuple(calls[:3]), tuple(calls[3:]), int(live), int(peak))
+
+    def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess:
+        command = [str(self._program), what, self._library, str(file), str(replays)]
+        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=65536"}  # jemalloc's is more than usual
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+class Ours:
+    """This project, in a kernel of its own for each run; or, `nothing`, what does nothing, called as it is."""
+
+    def __init__(self, who: str, profile: str = "x86_64") -> None:
+        self.who, self.shape = who, 1
+        self._profile, self._harness = Profile.load(profile), native.library("heap")
+
+    def measure(self, what: str, trace: Trace, file: Path, replays: int) -> Figures:
+        """One run: `what` is time or backed. Wrong if a call was refused, or an invariant does not hold at the end."""
+        pairs = trace.pairs
+        slots = int(pairs[:, 0].max()) + 1
+        h = _Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=slots, replays=replays, page=self._profile.page)
+        if not self.who:
+            h.malloc, h.free = (_address(self._harness, f"nothing_km_{name}") for name in ("malloc", "free"))
+            return self._measured(what, trace, h)
+        with Kernel.boot(machine(), self._profile) as kernel:
+            refuses(kernel)
+            h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
+            h.backed[:] = [kernel.view.kern_va + Kern.offset(name) for name in ("backed", "map_pages", "mapping_frames")]
+            figures = self._measured(what, trace, h)
+            found = kernel.check()
+            if not found.passed:
+                raise Wrong(f"{self.who} on {trace.name}: {found.failure}")
+            return figures
+
+    def _measured(self, what: str, trace: Trace, h: _Heap) -> Figures:
+        self._harness[f"heap_{what}"](ctypes.byref(h))
+        if h.wrong:
+            raise Wrong(f"{self.who} on {trace.name}: {h.wrong} calls were refused")
+        got, freed = ((t.median, t.p999, t.worst) for t in (h.got, h.freed))
+        return Figures(h.cold, h.warm, got, freed, h.live, h.peak)
+
+
+def _address(library: Any, name: str) -> int:
+    return ctypes.cast(library[name], ctypes.c_void_p).value or 0
+
+
+def machine() -> Machine:
+    """RAM enough for any trace."""
+    return Machine(name="bench", file="bench", arch="x86_64", ram=(Range(base=0, size=RAM, kind="ram"),))
+
+
+def refuses(kernel: Kernel) -> None:
+    """Hold that the entries that will be timed refuse what they must: Wrong if they do not."""
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    malloc, free = (call(kernel.entry(name)) for name in ("malloc", "free"))
+    cpu = kernel.processor
+    kept, va = malloc(cpu, 100), malloc(cpu, 100)
+    answers = [free(cpu, va + 16), free(cpu, va), free(cpu, va), free(cpu, 16), free(cpu, kept)]
+    if answers != [status.INTERIOR, status.OK, status.NOT_ALLOCATED, status.BAD_ADDRESS, status.OK]:
+        raise Wrong(f"{OURS}: a wrong free is not refused: {answers}")
+
+
+def peers() -> tuple[list[Peer], list[str]]:
+    """Those on this machine, and the names of those that are not."""
+    there, missing = [Peer("glibc", "-")], []
+    for who, library in LIBRARIES.items():
+        peer = Peer(who, library)
+        if peer.loads():
+            there.append(peer)
+        else:
+            missing.append(who)
+    return there, missing
+
+
+class _Column(NamedTuple):
+    """What one allocator came to in one column."""
+
+    figures: list[list[Figures]]  # by trace, by run
+    backed: list[Figures]  # by trace
+
+
+def run(traces: Sequence[Trace], runs: int, progress: Progress) -> Iterator[Row]:
+    """All allocators on all traces, so many runs. NoCompiler, Wrong."""
+    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *peers()[0]]
+    columns: dict[str, list[Trace]] = {}
+    for trace in traces:
+        columns.setdefault(trace.column, []).append(trace)
+    total, done, rows = sum(len(t.pairs) for t in traces), 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        for column, members in columns.items():
+            found: dict[Any, _Column] = {one: _Column([], []) for one in everyone}
+            for trace in members:
+                progress(trace.name, done / total)
+                _measure(trace, Path(folder) / "trace", runs, found)
+                done += len(trace.pairs)
+            made = list(_rows(column, members, found))
+            rows += made
+            yield from made
+    yield from _means(rows)
+
+
+def _measure(trace: Trace, file: Path, runs: int, found: dict[Any, _Column]) -> None:
+    file.write_bytes(trace.pairs.tobytes())
+    replays = max(1, TIMED // len(trace.pairs))
+    for one, column in found.items():
+        column.figures.append([])
+        if one.who:
+            column.backed.append(one.measure("backed", trace, file, 1))
+    for _ in range(runs):
+        for one, column in found.items():
+            column.figures[-1].append(one.measure("time", trace, file, replays))
+
+
+def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterator[Row]:
+    """Everything of one column, by kind of figure."""
+    counts = [len(trace.pairs) for trace in traces]
+
+    def weighted(of: _Column, which: str) -> tuple[float, ...]:
+        """By run: ns per operation over all traces of the column."""
+        runs = zip(*of.figures)
+        return tuple(sum(getattr(f, which) * n for f, n in zip(each, counts)) / sum(counts) for each in runs)
+
+    for which in ("warm", "cold"):
+        harness = {one.shape: median(weighted(of, which)) for one, of in found.items() if not one.who}
+        for one, of in found.items():
+            if one.who:
+                yield Row("heap", f"{which}: {column}", one.who, "ns", weighted(of, which), harness[one.shape])
+    for one, of in found.items():
+        ratios = [f.peak / f.live for f in of.backed if f.live >= SHORT]
+        if ratios:
+            yield Row("heap", f"backed over live: {column}", one.who, "ratio", (_mean(ratios),))
+    if len(traces) > 1:
+        return
+    for place, which in ((1, "p99.9"), (2, "worst")):
+        for call in ("malloc", "free"):
+            for one, of in found.items():
+                if one.who:
+                    values = tuple(getattr(f, call)[place] for f in of.figures[0])
+                    yield Row("heap", f"{which} of {call}: {column}", one.who, "ns", values)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return exp(fmean(log(value) for value in values))
+
+
+def _means(rows: list[Row]) -> Iterator[Row]:
+    """Over the columns: geometric means of what is net of the harness, and of the footprint; the worst percentiles."""
+    everyone = dict.fromkeys(row.who for row in rows)
+    for kind in ("warm", "cold", "backed over live"):
+        for who in everyone:
+            on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
+            if on:
+                by_run = zip(*([max(value - row.harness, FLOOR) for value in row.values] for row in on))
+                yield Row("heap", f"{kind}: {MEAN}", who, on[0].unit, tuple(_mean(values) for values in by_run))
+    for kind in ("p99.9 of malloc", "p99.9 of free"):
+        for who in everyone:
+            on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
+            if on:
+                yield Row("heap", f"{kind}: {WORST}", who, "ns", max(on, key=lambda row: row.median).values)
