@@ -167,8 +167,8 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.machine.hosted.Hosted": (
-        88,
-        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 failed@80"
+        96,
+        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 mapped@80 failed@88"
     ),
     "kernmalloc.machine.mmu.Entry": (
         8,

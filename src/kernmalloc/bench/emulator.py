@@ -208,11 +208,15 @@ def link(file: BinaryIO, base: int) -> tuple[bytes, dict[str, int]]:
     return bytes(memory), {s.name: value for s, value in zip(table.iter_symbols(), values, strict=True)}
 
 
+def machine(ram: int) -> Machine:
+    """One with so many bytes of RAM, and nothing else."""
+    return Machine(name="emulated", file="", ram=(Range(base=0, size=ram, kind="ram", name="", line=0),))
+
+
 def boot(ram: int) -> Kernel:
     """A kernel on so many bytes of RAM, under profile x86_64 but for where it lies, run by the emulator."""
     profile = msgspec.structs.replace(Profile.load("x86_64"), va=WINDOW, image=Image(base=Bytes(BASE), size=Bytes(IMAGE)))
-    machine = Machine(name="emulated", file="", ram=(Range(base=0, size=ram, kind="ram", name="", line=0),))
-    return Kernel.boot(machine, profile, "bare")
+    return Kernel.boot(machine(ram), profile, "bare")
 
 
 def processor(kernel: Kernel) -> Bare:
