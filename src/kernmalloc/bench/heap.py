@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from kernmalloc.bench import native
 from kernmalloc.bench.frames import Wrong
-from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
+from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Row
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
@@ -37,9 +37,7 @@ from kernmalloc.machine.memory_map import Machine
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 INSTALL = "apt-get install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
 RAM = 8 << 30  # of this project's machine
-TIMED = 500_000  # operations, at least, that a warm time is the mean of
 SHORT = 2 << 20  # bytes live below which the footprint is that of the process, not of the trace
-FLOOR = 0.3  # ns: of what is less, the clock tells nothing
 MEAN, WORST = "geometric mean", "worst trace"
 NOTHING = "0"
 
@@ -61,7 +59,9 @@ class _Tail(ctypes.Structure):
     _fields_ = [(name, ctypes.c_double) for name in ("median", "p999", "worst")]
 
 
-class _Heap(ctypes.Structure):
+class Heap(ctypes.Structure):
+    """`struct heap` of c/heap.h."""
+
     _fields_ = [
         ("shape", ctypes.c_int), ("malloc", ctypes.c_void_p), ("free", ctypes.c_void_p), ("context", ctypes.c_int64),
         ("ops", ctypes.c_void_p), ("count", ctypes.c_int64), ("slots", ctypes.c_int64), ("replays", ctypes.c_int64),
@@ -120,9 +120,9 @@ class Ours:
         """One run: `what` is time or backed. Wrong if a call was refused, or an invariant does not hold at the end."""
         pairs = trace.pairs
         slots = int(pairs[:, 0].max()) + 1
-        h = _Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=slots, replays=replays, page=self._profile.page)
+        h = Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=slots, replays=replays, page=self._profile.page)
         if not self.who:
-            h.malloc, h.free = (_address(self._harness, f"nothing_km_{name}") for name in ("malloc", "free"))
+            h.malloc, h.free = (address(self._harness, f"nothing_km_{name}") for name in ("malloc", "free"))
             return self._measured(what, trace, h)
         with Kernel.boot(machine(), self._profile) as kernel:
             refuses(kernel)
@@ -134,7 +134,7 @@ class Ours:
                 raise Wrong(f"{self.who} on {trace.name}: {found.failure}")
             return figures
 
-    def _measured(self, what: str, trace: Trace, h: _Heap) -> Figures:
+    def _measured(self, what: str, trace: Trace, h: Heap) -> Figures:
         self._harness[f"heap_{what}"](ctypes.byref(h))
         if h.wrong:
             raise Wrong(f"{self.who} on {trace.name}: {h.wrong} calls were refused")
@@ -142,7 +142,8 @@ class Ours:
         return Figures(h.cold, h.warm, got, freed, h.live, h.peak)
 
 
-def _address(library: Any, name: str) -> int:
+def address(library: Any, name: str) -> int:
+    """Where a function of the harness is."""
     return ctypes.cast(library[name], ctypes.c_void_p).value or 0
 
 
@@ -181,8 +182,8 @@ class _Column(NamedTuple):
     backed: list[Figures]  # by trace
 
 
-def run(traces: Sequence[Trace], runs: int, progress: Progress) -> Iterator[Row]:
-    """All allocators on all traces, so many runs. NoCompiler, Wrong."""
+def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress) -> Iterator[Row]:
+    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations at least. NoCompiler, Wrong."""
     everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *peers()[0]]
     columns: dict[str, list[Trace]] = {}
     for trace in traces:
@@ -193,7 +194,7 @@ def run(traces: Sequence[Trace], runs: int, progress: Progress) -> Iterator[Row]
             found: dict[Any, _Column] = {one: _Column([], []) for one in everyone}
             for trace in members:
                 progress(trace.name, done / total)
-                _measure(trace, Path(folder) / "trace", runs, found)
+                _measure(trace, Path(folder) / "trace", timed, runs, found)
                 done += len(trace.pairs)
             made = list(_rows(column, members, found))
             rows += made
@@ -201,9 +202,9 @@ def run(traces: Sequence[Trace], runs: int, progress: Progress) -> Iterator[Row]
     yield from _means(rows)
 
 
-def _measure(trace: Trace, file: Path, runs: int, found: dict[Any, _Column]) -> None:
+def _measure(trace: Trace, file: Path, timed: int, runs: int, found: dict[Any, _Column]) -> None:
     file.write_bytes(trace.pairs.tobytes())
-    replays = max(1, TIMED // len(trace.pairs))
+    replays = -(-timed // len(trace.pairs))
     for one, column in found.items():
         column.figures.append([])
         if one.who:
@@ -252,7 +253,7 @@ def _means(rows: list[Row]) -> Iterator[Row]:
         for who in everyone:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
-                by_run = zip(*([max(value - row.harness, FLOOR) for value in row.values] for row in on))
+                by_run = zip(*([max(value - row.harness, RESOLVED) for value in row.values] for row in on))
                 yield Row("heap", f"{kind}: {MEAN}", who, on[0].unit, tuple(_mean(values) for values in by_run))
     for kind in ("p99.9 of malloc", "p99.9 of free"):
         for who in everyone:

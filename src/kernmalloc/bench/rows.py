@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 OURS = "kernmalloc"
+RESOLVED = 0.3  # ns: of what is less, nothing can be told
 BEST, SELF, LIMIT = "the best peer", "its own", ""  # what a goal compares with
 
 
@@ -111,8 +112,9 @@ def _figure(row: Row, goal: Goal) -> float:
 
 
 def _ratio(ours: Row, other: Row, goal: Goal) -> float:
-    """Ours to the other; a figure no larger than what the clock resolves stands for that."""
-    return _figure(ours, goal) / max(_figure(other, goal), 0.01)
+    """Ours to the other; of calls that take less than can be told from the harness, that much."""
+    least = RESOLVED if ours.unit == "ns" else 0.0
+    return max(_figure(ours, goal), least) / max(_figure(other, goal), least)
 
 
 def _best(rows: list[Row], goal: Goal) -> Row | None:

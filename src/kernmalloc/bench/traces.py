@@ -1,4 +1,7 @@
-"""Generated traces: int32 pairs (slot, bytes), as the harness replays them; bytes 0 frees the slot.
+"""Traces for the heap: int32 pairs (slot, bytes), as the harness replays them; bytes 0 frees the slot.
+
+Recorded ones are read from files (`inputs.traces`); of a kernel's, what its heap and its caches gave, not its pages. Others
+are generated, and the same on every machine.
 
 `kernel` is what a kernel of this design does: objects of four sizes, in phases (boot, processes that come and go, mapping
 faults, a reclaim of node space, a flush and a burst of depend entries, the end). The others are of sizes spread evenly over
@@ -7,13 +10,18 @@ two of one size each.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import numpy
 
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.traces import read_trace
+
 DEPEND, THREAD, NODE, PROCESS = 32, 256, 584, 1216
 LEAST, MOST = 8, 8192  # bytes
+MALLOC_LAB = "malloc-lab"  # its files are short: together they are one column
 
 
 class Trace(NamedTuple):
@@ -151,3 +159,27 @@ def generated(share: float) -> list[Trace]:
         "584 bytes": lambda: steady(n(20_000), n(500_000), True, 584),
     }
     return [Trace(name, name, make()) for name, make in made.items()]
+
+
+def recorded(path: Path, unread: Callable[[InputError], object]) -> list[Trace]:
+    """The trace in a file, or all that are in a folder and below: there, what is none goes to `unread`. InputError."""
+    if not path.is_dir():
+        return [_recorded(path)]
+    found = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        try:
+            found.append(_recorded(file))
+        except InputError as error:
+            unread(error)
+    if not found:
+        raise InputError(str(path), 0, "there is no trace in this folder")
+    return found
+
+
+def _recorded(file: Path) -> Trace:
+    trace = read_trace(file)
+    pairs = numpy.ascontiguousarray(trace.pairs())
+    if not len(pairs):
+        raise InputError(str(file), 0, "nothing in this trace is of the heap or of a cache")
+    name = file.name.split(".")[0]
+    return Trace(name, MALLOC_LAB if trace.form == MALLOC_LAB else name, pairs)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -209,21 +210,30 @@ def bench(
     part: Annotated[Part, typer.Argument(help="What to measure.")] = Part.all,
     runs: Annotated[int, typer.Option(min=1, help="Runs of everything, in turns; the median counts.")] = 7,
     quick: Annotated[bool, typer.Option("--quick", help="On a hundredth of the work: to see that everything runs.")] = False,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option("--traces", metavar="FILE|FOLDER", help="Recorded traces for the heap, too.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per row (docs/json.md).")] = False,
 ) -> None:
     """Measure this project and its peers on the same work, in one run, in turns."""
     from kernmalloc.bench import rows as benched
     from kernmalloc.bench import run as benches
+    from kernmalloc.bench import traces
     from kernmalloc.report import bench as report
 
     _load_objects(Mode.raw)
     parts = list(benches.PARTS) if part is Part.all else [part.value]
-    found = []
+    found, unread = [], []
     with _measured() as progress:
-        for row in benches.run(parts, benches.QUICK if quick else benches.FULL, runs, progress):
+        progress("reading traces", 0)
+        work = benches.Work(traces=[trace for path in recorded or [] for trace in traces.recorded(path, unread.append)])
+        for row in benches.run(parts, work.quick() if quick else work, runs, progress):
             found.append(row)
             if json:
                 _print(report.line(row))
+    for error in unread:
+        _print(str(error), sys.stderr)
     judged = benched.judge(benches.goals(found), found)
     if json:
         _print_all(report.verdict_line(verdict) for verdict in judged)

@@ -1,7 +1,8 @@
 /* Heaps: any pair of malloc and free replays a trace, called through C pointers.
  *
- * The replay (heap_work.h) is the same source for the two ways to call one: malloc(bytes), and this project's
- * km_malloc(cpu, bytes). The first 8 bytes of each block are written; where the footprint is taken, all of it.
+ * The replay (heap_work.h) is the same source for the three ways to call one: malloc(bytes); this project's
+ * km_malloc(cpu, bytes); and its km_cache_get(cpu, cache), for which a trace says the number of a cache instead of a size,
+ * and its negative to free. The first 8 bytes of each block are written; where the footprint is taken, all of it.
  * As a program it measures one of the peers in a process of its own, which has no second thread: glibc is at its fastest.
  *     heap time|backed LIBRARY TRACE REPLAYS      LIBRARY: a shared object, - for the C library, 0 for what does nothing
  * As a library it measures whatever `struct heap` points to. */
@@ -17,6 +18,8 @@ void *nothing_malloc(size_t bytes) { return block; }
 void nothing_free(void *p) {}
 int64_t nothing_km_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
 int64_t nothing_km_free(int64_t cpu, int64_t va) { return 0; }
+int64_t nothing_km_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
+int64_t nothing_km_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
 
 static long status(const char *key) /* bytes, of /proc/self/status */
 {
@@ -80,7 +83,7 @@ static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading th
 #define SHAPED(name) name##_peer
 #define ENTRIES void *(*get)(size_t) = h->malloc; void (*put)(void *) = h->free
 #define MALLOC(bytes) get(bytes)
-#define FREE(p) put(p)
+#define FREE(p, size) put(p)
 #define NONE(p) !(p)
 #define PEAK_BEGINS forget_peak(); int64_t start = status("VmRSS:")
 #define PEAK_NOW (void)0
@@ -89,12 +92,49 @@ static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading th
 #define SHAPED(name) name##_ours
 #define ENTRIES int64_t (*get)(int64_t, int64_t) = h->malloc, (*put)(int64_t, int64_t) = h->free; const int64_t cpu = h->context
 #define MALLOC(bytes) (void *)get(cpu, bytes)
-#define FREE(p) h->wrong += put(cpu, (int64_t)(p)) < 0
+#define FREE(p, size) h->wrong += put(cpu, (int64_t)(p)) < 0
 #define NONE(p) ((int64_t)(p) < 0)
 #define PEAK_BEGINS int64_t start = backed(h), most = start
 #define PEAK_NOW most = backed(h) > most ? backed(h) : most
 #define PEAK_ENDS h->peak = most - start
 #include "heap_work.h"
+#define OBJECTS
+#define SHAPED(name) name##_objects
+#define ENTRIES int64_t (*get)(int64_t, int64_t) = h->malloc, (*put)(int64_t, int64_t, int64_t) = h->free; const int64_t cpu = h->context
+#define MALLOC(cache) (void *)get(cpu, cache)
+#define FREE(p, cache) h->wrong += put(cpu, -(cache), (int64_t)(p)) < 0
+#define NONE(p) ((int64_t)(p) < 0)
+#include "heap_work.h"
+
+void heap_objects(struct heap *h)
+{
+	void **slots = memory((h->slots + 1) * sizeof *slots);
+	memset(slots, 0, (h->slots + 1) * sizeof *slots);
+	h->cold = replay_objects(h, slots) / h->count;
+	for (int64_t i = -1; i < h->replays && !h->wrong; i++) {
+		double ns = replay_objects(h, slots);
+		h->warm += i < 0 ? 0 : ns / h->count / h->replays;
+	}
+	munmap(slots, (h->slots + 1) * sizeof *slots);
+}
+
+/* `bulk` objects of a cache are got, then all put, the one got first first; ns per call, the second of two times */
+void heap_bulk(struct heap *h, int64_t cache, int64_t bulk)
+{
+	int64_t (*get)(int64_t, int64_t) = h->malloc, (*put)(int64_t, int64_t, int64_t) = h->free;
+	const int64_t cpu = h->context, rounds = h->count / (2 * bulk);
+	int64_t held[64];
+	for (int pass = 0; pass < 2; pass++) {
+		double start = now();
+		for (int64_t round = 0; round < rounds; round++) {
+			for (int64_t i = 0; i < bulk; i++)
+				h->wrong += (held[i] = get(cpu, cache)) < 0;
+			for (int64_t i = 0; i < bulk; i++)
+				h->wrong += put(cpu, cache, held[i]) < 0;
+		}
+		h->warm = (now() - start) / (rounds * 2 * bulk);
+	}
+}
 
 void heap_time(struct heap *h)
 {

@@ -1,4 +1,5 @@
-/* The replays, for one way to call a heap: SHAPED, ENTRIES, MALLOC, FREE, NONE, PEAK_BEGINS, PEAK_NOW, PEAK_ENDS. */
+/* The replays, for one way to call a heap: SHAPED, ENTRIES, MALLOC, FREE, NONE, PEAK_BEGINS, PEAK_NOW, PEAK_ENDS; OBJECTS: only
+ * whole replays, and traces free what they allocate. */
 static __attribute__((noinline)) double SHAPED(replay)(struct heap *h, void **slots)
 {
 	ENTRIES;
@@ -7,7 +8,7 @@ static __attribute__((noinline)) double SHAPED(replay)(struct heap *h, void **sl
 	double start = now();
 	for (int64_t i = 0; i < count; i++) {
 		int32_t slot = ops[i].slot, size = ops[i].size;
-		if (size) {
+		if (size > 0) {
 			int64_t *p = MALLOC(size);
 			if (__builtin_expect(NONE(p), 0)) {
 				h->wrong++;
@@ -16,19 +17,20 @@ static __attribute__((noinline)) double SHAPED(replay)(struct heap *h, void **sl
 			*p = i;
 			slots[slot] = p;
 		} else {
-			FREE(slots[slot]);
+			FREE(slots[slot], size);
 			slots[slot] = 0;
 		}
 	}
 	return now() - start;
 }
 
+#ifndef OBJECTS
 static void SHAPED(empty)(struct heap *h, void **slots)
 {
 	ENTRIES;
 	for (int64_t i = 0; i < h->slots; i++)
 		if (slots[i]) {
-			FREE(slots[i]);
+			FREE(slots[i], 0);
 			slots[i] = 0;
 		}
 	(void)get;
@@ -45,7 +47,7 @@ static void SHAPED(latency)(struct heap *h, void **slots)
 	calibrate(&ns, &clock);
 	for (int64_t i = 0; i < h->count && !h->wrong; i++) {
 		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
-		if (size) {
+		if (size > 0) {
 			uint64_t a = __rdtscp(&x);
 			int64_t *p = MALLOC(size);
 			uint64_t b = __rdtscp(&x);
@@ -59,7 +61,7 @@ static void SHAPED(latency)(struct heap *h, void **slots)
 		} else {
 			void *p = slots[slot];
 			uint64_t a = __rdtscp(&x);
-			FREE(p);
+			FREE(p, size);
 			uint64_t b = __rdtscp(&x);
 			slots[slot] = 0;
 			freed[puts++] = b - a > ~0u ? ~0u : b - a;
@@ -91,7 +93,7 @@ static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
 	PEAK_BEGINS;
 	for (int64_t i = 0; i < h->count; i++) {
 		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
-		if (size) {
+		if (size > 0) {
 			char *p = MALLOC(size);
 			if (NONE(p)) {
 				h->wrong++;
@@ -103,7 +105,7 @@ static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
 			h->live = live > h->live ? live : h->live;
 			PEAK_NOW;
 		} else {
-			FREE(slots[slot]);
+			FREE(slots[slot], size);
 			slots[slot] = 0;
 			live -= sizes[slot];
 		}
@@ -111,6 +113,8 @@ static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
 	PEAK_ENDS;
 	SHAPED(empty)(h, slots);
 }
+#endif
+#undef OBJECTS
 #undef SHAPED
 #undef ENTRIES
 #undef MALLOC
