@@ -4,8 +4,9 @@ import pytest
 from small_machines import MIB, conserved
 
 from kernmalloc.bench import emulator
-from kernmalloc.bench.map import HOST, Measured, _measure, run
+from kernmalloc.bench.map import measure, run
 from kernmalloc.bench.rows import OURS
+from kernmalloc.bench.timed import HOST
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 
@@ -15,12 +16,12 @@ def test_the_works_leave_the_kernel_as_they_found_it(mode):
     with Kernel.boot(emulator.machine(128 * MIB), Profile.load("x86_64"), mode) as kernel:
 
         def call(entry, *arguments):
-            return kernel._life.call(entry, *arguments), Measured(1)
+            return kernel._life.call(entry, *arguments), 1
 
-        _measure(kernel, call, 1)  # what is kept for the next time is there now
+        measure(kernel, call, 1)  # what is kept for the next time is there now
         kernel.drain()
         before = kernel.frames_by_type()
-        found = _measure(kernel, call, 3)
+        found = measure(kernel, call, 3)
         kernel.drain()
         conserved(kernel)
         assert kernel.frames_by_type() == before

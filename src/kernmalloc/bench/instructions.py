@@ -41,7 +41,7 @@ class Bound(NamedTuple):
     page: int
 
 
-BOUNDS = {"malloc": Bound(quick=24, locked=800, page=1300), "free": Bound(quick=72, locked=500, page=900)}
+BOUNDS = {"malloc": Bound(quick=24, locked=800, page=1300), "free": Bound(quick=72, locked=500, page=400)}
 """Of x86_64. The figures of other targets differ by what their instructions can do."""
 
 # A loop over operations (slot, bytes), as machine code of the emulated processor: from one call to the next it keeps what

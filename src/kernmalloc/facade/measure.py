@@ -9,22 +9,25 @@ import ctypes
 import mmap
 import os
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.kern import OBJECTS
-from kernmalloc.machine.ram import Ram
+from kernmalloc.machine.ram import PAGE, Ram
 
 
 class TableRate(NamedTuple):
-    """Bytes cleared for all core tables, and the seconds that they and a memset of as many bytes took."""
+    """Bytes cleared for all core tables; the seconds that they and a memset of as many bytes took, and those that this computer
+    takes to meet so many pages, which is part of both."""
 
     bytes: int
     fresh: float  # on RAM known to be zero
     poisoned: float  # on RAM filled with a pattern
     memset: float  # of a memset
+    faults: float  # of storing a byte to each page
 
     @property
     def ratio(self) -> float:
@@ -44,7 +47,7 @@ def table_rate(kernel: Kernel) -> TableRate:
     kernel.close()
     with Kernel.boot(kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames, page)) as poisoned:
         seconds = _seconds(poisoned)
-    return TableRate(size, fresh, seconds, _memset(size))
+    return TableRate(size, fresh, seconds, *_memset(size))
 
 
 def _seconds(kernel: Kernel) -> float:
@@ -63,15 +66,26 @@ def _poison(ram: Ram, frames: numpy.ndarray, page: int) -> None:
     ram.poison([(int(run[0]), len(run) * page) for run in numpy.split(starts, breaks)])
 
 
-def _memset(size: int) -> float:
-    """Seconds to clear that many bytes of RAM that is present but newly mapped."""
+def _memset(size: int) -> tuple[float, float]:
+    """Seconds to clear that many bytes of RAM that is present but newly mapped; and to store a byte to each page of it."""
     ram = Ram(size)
     ram.poison([(0, ram.top)])
+    clear = _on_new_mapping(ram, lambda address: ctypes.memset(address, 0, size))
+    touch = _on_new_mapping(ram, lambda address: _touch(address, size))
+    ram.close()
+    return clear, touch
+
+
+def _touch(address: int, size: int) -> None:
+    numpy.frombuffer((ctypes.c_char * size).from_address(address), numpy.uint8)[::PAGE] = 0
+
+
+def _on_new_mapping(ram: Ram, act: Callable[[int], object]) -> float:
+    """Seconds that `act` takes, given the address of a new mapping of the RAM."""
     with mmap.mmap(ram.fd, ram.top) as again:
         window = ctypes.c_char.from_buffer(again)
         started = time.perf_counter()
-        ctypes.memset(ctypes.addressof(window), 0, size)
+        act(ctypes.addressof(window))
         seconds = time.perf_counter() - started
         del window
-    ram.close()
     return seconds
