@@ -3,7 +3,7 @@
 import pytest
 from small_machines import MIB, poison
 
-from kernmalloc.bench.boot import FAULTS, MEMSET, goals, needless, run, tables, touched
+from kernmalloc.bench.boot import FAULTS, GOALS, MEMSET, needless, run, tables, touched
 from kernmalloc.bench.emulator import machine
 from kernmalloc.bench.rows import OURS, judge
 from kernmalloc.bench.timed import HOST
@@ -19,17 +19,17 @@ def rows():
 def test_core_tables_are_compared_with_memset(rows):
     found = {(row.work, row.who): row for row in rows}
     assert all(len(found[tables(1), who].values) == 2 for who in (OURS, MEMSET, FAULTS))
-    assert {verdict.goal.work for verdict in judge(goals([1]), rows)} == {tables(1), needless(1)}
-    assert found["whole boot with 1 GiB", OURS].median > found[f"{tables(1)}, known to be zero", OURS].median > 0
+    assert {verdict.goal.work for verdict in judge(GOALS, rows)} == {tables(1), needless(1)}
+    assert found["whole boot: 1 GiB", OURS].median > found["core tables, known to be zero: 1 GiB", OURS].median > 0
 
 
 def test_devices_are_published_whole_and_by_their_extent(rows):
     """By its extent: nothing is mapped, whatever its size (E11)."""
     for what in ("publish", "withdraw"):
         for size in ("4 MiB", "256 MiB"):
-            ours, host = (row for row in rows if row.work == f"{what} {size}, by its extent")
+            ours, host = (row for row in rows if row.work == f"devices: {what} {size}, by its extent")
             assert (ours.who, host.who) == (OURS, HOST) and len(ours.values) == 2 and set(host.values) == {0}
-        ours, host = (row for row in rows if row.work == f"{what} 256 MiB, an entry for each frame")
+        ours, host = (row for row in rows if row.work == f"devices: {what} 256 MiB, an entry for each frame")
         assert len(ours.values) == 2 and min(host.values) > 0
 
 

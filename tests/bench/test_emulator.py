@@ -13,7 +13,7 @@ from kernmalloc.bench import emulator
 from kernmalloc.bench.emulator import BASE, CODE, CODE_END, IMAGE, Counts, processor
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.kern import DMA, PAGE
-from kernmalloc.machine.lives import Fault, LifeError
+from kernmalloc.machine.lives import Fault
 
 RAM = 160 * MIB
 
@@ -84,5 +84,5 @@ def test_what_is_not_installed_is_told(package, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(LifeError, match=rf"{package}.*pip install 'kernmalloc\[bench\]'"):
+    with pytest.raises(emulator.Missing, match=rf"{package}.*pip install 'kernmalloc\[bench\]'"):
         emulator.boot(RAM)

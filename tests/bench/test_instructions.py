@@ -8,7 +8,8 @@ from conftest import EFFORT
 from small_machines import MIB, conserved
 
 from kernmalloc.bench import emulator
-from kernmalloc.bench.instructions import BOUNDS, Bound, Cost, Refused, costs, replay, run
+from kernmalloc.bench.instructions import BOUNDS, MOST, QUICK, Bound, Cost, Refused, costs, goals, replay, run
+from kernmalloc.bench.rows import judge
 
 STEPS = 3000 * EFFORT
 
@@ -92,9 +93,11 @@ def test_what_exceeds_a_bound_is_seen():
 def test_rows_tell_of_all_traces_together():
     told = []
     made = {"one": trace(spread, "random", 500), "two": trace(objects, "lifo", 500)}
-    rows = {row.work: row for row in run(made, lambda name, part: told.append(name))}
-    assert len(told) == 2 and {row.unit for row in rows.values()} == {"instructions"}
-    for operation, bound in BOUNDS.items():
-        quick, most = rows[f"{operation}: maximum without the lock"], rows[f"{operation}: maximum"]
-        assert 5 < quick.median <= rows[f"{operation}: median"].median <= rows[f"{operation}: 99.9th percentile"].median
-        assert rows[f"{operation}: 99.9th percentile"].median <= most.median <= bound.locked
+    found = list(run(made, lambda name, part: told.append(name)))
+    assert len(told) == 2 and {row.unit for row in found} == {"instructions"}
+    rows = {row.work.removeprefix("instructions of "): row.median for row in found}
+    for operation in BOUNDS:
+        middle, high, most = (rows[f"{operation}: {what}"] for what in ("median", "99.9th percentile", MOST))
+        assert 5 < rows[f"{operation}: {QUICK}"] <= middle <= high <= most
+    verdicts = judge(goals(), found)
+    assert len(verdicts) == 6 and all(verdict.reached for verdict in verdicts)

@@ -35,20 +35,22 @@ MEMSET, FAULTS = "memset", "page faults alone"
 Progress = Callable[[str, float], None]
 
 
-def goals(machines: Sequence[int]) -> list[Goal]:
-    """What is to be reached on machines of so many GiB."""
-    rates = [Goal("boot", tables(gib), 0.8, at_least=True) for gib in machines]
-    return rates + [Goal("boot", needless(gib), 0, than=LIMIT) for gib in machines]
 
 
 def tables(gib: int) -> str:
     """The work of making core tables."""
-    return f"core tables of {gib} GiB"
+    return f"core tables: {gib} GiB"
 
 
 def needless(gib: int) -> str:
     """What must not happen on a fresh machine."""
-    return f"{tables(gib)}, known to be zero: pages of zeros touched"
+    return f"core tables, known to be zero, pages of zeros touched: {gib} GiB"
+
+
+GOALS = [
+    *(Goal("boot", tables(gib), 0.8, at_least=True) for gib in MACHINES),
+    *(Goal("boot", needless(gib), 0, than=LIMIT) for gib in MACHINES),
+]
 
 
 def run(runs: int, machines: Sequence[int], devices: Sequence[int], progress: Progress) -> Iterator[Row]:
@@ -79,9 +81,9 @@ def _machine(gib: int, runs: int) -> Iterator[Row]:
     yield Row("boot", tables(gib), OURS, "GB/s", ours)
     yield Row("boot", tables(gib), MEMSET, "GB/s", memset)
     yield Row("boot", tables(gib), FAULTS, "GB/s", faults, judged=False)
-    yield Row("boot", f"{tables(gib)}, known to be zero", OURS, "ms", tuple(1e3 * each.fresh for each in rates))
+    yield Row("boot", f"core tables, known to be zero: {gib} GiB", OURS, "ms", tuple(1e3 * each.fresh for each in rates))
     yield Row("boot", needless(gib), OURS, "pages", (float(zeros),))
-    yield Row("boot", f"whole boot with {gib} GiB", OURS, "ms", tuple(wholes))
+    yield Row("boot", f"whole boot: {gib} GiB", OURS, "ms", tuple(wholes))
 
 
 def touched(kernel: Kernel) -> int:
@@ -128,6 +130,6 @@ def _device(kernel: Kernel, size: int, runs: int) -> Iterator[Row]:
             checked(withdrawn[-1].answer, "withdraw")
             kernel.drain()
         for work, calls in (("publish", published), ("withdraw", withdrawn)):
-            name = f"{work} {what}, {how}"
+            name = f"devices: {work} {what}, {how}"
             yield Row("boot", name, OURS, "us", tuple(call.ns / 1e3 for call in calls), timed.way / 1e3)
             yield Row("boot", name, HOST, "us", tuple(timed.host(call) / 1e3 for call in calls), judged=False)

@@ -75,6 +75,10 @@ define void @count(ptr %uc, i64 %address, i32 %size, ptr %data) {{
 """
 
 
+class Missing(LifeError):
+    """What emulates is not installed: one line, with what to do."""
+
+
 class Counts(NamedTuple):
     """What has been executed: instructions, how often the lock was taken, pages whose mapping was changed."""
 
@@ -84,7 +88,7 @@ class Counts(NamedTuple):
 
 
 class Bare:
-    """Machine code for a bare machine, executed by an emulated processor. LifeError: what that takes is not installed."""
+    """Machine code for a bare machine, executed by an emulated processor. Missing."""
 
     phys = 0
 
@@ -95,7 +99,7 @@ class Bare:
 
             code, self.symbols = link(io.BytesIO(freestanding("x86_64")), CODE)
         except ModuleNotFoundError as error:
-            raise LifeError(f"counting instructions needs {error.name}: pip install 'kernmalloc[bench]'") from None
+            raise Missing(f"counting instructions needs {error.name}: pip install 'kernmalloc[bench]'") from None
         self.ram, self._error = ram, unicorn.UcError
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.mem_map_ptr(0, ram.top, unicorn.UC_PROT_ALL, ram.address)
@@ -214,7 +218,7 @@ def machine(ram: int) -> Machine:
 
 
 def boot(ram: int) -> Kernel:
-    """A kernel on so many bytes of RAM, under profile x86_64 but for where it lies, run by the emulator."""
+    """A kernel on so many bytes of RAM, under profile x86_64 but for where it lies, run by the emulator. Missing."""
     profile = msgspec.structs.replace(Profile.load("x86_64"), va=WINDOW, image=Image(base=Bytes(BASE), size=Bytes(IMAGE)))
     return Kernel.boot(machine(ram), profile, "bare")
 

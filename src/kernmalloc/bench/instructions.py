@@ -26,11 +26,12 @@ import numpy
 
 from kernmalloc.bench import emulator
 from kernmalloc.bench.emulator import BASE, COUNTS, IMAGE, MIB, ROOM, Counts, processor
-from kernmalloc.bench.rows import OURS, Row
+from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.lang import backend
 
 RAM = 1 << 30
+MOST, QUICK, PAGE = "maximum", "maximum without the lock", "maximum beyond that, each page mapped or unmapped"
 
 
 class Bound(NamedTuple):
@@ -146,29 +147,40 @@ def _cost(done: numpy.ndarray) -> Cost:
     return Cost(spent[~locks & ~maps], spent[locks & ~maps], spent[maps], done["pages"][maps])
 
 
+def goals() -> list[Goal]:
+    """The bounds, for `run`'s rows."""
+    made = []
+    for operation, bound in BOUNDS.items():
+        for most, what in ((bound.quick, QUICK), (bound.locked, MOST), (bound.page, PAGE)):
+            made.append(Goal("heap", _work(operation, what), most, than=LIMIT))
+    return made
+
+
 def run(traces: Mapping[str, numpy.ndarray], progress: Progress) -> Iterator[Row]:
     """Rows for all traces together, each on a kernel of its own: median, 99.9th percentile and maximum of what left the
-    map alone; the maximum of each part. LifeError: what emulates is not installed. Refused."""
+    map alone; the maximum of what took no lock; of what changed the map, the most for each page beyond that. Missing,
+    Refused."""
     found: list[dict[str, Cost]] = []
     for number, (name, pairs) in enumerate(traces.items()):
         progress(f"instructions of {name}", number / len(traces))
         with emulator.boot(RAM) as kernel:
             found.append(costs(pairs, replay(kernel, pairs)))
-    for operation in BOUNDS:
+    for operation, bound in BOUNDS.items():
         parts = [each[operation] for each in found]
-        whole = Cost(*(numpy.concatenate(field) for field in zip(*parts, strict=True)))
-        yield from _rows(operation, whole, BOUNDS[operation])
+        cost = Cost(*(numpy.concatenate(field) for field in zip(*parts, strict=True)))
+        if len(cost.bounded):
+            yield _row(operation, "median", numpy.median(cost.bounded))
+            yield _row(operation, "99.9th percentile", numpy.percentile(cost.bounded, 99.9))
+            yield _row(operation, MOST, cost.bounded.max())
+        if len(cost.quick):
+            yield _row(operation, QUICK, cost.quick.max())
+        if len(cost.mapping):
+            yield _row(operation, PAGE, max(0, ((cost.mapping - bound.locked) / cost.maps).max()))
 
 
-def _rows(operation: str, cost: Cost, bound: Bound) -> Iterator[Row]:
-    def row(what: str, value: float) -> Row:
-        return Row("heap", f"{operation}: {what}", OURS, "instructions", (float(value),))
+def _work(operation: str, what: str) -> str:
+    return f"instructions of {operation}: {what}"
 
-    if len(cost.bounded):
-        yield row("median", numpy.median(cost.bounded))
-        yield row("99.9th percentile", numpy.percentile(cost.bounded, 99.9))
-        yield row("maximum", cost.bounded.max())
-    if len(cost.quick):
-        yield row("maximum without the lock", cost.quick.max())
-    if len(cost.mapping):
-        yield row("maximum beyond that, per page mapped or unmapped", max(0, ((cost.mapping - bound.locked) / cost.maps).max()))
+
+def _row(operation: str, what: str, value: float) -> Row:
+    return Row("heap", _work(operation, what), OURS, "instructions", (float(value),))

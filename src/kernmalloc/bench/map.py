@@ -24,7 +24,6 @@ RAM = 1 << 30
 WARM = 2  # rounds that are not counted
 LARGE = 512  # frames: 2 MiB
 
-Progress = Callable[[str, float], None]
 Script = Generator[tuple[str, str, tuple[int, ...]], int, None]
 Cost = TypeVar("Cost")
 
@@ -90,8 +89,8 @@ def _next(script: Script, answer: int | None) -> tuple[str, str, tuple[int, ...]
         return None
 
 
-def _counted(runs: int) -> dict[str, list[int]]:
-    """Instructions."""
+def counted(runs: int) -> Iterator[Row]:
+    """A row for each work: instructions. Missing."""
     with emulator.boot(RAM) as kernel:
         bare = emulator.processor(kernel)
 
@@ -100,27 +99,19 @@ def _counted(runs: int) -> dict[str, list[int]]:
             answer = bare.call(entry, *arguments)
             return answer, bare.counts.instructions - before
 
-        return measure(kernel, call, runs)
+        for work, costs in measure(kernel, call, runs).items():
+            yield Row("map", f"instructions: {work}", OURS, "instructions", tuple(map(float, costs)))
 
 
-def _timed(runs: int) -> tuple[dict[str, list[Call]], Timed]:
+def timed(runs: int) -> Iterator[Row]:
+    """Two rows for each work: ns, and of these this computer's."""
     with Kernel.boot(emulator.machine(RAM), Profile.load("x86_64")) as kernel:
-        timed = Timed(kernel)
+        clock = Timed(kernel)
 
         def call(entry: str, *arguments: int) -> tuple[int, Call]:
-            done = timed.call(entry, *arguments)
+            done = clock.call(entry, *arguments)
             return done.answer, done
 
-        return measure(kernel, call, runs), timed
-
-
-def run(runs: int, progress: Progress) -> Iterator[Row]:
-    """Three rows for each work: instructions, ns, and of these this computer's. LifeError: what emulates is not installed."""
-    progress("the map, in instructions", 0)
-    counted = _counted(runs)
-    progress("the map, in mode raw", 0.5)
-    works, timed = _timed(runs)
-    for work, calls in works.items():
-        yield Row("map", work, OURS, "instructions", tuple(map(float, counted[work])))
-        yield Row("map", work, OURS, "ns", tuple(float(call.ns) for call in calls), timed.way)
-        yield Row("map", work, HOST, "ns", tuple(map(timed.host, calls)), judged=False)
+        for work, calls in measure(kernel, call, runs).items():
+            yield Row("map", f"mode raw: {work}", OURS, "ns", tuple(float(each.ns) for each in calls), clock.way)
+            yield Row("map", f"mode raw: {work}", HOST, "ns", tuple(map(clock.host, calls)), judged=False)

@@ -3,50 +3,75 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kernmalloc.bench import frames, heap, objects, traces
+from kernmalloc.bench import boot, frames, heap, instructions, map, objects, traces
+from kernmalloc.bench.emulator import Missing
 from kernmalloc.bench.rows import Goal, Row
 from kernmalloc.bench.traces import Trace
 
 Progress = Callable[[str, float], None]
+Tell = Callable[[Exception], None]
 
 
 class Work(NamedTuple):
-    """How much is done: frames managed, calls of each pair, share of the generated traces; and the recorded traces."""
+    """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces; GiB of the
+    machines that are booted, and bytes of the devices that are published."""
 
     frames: int = 1 << 22
     calls: int = 2_000_000
     share: float = 1.0
     traces: Sequence[Trace] = ()
+    machines: Sequence[int] = boot.MACHINES
+    devices: Sequence[int] = boot.DEVICES
 
     def quick(self) -> "Work":
         """A hundredth of it."""
         few = [trace._replace(pairs=trace.pairs[:QUICK]) for trace in self.traces]
-        return Work(1 << 14, self.calls // 100, self.share / 100, few)
+        return Work(1 << 14, self.calls // 100, self.share / 100, few, self.machines[:1], self.devices[:1])
 
 
 QUICK = 10_000  # operations of each recorded trace
 
 
-def _frames(work: Work, runs: int, progress: Progress) -> Iterator[Row]:
+def _frames(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     return frames.run(work.frames, work.calls, runs, progress)
 
 
-def _heap(work: Work, runs: int, progress: Progress) -> Iterator[Row]:
+def _heap(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     progress("generating traces", 0)
     generated = traces.generated(work.share)
-    yield from heap.run([*generated, *work.traces], work.calls // 4, runs, progress)
+    every = [*generated, *work.traces]
+    yield from heap.run(every, work.calls // 4, runs, progress)
     yield from objects.run(generated[0], work.calls, runs, progress)
+    yield from _emulated(instructions.run({trace.name: trace.pairs for trace in every}, progress), tell)
 
 
-PARTS = {"frames": _frames, "heap": _heap}
+def _boot(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    return boot.run(runs, work.machines, work.devices, progress)
+
+
+def _map(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    progress("the map", 0)
+    yield from _emulated(map.counted(runs), tell)
+    yield from map.timed(runs)
+
+
+def _emulated(rows: Iterator[Row], tell: Tell) -> Iterator[Row]:
+    """The rows, if what emulates is installed."""
+    try:
+        yield from rows
+    except Missing as error:
+        tell(error)
+
+
+PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map}
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     """What was to be reached, for what there are rows of."""
-    return [*frames.GOALS, *heap.goals(rows), *objects.GOALS]
+    return [*frames.GOALS, *heap.goals(rows), *objects.GOALS, *boot.GOALS, *instructions.goals()]
 
 
-def run(parts: Sequence[str], work: Work, runs: int, progress: Progress) -> Iterator[Row]:
-    """The rows of some of PARTS, as they come; progress(what, share of its part)."""
+def run(parts: Sequence[str], work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    """The rows of some of PARTS, as they come; progress(what, share of its part); `tell` is told what cannot be measured."""
     for part in parts:
-        yield from PARTS[part](work, runs, progress)
+        yield from PARTS[part](work, runs, progress, tell)

@@ -202,6 +202,8 @@ class Part(StrEnum):
 
     frames = "frames"
     heap = "heap"
+    boot = "boot"
+    map = "map"
     all = "all"
 
 
@@ -228,7 +230,7 @@ def bench(
     with _measured() as progress:
         progress("reading traces", 0)
         work = benches.Work(traces=[trace for path in recorded or [] for trace in traces.recorded(path, unread.append)])
-        for row in benches.run(parts, work.quick() if quick else work, runs, progress):
+        for row in benches.run(parts, work.quick() if quick else work, runs, progress, unread.append):
             found.append(row)
             if json:
                 _print(report.line(row))

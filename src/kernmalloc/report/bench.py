@@ -70,4 +70,5 @@ def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
         raw = "" if v.raw is None else f"{v.raw:.2f}"
         ours = f"{v.ours.median if goal.gross else v.ours.net:.2f}"
         rows.append((f"{goal.group}, {goal.work}", ours, best, figure, f"{v.ratio:.2f}", raw, bound, "" if v.reached else "NOT"))
-    yield from section("Figures to reach", columns(rows, notes=True))
+    if found:
+        yield from section("Figures to reach", columns(rows, notes=True))
