@@ -1,5 +1,7 @@
 """The heap: every allocator on generated traces, small."""
 
+import numpy
+import pytest
 from kernmalloc.bench import heap, traces
 from kernmalloc.bench.rows import OURS, judge
 
@@ -16,3 +18,28 @@ def test_every_allocator_replays_every_trace():
             assert {row.who for row in on} == everyone
             assert all(len(row.values) == 2 and row.median > 0 for row in on)
     assert judge(heap.goals(rows), rows)[0].goal.work == f"warm: {heap.MEAN}"
+
+
+def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
+    ours, glibc = heap.Ours(OURS), heap.Peer("glibc", "-")
+    file = tmp_path / "trace"
+    for pairs, found in (([(0, (1 << 31) - 1)] * 8, "calls were refused"), ([(0, 100), (0, 0), (0, 0)], "calls were refused")):
+        trace = traces.Trace("wrong", "wrong", numpy.array(pairs, numpy.int32))
+        with pytest.raises(heap.Wrong, match=found):
+            ours.measure("time", trace, file, 1)
+    with pytest.raises(heap.Wrong, match="glibc on wrong: exit status"):
+        glibc.measure("time", trace, tmp_path / "nowhere", 1)
+    file.write_bytes(trace.pairs.tobytes())
+    with pytest.raises(heap.Wrong, match="nolib.so"):
+        heap.Peer("nolib", "nolib.so").measure("time", trace, file, 1)
+
+
+def test_the_footprint_is_that_of_what_was_written(tmp_path):
+    """4 MiB live in blocks of 4 KiB: everybody needs as much, and nobody half as much again."""
+    pairs = numpy.array([(slot, 4096) for slot in range(1024)] + [(slot, 0) for slot in range(1024)], numpy.int32)
+    trace, file = traces.Trace("pages", "pages", pairs), tmp_path / "trace"
+    file.write_bytes(pairs.tobytes())
+    for one in (heap.Ours(OURS), *heap.peers()[0]):
+        figures = one.measure("backed", trace, file, 1)
+        assert figures.live == 4 << 20
+        assert 0.99 < figures.peak / figures.live < 1.5, one.who

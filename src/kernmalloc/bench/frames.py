@@ -4,7 +4,8 @@ Concepts
   1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled; pairs of
      a get and a put; pairs at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators take turns;
      the first of each is not counted.
-  2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused.
+  2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused. Before
+     anything is timed, this project must refuse a second put, the inside of a block, and a frame that there is not.
   3. Peers keep nothing per frame, or 16 bytes that say who owns it and are checked when it is put, as this project does.
   4. The harness's part of a row is what an allocator that does nothing takes in the same run, called in the same shape.
 """
@@ -23,6 +24,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.kern import PAGE
+from kernmalloc.lang.status import BAD_FRAME, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
 WORKS = ("bulk allocate", "free in order", "free reversed", "free shuffled", "pair", "random pair")
@@ -48,7 +50,9 @@ class Wrong(Exception):
     """An allocator did not do its work: the figures would be worth nothing."""
 
 
-class _Peer(ctypes.Structure):
+class Peer(ctypes.Structure):
+    """`struct peer` of c/frames.h."""
+
     _fields_ = [
         ("name", ctypes.c_char_p), ("keeps", ctypes.c_int), ("threads", ctypes.c_int),
         ("make", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)),
@@ -58,7 +62,9 @@ class _Peer(ctypes.Structure):
     ]  # fmt: skip
 
 
-class _Round(ctypes.Structure):
+class Round(ctypes.Structure):
+    """`struct round` of c/frames.c."""
+
     _fields_ = [
         ("shape", ctypes.c_int), ("get", ctypes.c_void_p), ("put", ctypes.c_void_p),
         ("context", ctypes.c_int64 * max(THREADS)), ("type", ctypes.c_int64), ("order", ctypes.c_int64),
@@ -72,7 +78,7 @@ class Contender(NamedTuple):
 
     who: str  # "": the one that does nothing
     keeps: bool
-    round: _Round
+    round: Round
     state: float
 
 
@@ -99,7 +105,7 @@ def machine(frames: int) -> Machine:
 def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]:
     """All works on `frames` frames, a power of two from 8192; `pairs` of each; so many runs. NoCompiler, Wrong."""
     harness = native.library("frames")
-    harness.peer.restype = ctypes.POINTER(_Peer)
+    harness.peer.restype = ctypes.POINTER(Peer)
     held = numpy.zeros(frames, numpy.uint32)
     for step, (threads, order) in enumerate((t, o) for t in THREADS for o in ORDERS):
         with ExitStack() as stack:
@@ -125,17 +131,18 @@ def _contenders(harness: Any, frames: int, order: int, threads: int, stack: Exit
         state = about.make(frames)
         stack.callback(about.end, state)
         contexts = (ctypes.c_int64 * 2)(state, state)
-        found = _Round(0, about.get, about.put, contexts, 0, order, threads, top=frames, checked=bool(who))
+        found = Round(0, about.get, about.put, contexts, 0, order, threads, top=frames, checked=bool(who))
         yield Contender(who, bool(about.keeps), found, about.bytes(state) / frames)
     get = "block_get" if order else "frame_get"
     shape = BLOCK if order else FRAME
     nothing = [ctypes.cast(harness[f"nothing_{name}"], ctypes.c_void_p).value for name in (get, "frame_put")]
-    yield Contender("", True, _Round(shape, *nothing, (0, 1), PAGE, order, threads, top=frames), 0)
+    yield Contender("", True, Round(shape, *nothing, (0, 1), PAGE, order, threads, top=frames), 0)
     kernel = stack.enter_context(Kernel.boot(machine(frames), Profile.load("x86_64"), cpus=threads))
+    _refuses(kernel)
     contexts = (ctypes.c_int64 * 2)(*(kernel.cpu(number).processor for number in range(threads)))
     entries = kernel.entry(get), kernel.entry("frame_put")
     top = kernel.machine.ram[-1].end >> FRAME_SHIFT
-    yield Contender(OURS, True, _Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel))
+    yield Contender(OURS, True, Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel))
     stack.callback(_checked, kernel)
 
 
@@ -144,6 +151,16 @@ def _own_state(kernel: Kernel) -> float:
     entries = kernel.profile.core.stride + kernel.profile.core.identity
     own = sum(r.area_bytes - r.frames * entries for r in kernel.regions if r.area)
     return own / sum(r.frames for r in kernel.regions if r.area)
+
+
+def _refuses(kernel: Kernel) -> None:
+    """Hold that the entries that will be timed refuse what they must."""
+    put = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(kernel.entry("frame_put"))
+    cpu, frame, block = kernel.processor, kernel.frame_get(), kernel.block_get(9, "page")
+    wrong = kernel.machine.ram[-1].end >> FRAME_SHIFT
+    answers = [put(cpu, pfn) for pfn in (frame, frame, block + 1, block, block, wrong)]
+    if answers != [OK, NOT_ALLOCATED, INTERIOR, OK, NOT_ALLOCATED, BAD_FRAME]:
+        raise Wrong(f"{OURS}: a wrong put is not refused: {answers}")
 
 
 def _checked(kernel: Kernel) -> None:

@@ -31,7 +31,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.kern import Kern
-from kernmalloc.lang import status
+from kernmalloc.lang.status import BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
@@ -125,7 +125,7 @@ class Ours:
             h.malloc, h.free = (address(self._harness, f"nothing_km_{name}") for name in ("malloc", "free"))
             return self._measured(what, trace, h)
         with Kernel.boot(machine(), self._profile) as kernel:
-            refuses(kernel)
+            _refuses(kernel)
             h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
             h.backed[:] = [kernel.view.kern_va + Kern.offset(name) for name in ("backed", "map_pages", "mapping_frames")]
             figures = self._measured(what, trace, h)
@@ -152,14 +152,14 @@ def machine() -> Machine:
     return Machine(name="bench", file="bench", arch="x86_64", ram=(Range(base=0, size=RAM, kind="ram"),))
 
 
-def refuses(kernel: Kernel) -> None:
-    """Hold that the entries that will be timed refuse what they must: Wrong if they do not."""
+def _refuses(kernel: Kernel) -> None:
+    """Hold that the entries that will be timed refuse what they must."""
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
     malloc, free = (call(kernel.entry(name)) for name in ("malloc", "free"))
     cpu = kernel.processor
     kept, va = malloc(cpu, 100), malloc(cpu, 100)
     answers = [free(cpu, va + 16), free(cpu, va), free(cpu, va), free(cpu, 16), free(cpu, kept)]
-    if answers != [status.INTERIOR, status.OK, status.NOT_ALLOCATED, status.BAD_ADDRESS, status.OK]:
+    if answers != [INTERIOR, OK, NOT_ALLOCATED, BAD_ADDRESS, OK]:
         raise Wrong(f"{OURS}: a wrong free is not refused: {answers}")
 
 

@@ -83,7 +83,7 @@ def load(life: str, progress: Progress | None = None) -> Library:
 
     BuildError if the sources do not compile, OSError if the cache folder cannot be written.
     """
-    return Library(_object(life, progress))
+    return Library(built(life, progress))
 
 
 def is_built() -> bool:
@@ -91,7 +91,8 @@ def is_built() -> bool:
     return any((folder / "soft.o").exists() for folder in _places())
 
 
-def _object(life: str, progress: Progress | None) -> bytes:
+def built(life: str, progress: Progress | None = None) -> bytes:
+    """The object file of a life, which `load` loads. As `load`."""
     for folder in _places():
         if (folder / f"{life}.o").exists():
             return (folder / f"{life}.o").read_bytes()

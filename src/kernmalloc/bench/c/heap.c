@@ -154,11 +154,12 @@ void heap_backed(struct heap *h)
 
 int main(int argc, char **argv)
 {
-	struct heap h = { .replays = argc == 5 ? atol(argv[4]) : 1 };
+	struct heap h = { 0 };
 	struct stat about;
-	int fd = open(argv[3], O_RDONLY);
-	if (argc != 5 || fd < 0 || fstat(fd, &about))
+	int fd = argc == 5 ? open(argv[3], O_RDONLY) : -1;
+	if (fd < 0 || fstat(fd, &about))
 		return 2;
+	h.replays = atol(argv[4]);
 	struct op *ops = memory(about.st_size + 1);
 	if (read(fd, ops, about.st_size) != about.st_size)
 		return 2;
