@@ -42,4 +42,4 @@ def test_the_footprint_is_that_of_what_was_written(tmp_path):
     for one in (heap.Ours(OURS), *heap.peers()[0]):
         figures = one.measure("backed", trace, file, 1)
         assert figures.live == 4 << 20
-        assert 0.99 < figures.peak / figures.live < 1.5, one.who
+        assert 0.9 < figures.peak / figures.live < 1.5, one.who  # Linux counts resident pages by the batch

@@ -28,10 +28,10 @@ def verdict_line(verdict: Verdict) -> str:
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:
     """One table for each kind of work: works down, allocators across, net medians and half the distance of the quartiles."""
-    tables: dict[tuple[str, str], list[Row]] = {}
+    tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        tables.setdefault((row.group, _title(row)), []).append(row)
-    for (group, title), found in tables.items():
+        tables.setdefault((row.group, _title(row), row.unit), []).append(row)
+    for (group, title, _), found in tables.items():
         yield from section(f"{group}, {title}" if title else group, columns(_table(found)))
 
 
