@@ -1,4 +1,4 @@
-"""The command line: `kernmalloc boot`, `plan`, `compare`, `run` and `check`.
+"""The command line: `kernmalloc boot`, `plan`, `compare`, `run`, `replay` and `check`.
 
 Everything here is reachable in three lines of Python with `Machine`, `Profile` and `Kernel`; this file parses, prints
 and chooses the exit status: 0 where every machine booted, or was refused for a stated reason of size; 1 where an
@@ -22,6 +22,7 @@ from kernmalloc.cli.options import Asked, Found, asked_kernel, found_machines, m
 
 # What a command needs is imported by that command, so that `--version` and `--help` answer at once.
 if TYPE_CHECKING:
+    from kernmalloc import Machine, Profile
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.plan.plan import Plan
 
@@ -197,6 +198,35 @@ def run(
     raise typer.Exit(HELD if done.held else BROKEN)
 
 
+@app.command()
+def replay(
+    traces: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TRACE...", show_default=False,
+            help="Linux kmem events (tracefs, trace-cmd report, perf script), malloc-lab .rep; - is standard input.",
+        ),
+    ],
+    kernel: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")
+    ] = "x86_64",
+    machine: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="The machine: a shipped one, or yours; by default a PC with RAM enough."),
+    ] = "",
+    mode: Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")] = Mode.raw,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")] = False,
+) -> None:
+    """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
+    from kernmalloc import Machine, Profile
+    from kernmalloc.machine.memory_map import shipped_names
+
+    profile = Profile.load(kernel)
+    on = (Machine.shipped(machine) if machine in shipped_names() else Machine.read(machine)) if machine else None
+    _load_objects(mode)
+    raise typer.Exit(max(_replay(file, profile, on, mode, json) for file in traces))
+
+
 class Part(StrEnum):
     """What `bench` measures."""
 
@@ -364,6 +394,35 @@ def _patience(mode: Mode) -> AbstractContextManager:
     from rich.console import Console
 
     return Console(stderr=True).status("checking every invariant, interpreted: minutes for a large machine")
+
+
+def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode, json: bool) -> int:
+    """Replay one trace and tell it. Returns the exit status that it asks for."""
+    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.inputs.traces import read_stream, read_trace
+    from kernmalloc.machine.lives import LifeError
+    from kernmalloc.report import replay as report
+    from kernmalloc.sim.replay import Replayed
+    from kernmalloc.sim.replay import replay as run
+
+    try:
+        trace = read_stream(sys.stdin.buffer, file) if file == "-" else read_trace(file)
+        with _measured() as progress:
+            done = run(trace, profile, mode, machine, progress)
+    except (InputError, TooSmall, LifeError, KernelError) as error:
+        unread = isinstance(error, InputError)
+        done = Replayed(
+            file=file, kernel=profile.name, mode=mode, status="unreadable" if unread else "refused",
+            reason=_reason(error) if unread else str(error),
+        )
+        if json:
+            _print(done.line())
+        else:
+            _print(str(error) if unread else report.verdict(done), sys.stderr)
+        return FAILED
+    _print_all([done.line()] if json else report.whole(done))
+    return HELD if done.held else BROKEN
 
 
 def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | int":

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 import kernmalloc.drivers.churn  # noqa: F401: the twin runs whatever is imported
+import kernmalloc.drivers.replay  # noqa: F401
 import kernmalloc.kernel.boot  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check as checks

@@ -29,7 +29,7 @@ FREES = ("kfree", "kmem_cache_free", "mm_page_free", "mm_page_free_direct", "mm_
 RECORD = "record one: sudo trace-cmd record -e kmem COMMAND, then trace-cmd report"
 
 _KNOWN = "|".join(sorted((*ALLOCATES, *FREES), key=len, reverse=True))
-_EVENT = re.compile(rf"[:\s](kmem:)?({_KNOWN}):(\s+)(?:\(\S*\)\s+)?(?=(?:call_site|ptr|name|bytes_req|page|pfn|order)=)")
+_EVENT = re.compile(rf"(?:[:\s]|^)(kmem:)?({_KNOWN}):(\s+)(?:\(\S*\)\s+)?(?=(?:call_site|ptr|name|bytes_req|page|pfn|order)=)")
 _NUMBER = r"(0x[0-9a-f]{1,16}|\d{1,20})(?=\s|$)"
 _PTR = re.compile(r"\bptr=(?:0x)?([0-9a-f]{1,16}|\(nil\)|\(null\))(?=\s|$)", re.I)
 _PAGE = re.compile(r"\bpage=(?:0x)?([0-9a-f]{1,16}|\(nil\)|\(null\))(?=\s|$)", re.I)
@@ -40,7 +40,7 @@ _NAME = re.compile(r"\bname=(.*?)\s*(?:$|\s(?:call_site|ptr|bytes_req|bytes_allo
 _HIDDEN = re.compile(r"\b(?:ptr|page)=\(_+ptrval_+\)")
 
 _TIMED = re.compile(  # at a time, an event, or what the function tracer prints
-    r"(?:\d|[mun]s ?.?|\)):\s+(?:\d+\s+)?(?P<event>[\w.:/,@=*-]*\w)(?::|\s|$)|\s(?P<untimed>\w+:\w+): "
+    r"(?:\d|[mun]s ?.?|\)):\s+(?:\d+\s+)?(?P<event>[\w.:/,@=*-]*\w)(?::|\s|$)|(?P<untimed>\s\w+:\w+|^\w+): "
 )
 _PASSED = re.compile(  # headings, stack traces, the function graph
     r"\s*(?:#.*|(?:cpus|version)\s*=\s*\d+|CPU \d+ is empty|=> .*|(?:.*: )?<(?:user )?stack trace ?>|\d+\)\s.*)?\s*$"
@@ -138,7 +138,7 @@ def _address(text: str) -> int:
 def _other(made: Recorder, line: str) -> None:
     """A line without a kmem event that can be read."""
     timed = _TIMED.search(line)
-    event = (timed["event"] or timed["untimed"]).removeprefix("kmem:") if timed else ""
+    event = (timed["event"] or timed["untimed"]).strip().removeprefix("kmem:") if timed else ""
     if not timed or event in ALLOCATES or event in FREES:
         reason = f"{event} without fields" if timed else f"no event: {line.strip()[:_SHOWN]!r}"
         raise InputError(made.file, made.line, reason)

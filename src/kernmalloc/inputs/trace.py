@@ -82,16 +82,29 @@ class Trace(NamedTuple):
         code = self.ops["code"]
         return numpy.where(code < 0, ~code >> 1, -1)
 
+    @property
+    def origins(self) -> numpy.ndarray:
+        """Of each operation: the number of the one that allocates what it is about; of one that allocates, its own."""
+        by_slot = numpy.argsort(self.ops["slot"], kind="stable")
+        frees = numpy.flatnonzero(~self.allocates[by_slot])  # in this order, what is freed stands just before
+        origins = numpy.arange(len(self.ops))
+        origins[by_slot[frees]] = by_slot[frees - 1]
+        return origins
+
+    @property
+    def ending(self) -> numpy.ndarray:
+        """An array of `OP` that frees what the trace never frees, by slot."""
+        left = self.ops[numpy.bincount(self.origins, minlength=len(self.ops)) == 1]
+        ops = numpy.sort(left, order="slot")
+        ops["code"] = numpy.where(ops["code"] > 0, 0, ops["code"] - 1)
+        return ops
+
     def bytes(self, page: int = 4096) -> numpy.ndarray:
         """int64, of each operation: bytes that it allocates (as asked for), or the negative of what it frees."""
         code, kinds = self.ops["code"].astype(numpy.int64), self.kinds
         sizes = [page << order for order in range(ORDERS)] + [cache.size for cache in self.caches]
         asked = numpy.where(kinds < 0, code, numpy.array(sizes, numpy.int64)[kinds])
-        by_slot = numpy.argsort(self.ops["slot"], kind="stable")
-        allocates = self.allocates
-        frees = numpy.flatnonzero(~allocates[by_slot])  # in this order, what is freed stands just before
-        asked[by_slot[frees]] = -asked[by_slot[frees - 1]]
-        return asked
+        return numpy.where(self.allocates, asked, -asked[self.origins])
 
     def pairs(self) -> numpy.ndarray:
         """The heap's part as int32 pairs (slot, bytes), shape (n, 2): bytes > 0 allocates, 0 frees. Blocks and objects

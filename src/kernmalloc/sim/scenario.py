@@ -168,7 +168,7 @@ class Scenario(_Table, kw_only=True):
     def machine_made(self) -> Machine:
         """The machine that the scenario runs on. Raises InputError."""
         if self.ram:
-            return _plain_pc(self.ram)
+            return plain_pc(self.ram)
         if self.machine in shipped_names():
             return Machine.shipped(self.machine)
         return Machine.read(Path(self.file).parent / self.machine)
@@ -192,7 +192,7 @@ class Scenario(_Table, kw_only=True):
         return sum(group.count * group.pages + group.shared for group in self.processes)
 
 
-def _plain_pc(ram: int) -> Machine:
+def plain_pc(ram: int) -> Machine:
     """A PC: 640 KiB, and from 1 MiB on the rest; above 4 GiB what would lie in the hole for devices."""
     low, high = (0, 0x9F000), (1 << 20, min(ram, HOLE))
     spans = [low, high] + ([(FOUR_GIB, FOUR_GIB + ram - HOLE)] if ram > HOLE else [])

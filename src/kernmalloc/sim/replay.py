@@ -1,0 +1,266 @@
+"""Replay a trace: what a kernel of ours does with what a real one allocated.
+
+    from kernmalloc.inputs.traces import read_trace
+    from kernmalloc.sim.replay import replay
+    print(replay(read_trace("trace.txt")).fragmentation)
+
+Concepts
+  1. The trace's caches are made as typed caches, those first that are used most. Objects for which the kernel makes no
+     cache, having no room for more or none for objects so large, get size classes. Then the heap is drained: what it has
+     now is not counted.
+  2. The first replay marks every block and notes what stands behind the heap after every operation: peaks are exact. Then
+     all that is live is freed and the heap drained: every invariant must hold, and every frame be what it was before.
+  3. Another kernel, booted alike, does the same up to the peak of backed memory, where the table of its caches is taken,
+     and then the rest. On it the trace is timed, several times; in between all that is live is freed.
+
+    live           bytes asked for and not freed, of heap blocks and objects
+    backed         bytes of frames of the heap, its map and its mapping tables, beyond those at the start; of a heap that
+                   is backed as a whole from the boot on, those of its pages in use
+    fragmentation  share of the peak of backed bytes that the peak of live bytes does not fill
+
+Pages are in none of these: each is a frame, and nothing stands beside it.
+"""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import msgspec
+import numpy
+
+from kernmalloc.drivers.replay import Note
+from kernmalloc.facade.errors import BadRequest, checked
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.trace import ORDERS, Skipped, Trace
+from kernmalloc.kernel.kern import SIZE_CLASSES
+from kernmalloc.lang import status as codes
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.sim.scenario import plain_pc
+
+KERNEL = "x86_64"
+TIMED = {"raw": 7, "soft": 1, "twin": 1}  # replays
+CHUNK = 1 << 15  # operations that lie in the kernel's memory at once
+ENDLESS = 1 << 30  # objects of a cache
+SPARE_RAM = 128 << 20  # bytes, for a kernel and its core tables
+
+Progress = Callable[[str, float], object]
+
+
+class CacheLine(msgspec.Struct, frozen=True):
+    """A line of /proc/slabinfo."""
+
+    name: str
+    active_objs: int
+    num_objs: int
+    objsize: int
+    objperslab: int
+    pagesperslab: int
+    active_slabs: int
+    num_slabs: int
+
+
+class Replayed(msgspec.Struct, kw_only=True):
+    """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not the
+    first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused` counts
+    allocations by status. `uncached` names the caches whose objects got size classes. `lost`: frames."""
+
+    file: str
+    status: str = "replayed"
+    reason: str = ""
+    form: str = ""
+    kernel: str = ""
+    mode: str = ""
+    machine: str = ""
+    operations: int = 0
+    skipped: Skipped | None = None
+    live_at_end: int = 0
+    ns_per_operation: float = 0.0
+    ns: list[float] = []
+    peak_live: int = 0
+    peak_backed: int = 0
+    fragmentation: float = 0.0
+    peak_pages: int = 0
+    refused: dict[str, int] = {}
+    caches: list[CacheLine] = []
+    uncached: list[str] = []
+    held: bool = False
+    failure: str = ""
+    assertions: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """The JSON object, on one line."""
+        return msgspec.json.encode(self).decode()
+
+
+def replay(
+    trace: Trace,
+    profile: Profile | None = None,
+    mode: str = "raw",
+    machine: Machine | None = None,
+    progress: Progress = lambda what, done: None,
+) -> Replayed:
+    """Replay a trace on a kernel, by default x86_64, of a machine, by default a PC with RAM enough. `progress` is told what
+    is done, and which share of it. Raises TooSmall, LifeError, and KernelError where the list of operations has no room."""
+    started = time.perf_counter()
+    profile = profile or Profile.load(KERNEL)
+    machine = machine or roomy(trace, profile.page)
+    result = Replayed(
+        file=trace.file, form=trace.form, kernel=profile.name, mode=mode, machine=machine.name, operations=len(trace.ops),
+        skipped=trace.skipped, live_at_end=trace.live_at_end,
+    )
+    try:
+        with Kernel.boot(machine, profile, mode) as kernel:
+            peak = _marked(result, trace, Stage(kernel, trace), progress)
+        with Kernel.boot(machine, profile, mode) as kernel:
+            _timed(result, trace, Stage(kernel, trace), peak, progress)
+        result.held = True
+    except Wrong as wrong:
+        result.failure = str(wrong)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _marked(result: Replayed, trace: Trace, stage: "Stage", progress: Progress) -> int:
+    """The first replay: how many operations lead to the peak of backed memory."""
+    notes = stage.marked(trace.ops, lambda done: progress("marked", done))
+    stage.end(result)
+    result.uncached = stage.uncached
+    return _peaks(result, trace, notes, stage.frames, stage.kernel.profile.page)
+
+
+def _timed(result: Replayed, trace: Trace, stage: "Stage", peak: int, progress: Progress) -> None:
+    """The second replay, with the table of caches after `peak` operations, and then those that are timed."""
+    stage.marked(trace.ops[:peak], lambda done: progress("marked, to the peak", done))
+    result.caches = list(stage.caches())
+    stage.marked(trace.ops[peak:], lambda done: progress("marked, from the peak on", done))
+    stage.end(result)
+    for _ in range(TIMED[result.mode]):
+        result.ns.append(stage.timed(trace.ops, lambda done: progress("timed", done)))
+    result.ns_per_operation = statistics.median(result.ns)
+    stage.end(result)
+
+
+def roomy(trace: Trace, page: int) -> Machine:
+    """A PC with four times what the trace ever has live, and some more, of RAM: a power of two."""
+    needed = 4 * int(trace.bytes(page).cumsum().max(initial=0)) + SPARE_RAM
+    return plain_pc(1 << (needed - 1).bit_length())
+
+
+def _peaks(result: Replayed, trace: Trace, notes: numpy.ndarray, frames: int, page: int) -> int:
+    """What was refused, live and backed; there were `frames` at the start. Returns how many operations lead to the peak of
+    backed memory: there, the most live."""
+    refused = Counter(notes["refused"].tolist())
+    result.refused = {codes.NAMES[-number]: count for number, count in sorted(refused.items()) if number}
+    bytes = numpy.where(notes["refused"][trace.origins] != 0, 0, trace.bytes(page))  # what was refused was never live
+    pages = (trace.kinds >= 0) & (trace.kinds < ORDERS)
+    live, backed = numpy.where(pages, 0, bytes).cumsum(), notes["frames"].astype(numpy.int64) - frames
+    result.peak_live, result.peak_backed = int(live.max(initial=0)), int(backed.max(initial=0)) * page
+    result.peak_pages = int(numpy.where(pages, bytes, 0).cumsum().max(initial=0))
+    result.fragmentation = 1 - result.peak_live / result.peak_backed if result.peak_backed else 0.0
+    return int(numpy.where(backed == backed.max(), live, -1).argmax()) + 1 if len(live) else 0
+
+
+class Wrong(Exception):
+    """A kernel did what none may do: one line."""
+
+
+class Stage:
+    """A kernel with a trace's caches, and with room for operations, slots and notes. KernelError where it has none."""
+
+    def __init__(self, kernel: Kernel, trace: Trace) -> None:
+        self.kernel, self._ending = kernel, trace.ending
+        self._slots, self._ops, self._notes, self._ids = (
+            checked(kernel.call("malloc_zeroed", 8 * max(count, 1)), "room for the trace")
+            for count in (trace.slots, CHUNK, CHUNK, len(trace.caches))
+        )
+        self.names = {id: f"size-{int(kernel.view.cache(id)['size'])}" for id in range(SIZE_CLASSES)}
+        self.uncached: list[str] = []
+        self._make_caches(trace)
+        kernel.drain()
+        self.types = kernel.frames_by_type()
+        self.frames = self.types["heap"] + self.types["mapping"] - int(kernel.view.kern["kept"])
+
+    def _make_caches(self, trace: Trace) -> None:
+        ids = numpy.zeros(len(trace.caches), numpy.int64)
+        kinds = trace.kinds
+        uses = numpy.bincount(kinds[kinds >= ORDERS] - ORDERS, minlength=len(ids))
+        for number in numpy.argsort(-uses, kind="stable").tolist():
+            cache = trace.caches[number]
+            try:
+                ids[number] = self.kernel.cache(cache.name, cache.size, ENDLESS).id
+                self.names[int(ids[number])] = cache.name
+            except BadRequest:
+                ids[number] = -cache.size
+                self.uncached.append(cache.name)
+        self._put(self._ids, ids)
+
+    def _put(self, va: int, array: numpy.ndarray) -> None:
+        """Write an array into the kernel's memory."""
+        data, page = array.tobytes(), self.kernel.profile.page
+        for at in range(0, len(data), page):  # va is a page's
+            self.kernel.view.poke(va + at, data[at : at + page])
+
+    def _chunks(self, ops: numpy.ndarray, progress: Callable[[float], object]) -> Iterator[int]:
+        """Put the operations into the kernel's memory, some at a time: how many."""
+        for at in range(0, len(ops), CHUNK):
+            progress(at / len(ops))
+            chunk = ops[at : at + CHUNK]
+            self._put(self._ops, chunk)
+            yield len(chunk)
+
+    def marked(self, ops: numpy.ndarray, progress: Callable[[float], object] = lambda done: None) -> numpy.ndarray:
+        """Replay, every block marked: a `Note` of each operation. Raises Wrong."""
+        notes = [numpy.zeros(0, Note.dtype)]
+        for count in self._chunks(ops, progress):
+            status = self.kernel.call("replay_marked", self._ops, count, self._slots, self._ids, self._notes)
+            found = self.kernel.view.read(Note, self._notes, count).copy()
+            if status < 0:
+                number = sum(map(len, notes)) + int((found["frames"] == 0).argmax())
+                raise Wrong(f"operation {number:,}: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
+            self._put(self._notes, numpy.zeros(count, Note.dtype))
+            notes.append(found)
+        return numpy.concatenate(notes)
+
+    def timed(self, ops: numpy.ndarray, progress: Callable[[float], object]) -> float:
+        """Replay, then free what is live: nanoseconds per operation of the replay. Raises Wrong."""
+        spent = sum(self._run(count) for count in self._chunks(ops, progress))
+        for count in self._chunks(self._ending, progress):
+            self._run(count)
+        return spent / len(ops) if len(ops) else 0.0
+
+    def _run(self, count: int) -> int:
+        """Replay what lies in the kernel's memory: nanoseconds."""
+        begun = time.perf_counter_ns()
+        status = self.kernel.call("replay", self._ops, count, self._slots, self._ids)
+        spent = time.perf_counter_ns() - begun
+        if status < 0:
+            raise Wrong(f"a free: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
+        return spent
+
+    def end(self, result: Replayed) -> None:
+        """Free what is live, give everything back that is only kept ready, and look at what is left. Raises Wrong."""
+        self.marked(self._ending)
+        self.kernel.drain()
+        found = self.kernel.check()
+        result.assertions += found.assertions
+        if not found.passed:
+            raise Wrong(f"check: {found.failure}")
+        types = self.kernel.frames_by_type()
+        result.lost = sum(self.types.values()) - sum(types.values())
+        if types != self.types:
+            raise Wrong(f"frames before and after: {self.types}, {types}")
+
+    def caches(self) -> Iterator[CacheLine]:
+        """The caches that have slabs: the trace's, then size classes. What the kernel keeps in these for itself counts."""
+        used = self.kernel.view.used_slots()
+        for id in sorted(self.names, key=lambda id: (id < SIZE_CLASSES, id)):
+            cache = self.kernel.view.cache(id)
+            slabs, slots = int(cache["slabs"]), int(cache["slots"])
+            if slabs:
+                yield CacheLine(
+                    self.names[id], used.get(id, 0), slabs * slots, int(cache["size"]), slots, int(cache["pages"]), slabs, slabs
+                )

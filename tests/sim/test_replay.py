@@ -1,0 +1,185 @@
+"""Replays: what the kernel returns is nobody else's, peaks are those of a slow recount, and nothing is left in the end."""
+
+import os
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_machines import MIB, MODES, conserved, machine
+
+from collection import DATA
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.trace import ORDERS, Recorder
+from kernmalloc.inputs.traces import read_trace
+from kernmalloc.kernel.kern import Word
+from kernmalloc.sim.replay import Replayed, Stage, Wrong, replay, roomy
+
+EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
+SMALL = sorted((Path(__file__).parents[1] / "data" / "traces").iterdir())
+REAL = sorted((DATA / "traces").rglob("*.*st")) if DATA.exists() else []
+
+
+def figures(done):
+    """All but the times, the mode and how many invariants there are to look at."""
+    told = {name: getattr(done, name) for name in done.__struct_fields__}
+    return told | {"ns": 0, "ns_per_operation": 0, "seconds": 0, "mode": "", "assertions": 0}
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)
+def test_a_small_trace_of_every_form_is_replayed(path):
+    trace = read_trace(path)
+    done = replay(trace)
+    assert done.held and not done.failure and not done.lost and not done.refused and not done.uncached
+    assert done.operations == len(trace.ops) and len(done.ns) == 7 and done.ns_per_operation == sorted(done.ns)[3] > 0
+    heap = (trace.kinds < 0) | (trace.kinds >= ORDERS)
+    bytes = trace.bytes()
+    assert done.peak_live == max(numpy.cumsum(bytes * heap)) and done.peak_pages == max(numpy.cumsum(bytes * ~heap))
+    assert done.peak_live < done.peak_backed == pytest.approx(done.peak_live / (1 - done.fragmentation))
+    typed = {cache.name: cache for cache in done.caches if not cache.name.startswith("size-")}
+    assert typed.keys() <= {cache.name for cache in trace.caches}
+    assert all(0 <= c.active_objs <= c.num_objs == c.num_slabs * c.objperslab for c in done.caches)
+    assert all(c.objsize * c.objperslab <= c.pagesperslab * 4096 for c in done.caches)
+    assert sum(c.num_slabs * c.pagesperslab for c in done.caches) * 4096 <= done.peak_backed + 64 * 4096
+
+
+def test_lives_replay_alike():
+    """Interpreted and compiled: the same figures, to the byte and the slab."""
+    trace, pc = read_trace(SMALL[2]), machine((0, 12 * MIB))
+    assert {-1, 0, ORDERS} <= set(trace.kinds.tolist())
+    raw, soft, twin = (figures(replay(trace, Profile.load("eros2"), mode, pc)) for mode in MODES)
+    assert raw == soft == twin and raw["held"]
+
+
+@pytest.mark.parametrize("kernel", Profile.shipped())
+def test_every_kernel_replays(kernel):
+    """Whatever its strategy; a heap that is divided at boot is not backed by nothing."""
+    done = replay(read_trace(SMALL[2]), Profile.load(kernel))
+    assert done.held and 0 < done.peak_live < done.peak_backed < 64 * done.peak_live and done.kernel == kernel
+
+
+def made(script):
+    """The trace of a script: (key, how much) allocates a block, object or pages by the key's kind, or frees what is live."""
+    recorder = Recorder("script")
+    for key, amount in script:
+        if recorder.is_live(key):
+            recorder.free(key)
+        elif key % 4 == 0:
+            recorder.pages(key, amount % 5)
+        elif key % 4 == 1:
+            recorder.object(key, f"cache {amount % 3}", 24 << 2 * (amount % 3))
+        else:
+            recorder.block(key, amount)
+    return recorder.trace("script")
+
+
+@settings(max_examples=10 * EFFORT)
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([1, 16, 100, 3000, 40_000, 200_000])), max_size=150))
+def test_any_trace_is_replayed_or_refused_in_part(script):
+    """Memory of some megabytes, most of it asked for: what is refused is counted, what is not is nobody else's."""
+    trace = made(script)
+    done = replay(trace, Profile.load("eros2"), "soft", machine((0, 5 * MIB)))
+    assert done.held and done.refused.keys() <= {"NO_FRAMES", "WOULD_BLOCK", "NO_VA"}
+    assert sum(done.refused.values()) <= trace.allocates.sum()
+    if not done.refused:
+        assert done.peak_live + done.peak_pages >= trace.bytes().cumsum().max(initial=0)
+        assert done.peak_backed >= done.peak_live
+
+
+def test_what_is_refused_is_counted_and_not_live():
+    """Blocks of 1 MiB in 4 MiB of RAM: some are refused, their frees are none."""
+    recorder = Recorder("much")
+    for key in range(8):
+        recorder.block(key, MIB)
+    for key in range(8):
+        recorder.free(key)
+    done = replay(recorder.trace("much"), Profile.load("eros2"), "raw", machine((0, 6 * MIB)))
+    (refused,) = done.refused.values()
+    assert done.held and 0 < refused < 8 and done.peak_live == (8 - refused) * MIB <= done.peak_backed
+
+
+def test_caches_that_the_kernel_cannot_have_get_size_classes():
+    """More caches than there is room for, the least used left out, and one of objects that are too large."""
+    recorder = Recorder("many")
+    for key in range(64):
+        recorder.object(key, f"c{key}", 64)
+        recorder.object(100 + key, "used", 128)
+    recorder.object(1000, "huge", 100_000)
+    trace = recorder.trace("many")
+    done = replay(trace, Profile.load("eros2"))
+    assert done.held and "huge" in done.uncached and 10 < len(done.uncached) < 60 and "used" not in done.uncached
+    lines = {line.name: line for line in done.caches}
+    assert lines["used"].active_objs == 64 and lines["size-64"].active_objs >= len(done.uncached) - 1
+
+
+@pytest.fixture
+def stage():
+    recorder = Recorder("two")
+    for key, bytes in enumerate((100, 40_000)):
+        recorder.block(key, bytes)
+    recorder.object(2, "object", 60)
+    recorder.pages(3, 1)
+    trace = recorder.trace("two")
+    with Kernel.boot(machine((0, 16 * MIB)), Profile.load("eros2")) as kernel:
+        stage = Stage(kernel, trace)
+        stage.marked(trace.ops)
+        yield stage
+
+
+def given_out(stage, slot):
+    """What the kernel gave for a slot."""
+    return int(stage.kernel.view.read(Word, stage._slots + 8 * slot)["bits"][0])
+
+
+def test_nothing_is_left_of_a_replay(stage):
+    done = Replayed(file="two")
+    stage.end(done)
+    assert done.assertions > 0 and done.lost == 0
+    conserved(stage.kernel)
+
+
+@pytest.mark.parametrize("slot, offset", [(0, 0), (0, 96 + 8), (1, 0), (1, 40_952), (2, 0), (2, 56)])
+def test_a_block_with_two_owners_is_seen(stage, slot, offset):
+    """Whoever writes to either end of a block, it was not its owner."""
+    stage.kernel.view.poke(given_out(stage, slot) + offset, b"\1")
+    with pytest.raises(Wrong, match=f"operation {slot}: an invariant does not hold"):
+        stage.end(Replayed(file="two"))
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+def test_a_frame_with_two_owners_is_seen(stage, frame):
+    at = (given_out(stage, 3) + frame) * 4096
+    stage.kernel.view.ram.bytes[at : at + 1] = b"\1"
+    with pytest.raises(Wrong, match="operation 3: an invariant does not hold"):
+        stage.end(Replayed(file="two"))
+
+
+def test_a_block_that_is_freed_by_another_is_seen(stage):
+    """In the replays that are timed, too: its own free is refused."""
+    stage.kernel.free(given_out(stage, 0))
+    with pytest.raises(Wrong, match="a free: the address or frame is free already"):
+        stage.timed(stage._ending[:0], lambda done: None)
+
+
+def test_a_block_that_is_left_is_seen(stage):
+    stage.kernel.malloc(1000)
+    with pytest.raises(Wrong, match="frames before and after"):
+        stage.end(Replayed(file="two"))
+
+
+def test_the_machine_has_room():
+    trace = read_trace(SMALL[2])
+    assert roomy(trace, 4096).ram_bytes > 100 * MIB
+    recorder = Recorder("large")
+    recorder.pages(1, 18)
+    assert roomy(recorder.trace("large"), 4096).ram_bytes > 3.9 * 1024 * MIB
+
+
+@pytest.mark.skipif(not REAL, reason="no collection of real traces beside the repository")
+@pytest.mark.parametrize("name", ["gcc.trace.zst", "ls.perf.zst", "sqlite.bin.zst", "malloclab-freeciv.rep"])
+def test_real_traces_are_replayed(name):
+    (path,) = (DATA / "traces").rglob(name)
+    done = replay(read_trace(path))
+    assert done.held and not done.refused and done.peak_live < done.peak_backed < 2 * done.peak_live
