@@ -3,6 +3,7 @@
 import pytest
 from small_machines import MIB, poison
 
+from kernmalloc.bench import boot
 from kernmalloc.bench.boot import FAULTS, GOALS, MEMSET, needless, run, tables, touched
 from kernmalloc.bench.emulator import machine
 from kernmalloc.bench.rows import OURS, judge
@@ -13,7 +14,7 @@ from kernmalloc.facade.profile import Profile
 
 @pytest.fixture(scope="module")
 def rows():
-    return list(run(2, [1], [4 * MIB, 256 * MIB], lambda name, part: None))
+    return list(run(2, [1], [4 * MIB, 256 * MIB], lambda name, part: None, pytest.fail))
 
 
 def test_core_tables_are_compared_with_memset(rows):
@@ -38,3 +39,10 @@ def test_nothing_is_written_where_memory_is_known_to_be_zero(rows):
     assert next(row.values for row in rows if row.work == needless(1)) == (0,)
     with Kernel.boot(machine(256 * MIB), Profile.load("x86_64"), prepare=poison) as kernel:
         assert touched(kernel) > 100
+
+
+def test_what_this_computer_has_no_memory_for_is_told(monkeypatch):
+    monkeypatch.setattr(boot, "room_for", lambda kernel: False)
+    told = []
+    assert list(run(2, [1], [], lambda name, part: None, told.append)) == []
+    assert [str(error) for error in told] == ["core tables: 1 GiB: this computer has too little free memory to measure them"]

@@ -20,10 +20,11 @@ from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
 from kernmalloc.bench.timed import HOST, Call, Timed
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.measure import table_rate
+from kernmalloc.facade.measure import room_for, table_rate
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.devices import ANYONE
 from kernmalloc.kernel.kern import DEVICE_MEMORY
+from kernmalloc.machine.lives import LifeError
 from kernmalloc.machine.ram import PAGE, Ram
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -35,6 +36,10 @@ MEMSET, FAULTS = "memset", "page faults alone"
 Progress = Callable[[str, float], None]
 
 
+
+
+class NoRoom(LifeError):
+    """This computer has too little free memory: one line."""
 
 
 def tables(gib: int) -> str:
@@ -53,11 +58,17 @@ GOALS = [
 ]
 
 
-def run(runs: int, machines: Sequence[int], devices: Sequence[int], progress: Progress) -> Iterator[Row]:
-    """Rows for machines of so many GiB, and for devices of so many bytes, published on the largest."""
+def run(
+    runs: int, machines: Sequence[int], devices: Sequence[int], progress: Progress, tell: Callable[[Exception], None]
+) -> Iterator[Row]:
+    """Rows for machines of so many GiB, and for devices of so many bytes, published on the largest. `tell` is told of
+    machines whose core tables this computer has no free memory for."""
     for number, gib in enumerate(machines):
         progress(f"boot with {gib} GiB", number / (len(machines) + 1))
-        yield from _machine(gib, runs)
+        try:
+            yield from _machine(gib, runs)
+        except NoRoom as error:
+            tell(error)
     progress("publishing devices", len(machines) / (len(machines) + 1))
     with _booted(max(machines)) as kernel:
         for size in devices:
@@ -74,6 +85,9 @@ def _machine(gib: int, runs: int) -> Iterator[Row]:
         started = time.perf_counter()
         kernel = _booted(gib)
         wholes.append(1e3 * (time.perf_counter() - started))
+        if not room_for(kernel):
+            kernel.close()
+            raise NoRoom(f"{tables(gib)}: this computer has too little free memory to measure them")
         zeros = touched(kernel)
         rates.append(table_rate(kernel))
     rate = [tuple(each.bytes / seconds / 1e9 for seconds in each[1:]) for each in rates]

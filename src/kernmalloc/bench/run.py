@@ -46,7 +46,7 @@ def _heap(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row
 
 
 def _boot(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
-    return boot.run(runs, work.machines, work.devices, progress)
+    return boot.run(runs, work.machines, work.devices, progress, tell)
 
 
 def _map(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
