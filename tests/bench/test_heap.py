@@ -8,9 +8,11 @@ from kernmalloc.bench.rows import OURS, judge
 
 def test_every_allocator_replays_every_trace():
     few = [trace._replace(pairs=trace.pairs[:2000]) for trace in traces.generated(0.002)[:2]]
-    rows = list(heap.run(few, 3000, 2, lambda what, done: None))
+    told = []
+    rows = list(heap.run(few, 3000, 2, lambda what, done: None, told.append))
     there, missing = heap.peers()
     everyone = {OURS, *(peer.who for peer in there)}
+    assert len(told) == bool(missing)
     assert "glibc" in everyone and not {peer.who for peer in there} & set(missing)
     for trace in few:
         for kind in ("warm", "cold", "p99.9 of malloc", "worst of free"):
@@ -43,3 +45,11 @@ def test_the_footprint_is_that_of_what_was_written(tmp_path):
         figures = one.measure("backed", trace, file, 1)
         assert figures.live == 4 << 20
         assert 0.9 < figures.peak / figures.live < 1.5, one.who  # Linux counts resident pages by the batch
+
+
+def test_peers_that_are_not_installed_are_named_with_what_installs_them(monkeypatch):
+    monkeypatch.setattr(heap, "LIBRARIES", {"mimalloc": "libnone.so.1", "tcmalloc": "libnone.so.2"})
+    told = []
+    rows = list(heap.run([traces.generated(0.001)[1]], 100, 1, lambda what, done: None, told.append))
+    assert {row.who for row in rows} == {OURS, "glibc"}
+    assert [str(reason) for reason in told] == [f"mimalloc, tcmalloc: {heap.INSTALL}"]

@@ -106,7 +106,7 @@ def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]
     """All works on `frames` frames, a power of two from 8192; `pairs` of each; so many runs. NoCompiler, Wrong."""
     harness = native.library("frames")
     harness.peer.restype = ctypes.POINTER(Peer)
-    held = numpy.zeros(frames, numpy.uint32)
+    held, states = numpy.zeros(frames, numpy.uint32), []
     for step, (threads, order) in enumerate((t, o) for t in THREADS for o in ORDERS):
         with ExitStack() as stack:
             per = (frames - SLACK * max(THREADS) >> order) // threads
@@ -115,8 +115,9 @@ def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]
                 contender.round.per, contender.round.pairs = per, pairs
             times = _rounds(harness, made, held, runs, lambda part: progress(_name(order, threads), (step + part) / 4))
             yield from _rows(made, times, order, threads)
-            if order == 0 and threads == 1:
-                yield from _states(made)
+            if (threads, order) == (1, 0):
+                states = list(_states(made))
+    yield from states
 
 
 def _contenders(harness: Any, frames: int, order: int, threads: int, stack: ExitStack) -> Iterator[Contender]:
@@ -185,7 +186,7 @@ def _rounds(harness: Any, made: list[Contender], held: numpy.ndarray, runs: int,
 
 def _rows(made: list[Contender], times: numpy.ndarray, order: int, threads: int) -> Iterator[Row]:
     for work, name in enumerate(WORKS):
-        base = {c.round.shape: median(times[n, :, work]) for n, c in enumerate(made) if not c.who}
+        base = {c.round.shape: float(median(times[n, :, work])) for n, c in enumerate(made) if not c.who}
         for number, c in enumerate(made):
             if c.who:
                 values = tuple(float(value) for value in times[number, :, work])
@@ -195,4 +196,4 @@ def _rows(made: list[Contender], times: numpy.ndarray, order: int, threads: int)
 def _states(made: list[Contender]) -> Iterator[Row]:
     for c in made:
         if c.who:
-            yield Row("frames", STATE, c.who, "B/frame", (c.state,), 0.0, c.keeps)
+            yield Row("frames", STATE, c.who, "B/frame", (float(c.state),), 0.0, c.keeps)

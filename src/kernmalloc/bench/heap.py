@@ -35,13 +35,18 @@ from kernmalloc.lang.status import BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
-INSTALL = "apt-get install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
+INSTALL = "sudo apt install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
 RAM = 8 << 30  # of this project's machine
 SHORT = 2 << 20  # bytes live below which the footprint is that of the process, not of the trace
 MEAN, WORST = "geometric mean", "worst trace"
 NOTHING = "0"
 
 Progress = Callable[[str, float], None]
+Tell = Callable[[Exception], object]
+
+
+class Absent(Exception):
+    """What cannot be measured here, and why not."""
 
 
 def goals(rows: Sequence[Row]) -> Iterator[Goal]:
@@ -182,9 +187,13 @@ class _Column(NamedTuple):
     backed: list[Figures]  # by trace
 
 
-def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress) -> Iterator[Row]:
-    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations at least. NoCompiler, Wrong."""
-    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *peers()[0]]
+def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations at least. Peers that are not
+    installed are told. NoCompiler, Wrong."""
+    there, missing = peers()
+    if missing:
+        tell(Absent(f"{', '.join(missing)}: {INSTALL}"))
+    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *there]
     columns: dict[str, list[Trace]] = {}
     for trace in traces:
         columns.setdefault(trace.column, []).append(trace)

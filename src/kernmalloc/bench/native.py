@@ -21,7 +21,7 @@ class NoCompiler(InputError):
 
 def compiled(name: str, *flags: str) -> Path:
     """The file that `name`.c was compiled to, with more flags than usual. NoCompiler."""
-    digest = hashlib.sha256(" ".join((*FLAGS, *flags)).encode())
+    digest = hashlib.sha256(" ".join((_compiler(), *FLAGS, *flags)).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     folder = objects.cache_folder().parent / "bench"
@@ -36,8 +36,12 @@ def library(name: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(compiled(name, "-shared", "-fPIC")))
 
 
+def _compiler() -> str:
+    return os.environ.get("CC") or "cc"
+
+
 def _compile(source: Path, made: Path, flags: tuple[str, ...]) -> None:
-    compiler = shutil.which(os.environ.get("CC") or "cc")
+    compiler = shutil.which(_compiler())
     if not compiler:
         raise NoCompiler("bench", 0, "the harness is in C, and there is no compiler: install gcc or clang, or set CC")
     made.parent.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kernmalloc.bench import boot, frames, heap, instructions, map, objects, traces
+from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, traces
 from kernmalloc.bench.emulator import Missing
 from kernmalloc.bench.rows import Goal, Row
 from kernmalloc.bench.traces import Trace
 
 Progress = Callable[[str, float], None]
-Tell = Callable[[Exception], None]
+Tell = Callable[[Exception], object]
 
 
 class Work(NamedTuple):
@@ -40,7 +40,9 @@ def _heap(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row
     progress("generating traces", 0)
     generated = traces.generated(work.share)
     every = [*generated, *work.traces]
-    yield from heap.run(every, work.calls // 4, runs, progress)
+    if not work.traces:
+        tell(heap.Absent("recorded traces: there are generated ones only (--traces FOLDER)"))
+    yield from heap.run(every, work.calls // 4, runs, progress, tell)
     yield from objects.run(generated[0], work.calls, runs, progress)
     yield from _emulated(instructions.run({trace.name: trace.pairs for trace in every}, progress), tell)
 
@@ -63,15 +65,24 @@ def _emulated(rows: Iterator[Row], tell: Tell) -> Iterator[Row]:
         tell(error)
 
 
+def _same(parts: Sequence[str], tell: Tell) -> Iterator[Row]:
+    """Whether what is timed through pointers is what a bare machine runs."""
+    try:
+        yield from same.rows() if {"frames", "heap"} & set(parts) else ()
+    except (same.NoDisassembler, ModuleNotFoundError) as error:
+        tell(heap.Absent(f"the freestanding object's code: {error}"))
+
+
 PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map}
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     """What was to be reached, for what there are rows of."""
-    return [*frames.GOALS, *heap.goals(rows), *objects.GOALS, *boot.GOALS, *instructions.goals()]
+    return [*frames.GOALS, *heap.goals(rows), *objects.GOALS, *boot.GOALS, *instructions.goals(), *same.GOALS]
 
 
 def run(parts: Sequence[str], work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     """The rows of some of PARTS, as they come; progress(what, share of its part); `tell` is told what cannot be measured."""
+    yield from _same(parts, tell)
     for part in parts:
         yield from PARTS[part](work, runs, progress, tell)

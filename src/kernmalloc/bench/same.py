@@ -13,13 +13,17 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
 from kernmalloc.build.freestanding import freestanding
 from kernmalloc.lang import objects
 
 TIMED = ("malloc", "free", "frame_get", "frame_put", "block_get", "cache_get", "cache_put")
+COMPARED, DIFFER = "of the quick path", "that differ from the freestanding object's"
+GOALS = [Goal("code", f"{DIFFER}: {entry}", 0, than=LIMIT) for entry in TIMED]
 LOCKED = "kernmalloc.kernel.calls."  # and the entry's name: what is behind the lock
 
 _HEAD = re.compile(r"^[0-9a-f]+ <(.+)>:$")
@@ -52,6 +56,14 @@ class NoDisassembler(Exception):
 def compare() -> list[Comparison]:
     """The entries of TIMED that have a quick path. NoDisassembler; ModuleNotFoundError without the compiler."""
     return compared(disassembled(objects.built("raw")), disassembled(freestanding("x86_64")))
+
+
+def rows() -> Iterator[Row]:
+    """Two of each entry: how many instructions were compared, and how many of either object the other has not."""
+    for found in compare():
+        yield Row("code", f"{COMPARED}: {found.entry}", OURS, "instructions", (float(found.instructions),))
+        differ = found.hosted.total() + found.bare.total()
+        yield Row("code", f"{DIFFER}: {found.entry}", OURS, "instructions", (float(differ),))
 
 
 def compared(hosted: Code, bare: Code) -> list[Comparison]:

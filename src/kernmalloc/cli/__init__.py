@@ -256,22 +256,24 @@ def bench(
 
     _load_objects(Mode.raw)
     parts = list(benches.PARTS) if part is Part.all else [part.value]
-    found, unread = [], []
+    if not json:
+        _print_all(report.opening(parts, runs))
+    found, untold = [], []
     with _measured() as progress:
         progress("reading traces", 0)
-        work = benches.Work(traces=[trace for path in recorded or [] for trace in traces.recorded(path, unread.append)])
-        for row in benches.run(parts, work.quick() if quick else work, runs, progress, unread.append):
+        work = benches.Work(traces=[trace for path in recorded or [] for trace in traces.recorded(path, untold.append)])
+        for row in benches.run(parts, work.quick() if quick else work, runs, progress, untold.append):
             found.append(row)
             if json:
                 _print(report.line(row))
-    for error in unread:
-        _print(str(error), sys.stderr)
     judged = benched.judge(benches.goals(found), found)
     if json:
         _print_all(report.verdict_line(verdict) for verdict in judged)
     else:
         _print_all(report.tables(found))
         _print_all(report.verdicts(judged))
+    for reason in untold:
+        _print(f"not measured: {reason}", sys.stderr)
 
 
 @app.command()

@@ -1,13 +1,37 @@
-"""Benchmarks as text: a table for each kind of work, and what was to be reached."""
+"""Benchmarks as text: how it was measured, a table for each kind of work, and what was to be reached."""
 
+import os
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 
 import msgspec
 
 from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
 from kernmalloc.report.text import columns, section
+
+HOW = {
+    "": (
+        "Medians of {runs} runs, plus or minus half the distance of their quartiles; the allocators take turns, run by run.",
+        "Each is called through a C pointer; what that and the loop take, measured with an allocator that does nothing in the",
+        "same run, is subtracted (\"harness\"). A time is a thread's on a processor: others on this computer do not count.",
+    ),
+    "frames": (
+        "Frames are managed, never touched. A pair is a get and a put, a random pair is done while half of memory is owned.",
+        "Bitmap, buddy and magazines are peers written for this; \"+entry\": they keep and check 16 bytes per frame, as we do.",
+        "With 2 threads each works on a half; shuffled, each puts what the other got. Single frames are frame_get and frame_put,",
+        "blocks of order 9 block_get and frame_put: the product's entries, wrong puts refused (which was tried before).",
+    ),
+    "heap": (
+        "Cold: a replay in a process, or kernel, of its own. Warm: more of them there, after one that does not count. Single calls:",
+        "one more, each call timed by the processor's counter, in which interruptions by this computer show as the worst.",
+        "Backed: the most resident memory, or frames of heap, its map and tables, while every byte is written; at 2 MiB live or more.",
+        "It is backed on demand, as the peers' is; what describes RAM was made before. malloc and free are the product's entries.",
+    ),
+    "map": ("Instructions are the freestanding object's, counted on an emulated processor, every one.",),
+}  # fmt: skip
 
 
 def line(row: Row) -> str:
@@ -18,57 +42,79 @@ def line(row: Row) -> str:
 
 def verdict_line(verdict: Verdict) -> str:
     """A verdict as a JSON object."""
-    goal = verdict.goal
+    goal, best = verdict.goal, verdict.best
     told = {
-        "goal": goal.work, "group": goal.group, "than": goal.than, "limit": goal.limit, "at_least": goal.at_least,
-        "ratio": verdict.ratio, "raw": verdict.raw, "best": verdict.best and _who(verdict.best), "reached": verdict.reached,
+        "group": goal.group, "work": goal.work, "limit": goal.limit, "at_least": goal.at_least, "than": goal.than,
+        "best": _who(best) if best else None, "ratio": verdict.ratio, "raw": verdict.raw, "reached": verdict.reached,
     }  # fmt: skip
     return msgspec.json.encode(told).decode()
 
 
+def opening(parts: Sequence[str], runs: int) -> Iterator[str]:
+    """Where and how it is measured."""
+    yield f"{_processor()}, {len(os.sched_getaffinity(0))} processors, {platform.system()} {platform.release()}"
+    for part in ("", *parts):
+        for text in HOW.get(part, ()):
+            yield text.format(runs=runs)
+
+
+def _processor() -> str:
+    for text in Path("/proc/cpuinfo").read_text().splitlines():
+        if text.startswith("model name"):
+            return text.partition(":")[2].strip()
+    return platform.machine()
+
+
 def tables(rows: Sequence[Row]) -> Iterator[str]:
-    """One table for each kind of work: works down, allocators across, net medians and half the distance of the quartiles."""
+    """A table for each kind of work and unit: works down, allocators across, net of the harness."""
     tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        tables.setdefault((row.group, _title(row), row.unit), []).append(row)
-    for (group, title, _), found in tables.items():
-        yield from section(f"{group}, {title}" if title else group, columns(_table(found)))
-
-
-def _title(row: Row) -> str:
-    return row.work.rpartition(": ")[0]
+        tables.setdefault((row.group, row.work.rpartition(": ")[0], row.unit), []).append(row)
+    for (group, title, unit), found in tables.items():
+        yield from section(f"{group}, {title} ({unit})" if title else f"{group} ({unit})", columns(_table(found)))
 
 
 def _who(row: Row) -> str:
-    return row.who if row.who == OURS or not row.keeps else f"{row.who}+entry"
+    return f"{row.who}+entry" if row.keeps and row.who != OURS else row.who
 
 
 def _table(rows: list[Row]) -> list[tuple[str, ...]]:
-    everyone = list(dict.fromkeys(_who(row) for row in rows))
-    everyone.sort(key=lambda who: who != OURS)
-    made = [(rows[0].unit, *everyone, "harness")]
+    everyone = sorted(dict.fromkeys(_who(row) for row in rows), key=lambda who: who != OURS)
+    harness = any(row.harness for row in rows)
+    made = [("", *everyone, *(("harness",) if harness else ()))]
     for work, found in groupby(rows, key=lambda row: row.work):
         by = {_who(row): row for row in found}
-        cells = (_cell(by[who]) if who in by else "-" for who in everyone)
-        made.append((work.rpartition(": ")[2], *cells, f"{by[OURS].harness:.2f}" if OURS in by else ""))
+        cells = [_cell(by[who]) if who in by else "" for who in everyone]
+        if harness:
+            cells.append(_number(by[OURS].harness) if OURS in by and by[OURS].harness else "")
+        made.append((work.rpartition(": ")[2], *cells))
     return made
 
 
 def _cell(row: Row) -> str:
     low, high = row.spread
-    return f"{row.net:.2f} ±{(high - low) / 2:.2f}"
+    return f"{_number(row.net)} ±{_number((high - low) / 2)}" if high > low else _number(row.net)
+
+
+def _number(value: float) -> str:
+    """Three digits, or all before the point."""
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{digits}f}"
 
 
 def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
     """Figures to reach, and what was reached."""
-    rows = [("", "ours", "compared with", "", "ratio", "raw", "to reach", "")]
-    for v in found:
-        goal = v.goal
-        best = _who(v.best) if v.best and goal.than == BEST else "its own, 1 thread" if goal.than == SELF else ""
-        figure = f"{v.best.median if goal.gross else v.best.net:.2f}" if v.best else ""
-        bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{' ×' if goal.than else ''}"
-        raw = "" if v.raw is None else f"{v.raw:.2f}"
-        ours = f"{v.ours.median if goal.gross else v.ours.net:.2f}"
-        rows.append((f"{goal.group}, {goal.work}", ours, best, figure, f"{v.ratio:.2f}", raw, bound, "" if v.reached else "NOT"))
     if found:
-        yield from section("Figures to reach", columns(rows, notes=True))
+        head = ("", "ours", "compared with", "", "ratio", "raw", "to reach", "")
+        yield from section("Figures to reach", columns([head, *map(_verdict, found)], notes=True))
+
+
+def _verdict(v: Verdict) -> tuple[str, ...]:
+    goal = v.goal
+    best = _who(v.best) if v.best and goal.than == BEST else "its own, 1 thread" if goal.than == SELF else ""
+    figure = _number(v.best.median if goal.gross else v.best.net) if v.best else ""
+    bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{' ×' if goal.than else ''}"
+    ratio = _number(v.ratio) if goal.than else ""
+    raw = "" if v.raw is None else _number(v.raw)
+    ours = _number(v.ours.median if goal.gross else v.ours.net)
+    return f"{goal.group}, {goal.work}", ours, best, figure, ratio, raw, bound, "" if v.reached else "NOT reached"

@@ -68,7 +68,7 @@ static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading th
 		struct timespec a, b;
 		clock_gettime(CLOCK_MONOTONIC, &a);
 		uint64_t first = __rdtsc();
-		usleep(50000);
+		usleep(5000);
 		clock_gettime(CLOCK_MONOTONIC, &b);
 		kept = ((b.tv_sec - a.tv_sec) * 1e9 + b.tv_nsec - a.tv_nsec) / (__rdtsc() - first);
 	}
