@@ -17,6 +17,8 @@ Concepts
 """
 
 from array import array
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -55,7 +57,8 @@ class Skipped(msgspec.Struct):
     cut: int = 0
 
 
-class Trace(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Trace:
     """A trace that was read. `form` names its file's form; `ops` is an array of `OP`; `slots` is how many there are."""
 
     file: str
@@ -70,19 +73,19 @@ class Trace(NamedTuple):
         """Allocations that the trace never frees."""
         return int(self.allocates.sum()) * 2 - len(self.ops)
 
-    @property
+    @cached_property
     def allocates(self) -> numpy.ndarray:
         """Of each operation: whether it allocates."""
         code = self.ops["code"]
         return (code > 0) | ((code < 0) & (~code & 1 == 0))
 
-    @property
+    @cached_property
     def kinds(self) -> numpy.ndarray:
         """Of each operation: -1 for a heap block, the order of pages, or ORDERS and the number of a cache."""
         code = self.ops["code"]
         return numpy.where(code < 0, ~code >> 1, -1)
 
-    @property
+    @cached_property
     def origins(self) -> numpy.ndarray:
         """Of each operation: the number of the one that allocates what it is about; of one that allocates, its own."""
         by_slot = numpy.argsort(self.ops["slot"], kind="stable")
@@ -91,7 +94,7 @@ class Trace(NamedTuple):
         origins[by_slot[frees]] = by_slot[frees - 1]
         return origins
 
-    @property
+    @cached_property
     def ending(self) -> numpy.ndarray:
         """An array of `OP` that frees what the trace never frees, by slot."""
         left = self.ops[numpy.bincount(self.origins, minlength=len(self.ops)) == 1]

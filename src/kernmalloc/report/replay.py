@@ -38,6 +38,7 @@ def _figures(done: Replayed) -> list[tuple[str, str, str]]:
         ("peak live", size(done.peak_live), "asked for, heap blocks and objects"),
         ("peak backed", size(done.peak_backed), "frames of the heap, its map and its mapping tables"),
         ("fragmentation", f"{done.fragmentation:.1%}", "of the peak backed, what the peak live does not fill"),
+        ("grown", f"{done.grown:,}", "frames mapped, one time or another" + (", by calls of this computer that take microseconds" * (done.mode == "raw"))),
         ("peak of pages", size(done.peak_pages), "beside the heap"),
         ("live at the end", f"{done.live_at_end:,}", "never freed in the trace"),
     ]

@@ -64,7 +64,8 @@ class CacheLine(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, kw_only=True):
     """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not the
     first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused` counts
-    allocations by status. `uncached` names the caches whose objects got size classes. `lost`: frames."""
+    allocations by status. `grown`: frames that the heap took, one time or another. `uncached` names the caches whose objects
+    got size classes. `lost`: frames."""
 
     file: str
     status: str = "replayed"
@@ -82,6 +83,7 @@ class Replayed(msgspec.Struct, kw_only=True):
     peak_backed: int = 0
     fragmentation: float = 0.0
     peak_pages: int = 0
+    grown: int = 0
     refused: dict[str, int] = {}
     caches: list[CacheLine] = []
     uncached: list[str] = []
@@ -160,6 +162,7 @@ def _peaks(result: Replayed, trace: Trace, notes: numpy.ndarray, frames: int, pa
     live, backed = numpy.where(pages, 0, bytes).cumsum(), notes["frames"].astype(numpy.int64) - frames
     result.peak_live, result.peak_backed = int(live.max(initial=0)), int(backed.max(initial=0)) * page
     result.peak_pages = int(numpy.where(pages, bytes, 0).cumsum().max(initial=0))
+    result.grown = int(numpy.diff(backed, prepend=0).clip(min=0).sum())
     result.fragmentation = 1 - result.peak_live / result.peak_backed if result.peak_backed else 0.0
     return int(numpy.where(backed == backed.max(), live, -1).argmax()) + 1 if len(live) else 0
 
@@ -168,14 +171,34 @@ class Wrong(Exception):
     """A kernel did what none may do: one line."""
 
 
+class Room:
+    """Memory of a kernel's heap, at `va`, that this process fills and looks at. KernelError where there is none."""
+
+    def __init__(self, kernel: Kernel, bytes: int) -> None:
+        self.va = checked(kernel.call("malloc_zeroed", bytes), "room for the trace")
+        self._ram, self._page = kernel.view.ram.bytes, kernel.profile.page
+        self._pas = [kernel.view.pa(self.va + at) for at in range(0, bytes, self._page)]
+
+    def put(self, array: numpy.ndarray) -> None:
+        """Write an array at its beginning."""
+        data, page = array.tobytes(), self._page
+        for at, pa in zip(range(0, len(data), page), self._pas):
+            part = data[at : at + page]
+            self._ram[pa : pa + len(part)] = part
+
+    def get(self, kind: numpy.dtype, count: int) -> numpy.ndarray:
+        """So many elements from its beginning on."""
+        pages = self._pas[: -(-count * kind.itemsize // self._page)]
+        return numpy.frombuffer(b"".join(self._ram[pa : pa + self._page] for pa in pages), kind, count)
+
+
 class Stage:
     """A kernel with a trace's caches, and with room for operations, slots and notes. KernelError where it has none."""
 
     def __init__(self, kernel: Kernel, trace: Trace) -> None:
         self.kernel, self._ending = kernel, trace.ending
         self._slots, self._ops, self._notes, self._ids = (
-            checked(kernel.call("malloc_zeroed", 8 * max(count, 1)), "room for the trace")
-            for count in (trace.slots, CHUNK, CHUNK, len(trace.caches))
+            Room(kernel, 8 * max(count, 1)) for count in (trace.slots, CHUNK, CHUNK, len(trace.caches))
         )
         self.names = {id: f"size-{int(kernel.view.cache(id)['size'])}" for id in range(SIZE_CLASSES)}
         self.uncached: list[str] = []
@@ -196,32 +219,27 @@ class Stage:
             except BadRequest:
                 ids[number] = -cache.size
                 self.uncached.append(cache.name)
-        self._put(self._ids, ids)
-
-    def _put(self, va: int, array: numpy.ndarray) -> None:
-        """Write an array into the kernel's memory."""
-        data, page = array.tobytes(), self.kernel.profile.page
-        for at in range(0, len(data), page):  # va is a page's
-            self.kernel.view.poke(va + at, data[at : at + page])
+        self._ids.put(ids)
 
     def _chunks(self, ops: numpy.ndarray, progress: Callable[[float], object]) -> Iterator[int]:
         """Put the operations into the kernel's memory, some at a time: how many."""
         for at in range(0, len(ops), CHUNK):
             progress(at / len(ops))
             chunk = ops[at : at + CHUNK]
-            self._put(self._ops, chunk)
+            self._ops.put(chunk)
             yield len(chunk)
 
     def marked(self, ops: numpy.ndarray, progress: Callable[[float], object] = lambda done: None) -> numpy.ndarray:
         """Replay, every block marked: a `Note` of each operation. Raises Wrong."""
         notes = [numpy.zeros(0, Note.dtype)]
         for count in self._chunks(ops, progress):
-            status = self.kernel.call("replay_marked", self._ops, count, self._slots, self._ids, self._notes)
-            found = self.kernel.view.read(Note, self._notes, count).copy()
+            self._notes.put(numpy.zeros(count, Note.dtype))
+            rooms = self._slots.va, self._ids.va, self._notes.va
+            status = self.kernel.call("replay_marked", self._ops.va, count, *rooms)
+            found = self._notes.get(Note.dtype, count)
             if status < 0:
                 number = sum(map(len, notes)) + int((found["frames"] == 0).argmax())
                 raise Wrong(f"operation {number:,}: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
-            self._put(self._notes, numpy.zeros(count, Note.dtype))
             notes.append(found)
         return numpy.concatenate(notes)
 
@@ -235,7 +253,7 @@ class Stage:
     def _run(self, count: int) -> int:
         """Replay what lies in the kernel's memory: nanoseconds."""
         begun = time.perf_counter_ns()
-        status = self.kernel.call("replay", self._ops, count, self._slots, self._ids)
+        status = self.kernel.call("replay", self._ops.va, count, self._slots.va, self._ids.va)
         spent = time.perf_counter_ns() - begun
         if status < 0:
             raise Wrong(f"a free: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
