@@ -32,13 +32,16 @@ def whole(done: Replayed) -> Iterator[str]:
 
 def _figures(done: Replayed) -> list[tuple[str, str, str]]:
     timed = f"median of {several(len(done.ns), 'replay')}, {min(done.ns):.1f} to {max(done.ns):.1f}"
+    mapped = "frames mapped, one time or another"
+    if done.mode == "raw":
+        mapped += ", by calls of this computer that take microseconds"
     rows = [
         ("operations", f"{done.operations:,}", ""),
         ("ns per operation", f"{done.ns_per_operation:.1f}", f"{timed}: the kernel's calls, and the first word written"),
         ("peak live", size(done.peak_live), "asked for, heap blocks and objects"),
         ("peak backed", size(done.peak_backed), "frames of the heap, its map and its mapping tables"),
         ("fragmentation", f"{done.fragmentation:.1%}", "of the peak backed, what the peak live does not fill"),
-        ("grown", f"{done.grown:,}", "frames mapped, one time or another" + (", by calls of this computer that take microseconds" * (done.mode == "raw"))),
+        ("grown", f"{done.grown:,}", mapped),
         ("peak of pages", size(done.peak_pages), "beside the heap"),
         ("live at the end", f"{done.live_at_end:,}", "never freed in the trace"),
     ]
