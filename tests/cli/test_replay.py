@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from kernmalloc.cli import app
 from kernmalloc.inputs.traces import read_trace
+from kernmalloc.sim.replay import Stage, Wrong
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"
 GCC, REP = str(TRACES / "gcc.tracefs.txt"), str(TRACES / "freeciv.rep")
@@ -47,6 +48,17 @@ def test_kernel_machine_mode_and_standard_input(tmp_path):
     done = run("-", "--kernel", "eros2", "--mode", "soft", "--machine", str(machine), "--json", input=Path(GCC).read_bytes())
     line = json.loads(done.stdout)
     assert (line["file"], line["kernel"], line["mode"], line["machine"]) == ("-", "eros2", "soft", "small") and line["held"]
+
+
+def test_a_kernel_that_does_wrong_is_told(monkeypatch):
+    monkeypatch.setattr(Stage, "end", lambda self, result: fail())
+    told = run(REP)
+    assert told.exit_code == 1 and told.stdout.endswith("freeciv.rep: BROKEN: operation 7: an invariant\n")
+    assert json.loads(run(REP, "--json").stdout)["failure"] == "operation 7: an invariant"
+
+
+def fail():
+    raise Wrong("operation 7: an invariant")
 
 
 def test_what_cannot_be_replayed_is_one_line(tmp_path):

@@ -7,9 +7,9 @@ Concepts
   2. A cache of the trace has a number, and by it in a table the number of the kernel's cache for it; or the negative of an
      object's bytes, for objects that get a size class.
   3. Whoever is given a block writes into it, and what it writes tells which slot it is in. `replay` is for timing: it writes
-     the first word. `replay_marked` writes the last one too, into frames as well, and looks whether they are still there
-     before it gives a block back: two owners of any part of a block are seen. It notes the frames that stand behind the heap
-     after each operation, and who was refused.
+     the first word. `replay_marked` writes all of them, and the first of each frame, and looks whether they are still there
+     before it gives a block back: two owners of any word are seen. It notes the frames that stand behind the heap after each
+     operation, and what was refused.
 
 List, tables and notes lie in the kernel's heap: one driver for every life.
 """
@@ -125,7 +125,7 @@ def _is_frame_of(cpu, pfn, slot):
 
 @kernel
 def _mark(cpu, code, what, slot):
-    """Write into a new block, at its ends, whose it is: OK, or BROKEN if it is too small."""
+    """Write all over a new block whose it is: OK, or BROKEN if it is too small."""
     order = _order(code)
     if order >= 0:
         for pfn in range(what, what + (1 << order)):
@@ -136,14 +136,14 @@ def _mark(cpu, code, what, slot):
     size = size_of(cpu, what)
     if size < code:
         return BROKEN
-    Word(what).bits = slot
-    Word(what + size - 8).bits = slot
+    for at in range(what, what + size, 8):
+        Word(at).bits = slot
     return OK
 
 
 @kernel
 def _is_marked(cpu, code, what, slot):
-    """OK if both ends of a block say that it is this slot's; BROKEN if not. The block is nobody's from then on."""
+    """OK if all of a block says that it is this slot's; BROKEN if not."""
     order = _order(code)
     if order >= 0:
         for pfn in range(what, what + (1 << order)):
@@ -151,11 +151,10 @@ def _is_marked(cpu, code, what, slot):
             if status < 0:
                 return status
         return OK
-    last = what + size_of(cpu, what) - 8
-    status = OK if Word(what).bits == slot and Word(last).bits == slot else BROKEN
-    Word(what).bits = 0
-    Word(last).bits = 0
-    return status
+    for at in range(what, what + size_of(cpu, what), 8):
+        if Word(at).bits != slot:
+            return BROKEN
+    return OK
 
 
 @entry

@@ -8,7 +8,7 @@ Concepts
   1. The trace's caches are made as typed caches, those first that are used most. Objects for which the kernel makes no
      cache, having no room for more or none for objects so large, get size classes. Then the heap is drained: what it has
      now is not counted.
-  2. The first replay marks every block and notes what stands behind the heap after every operation: peaks are exact. Then
+  2. The first replay fills every block with a mark, and notes what stands behind the heap after every operation: peaks are exact. Then
      all that is live is freed and the heap drained: every invariant must hold, and every frame be what it was before.
   3. Another kernel, booted alike, does the same up to the peak of backed memory, where the table of its caches is taken,
      and then the rest. On it the trace is timed, several times; in between all that is live is freed.
