@@ -409,8 +409,9 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     from kernmalloc.sim.replay import replay as run
 
     try:
-        trace = read_stream(sys.stdin.buffer, file) if file == "-" else read_trace(file)
         with _measured() as progress:
+            progress("reading", 0.0)
+            trace = read_stream(sys.stdin.buffer, file) if file == "-" else read_trace(file)
             done = run(trace, profile, mode, machine, progress)
     except (InputError, TooSmall, LifeError, KernelError) as error:
         unread = isinstance(error, InputError)

@@ -42,11 +42,14 @@ _HIDDEN = re.compile(r"\b(?:ptr|page)=\(_+ptrval_+\)")
 _TIMED = re.compile(  # at a time, an event, or what the function tracer prints
     r"(?:\d|[mun]s ?.?|\)):\s+(?:\d+\s+)?(?P<event>[\w.:/,@=*-]*\w)(?::|\s|$)|(?P<untimed>\s\w+:\w+|^\w+): "
 )
-_PASSED = re.compile(  # headings, stack traces, the function graph
-    r"\s*(?:#.*|(?:cpus|version)\s*=\s*\d+|CPU \d+ is empty|=> .*|(?:.*: )?<(?:user )?stack trace ?>|\d+\)\s.*)?\s*$"
-    r"|\s+[0-9a-f]{4,16}(?:\s.*)?$|\s+\S.* \(\S*\)$"
+_PASSED = re.compile(  # headings and warnings, stack traces, the function graph
+    r"\s*(?:#.*|(?:cpus|version)\s*=\s*\d+|CPU \d+ is empty|Warning:|Check IO/CPU overload!)?\s*$"
+    r"|\s*=> |(?:.*: )?<(?:user )?stack trace ?>\s*$|\t *[0-9a-f]+ |\s+[0-9a-f]{4,16}(?:\s|$)|\s+\S.* \(\S*\)$|\s*\d+\)\s"
 )
-_LOST = re.compile(r"(?:CPU:\s*\d+ )?\[(?:LOST )?(\d*) ?EVENTS(?: DROPPED)?\]|.*PERF_RECORD_LOST(?:_SAMPLES)? lost (\d+)")
+_LOST = re.compile(
+    r"(?:CPU:\s*\d+ )?\[(?:LOST )?(\d*) ?EVENTS(?: DROPPED)?\]"
+    r"|.*(?:PERF_RECORD_LOST(?:_SAMPLES)?|Processed \d+ events and) lost (\d+)"
+)
 _HEADS = ("# tracer:", "cpus=")
 _SHOWN = 60  # characters of a line that cannot be read
 
