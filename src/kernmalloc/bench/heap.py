@@ -40,6 +40,7 @@ RAM = 8 << 30  # of this project's machine
 SHORT = 2 << 20  # bytes live below which the footprint is that of the process, not of the trace
 MEAN, WORST = "geometric mean", "worst trace"
 NOTHING = "0"
+OTHER = "eros2"  # a second profile, with a window of 32 bits: shown beside
 
 Progress = Callable[[str, float], None]
 Tell = Callable[[Exception], object]
@@ -90,7 +91,7 @@ class Peer:
     """An allocator in a process of its own. `library`: its shared object, - for the C library's, 0 for one that does nothing."""
 
     def __init__(self, who: str, library: str) -> None:
-        self.who, self.shape, self._library = who, 0, library
+        self.who, self.shape, self.judged, self._library = who, 0, True, library
         self._program = native.compiled("heap")
 
     def loads(self) -> bool:
@@ -115,10 +116,10 @@ class Peer:
 
 
 class Ours:
-    """This project, in a kernel of its own for each run; or, `nothing`, what does nothing, called as it is."""
+    """This project, in a kernel of its own for each run; or, where `who` is "", what does nothing, called as it is."""
 
     def __init__(self, who: str, profile: str = "x86_64") -> None:
-        self.who, self.shape = who, 1
+        self.who, self.shape, self.judged = who, 1, profile == "x86_64"
         self._profile, self._harness = Profile.load(profile), native.library("heap")
 
     def measure(self, what: str, trace: Trace, file: Path, replays: int) -> Figures:
@@ -193,7 +194,7 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
     there, missing = peers()
     if missing:
         tell(Absent(f"{', '.join(missing)}: {INSTALL}"))
-    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *there]
+    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), Ours(f"{OURS}, {OTHER}", OTHER), *there]
     columns: dict[str, list[Trace]] = {}
     for trace in traces:
         columns.setdefault(trace.column, []).append(trace)
@@ -236,11 +237,11 @@ def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
         harness = {one.shape: median(weighted(of, which)) for one, of in found.items() if not one.who}
         for one, of in found.items():
             if one.who:
-                yield Row("heap", f"{which}: {column}", one.who, "ns", weighted(of, which), harness[one.shape])
+                yield Row("heap", f"{which}: {column}", one.who, "ns", weighted(of, which), harness[one.shape], judged=one.judged)
     for one, of in found.items():
         ratios = [f.peak / f.live for f in of.backed if f.live >= SHORT]
         if ratios:
-            yield Row("heap", f"backed over live: {column}", one.who, "ratio", (_mean(ratios),))
+            yield Row("heap", f"backed over live: {column}", one.who, "ratio", (_mean(ratios),), judged=one.judged)
     if len(traces) > 1:
         return
     for place, which in ((1, "p99.9"), (2, "worst")):
@@ -248,7 +249,7 @@ def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
             for one, of in found.items():
                 if one.who:
                     values = tuple(getattr(f, call)[place] for f in of.figures[0])
-                    yield Row("heap", f"{which} of {call}: {column}", one.who, "ns", values)
+                    yield Row("heap", f"{which} of {call}: {column}", one.who, "ns", values, judged=one.judged)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -263,9 +264,9 @@ def _means(rows: list[Row]) -> Iterator[Row]:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
                 by_run = zip(*([max(value - row.harness, RESOLVED) for value in row.values] for row in on))
-                yield Row("heap", f"{kind}: {MEAN}", who, on[0].unit, tuple(_mean(values) for values in by_run))
+                yield Row("heap", f"{kind}: {MEAN}", who, on[0].unit, tuple(_mean(values) for values in by_run), judged=on[0].judged)
     for kind in ("p99.9 of malloc", "p99.9 of free"):
         for who in everyone:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
-                yield Row("heap", f"{kind}: {WORST}", who, "ns", max(on, key=lambda row: row.median).values)
+                yield Row("heap", f"{kind}: {WORST}", who, "ns", max(on, key=lambda row: row.median).values, judged=on[0].judged)
