@@ -3,6 +3,7 @@
 import numpy
 import pytest
 from kernmalloc.bench import heap, traces
+from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import OURS, judge
 
 
@@ -27,12 +28,12 @@ def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
     file = tmp_path / "trace"
     for pairs, found in (([(0, (1 << 31) - 1)] * 8, "calls were refused"), ([(0, 100), (0, 0), (0, 0)], "calls were refused")):
         trace = traces.Trace("wrong", "wrong", numpy.array(pairs, numpy.int32))
-        with pytest.raises(heap.Wrong, match=found):
+        with pytest.raises(Wrong, match=found):
             ours.measure("time", trace, file, 1)
-    with pytest.raises(heap.Wrong, match="glibc on wrong: exit status"):
+    with pytest.raises(Wrong, match="glibc on wrong: exit status"):
         glibc.measure("time", trace, tmp_path / "nowhere", 1)
     file.write_bytes(trace.pairs.tobytes())
-    with pytest.raises(heap.Wrong, match="nolib.so"):
+    with pytest.raises(Wrong, match="nolib.so"):
         heap.Peer("nolib", "nolib.so").measure("time", trace, file, 1)
 
 

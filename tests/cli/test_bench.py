@@ -40,7 +40,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path):
     none = tmp_path / "none.txt"
     none.write_text("nothing\n")
     for words, environment, why in (
-        (["frames"], {"CC": "no-such-compiler"}, "there is no compiler: install gcc or clang"),
+        (["frames"], {"CC": "no-such-compiler"}, "there is no such compiler: install gcc or clang"),
         (["heap", "--traces", str(none)], {}, "none.txt: not a trace"),
         (["heap", "--traces", str(tmp_path / "nowhere")], {}, "nowhere: No such file or directory"),
         (["disk"], {}, "'disk' is not one of 'frames', 'heap', 'boot', 'map', 'all'"),

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from kernmalloc.bench import native
+from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
@@ -44,10 +45,6 @@ _JUDGED = (  # order, work, times the best peer, which keeps an entry per frame
     (0, "pair", 1.0, False), (0, "random pair", 1.0, True),
     (9, "pair", 1.0, False), (9, "random pair", 1.0, True),
 )  # fmt: skip
-
-
-class Wrong(Exception):
-    """An allocator did not do its work: the figures would be worth nothing."""
 
 
 class Peer(ctypes.Structure):

@@ -24,7 +24,7 @@ from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from kernmalloc.bench import native
-from kernmalloc.bench.frames import Wrong
+from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Row
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
@@ -43,11 +43,7 @@ NOTHING = "0"
 OTHER = "eros2"  # a second profile, with a window of 32 bits: shown beside
 
 Progress = Callable[[str, float], None]
-Tell = Callable[[Exception], object]
-
-
-class Absent(Exception):
-    """What cannot be measured here, and why not."""
+Tell = Callable[[object], object]
 
 
 def goals(rows: Sequence[Row]) -> Iterator[Goal]:
@@ -193,7 +189,7 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
     installed are told. NoCompiler, Wrong."""
     there, missing = peers()
     if missing:
-        tell(Absent(f"{', '.join(missing)}: {INSTALL}"))
+        tell(f"{', '.join(missing)}: {INSTALL}")
     everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), Ours(f"{OURS}, {OTHER}", OTHER), *there]
     columns: dict[str, list[Trace]] = {}
     for trace in traces:

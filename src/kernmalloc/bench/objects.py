@@ -11,7 +11,8 @@ from typing import Any
 import numpy
 
 from kernmalloc.bench import native
-from kernmalloc.bench.heap import Heap, Wrong, address, machine
+from kernmalloc.bench.heap import Heap, address, machine
+from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel

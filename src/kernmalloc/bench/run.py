@@ -9,7 +9,7 @@ from kernmalloc.bench.rows import Goal, Row
 from kernmalloc.bench.traces import Trace
 
 Progress = Callable[[str, float], None]
-Tell = Callable[[Exception], object]
+Tell = Callable[[object], object]
 
 
 class Work(NamedTuple):
@@ -41,7 +41,7 @@ def _heap(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row
     generated = traces.generated(work.share)
     every = [*generated, *work.traces]
     if not work.traces:
-        tell(heap.Absent("recorded traces: there are generated ones only (--traces FOLDER)"))
+        tell("recorded traces: there are generated ones only (--traces FOLDER)")
     yield from heap.run(every, work.calls // 4, runs, progress, tell)
     yield from objects.run(generated[0], work.calls, runs, progress)
     yield from _emulated(instructions.run({trace.name: trace.pairs for trace in every}, progress), tell)
@@ -70,7 +70,7 @@ def _same(parts: Sequence[str], tell: Tell) -> Iterator[Row]:
     try:
         yield from same.rows() if {"frames", "heap"} & set(parts) else ()
     except (same.NoDisassembler, ModuleNotFoundError) as error:
-        tell(heap.Absent(f"the freestanding object's code: {error}"))
+        tell(f"the freestanding object's code: {error}")
 
 
 PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map}

@@ -181,5 +181,5 @@ def _recorded(file: Path) -> Trace:
     pairs = numpy.ascontiguousarray(trace.pairs())
     if not len(pairs):
         raise InputError(str(file), 0, "nothing in this trace is of the heap or of a cache")
-    name = file.name.split(".")[0]
+    name = Path(file.name.removesuffix(".zst").removesuffix(".gz")).stem
     return Trace(name, MALLOC_LAB if trace.form == MALLOC_LAB else name, pairs)
