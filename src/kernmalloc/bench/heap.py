@@ -37,6 +37,7 @@ from kernmalloc.machine.memory_map import Machine
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 INSTALL = "sudo apt install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
 RAM = 8 << 30  # of this project's machine
+BEST_OF_ELEVEN = 2.45  # ns: of eleven allocators, the best on each trace, measured on a computer like this
 SHORT = 2 << 20  # bytes live below which the footprint is that of the process, not of the trace
 MEAN, WORST = "geometric mean", "worst trace"
 NOTHING = "0"
@@ -49,6 +50,7 @@ Tell = Callable[[object], object]
 def goals(rows: Sequence[Row]) -> Iterator[Goal]:
     """What is to be reached, on the traces that there are rows of."""
     yield Goal("heap", f"warm: {MEAN}", 1.0)
+    yield Goal("heap", f"warm: {MEAN}", BEST_OF_ELEVEN, than=LIMIT)
     for work in dict.fromkeys(row.work for row in rows if row.group == "heap" and row.work.startswith("warm: ")):
         if work != f"warm: {MEAN}":
             yield Goal("heap", work, 1.3)
