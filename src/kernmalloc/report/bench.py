@@ -25,8 +25,8 @@ HOW = {
         "blocks of order 9 block_get and frame_put: the product's entries, wrong puts refused (which was tried before).",
     ),
     "heap": (
-        "Cold: a replay in a process, or kernel, of its own. Warm: more of them there, after one that does not count. Single calls:",
-        "one more, each call timed by the processor's counter, in which interruptions by this computer show as the worst.",
+        "Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by",
+        "the processor's counter; interruptions by this computer show as the worst.",
         "Backed: the most resident memory, or frames of heap, its map and tables, while every byte is written; at 2 MiB live or more.",
         "It is backed on demand, as the peers' is; what describes RAM was made before. malloc and free are the product's entries.",
     ),

@@ -45,19 +45,27 @@ static void forget_peak(void)
 	close(fd);
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
+#define LONG (1 << 20) /* ticks: of calls that take longer only the longest is told apart */
 
-static struct tail tail(uint32_t *ticks, int64_t count, uint32_t clock, double ns)
+static struct tail tail(const uint32_t *ticks, int64_t count, uint32_t clock, double ns)
 {
-	if (!count)
-		return (struct tail){ 0 };
-	qsort(ticks, count, sizeof *ticks, compare);
-#define AT(i) (ticks[i] > clock ? (ticks[i] - clock) * ns : 0)
-	return (struct tail){ AT(count / 2), AT((int64_t)(0.999 * (count - 1))), AT(count - 1) };
+	static uint32_t calls[LONG];
+	double at[2] = { 0.5, 0.999 }, found[2] = { 0 };
+	uint32_t worst = 0;
+	memset(calls, 0, sizeof calls);
+	for (int64_t i = 0; i < count; i++) {
+		calls[ticks[i] < LONG ? ticks[i] : LONG - 1]++;
+		worst = ticks[i] > worst ? ticks[i] : worst;
+	}
+	for (int which = 0; which < 2; which++) {
+		int64_t below = 0, wanted = at[which] * (count - 1);
+		for (uint32_t t = 0; t < LONG && count; t++)
+			if ((below += calls[t]) > wanted) {
+				found[which] = t > clock ? (t - clock) * ns : 0;
+				break;
+			}
+	}
+	return (struct tail){ found[0], found[1], worst > clock ? (worst - clock) * ns : 0 };
 }
 
 static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading the counter twice takes, at least */

@@ -77,9 +77,8 @@ static void SHAPED(time)(struct heap *h, void **slots)
 	double warm = 0;
 	h->cold = SHAPED(replay)(h, slots) / h->count;
 	SHAPED(empty)(h, slots);
-	for (int64_t i = -1; i < h->replays && !h->wrong; i++) {
-		double ns = SHAPED(replay)(h, slots);
-		warm += i < 0 ? 0 : ns;
+	for (int64_t i = 0; i < h->replays && !h->wrong; i++) {
+		warm += SHAPED(replay)(h, slots);
 		SHAPED(empty)(h, slots);
 	}
 	h->warm = warm / h->count / h->replays;
