@@ -281,6 +281,23 @@ def test_numbers_that_no_register_holds(boot_kernel, mode, number):
     assert kernel.snapshot() == before
 
 
+def test_entries_are_c_functions(boot_kernel):
+    """What is called by address is the product's entry: the same kernel, the same refusals."""
+    kernel = boot_kernel(LOW, HIGH, mode="raw")
+    malloc, free = (
+        ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(kernel.entry(name)) for name in ("malloc", "free")
+    )
+    va = malloc(kernel.processor, 100)
+    assert kernel.size_of(va) == 112
+    assert free(kernel.processor, va + 16) == status.INTERIOR
+    assert [free(kernel.processor, va) for _ in range(2)] == [status.OK, status.NOT_ALLOCATED]
+    with pytest.raises(KeyError):
+        kernel.entry("nothing")
+    for mode in ("soft", "twin"):
+        with pytest.raises(LifeError, match="use mode raw"):
+            boot_kernel(LOW, HIGH, mode=mode).entry("malloc")
+
+
 def test_a_second_raw_kernel_in_the_same_window():
     """E4: its window is taken: a typed error, and the first kernel is unharmed; when that is closed there is room."""
     first = Kernel.boot(machine(LOW, HIGH), Profile.load("eros2"), "raw")

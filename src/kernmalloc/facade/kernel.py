@@ -211,7 +211,9 @@ class Kernel:
 
     def entry(self, name: str) -> int:
         """Address of the C function km_<name>, int64 for every argument and the result, for callers that are compiled; its
-        first argument is `processor`. Mode raw only, while the kernel is open. KeyError if there is none."""
+        first argument is `processor`. Good while the kernel is open. KeyError if there is none, LifeError if not in mode raw."""
+        if self.mode != "raw":
+            raise LifeError(f"entry({name!r}): code of mode {self.mode} cannot be called by address: use mode raw")
         return self._life.address(name)
 
     @property
