@@ -7,7 +7,7 @@ import pytest
 from conftest import CPU
 from lang_sample import bare, hosted, lists, soft
 
-from kernmalloc.lang import atomics, clz, ctz, entry, intrinsics, kernel, popcount, primitive, shl, shr, status
+from kernmalloc.lang import atomics, clz, ctz, entry, intrinsics, kernel, popcount, primitive, rest, shl, shr, status
 from kernmalloc.lang.functions import PRIMITIVES, REGISTRY, group, symbol
 
 
@@ -54,6 +54,7 @@ def test_primitives_are_declared_alike():
 )
 def test_bit_patterns(x, trailing, leading, ones):
     assert (ctz(x), clz(x), popcount(x)) == (trailing, leading, ones)
+    assert rest(x) == (x ^ shl(1, trailing) if x else 0)
 
 
 def test_shifts_of_patterns():

@@ -96,6 +96,7 @@ def random_expression(rnd, depth):
             f"max({one}, {two})",
             f"ctz({one})",
             f"popcount({one})",
+            f"rest({one})",
             f"shl({one}, {two})",
             f"shr({one}, {two})",
             f"({one} <= {two} < {three})",

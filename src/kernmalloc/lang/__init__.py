@@ -17,7 +17,7 @@
 Every value is int64. Statements are assignments, if, while, for over range, return. A function names only other kernel
 functions, records, primitives (what a machine must supply), intrinsics, atomics, integer constants, min, max and abs.
 `gates` refuses the rest, with advice. Arithmetic must stay inside int64 and shift counts inside 0..63: compiled code
-wraps and takes counts modulo 64, the checked twin reports. Bit patterns have shl, shr, ctz, clz and popcount.
+wraps and takes counts modulo 64, the checked twin reports. Bit patterns have shl, shr, ctz, clz, popcount and rest.
 
     records, functions, intrinsics, atomics, status                the language, executable by CPython as it is
     verify                                                         invariants as functions
@@ -40,7 +40,7 @@ from kernmalloc.lang.atomics import (
     store_release64,
 )
 from kernmalloc.lang.functions import entry, kernel, machine_record, primitive, rare
-from kernmalloc.lang.intrinsics import clz, ctz, popcount, shl, shr
+from kernmalloc.lang.intrinsics import clz, ctz, popcount, rest, shl, shr
 from kernmalloc.lang.records import c_struct, i64, markdown, record, u8, u16, u32
 from kernmalloc.lang.verify import verifier
 
@@ -64,6 +64,7 @@ __all__ = [
     "primitive",
     "rare",
     "record",
+    "rest",
     "shl",
     "shr",
     "store_release32",

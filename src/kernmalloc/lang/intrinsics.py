@@ -21,6 +21,12 @@ def popcount(x: int) -> int:
     return (x & _MASK).bit_count()
 
 
+def rest(x: int) -> int:
+    """x without its lowest one bit; 0 for 0."""
+    x &= _MASK
+    return (((x & (x - 1)) + _SIGN) & _MASK) - _SIGN if x else 0
+
+
 def shl(x: int, n: int) -> int:
     """x shifted left by n (0..63), dropping what leaves int64: shl(1, 63) is its least value. `<<` may not overflow."""
     return (((x << (n & 63)) + _SIGN) & _MASK) - _SIGN
@@ -31,4 +37,4 @@ def shr(x: int, n: int) -> int:
     return ((((x & _MASK) >> (n & 63)) + _SIGN) & _MASK) - _SIGN
 
 
-INTRINSICS = (ctz, clz, popcount, shl, shr)
+INTRINSICS = (ctz, clz, popcount, rest, shl, shr)

@@ -113,6 +113,7 @@ def _intrinsics() -> dict[str, Body]:
         "ctz": (("x",), "i64", call("cttz", "i64 %x, i1 false")),
         "clz": (("x",), "i64", call("ctlz", "i64 %x, i1 false")),
         "popcount": (("x",), "i64", call("ctpop", "i64 %x")),
+        "rest": (("x",), "i64", " %below = sub i64 %x, 1\n %v = and i64 %x, %below\n ret i64 %v\n"),
         "shl": (("x", "n"), "i64", shift("shl")),
         "shr": (("x", "n"), "i64", shift("lshr")),
         "min": (("x", "y"), "i64", call("smin", "i64 %x, i64 %y")),

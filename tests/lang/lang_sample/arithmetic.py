@@ -1,6 +1,6 @@
 """Every construct of kernel Python, as functions of two numbers."""
 
-from kernmalloc.lang import clz, ctz, entry, popcount, shl, shr
+from kernmalloc.lang import clz, ctz, entry, popcount, rest, shl, shr
 
 MANY = 1 << 40
 
@@ -47,7 +47,7 @@ def a_divide(a, b):
 
 @entry
 def a_patterns(a, b):
-    return ctz(a) + 100 * clz(b) + 10_000 * popcount(a) + ctz(b)
+    return ctz(a) + 100 * clz(b) + 10_000 * popcount(a) + ctz(b) - rest(a) // 1024
 
 
 @entry
