@@ -8,7 +8,7 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu, Kern
+from kernmalloc.kernel.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu, Kern, Stock
 from kernmalloc.lang.status import (
     BAD_ALIGN,
     BAD_FRAME,
@@ -93,9 +93,10 @@ class World:
         self.owned[pfn] = count, type
 
     def state(self) -> list[bytes]:
-        """All RAM, but for the notes of the last region found, which are no one's answer."""
+        """All RAM, but for the notes of the last region found, and of how many frames to keep at hand, which are no one's answer."""
         ram, view = self.kernel._life.ram.bytes, self.kernel.view
-        notes = [view.pa(view.kern_va + Kern.offset("hit")), view.pa(view.loaded.cpu + Cpu.offset("ram"))]
+        notes = [view.pa(view.kern_va + Kern.offset("hit"))]
+        notes += [view.pa(view.loaded.cpu + Cpu.offset(name) + Stock.offset("last")) for name in ("frames", "chunks")]
         kept = [ram[pa : pa + 8] for pa in notes]
         for pa in notes:
             ram[pa : pa + 8] = bytes(8)

@@ -9,7 +9,6 @@ from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import FRAMES
 
 EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 SECONDS = min(5 * EFFORT, 60)
@@ -85,7 +84,7 @@ def test_two_threads_E26_E31():
         conserved(kernel)
         assert kernel.frames_by_type()["free"] == free
         assert kernel.heap.backed == backed
-        assert all(cpu["stock"] == 0 for cpu in kernel.view.cpus())
+        assert not kernel.view.stocks().any()
         print(f"{len(done) / SECONDS / 10:.1f} million steps a second")
 
 
@@ -93,10 +92,11 @@ def test_processors_have_their_own_handles():
     """A kernel has as many processors as it was booted for."""
     with boot("soft", 2) as kernel:
         pages = [kernel.cpu(1).frame_get() for _ in range(3)]
-        assert [int(cpu["stock"]) for cpu in kernel.view.cpus()] == [0, FRAMES // 2 - 3]
+        drawn = kernel.view.cpus()["drawn"].tolist()
+        assert drawn[0] == 0 and kernel.view.stocks().tolist() == [[0, 0], [drawn[1] - 3, 0]]
         for pfn in pages:
             kernel.frame_put(pfn)
-        assert [int(cpu["stock"]) for cpu in kernel.view.cpus()] == [3, FRAMES // 2 - 3]
+        assert kernel.view.stocks().tolist() == [[3, 0], [drawn[1] - 3, 0]]
         for number in (-1, 2):
             with pytest.raises(IndexError, match="booted for 2"):
                 kernel.cpu(number)

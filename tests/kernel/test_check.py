@@ -18,12 +18,12 @@ from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
 from kernmalloc.kernel.devices import Chunk
 from kernmalloc.kernel.frames import Frame, Page
-from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Pages, Stalls, Tally
+from kernmalloc.kernel.kern import Cpu, Group, Kern, Magazine, Pages, Stalls, Stock, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.pages import Identity
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
-from kernmalloc.kernel.stock import STOCK
+from kernmalloc.kernel.stock import BLOCKS, BOTTOM, SINGLES, STEP
 from kernmalloc.kernel.threads import LATE, READY, RUNNABLE, Thread
 from kernmalloc.kernel.umap import Umap
 from kernmalloc.lang.records import Record
@@ -241,8 +241,11 @@ breaks(Kern, "top <= heap_pages and heap + (heap_pages << page_shift) <= base + 
 
 @breaks(Kern, "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum")
 def frame_in_two_stocks(s: Scene) -> int:
-    first = s.kernel.view.peek(s.cpu + STOCK, 8)
-    s.kernel.view.poke(s.cpu + Cpu.size + STOCK, bytes(first))
+    """The other processor's is not empty."""
+    theirs = s.get(Stock, s.cpu + Cpu.size + SINGLES, "top")
+    ours = s.get(Stock, s.cpu + SINGLES, "top") + STEP
+    s.kernel.view.poke(ours, bytes(s.kernel.view.peek(theirs, Group.size)))
+    s.set(Stock, s.cpu + SINGLES, top=ours)
     return s.kern
 
 
@@ -306,8 +309,15 @@ breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
 breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu, "windows", PAGE))
 breaks(Cpu, "open == 0")(lambda s: s.set(Cpu, s.cpu, open=1 << 7))
 breaks(Cpu, "depth == 0")(lambda s: s.set(Cpu, s.cpu, depth=1))
-breaks(Cpu, "ram == 0 or tally.last == 1")(lambda s: s.set(Cpu, s.cpu, ram=s.device()))
-breaks(Cpu, "stock >= 0 and stock <= FRAMES")(lambda s: s.set(Cpu, s.cpu, stock=k.FRAMES + 1))
+breaks(Cpu, "tally.aim_errors == 0")(lambda s: s.set(Cpu, s.cpu, low=s.get(Region, s.device(), "base")))
+
+
+@breaks(Cpu, "tally.stock_errors == 0")
+def bits_above_the_top(s: Scene) -> int:
+    s.set(Group, s.get(Stock, s.cpu + BLOCKS, "top") + STEP, bits=1)
+    return s.cpu
+
+
 breaks(Magazine, "slab != 0 or bits == 0")(lambda s: s.set(Magazine, s.magazine(UNUSED), bits=1))
 breaks(Magazine, "slab == 0 or tally.claim == word + 1")(lambda s: s.set(Magazine, s.magazine(UNUSED), slab=s.slab(listed=True) + 1))
 breaks(Magazine, "slab == 0 or (base == tally.claim_base and size == tally.claim_size)")(
@@ -552,8 +562,8 @@ FREE = {
         "wanted": "of the last refused call",
         "returned": "history", "moved": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
-    "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history", "ram": "a hint, if it is a region",
-            "frames": "nothing above the stock"},
+    "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history"},
+    "Stock": {"last": "as large as may be, but for its bounds"},
     "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
     "Region": {"tier": "who published it", "attribute": "the publisher's, but for its bounds", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
@@ -578,6 +588,10 @@ def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
     yield Kern, scene.kern, set()
     yield Cpu, scene.cpu, set()
     yield Cpu, scene.cpu + Cpu.size, set()
+    for stock in (SINGLES, BLOCKS):
+        yield Stock, scene.cpu + stock, set()
+        for va in range(scene.cpu + stock + BOTTOM, scene.cpu + stock + BOTTOM + 3 * STEP, STEP):
+            yield Group, va, {"base"} if va > scene.get(Stock, scene.cpu + stock, "top") else set()
     for id in (0, scene.process, scene.kernel.cache("node").id):
         yield Magazine, scene.magazine(id), set()
         yield Cache, scene.cache(id), set()

@@ -22,7 +22,7 @@ SHORT = {
     "free frames": ("supply", 0), "listed frames": ("frames_left", 0), "VA": ("grow", NO_VA), "the reserve": ("pages_ask", NO_VA), "slabs": ("slab_new", LIMIT),
     "objects": ("slot_take", LIMIT), "the ring": ("ring_room", 0), "windows": ("windows_left", 0),
 }  # fmt: skip
-ASKS = {"supply": {"block_get", "_read_in"}, "frames_left": {"_draw", "range_get"}}  # elsewhere they have been asked before
+ASKS = {"supply": {"block_take", "_draw", "_read_in"}, "frames_left": {"range_get"}}  # elsewhere they have been asked before
 SURE = {"slot_take": {"publish", "_record"}}  # where slots have been made sure of
 HISTORY = {
     "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "typed", "wanted",

@@ -39,9 +39,14 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Cpu": (
-        2944,
-        "kern@0 id@8 run@16 depth@24 flags@32 ram@40 stock@48 drawn@56 windows@64 open@72 opened@80 thread@88 "
-        "reserve@96 spare@104 frames@128 magazines@640"
+        3776,
+        "kern@0 id@8 run@16 depth@24 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 open@88 "
+        "opened@96 thread@104 reserve@112 spare@120 frames@128 frame_groups@144 chunks@1184 chunk_groups@1200 "
+        "magazines@1472"
+    ),
+    "kernmalloc.kernel.kern.Group": (
+        16,
+        "base@0 bits@8"
     ),
     "kernmalloc.kernel.kern.Half": (
         8,
@@ -52,18 +57,18 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        6760,
+        6768,
         "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
         "tables@112 slots@120 windows@128 cpus@136 cpu_count@144 hit@152 regions@160 region_count@168 boot_region@176 "
-        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 "
-        "page_frames@240 dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 "
-        "stride@296 identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 "
-        "donated_maps@344 heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 "
-        "bin_bits@416 bins@512 fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 "
-        "affine@3640 wanted@3648 pages@3656 stalls@3880 promised@3976 lenient@3984 withheld@3992 opening@4000 "
-        "opening_heap@4008 device_ranges@4016 device_pages@4024 reserves@4032 device_count@4040 last_frames@4048 "
-        "last_ranges@4056 last_maps@4064 caches@4072 cache_count@4080 class_of@4088 typed@4096 ranges@5888 "
-        "range_count@5896 range_next@5904 objects@5912 object_count@5920 static@5928 plan@5936 checked@6072"
+        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 page_frames@240 "
+        "dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 stride@296 "
+        "identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 donated_maps@344 "
+        "heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 bin_bits@416 "
+        "bins@512 fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 affine@3640 "
+        "wanted@3648 pages@3656 stalls@3880 promised@3976 lenient@3984 withheld@3992 opening@4000 opening_heap@4008 "
+        "device_ranges@4016 device_pages@4024 reserves@4032 device_count@4040 last_frames@4048 last_ranges@4056 "
+        "last_maps@4064 caches@4072 cache_count@4080 class_of@4088 typed@4096 ranges@5888 range_count@5896 "
+        "range_next@5904 objects@5912 object_count@5920 static@5928 plan@5936 checked@6072"
     ),
     "kernmalloc.kernel.kern.Magazine": (
         32,
@@ -88,18 +93,22 @@ LAYOUTS = {
         "threads@0 count@8 made@16 first@24 last@32 waiting@40 tickets@48 owed@56 short@64 reserve@72 stalled@80 "
         "late@88"
     ),
+    "kernmalloc.kernel.kern.Stock": (
+        16,
+        "top@0 last@8"
+    ),
     "kernmalloc.kernel.kern.Tally": (
-        688,
+        696,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
-        "ram_errors@88 hit@96 windows@104 last@112 heap_sum@120 unlisted@128 unlisted_sum@136 stocked@144 "
-        "stock_sum@152 drawn@160 mapped@168 mapped_sum@176 tables@184 table_errors@192 idle@200 kept@208 backed@216 "
-        "runs@224 filed@232 bin_errors@240 user_tables@248 states@256 cached@312 state_errors@320 named@328 "
-        "bucket_errors@336 queued@344 queue_errors@352 depends@360 leaves@368 spaces@376 threads@384 waiting@392 "
-        "ticketed@400 owed@408 run_errors@416 wait_errors@424 overdue@432 run_by@440 layout_errors@448 "
-        "region_free@456 summary_errors@464 entry_errors@472 order_errors@480 cut_errors@488 live@496 spare@504 "
-        "used@512 chunk_used@520 device_count@528 depend_errors@536 umap_pages@544 umap_tables@552 umap_root@560 "
-        "umap_errors@568 tail_pages@576 page_errors@584 joinable@592 slab_free@600 listed@608 id@616 slabs@624 "
-        "slab_errors@632 empty@640 partial@648 claim@656 claim_base@664 claim_size@672 claimed_bits@680"
+        "ram_errors@88 hit@96 windows@104 aim_errors@112 stock_errors@120 heap_sum@128 unlisted@136 unlisted_sum@144 "
+        "stocked@152 stock_sum@160 drawn@168 mapped@176 mapped_sum@184 tables@192 table_errors@200 idle@208 kept@216 "
+        "backed@224 runs@232 filed@240 bin_errors@248 user_tables@256 states@264 cached@320 state_errors@328 named@336 "
+        "bucket_errors@344 queued@352 queue_errors@360 depends@368 leaves@376 spaces@384 threads@392 waiting@400 "
+        "ticketed@408 owed@416 run_errors@424 wait_errors@432 overdue@440 run_by@448 layout_errors@456 region_free@464 "
+        "summary_errors@472 entry_errors@480 order_errors@488 cut_errors@496 live@504 spare@512 used@520 "
+        "chunk_used@528 device_count@536 depend_errors@544 umap_pages@552 umap_tables@560 umap_root@568 "
+        "umap_errors@576 tail_pages@584 page_errors@592 joinable@600 slab_free@608 listed@616 id@624 slabs@632 "
+        "slab_errors@640 empty@648 partial@656 claim@664 claim_base@672 claim_size@680 claimed_bits@688"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
@@ -168,7 +177,8 @@ LAYOUTS = {
     ),
     "kernmalloc.machine.hosted.Hosted": (
         96,
-        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 mapped@80 failed@88"
+        "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 mapped@80 "
+        "failed@88"
     ),
     "kernmalloc.machine.mmu.Entry": (
         8,

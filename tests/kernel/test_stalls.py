@@ -336,11 +336,11 @@ def test_E26_nothing_passes_a_waiter_by_in_a_stock(mode):
         taken = []
         while (pfn := b.call("frame_get", PAGE)) >= 0:
             taken.append(pfn)
-        assert b.call("frame_put", taken.pop()) == OK and kernel.view.cpus()["stock"].tolist() == [0, 1]
+        assert b.call("frame_put", taken.pop()) == OK and kernel.view.stocks()[:, 0].tolist() == [0, 1]
         a.call("thread_run", thread)
         assert a.call("malloc", 40_000) == WOULD_BLOCK
         assert b.call("frame_get", PAGE) == WOULD_BLOCK, "its own frame, too, is for who waits"
-        assert kernel.view.cpus()["stock"].tolist() == [0, 0]
+        assert kernel.view.stocks()[:, 0].tolist() == [0, 0]
         while kernel.view.read(Thread, thread)[0]["state"] == STALLED:
             assert b.call("frame_put", taken.pop()) == OK
             assert b.call("frame_get", PAGE) == WOULD_BLOCK
@@ -351,7 +351,7 @@ def test_E26_nothing_passes_a_waiter_by_in_a_stock(mode):
         while (pfn := a.call("frame_get", PAGE)) >= 0:
             taken.append(pfn)
         a.call("thread_cancel", cleaner)
-        assert b.call("frame_put", taken.pop()) == OK and kernel.view.cpus()["stock"].tolist() == [0, 0]
+        assert b.call("frame_put", taken.pop()) == OK and kernel.view.stocks()[:, 0].tolist() == [0, 0]
         assert b.call("frame_get", PAGE) == NO_FRAMES, "the reserve is filled up first"
         a.call("thread_run", 0)
         for pfn in taken:

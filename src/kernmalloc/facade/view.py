@@ -8,6 +8,7 @@ import numpy
 from kernmalloc.facade.loader import Loaded
 from kernmalloc.kernel.bins import LARGE as LARGE_RUN
 from kernmalloc.kernel.bins import SLAB, HeapPage
+from kernmalloc.kernel.bitmap import CHUNK_ORDER
 from kernmalloc.kernel.kern import CACHES, SIZE_CLASSES, TYPE_NAMES, Cpu, Kern, Magazine
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import Cache
@@ -140,11 +141,17 @@ class View:
         rows[1:, :SIZE_CLASSES] = cpus["magazines"]
         return rows
 
+    def stocks(self) -> numpy.ndarray:
+        """Frames in the stocks of each processor: single ones, and those of chunks."""
+        cpus = self.cpus()
+        groups = (numpy.bitwise_count(cpus[name]["bits"].view(numpy.uint64)).sum(axis=1) for name in ("frame_groups", "chunk_groups"))
+        return numpy.stack(list(groups), axis=1).astype(int) << (0, CHUNK_ORDER)
+
     def frames(self) -> dict[str, int]:
         """Frames by type: what the kernel counts, and the pages that came out of processors' stocks."""
         kern = self.kern
         counts = {name: int(kern[f"{name}_frames"]) for name in TYPE_NAMES}
-        pages = int(kern["stocked"]) - int(self.cpus()["stock"].sum())
+        pages = int(kern["stocked"]) - int(self.stocks().sum())
         return counts | {"free": counts["free"] - pages, "page": counts["page"] + pages}
 
     def used_slots(self) -> dict[int, int]:

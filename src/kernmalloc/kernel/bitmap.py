@@ -15,7 +15,8 @@ Limits: a search for one frame or a chunk starts where the last one ended; order
 
 from kernmalloc.kernel.kern import Word
 from kernmalloc.kernel.regions import Region
-from kernmalloc.lang import clz, ctz, kernel, shl, shr
+from kernmalloc.lang import clz, ctz, kernel, popcount, rare, shl, shr
+from kernmalloc.lang.status import OK
 
 CHUNK_ORDER = 9
 CHUNK = 1 << CHUNK_ORDER
@@ -110,23 +111,62 @@ def _chunk_is_full(r_words, chunk):
 
 
 @kernel
+def _word_take(region, word, bits):
+    """Mark free frames of one word as taken."""
+    r = Region(region)
+    w = Word(r.words + (word << 3))
+    old = w.bits
+    new = old & ~bits
+    w.bits = new
+    if old == -1:
+        clear_bit(r.full, word >> 3)
+    if new == 0:
+        if clear_bit(r.sums, word) == 0:
+            clear_bit(r.tops, word >> 6)
+    return new
+
+
+@rare
+def _word_opens(region, word):
+    """A word lists frames again that listed none."""
+    r = Region(region)
+    if set_bit(r.sums, word) == 0:
+        set_bit(r.tops, word >> 6)
+    return OK
+
+
+@rare
+def _word_fills(region, word):
+    """A word lists all its frames."""
+    r = Region(region)
+    if _chunk_is_full(r.words, word >> 3) != 0:
+        set_bit(r.full, word >> 3)
+    return OK
+
+
+@kernel
+def _word_give(region, word, bits):
+    """Mark taken frames of one word as free."""
+    w = Word(Region(region).words + (word << 3))
+    old = w.bits
+    new = old | bits
+    w.bits = new
+    if old == 0:
+        _word_opens(region, word)
+    if new == -1:
+        _word_fills(region, word)
+    return new
+
+
+@kernel
 def bits_take(region, pfn, count):
     """Mark `count` free frames from pfn on as taken."""
     r = Region(region)
     bit = pfn - r.origin
     left = count
     while left > 0:
-        word = bit >> 6
         n = min(64 - (bit & 63), left)
-        w = Word(r.words + (word << 3))
-        old = w.bits
-        new = old & ~shl(mask(n), bit & 63)
-        w.bits = new
-        if old == -1:
-            clear_bit(r.full, word >> 3)
-        if new == 0:
-            if clear_bit(r.sums, word) == 0:
-                clear_bit(r.tops, word >> 6)
+        _word_take(region, bit >> 6, shl(mask(n), bit & 63))
         bit += n
         left -= n
     r.free = r.free - count
@@ -140,20 +180,33 @@ def bits_give(region, pfn, count):
     bit = pfn - r.origin
     left = count
     while left > 0:
-        word = bit >> 6
         n = min(64 - (bit & 63), left)
-        w = Word(r.words + (word << 3))
-        old = w.bits
-        new = old | shl(mask(n), bit & 63)
-        w.bits = new
-        if old == 0:
-            if set_bit(r.sums, word) == 0:
-                set_bit(r.tops, word >> 6)
-        if new == -1:
-            if _chunk_is_full(r.words, word >> 3) != 0:
-                set_bit(r.full, word >> 3)
+        _word_give(region, bit >> 6, shl(mask(n), bit & 63))
         bit += n
         left -= n
+    r.free = r.free + count
+    return count
+
+
+@kernel
+def bits_claim(region, pfn, most):
+    """Mark the free frames of the word that a free frame lies in, at most `most`, as taken: their bits."""
+    r = Region(region)
+    word = (pfn - r.origin) >> 6
+    bits = Word(r.words + (word << 3)).bits
+    while popcount(bits) > most:
+        bits = bits ^ shl(1, 63 - clz(bits))
+    _word_take(region, word, bits)
+    r.free = r.free - popcount(bits)
+    return bits
+
+
+@kernel
+def bits_list(region, base, bits):
+    """Mark taken frames of the word whose bit 0 is frame `base` as free: how many."""
+    r = Region(region)
+    count = popcount(bits)
+    _word_give(region, (base - r.origin) >> 6, bits)
     r.free = r.free + count
     return count
 

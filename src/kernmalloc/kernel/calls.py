@@ -79,7 +79,7 @@ cache_get = call(caches.cache_get)
 cache_put = call(caches.cache_put, MEMORY)
 
 frame_get = call(stock.frame_get, quick=stock.frame_get_quick)
-block_get = call(frames.block_get)
+block_get = call(stock.block_get, quick=stock.block_get_quick)
 range_get = call(ranges.range_get)
 frame_put = call(stock.frame_put, FRAMES, quick=stock.frame_put_quick)
 range_put = call(ranges.range_put, FRAMES)

@@ -153,8 +153,8 @@ def spared(cpu, type, count):
 
 
 @kernel
-def block_get(cpu, order, type):
-    """2 ** order free frames, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
+def block_take(cpu, order, type):
+    """2 ** order free frames from the bitmaps, aligned to their size: the first pfn. NO_FRAMES, BAD_SIZE, BAD_FRAME."""
     if is_public(type) == 0:
         return BAD_FRAME
     if order < 0 or order > MAX_ORDER:
@@ -163,7 +163,7 @@ def block_get(cpu, order, type):
         return PROMISED
     region = supply(cpu, order) if takeable(cpu) >= 1 << order else 0
     if region == 0:
-        Kern(Cpu(cpu).kern).wanted = 0
+        Kern(Cpu(cpu).kern).wanted = 1 if order == 0 and type == PAGE else 0
         return NO_FRAMES
     return take(cpu, region, find_block(region, order), order, type)
 

@@ -54,7 +54,8 @@ SIZE_CLASSES = 72
 CACHES = 128  # size classes and typed caches together
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
-FRAMES = 64  # frames that a processor keeps at most
+FRAMES = 64  # groups of single frames that a processor keeps at most
+CHUNKS = 16  # chunks that it keeps
 BINS = 256  # lists of free heap runs, by length
 
 # what a page of the cache is
@@ -100,7 +101,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=688)
+@record(size=696)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -119,7 +120,8 @@ class Tally:
     ram_errors: i64 = "RAM regions that the list of them leaves out, and ends of it that are wrong"
     hit: i64 = "1 if the last hit is no region"
     windows: i64 = "VA where a processor's windows lie if no other processor's lie there"
-    last: i64 = "1 if the region of a processor's last frame is RAM that is described"
+    aim_errors: i64 = "1 if the region that a processor's quick paths are aimed at is none they may be"
+    stock_errors: i64 = "groups of its stocks that are wrong"
     heap_sum: i64 = "sum of the pfns of HEAP frames, hashed"
     unlisted: i64 = "FREE frames that no bitmap lists, from the entries"
     unlisted_sum: i64 = "sum of their pfns, hashed"
@@ -297,7 +299,23 @@ class Magazine:
     )
 
 
-@record(size=2944)
+@record(size=16)
+class Group:
+    """64 aligned frames, or a chunk: blocks of it that are in a stock."""
+
+    base: i64 = "its first pfn"
+    bits: i64 = "bit i: the block i * 2 ** order frames further on is in the stock"
+
+
+@record(size=16)
+class Stock:
+    """Free blocks of one order that a processor keeps at hand: a stack of groups, which lie behind this record."""
+
+    top: i64 = "VA of the group on top; of a group without bits, below the first: it is empty"
+    last: i64 = "VA of the highest group that a put may begin"
+
+
+@record(size=3776)
 class Cpu:
     """One processor: the context of every kernel function. Records of two processors share no cache line."""
 
@@ -306,30 +324,35 @@ class Cpu:
     run: i64 = "frames in the run that the last `take_run` returned"
     depth: i64 = "how often it has entered the kernel and not left it"
     flags: i64 = "whether interrupts were on when it entered"
-    ram: i64 = "VA of the RAM region of the last frame that went through the stock, or 0"
-    stock: i64 = "frames in the stock"
+    low: i64 = "first pfn of the region that the quick paths are aimed at"
+    high: i64 = "first pfn beyond it; low: they are shut"
+    entries: i64 = "VA that an entry of frame 0 would have in its core table"
+    stride: i64 = "bytes from one core table entry to the next"
     drawn: i64 = "frames drawn from the bitmaps, less those put back: what is not in the stock became a page"
     windows: i64 = "VA of its windows"
     open: i64 = "which of them map a frame now: bit i is window i"
     opened: i64 = "windows ever opened"
     thread: i64 = "VA of the thread that runs, or 0: nobody who could wait"
     reserve: i64 = "of the frames that only cleaners may take, those that whoever runs may take: all or 0"
-    spare: i64 * 3 = "up to a cache line"
-    frames: i64 * FRAMES = "the stock: pfns, the one used last on top"
+    spare: i64 = "up to a cache line"
+    frames: Stock = "the stock of single frames"
+    frame_groups: Group * (FRAMES + 1) = "its groups"
+    chunks: Stock = "the stock of chunks"
+    chunk_groups: Group * (CHUNKS + 1) = "its groups"
     magazines: Magazine * SIZE_CLASSES = "one per size class, by its number"
 
     invariants = (
         "id == tally.id",
         "run >= 0",
         "depth == 0",
-        "ram == 0 or tally.last == 1",
-        "stock >= 0 and stock <= FRAMES",
+        "tally.aim_errors == 0",
+        "tally.stock_errors == 0",
         "windows == tally.windows",
         "open == 0",
     )
 
 
-@record(size=6760)
+@record(size=6768)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 

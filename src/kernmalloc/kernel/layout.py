@@ -21,6 +21,7 @@ from kernmalloc.kernel.heap import CLASS_TABLE_BYTES
 from kernmalloc.kernel.kern import CACHES, CPUS, DONATE, WINDOWS_SHIFT, Cpu, Half, Kern, Stalls
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.slabs import CACHE_SHIFT
+from kernmalloc.kernel.stock import stock_init
 from kernmalloc.kernel.threads import STALLS
 from kernmalloc.lang import entry, i64, kernel, record
 from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
@@ -246,6 +247,8 @@ def prepare(phys, info):
         cpu = Cpu(phys + b.area_pa + b.cpu + i * CPU_BYTES)
         cpu.kern = area + b.kern
         cpu.id = i
+        cpu.stride = b.stride
+        stock_init(cpu.addr, area + b.cpu + i * CPU_BYTES)
         cpu.windows = b.windows + (i << (WINDOWS_SHIFT + b.page_shift))
         # the boot, on the first one, may take what it needs; there is enough left then (`plan`)
         cpu.reserve = b.cleaner_frames if i == 0 else 0

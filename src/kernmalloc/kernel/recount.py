@@ -8,14 +8,13 @@ Concepts
 """
 
 from kernmalloc.kernel.bins import BARE, LARGE, NONE, SLAB, TAIL, HeapPage, bin_at, bin_of, bits_of, record_of, va_of
-from kernmalloc.kernel.bitmap import origin_of, sum_count, test, word_count
+from kernmalloc.kernel.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
 from kernmalloc.kernel.frames import Frame, entry_of, frame_type
 from kernmalloc.kernel.kern import (
     BINS,
     DEVICE,
     DMA,
-    FRAMES,
     FREE,
     HEAP,
     MAPPING,
@@ -24,18 +23,21 @@ from kernmalloc.kernel.kern import (
     SIZE_CLASSES,
     WINDOWS_SHIFT,
     Cpu,
+    Group,
     Half,
     Index,
     Kern,
     Magazine,
+    Stock,
     Tally,
     Word,
 )
 from kernmalloc.kernel.kmap import directory_of, pfn_at, slot_of, slot_pages
 from kernmalloc.kernel.regions import Region, next_region
 from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_at
-from kernmalloc.kernel.stock import STOCK
-from kernmalloc.lang import kernel, popcount, shl, shr
+from kernmalloc.kernel.stock import BLOCKS, BOTTOM, SINGLES, STEP, group_shift, places
+from kernmalloc.kernel.threads import short
+from kernmalloc.lang import ctz, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import Entry, entry_pa, entry_shift, is_large, is_present
 
@@ -148,23 +150,54 @@ def block_errors(cpu, region, pfn, count):
 
 
 @kernel
-def count_cpu(cpu, tally, number):
-    """Recount what processor `number`, whose record `cpu` is, keeps at hand."""
-    t = Tally(tally)
+def _aim_errors(cpu):
+    """1 if a processor's quick paths are not aimed at a region of RAM that is described, or not shut while frames are short."""
     c = Cpu(cpu)
-    t.id = number
-    t.drawn = t.drawn + c.drawn
-    t.last = 0
+    k = Kern(c.kern)
+    if c.stride != k.stride:
+        return 1
+    errors = 1 if c.low != 0 or c.high != 0 or c.entries != 0 else 0  # 0: never aimed
     region = next_region(cpu, 0)
     while region != 0:
         r = Region(region)
-        t.last = 1 if region == c.ram and r.kind == RAM and r.area != 0 else t.last
+        if r.area != 0 and c.low == r.base and c.entries == r.entries - r.base * k.stride:
+            errors = 0 if c.high == c.low or (c.high == r.base + r.count and short(k.addr) == 0) else 1
         region = next_region(cpu, r.base + r.count)
-    if c.stock < 0 or c.stock > FRAMES:
-        return OK
-    t.stocked = t.stocked + c.stock
-    for i in range(c.stock):
-        t.stock_sum = t.stock_sum + mix(Word(cpu + STOCK + (i << 3)).bits)
+    return errors
+
+
+@kernel
+def _count_stock(stock, order, tally):
+    """Recount a stock; places of it that are wrong."""
+    t = Tally(tally)
+    s = Stock(stock)
+    bottom = stock + BOTTOM
+    end = bottom + places(order) * STEP
+    if s.top < bottom or s.top > end or s.last < bottom or s.last > end or (s.top | s.last) & (STEP - 1) != stock & (STEP - 1):
+        return 1
+    errors = 0 if Group(bottom).base == -1 and Group(bottom).bits == 0 else 1
+    for at in range(bottom + STEP, end + STEP, STEP):
+        g = Group(at)
+        errors += 1 if (g.bits != 0) != (at <= s.top) or (order != 0 and shr(g.bits, 1) != 0) else 0
+        errors += 1 if g.bits != 0 and g.base & ((1 << group_shift(order)) - 1) != 0 else 0
+        bits = g.bits
+        while bits != 0:
+            pfn = g.base + (ctz(bits) << order)
+            bits = rest(bits)
+            t.stocked = t.stocked + (1 << order)
+            for i in range(1 << order):
+                t.stock_sum = t.stock_sum + mix(pfn + i)
+    return errors
+
+
+@kernel
+def count_cpu(cpu, tally, number):
+    """Recount what processor `number`, whose record `cpu` is, keeps at hand."""
+    t = Tally(tally)
+    t.id = number
+    t.drawn = t.drawn + Cpu(cpu).drawn
+    t.aim_errors = _aim_errors(cpu)
+    t.stock_errors = _count_stock(cpu + SINGLES, 0, tally) + _count_stock(cpu + BLOCKS, CHUNK_ORDER, tally)
     return OK
 
 

@@ -13,7 +13,7 @@ objects of a typed cache (E22), hence any number of them.
 
 from kernmalloc.kernel.kern import CLASSES, MAX_PFN, RAM, Cpu, Kern
 from kernmalloc.kernel.tree import tree_above, tree_add, tree_floor, tree_remove
-from kernmalloc.lang import i64, kernel, record, u16, u32
+from kernmalloc.lang import i64, kernel, rare, record, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BUSY, OK, OVERLAP, WRAPS
 
 
@@ -72,6 +72,18 @@ class Region:
 ROOT = Kern.offset("regions")
 
 
+@rare
+def _find(kern, pfn):
+    """The region that holds a frame, or BAD_FRAME; the next lookup starts there."""
+    at = tree_floor(kern + ROOT, pfn)
+    if at == 0:
+        return BAD_FRAME
+    if pfn >= Region(at).base + Region(at).count:
+        return BAD_FRAME
+    Kern(kern).hit = at
+    return at
+
+
 @kernel
 def region_of(cpu, pfn):
     """VA of the region that holds a frame, or BAD_FRAME."""
@@ -80,13 +92,7 @@ def region_of(cpu, pfn):
         last = Region(k.hit)
         if pfn >= last.base and pfn < last.base + last.count:
             return last.addr
-    at = tree_floor(k.addr + ROOT, pfn)
-    if at == 0:
-        return BAD_FRAME
-    if pfn >= Region(at).base + Region(at).count:
-        return BAD_FRAME
-    k.hit = at
-    return at
+    return _find(k.addr, pfn)
 
 
 @kernel

@@ -27,9 +27,9 @@ from kernmalloc.kernel.kern import READING, REWRITTEN, WRITING, Cpu, Kern, Stall
 from kernmalloc.kernel.pages import ABSENT, page_count, page_find, page_of
 from kernmalloc.kernel.frames import Page
 from kernmalloc.kernel.reclaim import reclaim
-from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.slabs import cpu_at, slot_take
 from kernmalloc.kernel.source import ring_room, source_poll
-from kernmalloc.kernel.stock import stock_drain
+from kernmalloc.kernel.stock import stock_drain, stock_shut
 from kernmalloc.kernel.threads import (
     LATE,
     READY,
@@ -96,7 +96,11 @@ def _serve(cpu):
                 t.state = READY
         behind = 1 if t.need > t.owed else behind
         at = t.next
-    Stalls(kern + STALLS).short = is_short(kern)
+    s = Stalls(kern + STALLS)
+    if is_short(kern) > s.short:
+        for number in range(Kern(kern).cpu_count):
+            stock_shut(cpu_at(kern, number))
+    s.short = is_short(kern)
     return OK
 
 
