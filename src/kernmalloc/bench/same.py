@@ -24,7 +24,7 @@ from kernmalloc.lang import objects
 TIMED = ("malloc", "free", "frame_get", "frame_put", "block_get", "cache_get", "cache_put")
 COMPARED, DIFFER = "of the quick path", "that differ from the freestanding object's"
 GOALS = [Goal("code", f"{DIFFER}: {entry}", 0, than=LIMIT) for entry in TIMED]
-LOCKED = "kernmalloc.kernel.calls."  # and the entry's name: what is behind the lock
+CALLS = "kernmalloc.kernel.calls."  # and the entry's name: a call's parts (kernel/calls.py)
 
 _HEAD = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _LINE = re.compile(r"^\s*[0-9a-f]+:\s+(.+?)\s*$")
@@ -70,10 +70,15 @@ def compared(hosted: Code, bare: Code) -> list[Comparison]:
     """The same of code that is disassembled."""
     found = []
     for entry in TIMED:
-        if LOCKED + entry in hosted:
+        if any(_is_locked(name) and name.startswith(CALLS + entry) for name in hosted):
             one, other = path(hosted, f"km_{entry}"), path(bare, f"km_{entry}")
             found.append(Comparison(entry, one.total(), one - other, other - one))
     return found
+
+
+def _is_locked(name: str) -> bool:
+    """Whether a function is what takes the lock, and not a further quick way, which has a number."""
+    return name.startswith(CALLS) and not re.search(r"_\d+$", name)
 
 
 def disassembled(data: bytes) -> Code:
@@ -105,7 +110,7 @@ def path(code: Code, start: str) -> Counter:
             if _PADDING.match(text) or _SAVED.match(text):
                 continue
             jump = _TARGET.match(text)
-            if jump and not jump[2].startswith(LOCKED) and jump[2] not in seen:
+            if jump and not _is_locked(jump[2]) and jump[2] not in seen:
                 seen.add(jump[2])
                 todo.append(jump[2])
             found[jump[1] if jump else _REGISTER.sub("%", text)] += 1

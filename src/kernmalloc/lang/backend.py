@@ -12,6 +12,7 @@ its record. An object with undefined symbols that nobody supplies is refused.
 from __future__ import annotations
 
 import ctypes
+import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -73,7 +74,9 @@ def target_machine(target: Target | None) -> llvm.TargetMachine:
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()  # `extra_ir` may hold inline assembly, for this computer's architecture only
     if target is None:  # position independent, and one allocation holds it (objects.py): works at any address
-        return llvm.Target.from_default_triple().create_target_machine(opt=2, reloc="pic", codemodel="small")
+        host = llvm.Target.from_default_triple()
+        bare = TARGETS.get(platform.machine())  # tuned alike, so that what is measured hosted is the bare object's code
+        return host.create_target_machine(cpu=bare.cpu if bare else "", opt=2, reloc="pic", codemodel="small")
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel=target.code_model
     )

@@ -21,8 +21,9 @@ HOW = {
     "frames": (
         "Frames are managed, never touched. A pair is a get and a put, a random pair is done while half of memory is owned.",
         "Bitmap, buddy and magazines are peers written for this; \"+entry\": they keep and check 16 bytes per frame, as we do.",
-        "With 2 threads each works on a half; shuffled, each puts what the other got. Single frames are frame_get and frame_put,",
-        "blocks of order 9 block_get and frame_put: the product's entries, wrong puts refused (which was tried before).",
+        "With 2 threads each works on a half; shuffled, each puts what the other got; how they get in each other's way shows only",
+        "where both processors are free. Single frames are frame_get and frame_put, blocks of order 9 block_get and frame_put: the",
+        "product's entries, wrong puts refused (which was tried before).",
     ),
     "heap": (
         "Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by",
