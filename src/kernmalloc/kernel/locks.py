@@ -7,7 +7,7 @@ Concepts
      processor are off in between: nobody waits longer because the holder handles one. A processor that is inside enters
      again without waiting (`Cpu.depth`).
   3. Quick paths work on what is this processor's own: its stock of frames, its magazines, its own frames' entries. Of what
-     is shared they read only words that cannot change as long as their caller owns what it gives back: the region of its
+     is shared they read only words that cannot change as long as their caller owns what it gives back: the entry of its
      frame, the page record of its slot, a claim that this processor itself made. Where that is not enough they answer
      SLOW before they store anything, and the call goes on under the lock.
 

@@ -23,6 +23,28 @@ Concepts
     free_frames - stocked = frames that the bitmaps list
     a frame is free, and not listed  <=>  it is in exactly one stock
 
+What made it fast: ns for 16 GiB, one processor, the harness subtracted, beside a stack of 64 pfns that was here before:
+
+    bulk allocate 1.2 (1.7)   in order 0.9 (6.0)   shuffled 26 (29)   pair 1.2 (3.0)   random pair 50 (70)
+    chunks: pair 1.1 (69)   random pair 7.5 (100)
+    two processors: the same (bulk 9, in order 12, chunks 130), but for shuffled: 29 at best, 49 where others are at work, too:
+    each lists words that the other wrote last
+
+  - Whole words: in order, a frame costs a 64th of what listing it takes, and a batch is so large (up to 2048 frames) that
+    two processors hardly meet at the lock.
+  - Nothing shared is read: no region record, no flag that says that frames are short (shutting costs those who wait, not
+    those who are quick), no word of the kernel's record, which others write.
+  - Random frees wait for memory; as many are on their way as a processor can look ahead, some 300 instructions. Each that
+    a pair saves is 1 % of it. `rest` instead of shifting a bit and masking: 0.4 ns a get.
+  - VAs of groups: with offsets from the stock a pair takes 4.3 instead of 3.0 ns, for a processor forwards what it stored
+    to a load only where both say the address in the simplest way.
+  - What is rare is kept apart, so that quick paths and the loop over groups save no registers: 1 ns a put.
+
+What did not help: groups left on top when they are empty (get 0.1 less, put 0.3 and pair 0.5 more); quick paths for frames and
+for chunks one after the other (put in order 0.3 less, pairs of chunks 1.3 more); prefetching the words that are to be
+listed (2 of 30 ns with two processors, else nothing). What bounds it: the entry, 16 bytes to fetch and to write back per frame,
+and the round trip of a group's bits through the store queue.
+
 Limits: a frame that two processors put at the same moment is in both stocks, and only `check` sees it; one after the other
 is refused like every wrong put.
 """
