@@ -10,6 +10,9 @@ Concepts
 State per frame: 1 + 1/64 + 1/4096 + 1/512 bits = 0.127 bytes (a three-level bitmap beat buddy lists and LLFree on one
 thread when measured; Knuth's buddies are found here by alignment instead of by links).
 
+A whole chunk is eight words, eight bits of one sum and one bit of `full`, set or cleared at once: word by word, taking one
+and giving it back took 41 ns each instead of 25 and 16.
+
 Limits: a search for one frame or a chunk starts where the last one ended; orders 1 to 8 scan words, a few ns each.
 """
 
@@ -159,6 +162,36 @@ def _word_give(region, word, bits):
 
 
 @kernel
+def _chunk_take(region, chunk):
+    """Mark a chunk of free frames as taken."""
+    r = Region(region)
+    at = r.words + (chunk << 6)
+    for word in range(at, at + 64, 8):
+        Word(word).bits = 0
+    sum = Word(r.sums + ((chunk >> 3) << 3))
+    left = sum.bits & ~shl(255, (chunk & 7) << 3)
+    sum.bits = left
+    if left == 0:
+        clear_bit(r.tops, chunk >> 3)
+    return clear_bit(r.full, chunk)
+
+
+@kernel
+def _chunk_give(region, chunk):
+    """Mark a chunk of taken frames as free."""
+    r = Region(region)
+    at = r.words + (chunk << 6)
+    for word in range(at, at + 64, 8):
+        Word(word).bits = -1
+    sum = Word(r.sums + ((chunk >> 3) << 3))
+    old = sum.bits
+    sum.bits = old | shl(255, (chunk & 7) << 3)
+    if old == 0:
+        set_bit(r.tops, chunk >> 3)
+    return set_bit(r.full, chunk)
+
+
+@kernel
 def bits_take(region, pfn, count):
     """Mark `count` free frames from pfn on as taken."""
     r = Region(region)
@@ -166,7 +199,11 @@ def bits_take(region, pfn, count):
     left = count
     while left > 0:
         n = min(64 - (bit & 63), left)
-        _word_take(region, bit >> 6, shl(mask(n), bit & 63))
+        if bit & (CHUNK - 1) == 0 and left >= CHUNK:
+            n = CHUNK
+            _chunk_take(region, bit >> CHUNK_ORDER)
+        else:
+            _word_take(region, bit >> 6, shl(mask(n), bit & 63))
         bit += n
         left -= n
     r.free = r.free - count
@@ -181,7 +218,11 @@ def bits_give(region, pfn, count):
     left = count
     while left > 0:
         n = min(64 - (bit & 63), left)
-        _word_give(region, bit >> 6, shl(mask(n), bit & 63))
+        if bit & (CHUNK - 1) == 0 and left >= CHUNK:
+            n = CHUNK
+            _chunk_give(region, bit >> CHUNK_ORDER)
+        else:
+            _word_give(region, bit >> 6, shl(mask(n), bit & 63))
         bit += n
         left -= n
     r.free = r.free + count
