@@ -10,8 +10,8 @@ Concepts
 State per frame: 1 + 1/64 + 1/4096 + 1/512 bits = 0.127 bytes (a three-level bitmap beat buddy lists and LLFree on one
 thread when measured; Knuth's buddies are found here by alignment instead of by links).
 
-A whole chunk is eight words, eight bits of one sum and one bit of `full`, set or cleared at once: word by word, taking one
-and giving it back took 41 ns each instead of 25 and 16.
+A whole chunk is eight words, eight bits of one sum and one bit of `full`, set or cleared at once: word by word, giving one
+back took 41 ns instead of 16.
 
 Limits: a search for one frame or a chunk starts where the last one ended; orders 1 to 8 scan words, a few ns each.
 """

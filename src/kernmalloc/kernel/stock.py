@@ -23,7 +23,8 @@ Concepts
     free_frames - stocked = frames that the bitmaps list
     a frame is free, and not listed  <=>  it is in exactly one stock
 
-What made it fast: ns for 16 GiB, one processor, the harness subtracted, beside a stack of 64 pfns that was here before:
+What made it fast: ns for 16 GiB, one processor, the harness subtracted, beside a stack of 64 pfns that was here before (tenth
+percentiles on a busy computer; its medians are up to a half more):
 
     bulk allocate 1.2 (1.7)   in order 0.9 (6.0)   shuffled 26 (29)   pair 1.2 (3.0)   random pair 50 (70)
     chunks: pair 1.1 (69)   random pair 7.5 (100)
