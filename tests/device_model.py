@@ -23,7 +23,7 @@ SHORT = {NO_FRAMES, NO_VA, WOULD_BLOCK, LIMIT, PROMISED}  # refusals for want of
 RECORDS_SHIFT = 6  # log2 of the heap pages that one page of the heap map describes
 
 # what says how the memory was used, not what it is: cursors, odometers, the order of free runs
-PAST = {"waiting", "typed", "hit", "stocked", "returned", "recycled", "wanted", "pages", "stalls", "supply", "bins", "bin_bits", "plan", "checked"}
+PAST = {"waiting", "common", "hit", "stocked", "returned", "recycled", "wanted", "pages", "stalls", "supply", "bins", "bin_bits", "plan", "checked"}
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are
@@ -79,7 +79,7 @@ class World:
         return {
             **{name: int(kern[name]) for name in COUNTERS},
             **{f"{name}_frames": count for name, count in self.kernel.view.frames().items()},
-            **{f"cache {name}": caches[name].tolist() for name in ("slabs", "kept", "limit", "empty")},
+            **{f"cache {name}": caches[name].tolist() for name in ("slabs", "kept", "limit")},
             "slots": view.used_slots(),
             "large": self.large_pages(),
             "ranges": [tuple(int(r[name]) for name in ("base", "count", "kind", "area", "tier")) for r in view.regions()],

@@ -23,6 +23,7 @@ from greenlet import greenlet
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.kern import Cpu, Kern
+from kernmalloc.kernel.slabs import SlabPage
 from kernmalloc.lang.status import NAMES, OK
 from kernmalloc.machine.lives import SoftLife
 
@@ -66,6 +67,8 @@ class Processors:
         self.entries = [
             range(int(r["entries"]), int(r["entries"] + r["count"] * record["stride"])) for r in kernel.view.regions() if r["area"]
         ]
+        self.heap_map = int(record["heap_map"])
+        self.records = range(self.heap_map, self.heap_map + int(record["heap_pages"]) * SlabPage.size)
         self.checker = SoftLife(self.life.ram)
         self.checker.enter(kernel._loaded)
         self.known: dict[int, int] = {}  # word: how it has been accessed, FLAGS bits for each processor
@@ -165,7 +168,11 @@ class Processors:
 
     def _owned(self, addr: int) -> None:
         own = self.cpus[self.number]
-        if not own <= addr < own + Cpu.size and not any(addr in entries for entries in self.entries):
+        if own <= addr < own + Cpu.size or any(addr in entries for entries in self.entries):
+            return
+        page = addr - self.heap_map & -SlabPage.size
+        owner = self.load(self.heap_map + page + SlabPage.offset("owner"), 2) if addr in self.records else 0
+        if owner != self.number + 1:  # the records of its slabs' pages are a processor's own
             raise Unlocked(f"processor {self.number} stores at {addr:#x} outside the lock")
 
     # what is a point

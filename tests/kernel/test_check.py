@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+import numpy as np
 import pytest
 from heap_model import PAGE, altered
 from page_source import Source
@@ -18,11 +19,11 @@ from kernmalloc.kernel.caches import ObjectType
 from kernmalloc.kernel.check import RECORDS
 from kernmalloc.kernel.devices import Chunk
 from kernmalloc.kernel.frames import Frame, Page
-from kernmalloc.kernel.kern import Cpu, Group, Kern, Magazine, Pages, Stalls, Stock, Tally
+from kernmalloc.kernel.kern import Cpu, Group, Kern, Magazine, Pages, Stacked, Stalls, Stock, Tally
 from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.pages import Identity
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.slabs import Cache
+from kernmalloc.kernel.slabs import SPARSE, Cache, SlabPage
 from kernmalloc.kernel.stock import BLOCKS, BOTTOM, SINGLES, STEP
 from kernmalloc.kernel.threads import LATE, READY, RUNNABLE, Thread
 from kernmalloc.kernel.umap import Umap
@@ -113,14 +114,35 @@ class Scene:
                 yield at, int(records[at]["pages"])
             at += int(records[at]["pages"])
 
-    def slab(self, claimed: bool = False, listed: bool = False) -> int:
-        """The first page of a slab in that state."""
-        records = self.kernel.view.heap_pages()
-        for at, _ in self.runs(SLAB):
-            free = records[at]["free"] > 0
-            if (records[at]["claim"] != 0) == claimed and (free and not claimed) == listed:
-                return at
-        raise AssertionError("the scene has no such slab")
+    def slab_pages(self) -> Iterator[tuple[int, np.void]]:
+        """Pages of slabs and their records."""
+        records = self.kernel.view.heap_pages().view(SlabPage.dtype)
+        for at, pages in self.runs(SLAB):
+            for page in range(at, at + pages):
+                yield page, records[page]
+
+    def pointed(self, page: int) -> bool:
+        """True if a magazine points into a page."""
+        words = self.kernel.view.magazines()["word"]
+        return bool((words & -64 == self.page(page)).any())
+
+    def listed(self) -> int:
+        """A page on a magazine's list."""
+        magazines = self.kernel.view.magazines()["list"]
+        return int(magazines[magazines != 0][0]) - 1
+
+    def spare(self) -> int:
+        """The first page of a spare slab."""
+        magazines = self.kernel.view.magazines()["spares"]
+        return int(magazines[magazines != 0][0]) - 1
+
+    def waiting(self) -> int:
+        """A page with slots that another processor gave back."""
+        return next(page for page, record in self.slab_pages() if record["waiting"])
+
+    def dense(self) -> int:
+        """A full page whose second bitmap would lie in it."""
+        return next(page for page, record in self.slab_pages() if record["slots"] > SPARSE and not record["waiting"])
 
     def large(self) -> tuple[int, int]:
         """A run in use of many pages that is not a core table."""
@@ -132,8 +154,8 @@ class Scene:
         return self.get(Kern, self.kern, "caches") + id * Cache.size
 
     def magazine(self, id: int) -> int:
-        if id >= k.SIZE_CLASSES:
-            return self.kern + Kern.offset("typed") + (id - k.SIZE_CLASSES) * Magazine.size
+        if self.kernel.view.cache(id)["common"]:
+            return self.kern + Kern.offset("common") + id * Magazine.size
         return self.cpu + Cpu.offset("magazines") + id * Magazine.size
 
     def regions(self, kind: int) -> list[int]:
@@ -231,7 +253,7 @@ breaks(Kern, "tally.hit == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
 breaks(Kern, "stocked == tally.drawn")(lambda s: s.add(Kern, s.kern, "stocked"))
 breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
 breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
-breaks(Kern, "idle == tally.idle and idle <= growth")(lambda s: s.add(Kern, s.kern, "idle"))
+breaks(Kern, "idle == tally.idle and idle <= idle_most")(lambda s: s.add(Kern, s.kern, "idle"))
 breaks(Kern, "donated_heap + donated_maps == donation_frames")(lambda s: s.add(Kern, s.kern, "donated_heap"))
 breaks(Kern, "cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
 breaks(Kern, "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes")(
@@ -318,12 +340,18 @@ def bits_above_the_top(s: Scene) -> int:
     return s.cpu
 
 
-breaks(Magazine, "slab != 0 or bits == 0")(lambda s: s.set(Magazine, s.magazine(UNUSED), bits=1))
-breaks(Magazine, "slab == 0 or tally.claim == word + 1")(lambda s: s.set(Magazine, s.magazine(UNUSED), slab=s.slab(listed=True) + 1))
-breaks(Magazine, "slab == 0 or (base == tally.claim_base and size == tally.claim_size)")(
-    lambda s: s.add(Magazine, s.magazine(s.process), "base", 16)
+breaks(Magazine, "word == 0 or tally.pointed == 1")(lambda s: s.add(Magazine, s.magazine(s.process), "base", 16))
+breaks(Magazine, "size == tally.magazine_size and spare == tally.magazine_spare")(
+    lambda s: s.add(Magazine, s.magazine(s.process), "spare")
 )
-breaks(Magazine, "tally.claimed_bits == 0")(lambda s: s.set(Magazine, s.magazine(s.process), bits=1 << 62))
+
+
+@breaks(Magazine, "top & 15 == 0 and top <= depth and tally.stack_errors == 0")
+def slot_that_is_on_the_stack_twice(s: Scene) -> int:
+    stack = s.cpu + Cpu.offset("stacks")  # of blocks of 16 bytes
+    s.kernel.view.poke(stack, bytes(s.kernel.view.peek(stack + Stacked.size, Stacked.size)))
+    return s.magazine(0)
+
 
 # --- Region and Frame
 
@@ -370,7 +398,6 @@ def free_frame_with_an_owner(s: Scene) -> int:
 # --- HeapPage
 
 breaks(HeapPage, "use > NONE and use < TAIL")(lambda s: s.set(HeapPage, s.page(s.large()[0]), use=NONE))
-breaks(HeapPage, "use != SLAB or free == tally.slab_free")(lambda s: s.add(HeapPage, s.page(s.slab(claimed=True)), "free"))
 
 
 @breaks(HeapPage, "pages > 0 and pages == tally.tail_pages")
@@ -402,16 +429,23 @@ def idle_neighbours(s: Scene) -> int:
     return s.page(at)
 
 
-@breaks(HeapPage, "use != SLAB or cache < kern.cache_count")
-def slab_of_no_cache(s: Scene) -> int:
-    at = next(at for at, pages in s.runs(SLAB) if pages == 1)
-    return s.set(HeapPage, s.page(at), cache=k.CACHES - 1)
-
-
-@breaks(HeapPage, "tally.listed == 1")
-def slab_that_its_list_has_lost(s: Scene) -> int:
-    at = s.slab(listed=True)
+@breaks(HeapPage, "use == SLAB or tally.listed == 1")
+def run_that_its_bin_has_lost(s: Scene) -> int:
+    at, _ = next(s.runs(IDLE))
     return s.set(HeapPage, s.page(at), prev=at + 1)
+
+
+# --- SlabPage
+
+breaks(SlabPage, "cache < kern.cache_count")(lambda s: s.set(SlabPage, s.page(s.dense()), cache=k.CACHES - 1))
+breaks(SlabPage, "free == tally.slab_free - tally.stacked")(lambda s: s.add(SlabPage, s.page(s.waiting()), "free"))
+breaks(SlabPage, "tally.slab_errors == 0")(lambda s: s.add(SlabPage, s.page(s.dense()), "reciprocal"))
+
+
+@breaks(SlabPage, "tally.listed == 1")
+def page_that_its_list_has_lost(s: Scene) -> int:
+    at = s.listed()
+    return s.set(SlabPage, s.page(at), prev=at + 1)
 
 
 # --- the page cache
@@ -473,6 +507,7 @@ breaks(Thread, "state != LATE or need == 0")(lambda s: s.set(Thread, s.threads[1
 breaks(Thread, "processor == tally.run_by")(lambda s: s.set(Thread, s.threads[0], processor=2))
 breaks(Stalls, "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed")(lambda s: s.add(Stalls, s.stalls, "count"))
 breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")(lambda s: s.add(Stalls, s.stalls, "owed"))
+breaks(Stalls, "short == 0 or kern.quick == 0")(lambda s: s.set(Kern, s.kern, quick=1) and s.stalls)
 breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")(
     lambda s: s.set(Stalls, s.stalls, short=0)
 )
@@ -496,23 +531,23 @@ def thread_that_nobody_woke(s: Scene) -> int:
 breaks(Cache, "size > 0 and size & 15 == 0")(lambda s: s.add(Cache, s.cache(UNUSED), "size"))
 breaks(Cache, "slots > 0 and slots <= MAX_SLOTS")(lambda s: s.set(Cache, s.cache(UNUSED), slots=0))
 breaks(Cache, "size * slots <= pages << kern.page_shift")(lambda s: s.add(Cache, s.cache(UNUSED), "slots"))
-breaks(Cache, "slots == MAX_SLOTS or size * (slots + 1) > pages << kern.page_shift")(lambda s: s.add(Cache, s.cache(UNUSED), "pages", 8))
+breaks(Cache, "slots == MAX_SLOTS or size * (slots + 1) > (pages << kern.page_shift) - RETURNED_BYTES")(lambda s: s.add(Cache, s.cache(UNUSED), "pages", 8))
 breaks(Cache, "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32")(lambda s: s.add(Cache, s.cache(UNUSED), "reciprocal"))
 breaks(Cache, "id == tally.id")(lambda s: s.add(Cache, s.cache(UNUSED), "id"))
 breaks(Cache, "slabs == tally.slabs")(lambda s: s.add(Cache, s.cache(UNUSED), "slabs"))
-breaks(Cache, "empty == tally.empty")(lambda s: s.add(Cache, s.cache(UNUSED), "empty"))
-breaks(Cache, "tally.listed == tally.partial")(lambda s: s.set(Cache, s.cache(UNUSED), partial=s.slab(listed=True) + 1))
+breaks(Cache, "keep >= pages and common <= 1")(
+    lambda s: s.set(Magazine, s.magazine(k.SIZE_CLASSES), keep=0) and s.set(Cache, s.cache(k.SIZE_CLASSES), keep=0)
+)
+breaks(Cache, "kept == 0 or common == 1")(lambda s: s.set(Cache, s.cache(s.get(SlabPage, s.page(s.waiting()), "cache")), kept=1))
+breaks(Cache, "tally.listed == tally.partial")(lambda s: s.set(Magazine, s.magazine(UNUSED), list=s.listed() + 1) and s.cache(UNUSED))
+breaks(Cache, "tally.spares == tally.empty")(lambda s: s.set(Magazine, s.magazine(UNUSED), spares=s.dense() + 1, spare=1) and s.cache(UNUSED))
+breaks(Cache, "tally.returned == tally.waiting")(
+    lambda s: s.set(Magazine, s.magazine(UNUSED), returned=s.waiting() + 1) and s.cache(UNUSED)
+)
 breaks(Cache, "slabs >= kept and slabs <= limit")(lambda s: s.set(Cache, s.cache(UNUSED), kept=1))
 breaks(BootRange, "base >= 0 and count >= 0")(lambda s: s.set(BootRange, s.get(Kern, s.kern, "ranges"), base=-1))
 breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0))
 breaks(ObjectType, "wanted >= 0 and last >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
-
-
-@breaks(Cache, "tally.slab_errors == 0")
-def slab_with_slots_of_another_size(s: Scene) -> int:
-    at = s.slab(listed=True)
-    s.add(HeapPage, s.page(at), "reciprocal")
-    return s.cache(s.get(HeapPage, s.page(at), "cache"))
 
 
 # ---
@@ -550,7 +585,7 @@ FREE = {
     "Kern": {
         "waiting": "nothing", "hit": "a hint, if it is a region",
         "arch": "constant", "page_shift": "constant", "slot_shift": "constant", "max_pfn": "constant", "bytes": "constant",
-        "class_of": "constant", "static": "constant", "growth": "constant", "heap_pages": "constant, but for its bounds",
+        "class_of": "constant", "quick": "constant while nobody waits", "static": "constant", "growth": "constant", "idle_most": "constant, but for its bounds", "heap_pages": "constant, but for its bounds",
         "stage": "boot only", "boot_region": "boot only",
         "fixed": "constant", "recycled": "history", "excess": "boot only", "released": "history", "spare": "boot only",
         "growable": "boot only", "affine": "boot only", "promised": "constant, but for its bounds", "lenient": "constant",
@@ -562,9 +597,11 @@ FREE = {
         "wanted": "of the last refused call",
         "returned": "history", "moved": "history", "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
-    "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history"},
+    "Cpu": {"spare": "nothing", "run": "of the last operation", "flags": "inside only", "opened": "history",
+            "stacks": "nothing above a stack's top"},
     "Stock": {"last": "as large as may be, but for its bounds"},
-    "Magazine": {"bits": "a slot that is taken is the caller's: nobody knows"},
+    "Magazine": {"keep": "constant", "depth": "constant, but for its bounds", "rest": "nothing"},
+    "SlabPage": {"bits": "which slots are taken, but for their number: that is for their owners to know"},
     "Region": {"tier": "who published it", "attribute": "the publisher's, but for its bounds", "guaranteed": "constant, but for its bounds", "chunks": "followed", "spare": "followed",
                "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
@@ -578,9 +615,9 @@ FREE = {
     },
     "Stalls": {"made": "history", "tickets": "history, but for its bounds", "reserve": "constant", "stalled": "history", "late": "history"},
     "Thread": {"number": "for people only", "until": "the caller's", "cleaner": "as it was made", "spare": "nothing"},
-    "Cache": {"kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
+    "Cache": {"keep": "constant, but for its bounds", "depth": "constant", "spare": "nothing", "kept": "constant", "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only"},
 }  # fmt: skip
-SLAB_ONLY = {"claim", "cache", "back", "free", "size", "reciprocal", "slots", "bits"}
+SLAB_ONLY = {"rest", "others"}
 
 
 def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
@@ -595,7 +632,7 @@ def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
     for id in (0, scene.process, scene.kernel.cache("node").id):
         yield Magazine, scene.magazine(id), set()
         yield Cache, scene.cache(id), set()
-    yield Cache, scene.cache(UNUSED), {"pages"}  # a page more need not hold a slot more
+    yield Cache, scene.cache(UNUSED), {"pages", "common"}  # a page more need not hold a slot more; it has no slabs
     for va in scene.regions(k.RAM):
         yield Region, va, set()
     yield Frame, scene.entry(scene.pages[2]), set()
@@ -608,8 +645,9 @@ def places(scene: Scene) -> Iterator[tuple[Record, int, set[str]]]:
     yield Stalls, scene.stalls, set()
     for number, va in enumerate(scene.threads):
         yield Thread, va, {"state"} if number == 1 else set()  # who is stalled may be woken at any time, and try again
-    yield HeapPage, scene.page(scene.slab(claimed=True)), set()
-    yield HeapPage, scene.page(scene.slab(listed=True)), set()
+    for page in (scene.listed(), scene.waiting(), scene.dense()):
+        first = scene.get(SlabPage, scene.page(page), "back") == 0
+        yield SlabPage, scene.page(page), set() if first else {"pages"}
     for use in (LARGE, IDLE, BARE):
         at, pages = scene.large() if use == LARGE else next(scene.runs(use))
         yield HeapPage, scene.page(at), SLAB_ONLY | ({"next", "prev"} if use == LARGE else set())
@@ -708,7 +746,8 @@ def test_the_check_counts_what_it_asserts(scene):
     runs = sum(len(list(scene.runs(use))) for use in (IDLE, BARE, SLAB, LARGE))
     fixed = len(Kern.invariants) + 2 * len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
-    fixed += k.SIZE_CLASSES * len(Magazine.invariants)  # the other processor's
+    fixed += int(sum(not kernel.view.cache(id)["common"] for id in range(kern["cache_count"]))) * len(Magazine.invariants)  # the other processor's
+    fixed += sum(1 for _ in scene.slab_pages()) * len(SlabPage.invariants)
     fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
     fixed += (kernel.frames_by_type()["page"] - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
     fixed += len(Stalls.invariants) + len(scene.threads) * len(Thread.invariants)
@@ -718,4 +757,4 @@ def test_the_check_counts_what_it_asserts(scene):
     entries = (result.assertions - fixed) // len(Frame.invariants)
     assert (result.assertions - fixed) % len(Frame.invariants) == 0
     assert heads - inside - 77 < entries <= heads - inside
-    assert Tally.size <= 704
+    assert Tally.size <= 720

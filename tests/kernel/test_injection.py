@@ -25,7 +25,7 @@ SHORT = {
 ASKS = {"supply": {"block_take", "_draw", "_read_in"}, "frames_left": {"range_get"}}  # elsewhere they have been asked before
 SURE = {"slot_take": {"publish", "_record"}}  # where slots have been made sure of
 HISTORY = {
-    "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "typed", "wanted",
+    "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common", "wanted",
     "idle", "backed", "top", "map_pages", "moved",
 }  # fmt: skip
 NODE = 0xE0000

@@ -12,7 +12,7 @@ from kernmalloc.lang.records import Record
 LAYOUTS = {
     "kernmalloc.kernel.bins.HeapPage": (
         64,
-        "use@0 cache@1 claim@2 back@4 free@6 pages@8 size@12 reciprocal@16 slots@20 next@24 prev@28 bits@32"
+        "pages@0 next@4 prev@8 use@12 rest@13 more@14 others@16"
     ),
     "kernmalloc.kernel.caches.ObjectType": (
         32,
@@ -39,10 +39,10 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Cpu": (
-        3776,
+        42432,
         "kern@0 id@8 run@16 depth@24 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 open@88 "
         "opened@96 thread@104 reserve@112 spare@120 frames@128 frame_groups@144 chunks@1184 chunk_groups@1200 "
-        "magazines@1472"
+        "magazines@1472 stacks@9664"
     ),
     "kernmalloc.kernel.kern.Group": (
         16,
@@ -57,22 +57,23 @@ LAYOUTS = {
         "value@0"
     ),
     "kernmalloc.kernel.kern.Kern": (
-        6768,
+        13208,
         "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
         "tables@112 slots@120 windows@128 cpus@136 cpu_count@144 hit@152 regions@160 region_count@168 boot_region@176 "
-        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 page_frames@240 "
-        "dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 stride@296 "
-        "identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 donated_maps@344 "
-        "heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 bin_bits@416 "
-        "bins@512 fixed@3584 kept@3592 recycled@3600 excess@3608 released@3616 spare@3624 growable@3632 affine@3640 "
-        "wanted@3648 pages@3656 stalls@3880 promised@3976 lenient@3984 withheld@3992 opening@4000 opening_heap@4008 "
-        "device_ranges@4016 device_pages@4024 reserves@4032 device_count@4040 last_frames@4048 last_ranges@4056 "
-        "last_maps@4064 caches@4072 cache_count@4080 class_of@4088 typed@4096 ranges@5888 range_count@5896 "
-        "range_next@5904 objects@5912 object_count@5920 static@5928 plan@5936 checked@6072"
+        "ram@184 ram_last@192 supply@200 frames@208 free_frames@216 heap_frames@224 mapping_frames@232 "
+        "page_frames@240 dma_frames@248 device_frames@256 reserved_frames@264 stocked@272 returned@280 moved@288 "
+        "stride@296 identity@304 donation_pfn@312 donation_frames@320 donation_maps@328 donated_heap@336 "
+        "donated_maps@344 heap@352 heap_pages@360 heap_map@368 top@376 map_pages@384 backed@392 idle@400 growth@408 "
+        "idle_most@416 bin_bits@424 bins@520 fixed@3592 kept@3600 recycled@3608 excess@3616 released@3624 spare@3632 "
+        "growable@3640 affine@3648 wanted@3656 pages@3664 stalls@3888 promised@3984 lenient@3992 withheld@4000 "
+        "opening@4008 opening_heap@4016 device_ranges@4024 device_pages@4032 reserves@4040 device_count@4048 "
+        "last_frames@4056 last_ranges@4064 last_maps@4072 caches@4080 cache_count@4088 quick@4096 class_of@4104 "
+        "common@4112 ranges@12304 range_count@12312 range_next@12320 objects@12328 object_count@12336 static@12344 "
+        "plan@12352 checked@12488"
     ),
     "kernmalloc.kernel.kern.Magazine": (
-        32,
-        "bits@0 base@8 size@16 slab@20 word@24"
+        64,
+        "word@0 base@8 size@16 list@20 spares@24 spare@28 keep@32 returned@36 top@40 depth@44 rest@48"
     ),
     "kernmalloc.kernel.kern.Pages": (
         224,
@@ -98,31 +99,32 @@ LAYOUTS = {
         "top@0 last@8"
     ),
     "kernmalloc.kernel.kern.Tally": (
-        696,
+        720,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
         "ram_errors@88 hit@96 windows@104 aim_errors@112 stock_errors@120 heap_sum@128 unlisted@136 unlisted_sum@144 "
         "stocked@152 stock_sum@160 drawn@168 mapped@176 mapped_sum@184 tables@192 table_errors@200 idle@208 kept@216 "
-        "backed@224 runs@232 filed@240 bin_errors@248 user_tables@256 states@264 cached@320 state_errors@328 named@336 "
-        "bucket_errors@344 queued@352 queue_errors@360 depends@368 leaves@376 spaces@384 threads@392 waiting@400 "
-        "ticketed@408 owed@416 run_errors@424 wait_errors@432 overdue@440 run_by@448 layout_errors@456 region_free@464 "
-        "summary_errors@472 entry_errors@480 order_errors@488 cut_errors@496 live@504 spare@512 used@520 "
-        "chunk_used@528 device_count@536 depend_errors@544 umap_pages@552 umap_tables@560 umap_root@568 "
-        "umap_errors@576 tail_pages@584 page_errors@592 joinable@600 slab_free@608 listed@616 id@624 slabs@632 "
-        "slab_errors@640 empty@648 partial@656 claim@664 claim_base@672 claim_size@680 claimed_bits@688"
+        "backed@224 runs@232 filed@240 bin_errors@248 user_tables@256 states@264 cached@320 state_errors@328 "
+        "named@336 bucket_errors@344 queued@352 queue_errors@360 depends@368 leaves@376 spaces@384 threads@392 "
+        "waiting@400 ticketed@408 owed@416 run_errors@424 wait_errors@432 overdue@440 run_by@448 layout_errors@456 "
+        "region_free@464 summary_errors@472 entry_errors@480 order_errors@488 cut_errors@496 live@504 spare@512 "
+        "used@520 chunk_used@528 device_count@536 depend_errors@544 umap_pages@552 umap_tables@560 umap_root@568 "
+        "umap_errors@576 tail_pages@584 page_errors@592 joinable@600 slab_free@608 stacked@616 slab_errors@624 id@632 "
+        "slabs@640 partial@648 empty@656 listed@664 spares@672 returned@680 pointed@688 stack_errors@696 "
+        "magazine_size@704 magazine_spare@712"
     ),
     "kernmalloc.kernel.kern.Word": (
         8,
         "bits@0"
     ),
     "kernmalloc.kernel.layout.BootInfo": (
-        416,
+        424,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
-        "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 bound@120 static@128 affine@136 "
-        "growable@144 excess@152 spare@160 device_ranges@168 reserves@176 device_pages@184 last_frames@192 "
-        "last_ranges@200 last_maps@208 lenient@216 withheld@224 promised@232 cleaner_frames@240 ranges@248 "
-        "range_count@256 objects@264 object_count@272 cpu@280 kern@288 root@296 directory@304 directories@312 "
-        "image_tables@320 window_tables@328 cpu_tables@336 leaf_tables@344 area_bytes@352 tables@360 heap_map@368 "
-        "heap@376 heap_pages@384 region@392 slots@400 windows@408"
+        "area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 idle_most@120 bound@128 static@136 "
+        "affine@144 growable@152 excess@160 spare@168 device_ranges@176 reserves@184 device_pages@192 last_frames@200 "
+        "last_ranges@208 last_maps@216 lenient@224 withheld@232 promised@240 cleaner_frames@248 ranges@256 "
+        "range_count@264 objects@272 object_count@280 cpu@288 kern@296 root@304 directory@312 directories@320 "
+        "image_tables@328 window_tables@336 cpu_tables@344 leaf_tables@352 area_bytes@360 tables@368 heap_map@376 "
+        "heap@384 heap_pages@392 region@400 slots@408 windows@416"
     ),
     "kernmalloc.kernel.layout.BootRange": (
         32,
@@ -140,7 +142,8 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.slabs.Cache": (
         64,
-        "size@0 reciprocal@4 slots@8 pages@12 partial@16 empty@20 id@24 kept@28 slabs@32 limit@40 wanted@48 object@56"
+        "size@0 reciprocal@4 slots@8 pages@12 keep@16 depth@20 common@24 spare@25 id@26 kept@28 slabs@32 limit@40 "
+        "wanted@48 object@56"
     ),
     "kernmalloc.kernel.source.Answer": (
         16,
@@ -196,6 +199,15 @@ LAYOUTS = {
     "kernmalloc.machine.users.Translation": (
         32,
         "root@0 va@8 pa@16 write@24"
+    ),
+    "kernmalloc.kernel.kern.Stacked": (
+        16,
+        "va@0 bit@8"
+    ),
+    "kernmalloc.kernel.slabs.SlabPage": (
+        64,
+        "pages@0 next@4 prev@8 use@12 cache@13 owner@14 back@16 slots@18 free@19 start@20 reciprocal@24 waiting@28 "
+        "bits@32"
     ),
 }
 

@@ -28,7 +28,7 @@ UPPER = 32 * MIB >> 12  # pfn
 FRAMES = next(n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0)  # their area fills whole pages
 ALL = (
     "area_bytes", "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages", "object_slabs",
-    "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slot_bytes", "slots_in", "sum_count", "word_count", "_heads_bytes", "_last_words", "_slots",
+    "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slab_slots", "slot_bytes", "slots_in", "sum_count", "word_count", "_heads_bytes", "_last_words", "_slots",
 )  # fmt: skip
 PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that grows while the boot describes memory
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start

@@ -8,10 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved
 
-from kernmalloc.kernel.bins import HeapPage
 from kernmalloc.kernel.heap import LARGEST_CLASS, SIZE_CLASSES, class_bytes
 from kernmalloc.kernel.kern import Kern
-from kernmalloc.kernel.slabs import MAX_SLAB_PAGES, MAX_SLOTS, reciprocal_of, slab_pages, slot_number, slots_in
+from kernmalloc.kernel.slabs import (
+    MAX_SLAB_PAGES,
+    MAX_SLOTS,
+    RETURNED_BYTES,
+    SPARSE,
+    Cache,
+    SlabPage,
+    _fill,
+    reciprocal_of,
+    slab_pages,
+    slab_slots,
+    slot_number,
+    slots_in,
+)
 from kernmalloc.lang import status, twin
 
 CLASSES = [class_bytes(i) for i in range(SIZE_CLASSES)]
@@ -19,19 +31,22 @@ SLOT_SIZES = range(16, LARGEST_CLASS + 1, 16)
 
 
 class Flat:
-    """Memory for kernel code that only reads two records: an array of 64-bit words."""
+    """Memory for kernel code that reads a few records: arrays of words at 0, at `heap` and at `records`."""
 
     machine = None
 
-    def __init__(self, size: int) -> None:
-        self.view = memoryview(bytearray(size))
-        self.views = {width: self.view.cast(code) for width, code in ((1, "B"), (2, "H"), (4, "I"), (8, "q"))}
+    def __init__(self, size: int, heap: int, heap_bytes: int, records: int) -> None:
+        self.parts = [(base, memoryview(bytearray(length))) for base, length in ((heap, heap_bytes), (records, size), (0, records))]
+
+    def _at(self, addr: int, width: int) -> tuple[memoryview, int]:
+        base, view = next(part for part in self.parts if addr >= part[0])
+        return view[addr - base : addr - base + width], width
 
     def load(self, addr: int, width: int) -> int:
-        return self.views[width][addr // width]
+        return int.from_bytes(self._at(addr, width)[0], "little", signed=width == 8)
 
     def store(self, addr: int, width: int, value: int) -> None:
-        self.views[width][addr // width] = value
+        self._at(addr, width)[0][:] = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
 
 
 def test_size_classes():
@@ -57,8 +72,9 @@ def test_slabs_hold_their_slots(page_shift):
         waste = {}
         for pages in range(1, MAX_SLAB_PAGES + 1):
             room = pages << page_shift
-            slots = slots_in(size, room)
-            assert slots == min(room // size, MAX_SLOTS)
+            dense = (1 << page_shift) // size > SPARSE  # its second bitmaps lie in the page
+            slots = slots_in(size, pages, page_shift)
+            assert slots == min((room - dense * RETURNED_BYTES) // size, MAX_SLOTS)
             if slots:
                 waste[pages] = (room - slots * size) / room
         chosen = slab_pages(size, page_shift)
@@ -69,21 +85,29 @@ def test_slabs_hold_their_slots(page_shift):
 @pytest.mark.parametrize("page_shift", [12, 13])
 def test_slot_numbers_are_exact(page_shift):
     """In slabs of every size class and object size: each slot's start gives its number, and the addresses beside it none."""
-    heap, page, record = 1 << 30, 3, 4096
-    twin.use(Flat(8192))
-    kern, head = Kern(0), HeapPage(record + (page << 6))
-    kern.heap, kern.page_shift, kern.heap_map = heap, page_shift, record
-    base = heap + (page << page_shift)
+    heap, page, record, cache, heap_pages = 1 << 30, 3, 1 << 16, 1 << 15, 40
+    view = Flat((heap_pages + 4) << 6, heap, heap_pages << page_shift, record)
+    twin.use(view)
+    kern, c = Kern(0), Cache(cache)
+    kern.heap, kern.page_shift, kern.heap_map, kern.caches = heap, page_shift, record, cache
     for size in [*CLASSES, *range(144, 33000, 592), 32752, 21856, 21840]:
-        slots = slots_in(size, slab_pages(size, page_shift) << page_shift)
-        head.size, head.reciprocal, head.slots = size, reciprocal_of(size), slots
-        for slot in range(slots):
-            va = base + slot * size
-            assert slot_number(0, page, va) == slot
-            assert slot_number(0, page, va + 1) < 0
-            assert slot_number(0, page, va + size - 1) < 0
-            assert slot_number(0, page, va + size // 2) < 0
-        assert slot_number(0, page, base + slots * size) < 0
+        c.size, c.reciprocal = size, reciprocal_of(size)
+        c.pages, c.slots = slab_pages(size, page_shift), slab_slots(size, page_shift)
+        before, start = 0, heap + (page << page_shift)
+        for i in range(c.pages):
+            before += _fill(0, page + i, cache, 0, i, before)
+        assert before == c.slots
+        numbers = {start + k * size for k in range(c.slots)}
+        for k in range(c.slots):
+            va = start + k * size
+            of = (va - heap) >> page_shift
+            first = -(-((of - page) << page_shift) // size)
+            assert slot_number(0, of, va) == k - first
+            for beside in (va + 1, va + size - 1, va + size // 2):
+                assert slot_number(0, (beside - heap) >> page_shift, beside) < 0
+        end = start + c.slots * size
+        if end < start + (c.pages << page_shift):
+            assert end not in numbers and slot_number(0, (end - heap) >> page_shift, end) < 0
 
 
 @pytest.mark.parametrize("size", CLASSES)
@@ -93,7 +117,7 @@ def test_slots_of_every_class(size):
     with booted() as kernel:
         kernel.drain()
         used = int(kernel.view.kern["backed"])
-        slots = slots_in(size, slab_pages(size, 12) << 12)
+        slots = slab_slots(size, 12)
         taken = [kernel.malloc(size) for _ in range(slots)]
         assert kernel.view.kern["backed"] - kernel.view.kern["idle"] == used + slab_pages(size, 12)
         assert sorted(taken)[-1] - sorted(taken)[0] == (slots - 1) * size
@@ -155,7 +179,7 @@ def test_an_edge_does_not_thrash():
     """E21: one empty slab stays with its cache, so that a take and a give at its edge move no pages."""
     with booted(growth=1) as kernel:
         kernel.drain()
-        slots = slots_in(4096, slab_pages(4096, 12) << 12)
+        slots = slab_slots(4096, 12)
         assert slots == 1
         kernel.malloc(4096)
         kernel.free(kernel.malloc(4096))
@@ -168,10 +192,11 @@ def test_an_edge_does_not_thrash():
 def test_a_refill_that_fails_changes_nothing():
     """E26: malloc of a slot when the magazine is empty and no slab can be had leaves every byte as it was."""
     with booted((0, 8 * MIB)) as kernel:
-        slots = slots_in(3072, slab_pages(3072, 12) << 12)
+        slots = slab_slots(3072, 12)
         taken = [kernel.malloc(3072) for _ in range(slots)]
         held = leave_free(kernel, 0)
-        while kernel.view.magazines()["bits"][1, CLASSES.index(3072)]:
+        id = CLASSES.index(3072)
+        while kernel.view.used_slots()[id] < kernel.view.cache(id)["slabs"] * slots:
             taken.append(kernel.malloc(3072))
         for _ in range(2 * slots):
             before = kernel.snapshot()

@@ -175,6 +175,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["cpus"] = cpus
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
+    info["idle_most"] = profile.heap.idle_frames or profile.heap.growth_frames
     strategy = STRATEGIES[profile.strategy]
     info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
     info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> shift)

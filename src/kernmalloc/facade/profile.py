@@ -134,10 +134,12 @@ class Core(_Table):
 
 
 class Heap(_Table):
-    """`growth_frames`: frames that the heap takes at a time when it grows (E21). `growable`: bytes by which the heap of
+    """`growth_frames`: frames that the heap takes at a time when it grows (E21). `idle_frames`: frames behind free pages that it
+    keeps at most, by default one growth step. `growable`: bytes by which the heap of
     strategy hybrid may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after boot. `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
 
     growth_frames: Positive = 16
+    idle_frames: Positive | None = None
     growable: Bytes = Bytes(16 << 20)
     spare: Bytes = Bytes(256 << 10)
     excess: Bytes = Bytes(8 << 20)
@@ -355,6 +357,8 @@ def _bad_layout(profile: Profile):
         yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {page}"
     if profile.heap.growth_frames * page > va.size:
         yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // page}"
+    if profile.heap.idle_frames is not None and profile.heap.idle_frames < profile.heap.growth_frames:
+        yield "heap.idle_frames", "less than one growth step", f"at least {profile.heap.growth_frames}"
 
 
 def _bad_objects(profile: Profile):

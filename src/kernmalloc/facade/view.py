@@ -9,9 +9,9 @@ from kernmalloc.facade.loader import Loaded
 from kernmalloc.kernel.bins import LARGE as LARGE_RUN
 from kernmalloc.kernel.bins import SLAB, HeapPage
 from kernmalloc.kernel.bitmap import CHUNK_ORDER
-from kernmalloc.kernel.kern import CACHES, SIZE_CLASSES, TYPE_NAMES, Cpu, Kern, Magazine
+from kernmalloc.kernel.kern import TYPE_NAMES, Cpu, Kern
 from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.slabs import Cache
+from kernmalloc.kernel.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
 from kernmalloc.machine.mmu import (
     PRESENT,
     entry_pa,
@@ -135,11 +135,8 @@ class View:
         return self.read(Cpu, self.loaded.cpu, int(self.loaded.info["cpus"]))
 
     def magazines(self) -> numpy.ndarray:
-        """The magazines by owner and cache: the first row has those of the typed caches, then a row per processor."""
-        rows = numpy.zeros((1 + len(cpus := self.cpus()), CACHES), Magazine.dtype)
-        rows[0, SIZE_CLASSES:] = self.kern["typed"]
-        rows[1:, :SIZE_CLASSES] = cpus["magazines"]
-        return rows
+        """The magazines by owner and cache: the first row has those of the common caches, then a row per processor."""
+        return numpy.concatenate([[self.kern["common"]], self.cpus()["magazines"]])
 
     def stocks(self) -> numpy.ndarray:
         """Frames in the stocks of each processor: single ones, and those of chunks."""
@@ -155,15 +152,16 @@ class View:
         return counts | {"free": counts["free"] - pages, "page": counts["page"] + pages}
 
     def used_slots(self) -> dict[int, int]:
-        """Slots given out, by cache: recounted from the bitmaps and the magazines."""
-        pages = self.heap_pages()
-        heads = pages[(pages["use"] == SLAB) & (pages["back"] == 0)]
-        taken = heads["slots"].astype(int) - numpy.bitwise_count(heads["bits"].view(numpy.uint64)).sum(axis=1)
-        kept = numpy.bitwise_count(self.magazines()["bits"].view(numpy.uint64)).sum(axis=0)
-        return {
-            int(id): int(taken[heads["cache"] == id].sum()) - int(kept[id])
-            for id in numpy.unique(heads["cache"])
-        }
+        """Slots given out, by cache: recounted from the bitmaps."""
+        kern, records = self.kern, self.heap_pages().view(SlabPage.dtype)
+        free = numpy.bitwise_count(records["bits"].view(numpy.uint64)).sum(axis=1)
+        dense = (records["use"] == SLAB) & (records["slots"] > SPARSE) & (records["waiting"] != 0)
+        for page in numpy.flatnonzero(dense):
+            end = int(kern["heap"]) + (int(page) + 1 << int(kern["page_shift"]))
+            free[page] += int.from_bytes(self.peek(end - RETURNED_BYTES, RETURNED_BYTES), "little").bit_count()
+        slabs = records["use"] == SLAB
+        taken = records["slots"].astype(int) - free
+        return {int(id): int(taken[slabs & (records["cache"] == id)].sum()) for id in numpy.unique(records["cache"][slabs])}
 
     def used_pages(self) -> int:
         """Heap pages in use: recounted run by run from the heap map."""

@@ -30,29 +30,23 @@ ABSENT = -1
 
 @record(size=64)
 class HeapPage:
-    """One page of the heap. In a free run or a LARGE one only the first and the last page's record mean anything."""
+    """One page of the heap. In a free run or a LARGE one only the first and the last page's record mean anything; those of a
+    slab's pages are `SlabPage`."""
 
-    use: u8 = "NONE, IDLE, BARE, SLAB, LARGE, TAIL"
-    cache: u8 = "slab: number of its cache"
-    claim: u16 = "slab: the bitmap word that is in a magazine, plus 1, plus 4 for each owner before its owner; 0: none is"
-    back: u16 = "slab: pages from here back to the head"
-    free: u16 = "slab: bits set in its bitmap"
-    pages: u32 = "length of the run (first and last page; head of a slab)"
-    size: u32 = "slab: bytes from one slot to the next"
-    reciprocal: u32 = "slab: 2 ** 32 / size, rounded up: a slot's number without a division"
-    slots: u32 = "slab: how many"
-    next: u32 = "next free run of the bin, or next slab with free slots: page + 1"
+    pages: u32 = "length of the run (first and last page)"
+    next: u32 = "next free run of the bin: page + 1"
     prev: u32 = "the one before: page + 1"
-    bits: i64 * 4 = "slab: free slots"
+    use: u8 = "NONE, IDLE, BARE, SLAB, LARGE, TAIL"
+    rest: u8 = "of a slab only"
+    more: u16 = "0: no processor owns slots here"
+    others: i64 * 6 = "of a slab only"
 
     invariants = (
         "use > NONE and use < TAIL",
         "pages > 0 and pages == tally.tail_pages",
         "tally.page_errors == 0",
         "tally.joinable == 0",
-        "use != SLAB or cache < kern.cache_count",
-        "use != SLAB or free == tally.slab_free",
-        "tally.listed == 1",
+        "use == SLAB or tally.listed == 1",
     )
 
 

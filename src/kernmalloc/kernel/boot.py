@@ -26,7 +26,7 @@ from kernmalloc.kernel.caches import (
     REGION_CACHE,
     THREAD_CACHE,
     UMAP_CACHE,
-    cache_create,
+    common_create,
     cache_fill,
     objects_create,
 )
@@ -41,7 +41,7 @@ from kernmalloc.kernel.pages import pages_bytes, pages_init
 from kernmalloc.kernel.regions import Region, range_ok, region_add
 from kernmalloc.kernel.runs import fix_pages, ready_pages
 from kernmalloc.kernel.sizing import PLAN, affordable, block_in, plan, range_at
-from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.magazines import slot_take
 from kernmalloc.kernel.space import bank_open, frames_left
 from kernmalloc.kernel.threads import Thread
 from kernmalloc.kernel.umap import Umap
@@ -149,22 +149,22 @@ def _rest(cpu):
 def _own_caches(cpu):
     """Make the caches that the memory manager itself needs: region records, entry chunks, and those of last words."""
     k = Kern(Cpu(cpu).kern)
-    if cache_create(cpu, REGION_BYTES, ENDLESS) != REGION_CACHE:
+    if common_create(cpu, REGION_BYTES, ENDLESS) != REGION_CACHE:
         return BAD_BOOT
     reserve = k.device_pages if k.reserves != 0 else ENDLESS << CHUNK_SHIFT
-    if cache_create(cpu, chunk_bytes(k.addr), max(chunks_for(reserve), 1)) != CHUNK_CACHE:
+    if common_create(cpu, chunk_bytes(k.addr), max(chunks_for(reserve), 1)) != CHUNK_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, chunk_bytes(k.addr), max(chunks_for(k.last_frames), 1)) != LAST_CACHE:
+    if common_create(cpu, chunk_bytes(k.addr), max(chunks_for(k.last_frames), 1)) != LAST_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, REGION_BYTES, max(k.last_ranges, 1)) != LAST_REGION_CACHE:
+    if common_create(cpu, REGION_BYTES, max(k.last_ranges, 1)) != LAST_REGION_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, 1 << k.page_shift, max(k.last_maps, 1)) != LAST_MAP_CACHE:
+    if common_create(cpu, 1 << k.page_shift, max(k.last_maps, 1)) != LAST_MAP_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, UMAP_BYTES, ENDLESS) != UMAP_CACHE:
+    if common_create(cpu, UMAP_BYTES, ENDLESS) != UMAP_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, DEPEND_BYTES, ENDLESS) != DEPEND_CACHE:
+    if common_create(cpu, DEPEND_BYTES, ENDLESS) != DEPEND_CACHE:
         return BAD_BOOT
-    if cache_create(cpu, THREAD_BYTES, ENDLESS) != THREAD_CACHE:
+    if common_create(cpu, THREAD_BYTES, ENDLESS) != THREAD_CACHE:
         return BAD_BOOT
     return OK
 

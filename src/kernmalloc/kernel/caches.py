@@ -9,22 +9,24 @@ Concepts
     pages of all types at their limits <= heap_pages - top - headroom
 """
 
-from kernmalloc.kernel.bins import SLAB, HeapPage, record_of
+from kernmalloc.kernel.bins import SLAB, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
 from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
+from kernmalloc.kernel.locks import SLOW
+from kernmalloc.kernel.magazines import slot_give, slot_give_next, slot_give_quick, slot_take, slot_take_next, slot_take_quick
 from kernmalloc.kernel.slabs import (
     Cache,
+    SlabPage,
     cache_at,
     cache_init,
     slab_new,
     slab_pages,
+    slab_slots,
     slot_free,
-    slot_give,
     slot_number,
-    slot_take,
-    slots_in,
 )
-from kernmalloc.lang import i64, kernel, record
+from kernmalloc.kernel.threads import short
+from kernmalloc.lang import i64, inlined, kernel, record
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
 
 # the first typed caches are the memory manager's own
@@ -66,7 +68,7 @@ def slot_bytes(bytes):
 @kernel
 def object_slabs(page_shift, bytes, count):
     """Slabs that hold `count` objects."""
-    slots = slots_in(slot_bytes(bytes), slab_pages(slot_bytes(bytes), page_shift) << page_shift)
+    slots = slab_slots(slot_bytes(bytes), page_shift)
     slabs = 0
     step = 1 << 40
     while step > 0:  # count / slots, rounded up, without a division
@@ -132,8 +134,13 @@ def objects_scale(kern, room):
 
 
 @kernel
-def cache_create(cpu, bytes, limit):
-    """A new object type of `bytes` each, at most `limit` objects (rounded up to whole slabs): its number. BAD_SIZE, BAD_CACHE."""
+def common_create(cpu, bytes, limit):
+    """`cache_create` of a type whose slabs belong to all processors: its limit is exact, whoever asks."""
+    return _create(cpu, bytes, limit, 1)
+
+
+@kernel
+def _create(cpu, bytes, limit, common):
     k = Kern(Cpu(cpu).kern)
     if bytes <= 0 or bytes > LARGEST_OBJECT or limit <= 0:
         return BAD_SIZE
@@ -141,7 +148,7 @@ def cache_create(cpu, bytes, limit):
         return BAD_CACHE
     id = k.cache_count
     k.cache_count = id + 1
-    cache_init(k.addr, id, slot_bytes(bytes), object_slabs(k.page_shift, bytes, limit))
+    cache_init(k.addr, id, slot_bytes(bytes), object_slabs(k.page_shift, bytes, limit), common)
     c = Cache(cache_at(k.addr, id))
     c.object = bytes
     c.wanted = limit
@@ -149,8 +156,15 @@ def cache_create(cpu, bytes, limit):
 
 
 @kernel
+def cache_create(cpu, bytes, limit):
+    """A new object type of `bytes` each, at most `limit` objects (rounded up to whole slabs): its number. BAD_SIZE, BAD_CACHE."""
+    return _create(cpu, bytes, limit, 0)
+
+
+@kernel
 def cache_fill(cpu, id, count):
-    """Make the slabs that `count` objects need, as far as they are not there, and keep them, whatever becomes of the heap."""
+    """Make the slabs that `count` objects of a common type need, as far as they are not there, and keep them, whatever becomes
+    of the heap."""
     k = Kern(Cpu(cpu).kern)
     c = Cache(cache_at(k.addr, id))
     slabs = object_slabs(k.page_shift, c.object, count)
@@ -170,14 +184,14 @@ def objects_create(cpu, index):
     count = scaled(t.wanted, Plan(k.addr + PLAN).scale)
     status = OK
     if count > 0:
-        id = cache_create(cpu, t.bytes, count)
+        id = _create(cpu, t.bytes, count, k.static)
         if id < 0:
             return id
         Cache(cache_at(k.addr, id)).wanted = t.wanted
         if k.static != 0:
             status = cache_fill(cpu, id, count)
     if t.last > 0 and status == OK:
-        id = cache_create(cpu, t.bytes, t.last)
+        id = common_create(cpu, t.bytes, t.last)
         if id < 0:
             return id
         status = cache_fill(cpu, id, t.last)
@@ -189,18 +203,26 @@ def _is_object_cache(kern, id):
     return 1 if id >= SIZE_CLASSES and id < Kern(kern).cache_count else 0
 
 
+@inlined
+def _of_type(cpu, id, va):
+    """The page of type `id`'s slabs that va lies in; BAD_ADDRESS if that is none."""
+    kern = Cpu(cpu).kern
+    page = page_at(kern, va)
+    if page < 0:
+        return page
+    h = SlabPage(record_of(kern, page))
+    return page if h.use == SLAB and h.cache == id else BAD_ADDRESS
+
+
 @kernel
 def is_object(cpu, id, va):
     """1 if an object of type `id` that was given out lies at va."""
     kern = Cpu(cpu).kern
-    page = page_at(kern, va)
+    page = _of_type(cpu, id, va)
     if page < 0:
         return 0
-    h = HeapPage(record_of(kern, page))
-    if h.use != SLAB or h.cache != id:
-        return 0
-    slot = slot_number(kern, page - h.back, va)
-    return 1 if slot >= 0 and slot_free(cpu, page - h.back, slot) == 0 else 0
+    slot = slot_number(kern, page, va)
+    return 1 if slot >= 0 and slot_free(kern, page, slot) == 0 else 0
 
 
 @kernel
@@ -212,15 +234,42 @@ def cache_get(cpu, id):
 
 
 @kernel
+def cache_get_quick(cpu, id):
+    """The same from this processor's stack. SLOW: from elsewhere, or not at all."""
+    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and Kern(Cpu(cpu).kern).quick != 0 else SLOW
+
+
+@kernel
+def cache_get_next(cpu, id):
+    """The same from this processor's slabs. SLOW: as `cache_get_quick`."""
+    return slot_take_next(cpu, id) if id >= SIZE_CLASSES and id < CACHES and Kern(Cpu(cpu).kern).quick != 0 else SLOW
+
+
+@kernel
 def cache_put(cpu, id, va):
     """Give an object of type `id` back. BAD_CACHE, BAD_ADDRESS (not of that type), INTERIOR, NOT_ALLOCATED."""
-    kern = Cpu(cpu).kern
-    if _is_object_cache(kern, id) == 0:
+    if _is_object_cache(Cpu(cpu).kern, id) == 0:
         return BAD_CACHE
-    page = page_at(kern, va)
-    if page < 0:
-        return page
-    h = HeapPage(record_of(kern, page))
-    if h.use != SLAB or h.cache != id:
-        return BAD_ADDRESS
-    return slot_give(cpu, page - h.back, va)
+    page = _of_type(cpu, id, va)
+    return slot_give(cpu, page, va) if page >= 0 else page
+
+
+@inlined
+def _page_quick(cpu, id, va):
+    """The page of type `id`'s slabs that va lies in. SLOW: none, or threads wait for what is given back."""
+    page = _of_type(cpu, id, va)
+    return page if page >= 0 and id >= SIZE_CLASSES and short(Cpu(cpu).kern) == 0 else SLOW
+
+
+@kernel
+def cache_put_quick(cpu, id, va):
+    """The same onto this processor's stack. SLOW: to elsewhere, or not at all."""
+    page = _page_quick(cpu, id, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
+def cache_put_next(cpu, id, va):
+    """The same into this processor's slabs. SLOW: as `cache_put_quick`."""
+    page = _page_quick(cpu, id, va)
+    return slot_give_next(cpu, page, va) if page >= 0 else SLOW

@@ -34,15 +34,15 @@ def {name}({arguments}):
 _QUICK = """
 def {name}({arguments}):
     result = quick({arguments})
-    return locked({arguments}) if result == SLOW else result
+    return slower({arguments}) if result == SLOW else result
 """
 
 
-def _make(template: str, function: FunctionType, **names: object) -> FunctionType:
-    """A kernel function of the name and arguments of another."""
-    name, arguments = function.__name__, ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
+def _make(template: str, function: FunctionType, way: str, **names: object) -> FunctionType:
+    """A kernel function of the arguments of another: `way` by which the call of its name is done."""
+    name, arguments = function.__name__ + way, ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
     source = template.format(name=name, arguments=arguments)
-    file = f"<call of {function.__module__}.{name}, {len(names)} names>"
+    file = f"<call of {function.__module__}.{name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
     space = {**names, "__name__": __name__}
     exec(compile(source, file, "exec"), space)
@@ -50,39 +50,39 @@ def _make(template: str, function: FunctionType, **names: object) -> FunctionTyp
     return space[name]
 
 
-def call(
-    function: FunctionType, settled: FunctionType = stalls.settled, quick: FunctionType | None = None
-) -> FunctionType:
+def call(function: FunctionType, *quick: FunctionType, settled: FunctionType = stalls.settled) -> FunctionType:
     """Make the entry km_<name> of a kernel function: the same arguments and results. `settled` ends a call that is refused, or
-    while threads wait. `quick` does the same without the lock, or says SLOW."""
-    locked = _make(
-        _LOCKED, function, inner=function, enter=enter, leave=leave, stock_drain=stock.stock_drain,
-        again=reclaim.again, quiet=stalls.quiet, settled=settled,
+    while threads wait. `quick` ways do the same without the lock, or say SLOW: the next one is tried then."""
+    made = _make(
+        _LOCKED, function, "_locked" if quick else "", inner=function, enter=enter, leave=leave,
+        stock_drain=stock.stock_drain, again=reclaim.again, quiet=stalls.quiet, settled=settled,
         NO_FRAMES=NO_FRAMES, WOULD_BLOCK=WOULD_BLOCK,
-    )
-    return entry(_make(_QUICK, function, quick=quick, locked=rare(locked), SLOW=SLOW)) if quick else entry(locked)
+    )  # fmt: skip
+    for left in range(len(quick) - 1, -1, -1):
+        made = _make(_QUICK, function, f"_{left}" if left else "", quick=quick[left], slower=rare(made), SLOW=SLOW)
+    return entry(made)
 
 
 FRAMES = stalls.frames_came
 MEMORY = stalls.memory_came
 
-malloc = call(heap.malloc, quick=heap.malloc_quick)
+malloc = call(heap.malloc, heap.malloc_quick, heap.malloc_next)
 malloc_aligned = call(heap.malloc_aligned)
 malloc_zeroed = call(heap.malloc_zeroed)
-free = call(heap.free, MEMORY, quick=heap.free_quick)
+free = call(heap.free, heap.free_quick, heap.free_next, settled=MEMORY)
 size_of = call(heap.size_of)
-drain = call(heap.drain, FRAMES)
-release = call(heap.release, FRAMES)
+drain = call(heap.drain, settled=FRAMES)
+release = call(heap.release, settled=FRAMES)
 
 cache_create = call(caches.cache_create)
-cache_get = call(caches.cache_get)
-cache_put = call(caches.cache_put, MEMORY)
+cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_next)
+cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_next, settled=MEMORY)
 
-frame_get = call(stock.frame_get, quick=stock.frame_get_quick)
-block_get = call(stock.block_get, quick=stock.block_get_quick)
+frame_get = call(stock.frame_get, stock.frame_get_quick)
+block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
-frame_put = call(stock.frame_put, FRAMES, quick=stock.frame_put_quick)
-range_put = call(ranges.range_put, FRAMES)
+frame_put = call(stock.frame_put, stock.frame_put_quick, settled=FRAMES)
+range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(frames.frame_type)
 
 window_open = call(windows.window_open)
@@ -93,31 +93,31 @@ copyin = call(windows.copyin)
 copyout = call(windows.copyout)
 
 publish = call(devices.publish)
-withdraw = call(devices.withdraw, MEMORY)
+withdraw = call(devices.withdraw, settled=MEMORY)
 device_get = call(devices.device_get)
-device_put = call(devices.device_put, MEMORY)
+device_put = call(devices.device_put, settled=MEMORY)
 device_used = call(devices.device_used)
 device_attribute = call(devices.device_attribute)
 device_cache = call(devices.device_cache)
 
 page_get = call(faults.page_get)
 page_pin = call(faults.page_pin)
-page_unpin = call(faults.page_unpin, FRAMES)
+page_unpin = call(faults.page_unpin, settled=FRAMES)
 page_dirty = call(faults.page_dirty)
-page_clean = call(faults.page_clean, FRAMES)
-page_discard = call(faults.page_discard, FRAMES)
+page_clean = call(faults.page_clean, settled=FRAMES)
+page_discard = call(faults.page_discard, settled=FRAMES)
 umap_make = call(faults.umap_make)
 umap_map = call(faults.umap_map)
-umap_unmap = call(faults.umap_unmap, MEMORY)
-umap_free = call(faults.umap_free, MEMORY)
+umap_unmap = call(faults.umap_unmap, settled=MEMORY)
+umap_free = call(faults.umap_free, settled=MEMORY)
 source_open = call(source.source_open)
-source_close = call(source.source_close, MEMORY)
-source_poll = call(source.source_poll, FRAMES)
+source_close = call(source.source_close, settled=MEMORY)
+source_poll = call(source.source_poll, settled=FRAMES)
 
 thread_make = call(stalls.thread_make)
-thread_run = call(stalls.thread_run, stalls.looked_after)
-thread_next = call(stalls.thread_next, stalls.looked_after)
-thread_limit = call(stalls.thread_limit, stalls.looked_after)
-thread_cancel = call(stalls.thread_cancel, stalls.looked_after)
-thread_free = call(stalls.thread_free, stalls.looked_after)
-tick = call(stalls.tick, stalls.looked_after)
+thread_run = call(stalls.thread_run, settled=stalls.looked_after)
+thread_next = call(stalls.thread_next, settled=stalls.looked_after)
+thread_limit = call(stalls.thread_limit, settled=stalls.looked_after)
+thread_cancel = call(stalls.thread_cancel, settled=stalls.looked_after)
+thread_free = call(stalls.thread_free, settled=stalls.looked_after)
+tick = call(stalls.tick, settled=stalls.looked_after)

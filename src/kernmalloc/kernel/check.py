@@ -45,9 +45,7 @@ from kernmalloc.kernel.recount import (
     block_errors,
     count_bins,
     count_bitmaps,
-    count_cache,
     count_cpu,
-    count_magazine,
     count_slot,
     count_spares,
     layout_errors,
@@ -59,9 +57,18 @@ from kernmalloc.kernel.recount import (
     windows_at,
 )
 from kernmalloc.kernel.recount_pages import count_cache_of_pages, count_page, count_umap
+from kernmalloc.kernel.recount_slabs import (
+    bits_set,
+    count_cache,
+    count_magazine,
+    count_stacked,
+    is_spare,
+    slab_page_errors,
+    slab_page_listed,
+)
 from kernmalloc.kernel.recount_stalls import count_overdue, count_running, count_waiting, next_thread
 from kernmalloc.kernel.regions import Region, next_region
-from kernmalloc.kernel.slabs import BITS, MAX_SLOTS, Cache, cache_at, cpu_at, magazine_at
+from kernmalloc.kernel.slabs import MAX_SLOTS, RETURNED_BYTES, Cache, SlabPage, cache_at, cpu_at, magazine_at
 from kernmalloc.kernel.threads import LATE, RUNNABLE, STALLED, STALLS, Thread
 from kernmalloc.kernel.tree import tree_above
 from kernmalloc.kernel.umap import Umap
@@ -78,6 +85,7 @@ TYPE_BYTES = ObjectType.size
 
 RECORDS = (
     Kern, Cpu, Magazine, Region, Frame, HeapPage, Cache, BootRange, ObjectType, Chunk, Page, Pages, Umap, Stalls, Thread,
+    SlabPage,
 )  # fmt: skip
 KERN = 0
 CPU = 1
@@ -94,6 +102,7 @@ PAGES_IN = 11
 UMAP = 12
 STALLS_IN = 13
 THREAD = 14
+SLAB_PAGE = 15
 
 verify_kern = verifier(Kern, namespace=globals(), tally=Tally)
 verify_cpu = verifier(Cpu, namespace=globals(), tally=Tally)
@@ -101,6 +110,7 @@ verify_magazine = verifier(Magazine, namespace=globals(), tally=Tally)
 verify_region = verifier(Region, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_frame = verifier(Frame, namespace=globals())
 verify_heappage = verifier(HeapPage, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
+verify_slabpage = verifier(SlabPage, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_cache = verifier(Cache, namespace=globals(), tally=Tally, kern=Kern, cpu=Cpu)
 verify_chunk = verifier(Chunk, namespace=globals(), tally=Tally)
 verify_page = verifier(Page, namespace=globals(), tally=Tally)
@@ -231,6 +241,29 @@ def _check_cpus(kern, tally):
 
 
 @kernel
+def _check_slab(cpu, tally, head):
+    """Every page of a slab."""
+    kern = Cpu(cpu).kern
+    t = Tally(tally)
+    before = 0
+    for i in range(SlabPage(record_of(kern, head)).pages):
+        h = SlabPage(record_of(kern, head + i))
+        t.slab_errors = 1
+        t.slab_free = 0
+        t.listed = 0
+        if h.cache < Kern(kern).cache_count:
+            t.slab_errors = slab_page_errors(cpu, head + i, head, before)
+        if t.slab_errors == 0:
+            t.slab_free = bits_set(h.addr)
+            count_stacked(cpu, tally, h.addr)
+            t.listed = slab_page_listed(kern, head + i, is_spare(kern, head))
+        if _held(tally, SLAB_PAGE, h.addr, verify_slabpage(cpu, h.addr, tally)) < 0:
+            return BROKEN
+        before += h.slots
+    return OK
+
+
+@kernel
 def _check_pages(cpu, tally):
     """Every run of heap pages, from the first to the top."""
     k = Kern(Cpu(cpu).kern)
@@ -246,8 +279,9 @@ def _check_pages(cpu, tally):
             t.tail_pages = h.pages if h.use == SLAB else HeapPage(record_of(k.addr, page + h.pages - 1)).pages
             t.listed = listed(k.addr, page)
         t.joinable = 1 if free != 0 and h.use == before else 0
-        t.slab_free = bits_in(h.addr + BITS, 4)
         if _held(tally, HEAP_PAGE, h.addr, verify_heappage(cpu, h.addr, tally)) < 0:
+            return BROKEN
+        if h.use == SLAB and _check_slab(cpu, tally, page) < 0:
             return BROKEN
         t.runs = t.runs + free
         t.idle = t.idle + (h.pages if h.use == IDLE else 0)
@@ -265,14 +299,14 @@ def _check_caches(cpu, tally):
     for id in range(Kern(kern).cache_count):
         cache = cache_at(kern, id)
         count_cache(cpu, tally, id)
-        if _held(tally, CACHE, cache, verify_cache(cpu, cache, tally)) < 0:
-            return BROKEN
-        typed = 1 if id >= SIZE_CLASSES else 0
-        for owner in range(1 - typed, 1 if typed != 0 else Kern(kern).cpu_count + 1):
+        common = Cache(cache).common
+        for owner in range(1 - common, 1 if common != 0 else Kern(kern).cpu_count + 1):
             magazine = magazine_at(kern, owner, id)
             count_magazine(cpu, tally, magazine, owner)
             if _held(tally, MAGAZINE, magazine, verify_magazine(cpu, magazine, tally)) < 0:
                 return BROKEN
+        if _held(tally, CACHE, cache, verify_cache(cpu, cache, tally)) < 0:
+            return BROKEN
     return OK
 
 

@@ -42,7 +42,8 @@ from kernmalloc.kernel.regions import (
     region_split,
 )
 from kernmalloc.kernel.runs import pages_ask
-from kernmalloc.kernel.slabs import Cache, cache_at, slabs_lacking, slabs_make, slabs_unmake, slot_take
+from kernmalloc.kernel.magazines import slabs_lacking, slot_take
+from kernmalloc.kernel.slabs import Cache, cache_at, slabs_make, slabs_unmake
 from kernmalloc.kernel.tree import tree_add, tree_floor, tree_remove
 from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK, OVERLAP

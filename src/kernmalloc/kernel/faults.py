@@ -41,7 +41,7 @@ from kernmalloc.kernel.pages import (
     page_unlink,
 )
 from kernmalloc.kernel.reclaim import MOST_USES
-from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.magazines import slot_take
 from kernmalloc.kernel.source import READ, request, ring_room, write_back
 from kernmalloc.kernel.space import space_short
 from kernmalloc.kernel.threads import takeable

@@ -24,21 +24,12 @@ the frames that must be mapped or unmapped. No malloc searches a list but one bi
 from kernmalloc.kernel.bins import LARGE, NONE, SLAB, TAIL, HeapPage, clear_run, record_of, va_of
 from kernmalloc.kernel.kern import SIZE_CLASSES, Byte, Cpu, Kern
 from kernmalloc.kernel.locks import SLOW
-from kernmalloc.kernel.runs import give_pages, take_pages, take_zeroed, trim, unfix_pages
-from kernmalloc.kernel.slabs import (
-    cache_at,
-    cache_drain,
-    cache_init,
-    slot_free,
-    slot_give,
-    slot_give_quick,
-    slot_number,
-    slot_take,
-    slot_take_quick,
-)
+from kernmalloc.kernel.runs import give_pages, take_zeroed, trim, unfix_pages
+from kernmalloc.kernel.magazines import cache_drain, slot_give, slot_give_next, slot_give_quick, slot_take, slot_take_next, slot_take_quick
+from kernmalloc.kernel.slabs import Cache, SlabPage, cache_at, cache_init, pages_get, slot_free, slot_number
 from kernmalloc.kernel.stock import stock_drain
 from kernmalloc.kernel.threads import short
-from kernmalloc.lang import clz, kernel
+from kernmalloc.lang import clz, inlined, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
 
 GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
@@ -65,11 +56,12 @@ def classes_init(cpu):
     k = Kern(Cpu(cpu).kern)
     grain = 0
     for i in range(SIZE_CLASSES):
-        cache_init(k.addr, i, class_bytes(i), ENDLESS)
+        cache_init(k.addr, i, class_bytes(i), ENDLESS, 0)
         while grain << GRAIN_SHIFT <= class_bytes(i):
             Byte(k.class_of + grain).value = i
             grain += 1
     k.cache_count = SIZE_CLASSES
+    k.quick = LARGEST_CLASS
     return OK
 
 
@@ -100,7 +92,7 @@ def _malloc_pages(cpu, bytes, align):
     if bytes > k.heap_pages << k.page_shift:
         return NO_VA
     pages = pages_for(k.addr, bytes)
-    page = take_pages(cpu, pages, align)
+    page = pages_get(cpu, pages, align)
     if page < 0:
         return page
     return _mark_large(k.addr, page, pages)
@@ -113,15 +105,25 @@ def malloc(cpu, bytes):
         return BAD_SIZE
     if bytes > LARGEST_CLASS:
         return _malloc_pages(cpu, bytes, 1)
-    return slot_take(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
+    return slot_take(cpu, _class_for(cpu, bytes))
+
+
+@inlined
+def _class_for(cpu, bytes):
+    """The size class of so many bytes, of which there are slots."""
+    return Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value
 
 
 @kernel
 def malloc_quick(cpu, bytes):
-    """The same from this processor's magazine. SLOW: from elsewhere, or not at all."""
-    if bytes <= 0 or bytes > LARGEST_CLASS:
-        return SLOW
-    return slot_take_quick(cpu, Byte(Kern(Cpu(cpu).kern).class_of + ((bytes + 15) >> GRAIN_SHIFT)).value)
+    """The same from this processor's stack. SLOW: from elsewhere, or not at all."""
+    return slot_take_quick(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= Kern(Cpu(cpu).kern).quick else SLOW
+
+
+@kernel
+def malloc_next(cpu, bytes):
+    """The same from this processor's slabs. SLOW: as `malloc_quick`."""
+    return slot_take_next(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= Kern(Cpu(cpu).kern).quick else SLOW
 
 
 @kernel
@@ -186,7 +188,7 @@ def free(cpu, va):
         return page
     h = HeapPage(record_of(kern, page))
     if h.use == SLAB:
-        return slot_give(cpu, page - h.back, va)
+        return slot_give(cpu, page, va)
     if h.use != LARGE:
         return _why_not(kern, page)
     if va != va_of(kern, page):
@@ -196,12 +198,28 @@ def free(cpu, va):
     return give_pages(cpu, page, pages)
 
 
+@inlined
+def _page_quick(cpu, va):
+    """The heap page that va lies in. SLOW: none, or threads wait for what is given back."""
+    k = Kern(Cpu(cpu).kern)
+    if va < k.heap:
+        return SLOW
+    page = (va - k.heap) >> k.page_shift
+    return page if page < k.top and short(k.addr) == 0 else SLOW
+
+
 @kernel
 def free_quick(cpu, va):
-    """The same into this processor's magazine. SLOW: to elsewhere, or not at all."""
-    kern = Cpu(cpu).kern
-    page = page_at(kern, va)
-    return slot_give_quick(cpu, page, va) if page >= 0 and short(kern) == 0 else SLOW
+    """The same onto this processor's stack. SLOW: to elsewhere, or not at all."""
+    page = _page_quick(cpu, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
+def free_next(cpu, va):
+    """The same into this processor's slabs. SLOW: as `free_quick`."""
+    page = _page_quick(cpu, va)
+    return slot_give_next(cpu, page, va) if page >= 0 else SLOW
 
 
 @kernel
@@ -213,11 +231,10 @@ def size_of(cpu, va):
         return page
     h = HeapPage(record_of(kern, page))
     if h.use == SLAB:
-        head = page - h.back
-        slot = slot_number(kern, head, va)
+        slot = slot_number(kern, page, va)
         if slot < 0:
             return slot
-        return NOT_ALLOCATED if slot_free(cpu, head, slot) != 0 else HeapPage(record_of(kern, head)).size
+        return NOT_ALLOCATED if slot_free(kern, page, slot) != 0 else Cache(cache_at(kern, SlabPage(h.addr).cache)).size
     if h.use != LARGE:
         return _why_not(kern, page)
     return h.pages << Kern(kern).page_shift if va == va_of(kern, page) else INTERIOR

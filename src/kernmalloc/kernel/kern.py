@@ -4,8 +4,8 @@ Concepts
   1. `Kern`, one per kernel: where everything lies in its virtual window, the region tree, the frames by type, the heap.
   2. `Cpu`, one per processor: the context that every kernel function takes first. It leads to the `Kern` record and
      holds what only that processor touches, so that no lock guards it: its frames (`stock`), its magazines.
-  3. `Magazine`, one per processor and size class: slots claimed from a slab, which that processor alone hands out. A
-     typed cache has one for all processors, guarded by the lock, so that its limit is exact.
+  3. `Magazine`, one per processor and cache: where that processor takes slots from. A common cache has one for all
+     processors, guarded by the lock, so that its limit is exact.
 
 All lie in the boot area (`layout`), a part of the kernel's image: they exist before the heap does. An address is
 a kernel virtual address unless its name says `pa`; a frame is named by its number, `pfn`.
@@ -54,6 +54,7 @@ SIZE_CLASSES = 72
 CACHES = 128  # size classes and typed caches together
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
+STACK = 16  # slots on a magazine's stack
 FRAMES = 64  # groups of single frames that a processor keeps at most
 CHUNKS = 16  # chunks that it keeps
 BINS = 256  # lists of free heap runs, by length
@@ -101,7 +102,7 @@ class Byte:
     value: u8 = "the value"
 
 
-@record(size=696)
+@record(size=720)
 class Tally:
     """What `check` counts for itself, slowly, to hold the records against; and what it found."""
 
@@ -177,17 +178,21 @@ class Tally:
     tail_pages: i64 = "length that the last page of a run says"
     page_errors: i64 = "pages of a run whose record or frame is wrong"
     joinable: i64 = "1 if the run before is free in the same way"
-    slab_free: i64 = "bits set in a slab's bitmap"
-    listed: i64 = "1 if a run or slab is on a list as it should be"
+    slab_free: i64 = "bits set in the first bitmap of a slab's page"
+    stacked: i64 = "slots of a slab's page that are on its magazine's stack"
+    slab_errors: i64 = "1 if a slab's page is not as its cache makes them, or its bitmaps have bits that they must not have"
     id: i64 = "number of a cache"
     slabs: i64 = "slabs of a cache"
-    slab_errors: i64 = "of those, not as the cache makes them, or with a claim that no magazine holds"
-    empty: i64 = "of those, on the list and empty"
-    partial: i64 = "of those, on the list"
-    claim: i64 = "claim of a magazine's slab"
-    claim_base: i64 = "VA of the first slot of the word that a magazine claims"
-    claim_size: i64 = "bytes of its slots"
-    claimed_bits: i64 = "bits of a magazine that are set in its slab, too, or beyond its slots"
+    partial: i64 = "pages of a cache that should be on a magazine's list"
+    empty: i64 = "slabs of a cache that should be spare"
+    waiting: i64 = "pages of a cache with slots that others gave back"
+    listed: i64 = "pages on its magazines' lists; of a run or a slab's page: 1 if it is on a list as it should be"
+    spares: i64 = "slabs that its magazines put aside"
+    returned: i64 = "pages on the lists of what others gave back"
+    pointed: i64 = "1 if a magazine points at a word of a page of its own, and the slot of its bit 0 is right"
+    stack_errors: i64 = "slots on a magazine's stack that are not what they should be"
+    magazine_size: i64 = "bytes of the cache's slots, if the magazine ever had a slab"
+    magazine_spare: i64 = "pages of the slabs that a magazine put aside"
 
 
 @record(size=136)
@@ -275,27 +280,41 @@ class Stalls:
         "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed",
         "owed == tally.owed and owed <= kern.free_frames - kern.stocked",
         "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)",
+        "short == 0 or kern.quick == 0",
         "tally.wait_errors == 0",
         "tally.run_errors == 0",
         "tally.overdue == 0",
     )
 
 
-@record(size=32)
-class Magazine:
-    """Up to 64 slots of one slab, claimed by one processor: one word of the slab's bitmap, moved here."""
+@record(size=16)
+class Stacked:
+    """A slot on a magazine's stack."""
 
-    bits: i64 = "free slots: bit i is the slot at base + i * size"
-    base: i64 = "VA of the slot of bit 0"
-    size: u32 = "bytes between slots"
-    slab: u32 = "heap page of the slab's head, plus 1; 0: nothing is claimed"
-    word: i64 = "which word of the slab's bitmap was claimed"
+    va: i64 = "where it is"
+    bit: i64 = "where its bit is: VA of the word * 8 + number in the word"
+
+
+@record(size=64)
+class Magazine:
+    """Where slots of one size are taken from (`magazines`): by one processor, or of a common cache by all."""
+
+    word: i64 = "VA of the bitmap's word that slots are taken from; 0: none"
+    base: i64 = "VA of the slot of its bit 0"
+    size: u32 = "bytes between slots, once there is a slab"
+    list: u32 = "first of the other pages with free slots: page + 1"
+    spares: u32 = "the empty slab put aside last: page + 1"
+    spare: u32 = "pages of empty slabs that were put aside"
+    keep: u32 = "how many of them may be kept"
+    returned: u32 = "first page with slots that others gave back: page + 1"
+    top: u32 = "bytes in the stack"
+    depth: u32 = "how many it may hold"
+    rest: i64 * 2 = "up to a cache line"
 
     invariants = (
-        "slab != 0 or bits == 0",
-        "slab == 0 or tally.claim == word + 1",
-        "slab == 0 or (base == tally.claim_base and size == tally.claim_size)",
-        "tally.claimed_bits == 0",
+        "word == 0 or tally.pointed == 1",
+        "size == tally.magazine_size and spare == tally.magazine_spare",
+        "top & 15 == 0 and top <= depth and tally.stack_errors == 0",
     )
 
 
@@ -315,7 +334,7 @@ class Stock:
     last: i64 = "VA of the highest group that a put may begin"
 
 
-@record(size=3776)
+@record(size=42432)
 class Cpu:
     """One processor: the context of every kernel function. Records of two processors share no cache line."""
 
@@ -339,7 +358,8 @@ class Cpu:
     frame_groups: Group * (FRAMES + 1) = "its groups"
     chunks: Stock = "the stock of chunks"
     chunk_groups: Group * (CHUNKS + 1) = "its groups"
-    magazines: Magazine * SIZE_CLASSES = "one per size class, by its number"
+    magazines: Magazine * CACHES = "one per cache, by its number; those of common caches are not used"
+    stacks: Stacked * (CACHES * STACK) = "the stacks of the magazines"
 
     invariants = (
         "id == tally.id",
@@ -352,7 +372,7 @@ class Cpu:
     )
 
 
-@record(size=6768)
+@record(size=13208)
 class Kern:
     """The kernel: layout, regions, frames, heap, caches."""
 
@@ -409,7 +429,8 @@ class Kern:
     map_pages: i64 = "pages of the heap map that are backed"
     backed: i64 = "heap pages with a frame behind them"
     idle: i64 = "of those, pages in free runs"
-    growth: i64 = "pages by which the heap grows, and the most that it keeps idle"
+    growth: i64 = "pages by which the heap grows"
+    idle_most: i64 = "the most pages that it keeps idle"
     bin_bits: i64 * 12 = "which bins hold a run: four words each for IDLE, BARE and KEPT runs"
     bins: u32 * 768 = "first run of each bin, page + 1: BINS each for IDLE, BARE and KEPT runs"
     # the fixed part of an affine heap
@@ -442,8 +463,9 @@ class Kern:
     # object caches
     caches: i64 = "VA of the array of caches; the first ones are the size classes"
     cache_count: i64 = "caches in use"
+    quick: i64 = "bytes of the largest block that may be taken without the lock; 0: threads wait"
     class_of: i64 = "VA of an array of u8: the size class of (bytes + 15) / 16"
-    typed: Magazine * (CACHES - SIZE_CLASSES) = "one per typed cache, for all processors"
+    common: Magazine * CACHES = "one per cache, for all processors; those of the others are not used"
     # what boot was told
     ranges: i64 = "VA of the ranges of memory, in ascending order"
     range_count: i64 = "how many"
@@ -475,7 +497,7 @@ class Kern:
         "tally.heap_sum == tally.mapped_sum",
         "mapping_frames == tally.tables",
         "tally.table_errors == 0",
-        "idle == tally.idle and idle <= growth",
+        "idle == tally.idle and idle <= idle_most",
         "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
         "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes",

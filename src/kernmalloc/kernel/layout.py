@@ -50,7 +50,7 @@ class BootRange:
     invariants = ("base >= 0 and count >= 0",)
 
 
-@record(size=416)
+@record(size=424)
 class BootInfo:
     """What the loader tells the kernel, and what `layout` answers."""
 
@@ -69,6 +69,7 @@ class BootInfo:
     stride: i64 = "bytes from one core table entry to the next"
     identity: i64 = "bytes per frame for page identities"
     growth: i64 = "pages by which the heap grows"
+    idle_most: i64 = "the most pages that the heap keeps idle"
     bound: i64 = "most pages that the heap may have; 0: what the window holds"
     static: i64 = "1: all objects are allocated at boot"
     affine: i64 = "1: the heap planned for the boot is contiguous and in large pages (C2 to C6)"
@@ -273,6 +274,7 @@ def prepare(phys, info):
     k.heap_pages = b.heap_pages
     k.heap_map = b.heap_map
     k.growth = b.growth
+    k.idle_most = b.idle_most
     k.caches = k.slots + _round((b.window_bytes >> slot_shift) << 1, 6)
     k.class_of = k.caches + (CACHES << CACHE_SHIFT)
     k.ranges = area + b.ranges

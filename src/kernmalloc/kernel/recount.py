@@ -3,7 +3,7 @@
 Concepts
   1. The bitmaps bit by bit, the core table entry by entry, the heap page by page, the tables entry by entry, the lists
      link by link; each count goes into the `Tally`.
-  2. Records that describe others (a region its area, a slab its cache's slots, a magazine its slab) are compared with
+  2. Records that describe others (a region its area) are compared with
      what they must say; what differs is counted, and nothing is read through a pointer before that.
 """
 
@@ -20,28 +20,23 @@ from kernmalloc.kernel.kern import (
     MAPPING,
     PAGE,
     RAM,
-    SIZE_CLASSES,
     WINDOWS_SHIFT,
     Cpu,
     Group,
     Half,
     Index,
     Kern,
-    Magazine,
     Stock,
     Tally,
     Word,
 )
 from kernmalloc.kernel.kmap import directory_of, pfn_at, slot_of, slot_pages
 from kernmalloc.kernel.regions import Region, next_region
-from kernmalloc.kernel.slabs import BITS, Cache, cache_at, magazine_at
 from kernmalloc.kernel.stock import BLOCKS, BOTTOM, SINGLES, STEP, group_shift, places
 from kernmalloc.kernel.threads import short
 from kernmalloc.lang import ctz, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import Entry, entry_pa, entry_shift, is_large, is_present
-
-PARTIAL = Cache.offset("partial")
 
 
 @kernel
@@ -205,32 +200,27 @@ def count_cpu(cpu, tally, number):
 
 
 @kernel
-def _list_head(kern, page):
-    """VA of the list head that a run or slab belongs under."""
-    h = HeapPage(record_of(kern, page))
-    if h.use == SLAB:
-        return cache_at(kern, h.cache) + PARTIAL
-    return bin_at(kern, h.use, bin_of(h.pages))
-
-
-@kernel
-def listed(kern, page):
-    """1 if a run or slab is linked on its list, or unlinked, as its state demands."""
+def linked(kern, page, head):
+    """1 if the list that begins at `head` (page + 1) can have that page on it where it is: its neighbours lead back to it."""
     h = HeapPage(record_of(kern, page))
     top = Kern(kern).top
-    if h.use == LARGE:
-        return 1
     if h.next > top or h.prev > top:
         return 0
-    head = Index(_list_head(kern, page)).value
-    if h.use == SLAB and (h.free == 0 or h.claim != 0):
-        return 1 if h.next == 0 and h.prev == 0 and head != page + 1 else 0
     if h.next != 0:
         if HeapPage(record_of(kern, h.next - 1)).prev != page + 1:
             return 0
     if h.prev == 0:
         return 1 if head == page + 1 else 0
     return 1 if HeapPage(record_of(kern, h.prev - 1)).next == page + 1 else 0
+
+
+@kernel
+def listed(kern, page):
+    """1 if a free run is linked in its bin; a LARGE one need not be."""
+    h = HeapPage(record_of(kern, page))
+    if h.use == LARGE or h.use == SLAB:
+        return 1
+    return linked(kern, page, Index(bin_at(kern, h.use, bin_of(h.pages))).value)
 
 
 @kernel
@@ -242,9 +232,9 @@ def page_errors(cpu, page):
     for i in range(head.pages):
         h = HeapPage(record_of(kern, page + i))
         if head.use == SLAB:
-            if h.use != SLAB or h.back != i or h.cache != head.cache:
+            if h.use != SLAB or (i > 0 and h.pages != 0):
                 errors += 1
-        elif i > 0 and i < head.pages - 1 and h.use != NONE:
+        elif h.more != 0 or (i > 0 and i < head.pages - 1 and h.use != NONE):
             errors += 1
         pfn = pfn_at(cpu, va_of(kern, page + i))
         if (pfn < 0) != (head.use == BARE):
@@ -272,83 +262,6 @@ def count_bins(cpu, tally, use):
             at = h.next
         if at > k.top:
             t.bin_errors = t.bin_errors + 1
-    return OK
-
-
-# --- caches and magazines
-
-
-@kernel
-def _slab_errors(cpu, page):
-    """1 if a slab is not as its cache makes them, or has free bits that are no slots, or a claim that no magazine holds."""
-    kern = Cpu(cpu).kern
-    h = HeapPage(record_of(kern, page))
-    c = Cache(cache_at(kern, h.cache))
-    if h.size != c.size or h.reciprocal != c.reciprocal or h.slots != c.slots or h.pages != c.pages:
-        return 1
-    for word in range(4):
-        if Word(h.addr + BITS + (word << 3)).bits & ~_slots_of(h.slots, word) != 0:
-            return 1
-    if h.claim == 0:
-        return 0
-    owner = (h.claim - 1) >> 2
-    if owner > Kern(kern).cpu_count or (owner == 0) != (h.cache >= SIZE_CLASSES):
-        return 1
-    m = Magazine(magazine_at(kern, owner, h.cache))
-    return 1 if m.slab != page + 1 or m.word != (h.claim - 1) & 3 else 0
-
-
-@kernel
-def _slots_of(slots, word):
-    """Bits of one word of a slab's bitmap that are slots."""
-    here = min(slots - (word << 6), 64)
-    return shr(-1, 64 - here) if here > 0 else 0
-
-
-@kernel
-def count_cache(cpu, tally, id):
-    """Recount the slabs of a cache, and the length of its list."""
-    k = Kern(Cpu(cpu).kern)
-    t = Tally(tally)
-    t.id = id
-    t.slabs = 0
-    t.slab_errors = 0
-    t.empty = 0
-    t.partial = 0
-    page = 0
-    while page < k.top:
-        h = HeapPage(record_of(k.addr, page))
-        if h.use == SLAB and h.cache == id:
-            t.slabs = t.slabs + 1
-            t.slab_errors = t.slab_errors + _slab_errors(cpu, page)
-            if h.free > 0 and h.claim == 0:
-                t.partial = t.partial + 1
-                t.empty = t.empty + (1 if h.free == h.slots else 0)
-        page += h.pages
-    t.listed = 0
-    at = Cache(cache_at(k.addr, id)).partial
-    while at != 0 and at <= k.top and t.listed <= t.partial:
-        t.listed = t.listed + 1
-        at = HeapPage(record_of(k.addr, at - 1)).next
-    return OK
-
-
-@kernel
-def count_magazine(cpu, tally, magazine, owner):
-    """Hold an owner's magazine against the slab that it claims a word of."""
-    k = Kern(Cpu(cpu).kern)
-    t = Tally(tally)
-    m = Magazine(magazine)
-    t.claim = 0
-    t.claimed_bits = 0
-    if m.slab == 0 or m.slab > k.top or m.word > 3 or m.word < 0:
-        return OK
-    h = HeapPage(record_of(k.addr, m.slab - 1))
-    t.claim = h.claim - (owner << 2)
-    t.claim_base = va_of(k.addr, m.slab - 1) + (m.word << 6) * h.size
-    t.claim_size = h.size
-    beyond = m.bits & ~_slots_of(h.slots, m.word)
-    t.claimed_bits = popcount(m.bits & Word(h.addr + BITS + (m.word << 3)).bits) + popcount(beyond)
     return OK
 
 

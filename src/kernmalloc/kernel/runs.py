@@ -3,11 +3,12 @@
 Concepts
   1. The heap is one stretch of the window, `heap_pages` long: a hard bound (C1). Its free runs are filed in `bins`.
   2. Growing takes a bare run, or pages at `top`, and backs it with frames from page space, scattered as they come (E20).
-     Shrinking gives frames back as soon as more than one growth step is idle (C11, E21), and lowers `top` again.
+     Shrinking gives frames back as soon as more are idle than the profile lets the heap keep, one growth step unless it says
+     otherwise (C11, E21), and lowers `top` again. What is beyond a growth step goes when frames are short (`reclaim`).
   3. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: mapped once, contiguous and in large pages, from
      frames that it keeps. It is used first. `release` gives the whole large pages at its end back, for good (C18).
 
-    idle    = pages in IDLE runs                       <= growth
+    idle    = pages in IDLE runs                       <= idle_most
     kept    = pages in KEPT runs                       <= fixed
     backed  = pages of runs in use + idle + kept       <= top <= heap_pages
     map_pages * (page / 64) >= top                     and no page more than that needs
@@ -211,6 +212,13 @@ def pages_ask(cpu, pages):
 
 
 @kernel
+def cut_pages(cpu, pages, align):
+    """A run of pages that have frames, from the fixed part, else from idle pages: its first page. ABSENT."""
+    page = _cut(cpu, KEPT, pages, align)
+    return page if page != ABSENT else _cut(cpu, IDLE, pages, align)
+
+
+@kernel
 def take_pages(cpu, pages, align):
     """A run of backed pages at a multiple of `align` pages, contents unknown: its first page.
 
@@ -218,9 +226,7 @@ def take_pages(cpu, pages, align):
     giving all idle pages back, whose frames and room may be what is missing. NO_VA, or as `space_ask` says, if even that
     fails."""
     k = Kern(Cpu(cpu).kern)
-    page = _cut(cpu, KEPT, pages, align)
-    if page == ABSENT:
-        page = _cut(cpu, IDLE, pages, align)
+    page = cut_pages(cpu, pages, align)
     if page != ABSENT:
         return page
     step = k.growth - k.idle if k.stage == UP else 0  # the boot counts frames: it takes no more than it needs
@@ -293,8 +299,8 @@ def give_pages(cpu, page, pages):
     k = Kern(Cpu(cpu).kern)
     k.recycled = k.recycled + 1
     _file_free(cpu, page, pages)
-    if k.idle > k.growth:
-        trim(cpu, k.growth)
+    if k.idle > k.idle_most:
+        trim(cpu, k.idle_most)
     return OK
 
 

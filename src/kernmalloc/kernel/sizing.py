@@ -31,7 +31,7 @@ from kernmalloc.kernel.layout import BootRange
 from kernmalloc.kernel.pages import pages_bytes
 from kernmalloc.kernel.regions import Region
 from kernmalloc.kernel.runs import map_pages
-from kernmalloc.kernel.slabs import slab_pages, slots_in
+from kernmalloc.kernel.slabs import slab_pages
 from kernmalloc.kernel.threads import STALLS
 from kernmalloc.lang import entry, kernel
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WRAPS
@@ -137,9 +137,8 @@ def _region_slab(kern, number):
     """Heap pages that record number `number` of a region takes: a slab's, if it is the first in it."""
     shift = Kern(kern).page_shift
     bytes = slot_bytes(REGION_BYTES)
-    slots = slots_in(bytes, slab_pages(bytes, shift) << shift)
     first = object_slabs(shift, REGION_BYTES, number) != object_slabs(shift, REGION_BYTES, number - 1)
-    return slab_pages(bytes, shift) if first and slots > 0 else 0
+    return slab_pages(bytes, shift) if first else 0
 
 
 @kernel

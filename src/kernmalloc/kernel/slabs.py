@@ -3,40 +3,43 @@
 Concepts
   1. A cache hands out slots of one size; its memory is type-stable: as long as a slab lives, its slots hold nothing
      else. `heap` keeps one cache per size class, `caches` one per kernel object type; there is no other kind.
-  2. A slab's free slots are a bitmap of up to four words in the record of its first page: nothing is written into free
-     slots, a slot freed twice is seen, and a slot's number is a multiplication away:
+  2. Which slots are free stands in the records of the slab's pages, a bitmap for the slots that start in the page: nothing is
+     written into free slots, a slot freed twice is seen, and from an address to its bit it is two loads and a multiplication:
 
-         slot = (va - slab) * reciprocal >> 32,   and va is a slot's start  <=>  slot * size = va - slab
+         product = (va - start) * reciprocal,      slot = product >> 32
+         va is a slot's start  <=>  slot < slots  and  product & (2 ** 32 - 1) < reciprocal
 
-  3. A processor claims a word of the bitmap at a time, into its magazine. Taking a slot is then: load the word, count
-     trailing zeros, clear the bit, add. A slot freed while its word is claimed by this processor goes back to the
-     magazine, so that the slot used last is used next; all others go to the slab's bitmap, under the lock, and join
-     those of the magazine when the claim is dropped. Only its owner makes and drops a claim, so that its own magazine tells
-     it without the lock what it has claimed. The magazines of typed caches are everybody's, and need the lock.
-  4. A slab with free slots that nobody has claimed is on its cache's list. One that has become empty goes back to the
-     heap's pages, but for one per cache, so that a cache at the edge does not thrash.
+     for with e = size * reciprocal - 2 ** 32 < size, and va r bytes behind a slot's start, the low half is slot * e + r * reciprocal,
+     and slot * e < slot * size <= page < reciprocal, as long as there is more than one slot in a page.
+  3. A slab belongs to the processor that made it, which alone takes its slots, changes its bitmaps and keeps it on its lists
+     (`magazines`), so that no lock is needed for any of that. Slabs of common caches (the kernel's own, and those with a
+     share that is kept for them) belong to all, under the lock: what is in them is exact, whoever asks.
+  4. Slots that another processor gives back are noted in a second bitmap, under the lock: in the second half of the
+     first one, or where a page has more than 128 slots in the page's last 32 bytes.
 
-    size * slots <= pages * page,  slots <= 256
-    slot free      <=>  its bit is set in the slab's bitmap, or, if its word is claimed, in the magazine
-    slabs.slots    =   taken slots + free + bits of the magazine
-    on the list    <=>  free > 0 and claim = 0
+    size * slots <= pages * page,  slots <= 255
+    slot free      <=>  its bit is set in one of its page's two bitmaps
+    free of a page =    bits set in its first bitmap - slots of it on the magazine's stack
 """
 
 from kernmalloc.kernel.bins import NONE, SLAB, HeapPage, record_of, va_of
-from kernmalloc.kernel.kern import SIZE_CLASSES, Cpu, Kern, Magazine, Word
-from kernmalloc.kernel.locks import SLOW
-from kernmalloc.kernel.runs import give_pages, take_pages
-from kernmalloc.lang import ctz, i64, kernel, popcount, record, shl, shr, u32
-from kernmalloc.lang.status import INTERIOR, LIMIT, NOT_ALLOCATED, OK
+from kernmalloc.kernel.kern import STACK, Cpu, Kern, Magazine, Word
+from kernmalloc.kernel.runs import cut_pages, give_pages, take_pages
+from kernmalloc.lang import i64, inlined, kernel, record, shl, shr, u8, u16, u32
+from kernmalloc.lang.status import INTERIOR, LIMIT, OK
 
 CACHE_SHIFT = 6
-MAGAZINE_SHIFT = 5
+MAGAZINE_SHIFT = 6
+STACKED_SHIFT = 4
 MAGAZINES = Cpu.offset("magazines")
-TYPED = Kern.offset("typed")
+COMMON = Kern.offset("common")
 CPU_BYTES = Cpu.size
-BITS = HeapPage.offset("bits")
-MAX_SLOTS = 256
+MAX_SLOTS = 255
 MAX_SLAB_PAGES = 32
+LOW = (1 << 32) - 1
+SPARSE = 128  # slots whose two bitmaps lie in the page's record together
+RETURNED_BYTES = 32  # of a second bitmap that does not
+KEPT_SHIFT = 6  # a cache may keep a 64th of the pages that the heap keeps idle as empty slabs of a processor
 
 
 @record(size=64)
@@ -47,9 +50,11 @@ class Cache:
     reciprocal: u32 = "2 ** 32 / size, rounded up"
     slots: u32 = "slots in a slab"
     pages: u32 = "pages in a slab"
-    partial: u32 = "first slab with free slots: page + 1"
-    empty: u32 = "slabs on the list that are empty"
-    id: u32 = "number of this cache"
+    keep: u32 = "pages of empty slabs that a processor keeps: one slab at least"
+    depth: u32 = "bytes of a magazine's stack"
+    common: u8 = "1: its slabs belong to all processors"
+    spare: u8 = "0"
+    id: u16 = "number of this cache"
     kept: u32 = "slabs that are never given back (a static division, E2)"
     slabs: i64 = "slabs there are"
     limit: i64 = "slabs there may be"
@@ -60,15 +65,47 @@ class Cache:
         "size > 0 and size & 15 == 0",
         "slots > 0 and slots <= MAX_SLOTS",
         "size * slots <= pages << kern.page_shift",
-        "slots == MAX_SLOTS or size * (slots + 1) > pages << kern.page_shift",
+        "slots == MAX_SLOTS or size * (slots + 1) > (pages << kern.page_shift) - RETURNED_BYTES",
         "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32",
+        "keep >= pages and common <= 1",
         "id == tally.id",
         "slabs == tally.slabs",
-        "tally.slab_errors == 0",
-        "empty == tally.empty",
-        "tally.listed == tally.partial",
         "slabs >= kept and slabs <= limit",
+        "kept == 0 or common == 1",
+        "tally.listed == tally.partial",
+        "tally.spares == tally.empty",
+        "tally.returned == tally.waiting",
     )
+
+
+@record(size=64)
+class SlabPage:
+    """The same 64 bytes as a `HeapPage`, of a page of a slab."""
+
+    pages: u32 = "first page: length of the slab"
+    next: u32 = "next page with free slots, or the next empty slab: page + 1"
+    prev: u32 = "the one before: page + 1"
+    use: u8 = "SLAB"
+    cache: u8 = "number of its cache"
+    owner: u16 = "number of the processor that it belongs to, plus 1; 0: all of them"
+    back: u16 = "pages from here back to the first"
+    slots: u8 = "slots that start in it"
+    free: u8 = "of those, free as the owner knows"
+    start: u32 = "low half of the VA of the first of them"
+    reciprocal: u32 = "2 ** 32 / size, rounded up: a slot's number without a division"
+    waiting: u32 = "0: nothing was given back by others; else the next such page of the owner: page + 1, or END"
+    bits: i64 * 4 = "free slots; up to 128, the second half is of those that others gave back"
+
+    invariants = (
+        "cache < kern.cache_count",
+        "tally.slab_errors == 0",
+        "free == tally.slab_free - tally.stacked",
+        "tally.listed == 1",
+    )
+
+
+BITS = SlabPage.offset("bits")
+END = 0xFFFFFFFF
 
 
 @kernel
@@ -87,26 +124,20 @@ def cpu_at(kern, number):
 def magazine_at(kern, owner, id):
     """VA of the magazine for a cache: of processor `owner` - 1, of all processors if owner is 0."""
     if owner == 0:
-        return kern + TYPED + ((id - SIZE_CLASSES) << MAGAZINE_SHIFT)
+        return kern + COMMON + (id << MAGAZINE_SHIFT)
     return cpu_at(kern, owner - 1) + MAGAZINES + (id << MAGAZINE_SHIFT)
 
 
 @kernel
 def owner_of(cpu, id):
-    """Who owns the magazine that this processor uses for a cache: 0: all, else its number plus 1."""
-    return Cpu(cpu).id + 1 if id < SIZE_CLASSES else 0
-
-
-@kernel
-def claim_of(owner, word):
-    """How a claim of a word is written."""
-    return (owner << 2) + word + 1
+    """Whose slabs this processor takes slots of a cache from: 0: of all, else its own: its number plus 1."""
+    return 0 if Cache(cache_at(Cpu(cpu).kern, id)).common != 0 else Cpu(cpu).id + 1
 
 
 @kernel
 def magazine_of(cpu, id):
     """VA of the magazine that this processor uses for a cache."""
-    return cpu + MAGAZINES + (id << MAGAZINE_SHIFT) if id < SIZE_CLASSES else magazine_at(Cpu(cpu).kern, 0, id)
+    return magazine_at(Cpu(cpu).kern, owner_of(cpu, id), id)
 
 
 @kernel
@@ -124,8 +155,11 @@ def reciprocal_of(size):
 
 
 @kernel
-def slots_in(size, bytes):
-    """Slots of `size` that `bytes` hold, at most as many as a slab can have."""
+def slots_in(size, pages, page_shift):
+    """Slots of `size` that so many pages hold, at most as many as a slab can have, beside a second bitmap where that lies in the
+    page."""
+    dense = 1 if size * SPARSE < 1 << page_shift else 0
+    bytes = (pages << page_shift) - (RETURNED_BYTES if dense != 0 else 0)
     return min((bytes * reciprocal_of(size)) >> 32, MAX_SLOTS)
 
 
@@ -138,7 +172,7 @@ def slab_pages(size, page_shift):
         bytes = pages << page_shift
         if size > bytes:
             continue
-        slots = slots_in(size, bytes)
+        slots = slots_in(size, pages, page_shift)
         if (bytes - slots * size) << 5 <= bytes:
             return pages
         if best == 0 or slots * best > best_slots * pages:
@@ -148,144 +182,181 @@ def slab_pages(size, page_shift):
 
 
 @kernel
-def cache_init(kern, id, size, limit):
-    """Make cache `id` one of `size`-byte slots, at most `limit` slabs."""
+def slab_slots(size, page_shift):
+    """Slots of `size` in a slab."""
+    return slots_in(size, slab_pages(size, page_shift), page_shift)
+
+
+@kernel
+def cache_init(kern, id, size, limit, common):
+    """Make cache `id` one of `size`-byte slots, at most `limit` slabs; `common`: they belong to all processors."""
     k = Kern(kern)
     c = Cache(cache_at(kern, id))
     c.size = size
     c.reciprocal = reciprocal_of(size)
     c.pages = slab_pages(size, k.page_shift)
-    c.slots = slots_in(size, c.pages << k.page_shift)
+    c.slots = slab_slots(size, k.page_shift)
+    c.keep = max(c.pages, k.idle_most >> KEPT_SHIFT)
+    c.depth = min(slots_in(size, c.keep, k.page_shift), STACK) << STACKED_SHIFT if common == 0 else 0
     c.limit = limit
     c.id = id
+    c.common = common
     return OK
 
 
 @kernel
-def _list_add(kern, cache, page):
-    """Put a slab first on its cache's list."""
+def returned_at(kern, page, word):
+    """VA of a word of the second bitmap of a slab's page."""
+    h = SlabPage(record_of(kern, page))
+    if h.slots <= SPARSE:
+        return h.addr + BITS + ((word + 2) << 3)
+    return va_of(kern, page + 1) - RETURNED_BYTES + (word << 3)
+
+
+@inlined
+def slot_number(kern, page, va):
+    """The number of the slot that starts at va, in that page of a slab; INTERIOR if none does."""
+    h = SlabPage(record_of(kern, page))
+    product = ((va - h.start) & LOW) * h.reciprocal
+    slot = shr(product, 32)
+    return slot if slot < h.slots and product & LOW < h.reciprocal else INTERIOR
+
+
+@kernel
+def slot_free(kern, page, slot):
+    """1 if the slot is free, in either bitmap."""
+    word = slot >> 6
+    bits = Word(record_of(kern, page) + BITS + (word << 3)).bits | Word(returned_at(kern, page, word)).bits
+    return shr(bits, slot & 63) & 1
+
+
+@kernel
+def _fill(kern, page, cache, owner, back, before):
+    """Make one page of a slab: `before` slots start in the pages before it. Returns how many start in it."""
     c = Cache(cache)
-    h = HeapPage(record_of(kern, page))
-    h.prev = 0
-    h.next = c.partial
-    if h.next != 0:
-        HeapPage(record_of(kern, h.next - 1)).prev = page + 1
-    c.partial = page + 1
+    shift = Kern(kern).page_shift
+    h = SlabPage(record_of(kern, page))
+    first = before * c.size - (back << shift)
+    left = (1 << shift) - first
+    slots = min(((left - 1) * c.reciprocal >> 32) + 1, c.slots - before) if left > 0 else 0
+    h.use = SLAB
+    h.cache = c.id
+    h.owner = owner
+    h.back = back
+    h.start = va_of(kern, page) + first if slots > 0 else 0
+    h.slots = slots
+    h.free = slots
+    h.reciprocal = c.reciprocal
+    h.waiting = 0
+    for word in range(4):
+        n = min(max(slots - (word << 6), 0), 64)
+        if slots > SPARSE:
+            Word(returned_at(kern, page, word)).bits = 0
+        Word(h.addr + BITS + (word << 3)).bits = 0 if n == 0 else shr(-1, 64 - n)
+    return slots
+
+
+@kernel
+def spare_push(kern, magazine, page):
+    """Put an empty slab, whose pages are on no list, on top of those that its owner keeps."""
+    m = Magazine(magazine)
+    h = SlabPage(record_of(kern, page))
+    h.next = m.spares
+    m.spares = page + 1
+    m.spare = m.spare + h.pages
     return OK
 
 
 @kernel
-def _list_remove(kern, cache, page):
-    """Take a slab off its cache's list."""
-    h = HeapPage(record_of(kern, page))
-    if h.next != 0:
-        HeapPage(record_of(kern, h.next - 1)).prev = h.prev
-    if h.prev != 0:
-        HeapPage(record_of(kern, h.prev - 1)).next = h.next
-    else:
-        Cache(cache).partial = h.next
+def spare_pop(kern, magazine):
+    """Take the slab from there that was put there last: its first page."""
+    m = Magazine(magazine)
+    page = m.spares - 1
+    h = SlabPage(record_of(kern, page))
+    m.spares = h.next
     h.next = 0
-    h.prev = 0
-    return OK
+    m.spare = m.spare - h.pages
+    return page
 
 
 @kernel
-def _slab_free(cpu, cache, page):
-    """Give an empty slab's pages back; it is on no list."""
+def slab_free(cpu, cache):
+    """Give the pages of an empty slab back, the one that this processor put aside last."""
     kern = Cpu(cpu).kern
     c = Cache(cache)
+    page = spare_pop(kern, magazine_of(cpu, c.id))
     pages = c.pages
     for i in range(pages):
-        h = HeapPage(record_of(kern, page + i))
+        h = SlabPage(record_of(kern, page + i))
         h.use = NONE
         h.cache = 0
+        h.owner = 0
         h.back = 0
-    h = HeapPage(record_of(kern, page))
-    h.free = 0
-    h.pages = 0
-    h.size = 0
-    h.reciprocal = 0
-    h.slots = 0
-    for i in range(4):
-        Word(h.addr + BITS + (i << 3)).bits = 0
+        h.start = 0
+        h.slots = 0
+        h.free = 0
+        h.reciprocal = 0
+        h.pages = 0
+        for word in range(4):
+            Word(h.addr + BITS + (word << 3)).bits = 0
     c.slabs = c.slabs - 1
     return give_pages(cpu, page, pages)
 
 
 @kernel
-def _settle(cpu, cache, page):
-    """A slab has free slots and no claim: file it, or give it back if it is empty and another one is, too."""
+def spares_free(cpu, cache, keep):
+    """Give empty slabs of this processor back until at most `keep` pages of them are left, or as many as are never given back."""
     c = Cache(cache)
-    h = HeapPage(record_of(Cpu(cpu).kern, page))
-    if h.free == h.slots:
-        if c.empty > 0 and c.slabs > c.kept:
-            return _slab_free(cpu, cache, page)
-        c.empty = c.empty + 1
-    return _list_add(Cpu(cpu).kern, cache, page)
+    m = Magazine(magazine_of(cpu, c.id))
+    while m.spare > keep and c.slabs > c.kept:
+        slab_free(cpu, cache)
+    return OK
+
+
+@kernel
+def pages_get(cpu, pages, align):
+    """A run of backed pages, as `take_pages`; before the heap grows for it, as many pages of this processor's empty slabs are given
+    back."""
+    k = Kern(Cpu(cpu).kern)
+    page = cut_pages(cpu, pages, align)
+    if page >= 0:
+        return page
+    for id in range(k.cache_count):
+        m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+        while m.spare > 0 and k.idle < pages:
+            slab_free(cpu, cache_at(k.addr, id))
+    return take_pages(cpu, pages, align)
 
 
 @kernel
 def slab_new(cpu, cache):
-    """Make a slab and file it: its page. LIMIT, or as `take_pages` says."""
+    """Make a slab and put it aside, empty: its first page. LIMIT, or as `take_pages` says."""
     kern = Cpu(cpu).kern
     c = Cache(cache)
     if c.slabs >= c.limit:
         return LIMIT
-    page = take_pages(cpu, c.pages, 1)
+    page = pages_get(cpu, c.pages, 1)
     if page < 0:
         return page
+    owner = owner_of(cpu, c.id)
+    slots = 0
     for i in range(c.pages):
-        tail = HeapPage(record_of(kern, page + i))
-        tail.use = SLAB
-        tail.cache = c.id
-        tail.back = i
-    h = HeapPage(record_of(kern, page))
-    h.pages = c.pages
-    h.size = c.size
-    h.reciprocal = c.reciprocal
-    h.slots = c.slots
-    h.free = c.slots
-    h.claim = 0
-    left = c.slots
-    for i in range(4):
-        n = min(left, 64)
-        Word(h.addr + BITS + (i << 3)).bits = 0 if n == 0 else shr(-1, 64 - n)
-        left -= n
+        slots += _fill(kern, page + i, cache, owner, i, slots)
+    SlabPage(record_of(kern, page)).pages = c.pages
+    m = Magazine(magazine_at(kern, owner, c.id))
+    m.size = c.size
+    m.keep = c.keep
+    m.depth = c.depth
     c.slabs = c.slabs + 1
-    c.empty = c.empty + 1
-    _list_add(kern, cache, page)
+    spare_push(kern, m.addr, page)
     return page
-
-
-@kernel
-def slabs_lacking(cpu, cache, count):
-    """Slabs to be made so that `count` slots can be taken. LIMIT if there may not be so many. Changes nothing."""
-    c = Cache(cache)
-    m = Magazine(magazine_of(cpu, c.id))
-    left = count - popcount(m.bits)
-    if m.slab != 0:
-        left -= HeapPage(record_of(Cpu(cpu).kern, m.slab - 1)).free
-    at = c.partial
-    while at != 0 and left > 0:
-        h = HeapPage(record_of(Cpu(cpu).kern, at - 1))
-        left -= h.free
-        at = h.next
-    slabs = 0
-    while left > 0:
-        left -= c.slots
-        slabs += 1
-    return slabs if c.slabs + slabs <= c.limit else LIMIT
 
 
 @kernel
 def slabs_unmake(cpu, cache, count):
     """Give the slabs made last back; no slot of them has been taken."""
-    c = Cache(cache)
     for i in range(count):
-        page = c.partial - 1
-        _list_remove(Cpu(cpu).kern, cache, page)
-        c.empty = c.empty - 1
-        _slab_free(cpu, cache, page)
+        slab_free(cpu, cache)
     return OK
 
 
@@ -297,182 +368,4 @@ def slabs_make(cpu, cache, count):
         if page < 0:
             slabs_unmake(cpu, cache, made)
             return page
-    return OK
-
-
-@kernel
-def magazine_drain(cpu, cache):
-    """Put what the magazine that this processor uses holds back into its slab, and drop the claim."""
-    kern = Cpu(cpu).kern
-    m = Magazine(magazine_of(cpu, Cache(cache).id))
-    if m.slab == 0:
-        return OK
-    page = m.slab - 1
-    h = HeapPage(record_of(kern, page))
-    w = Word(h.addr + BITS + (m.word << 3))
-    w.bits = w.bits | m.bits
-    h.free = h.free + popcount(m.bits)
-    h.claim = 0
-    m.bits = 0
-    m.slab = 0
-    if h.free > 0:
-        _settle(cpu, cache, page)
-    return OK
-
-
-@kernel
-def _claim(cpu, cache, page):
-    """Move a word of free slots from a slab on the list into the magazine that this processor uses."""
-    kern = Cpu(cpu).kern
-    c = Cache(cache)
-    h = HeapPage(record_of(kern, page))
-    word = 0
-    while Word(h.addr + BITS + (word << 3)).bits == 0:
-        word += 1
-    if h.free == h.slots:
-        c.empty = c.empty - 1
-    _list_remove(kern, cache, page)
-    w = Word(h.addr + BITS + (word << 3))
-    m = Magazine(magazine_of(cpu, c.id))
-    m.bits = w.bits
-    m.base = va_of(kern, page) + (word << 6) * c.size
-    m.size = c.size
-    m.slab = page + 1
-    m.word = word
-    h.free = h.free - popcount(w.bits)
-    h.claim = claim_of(owner_of(cpu, c.id), word)
-    w.bits = 0
-    return OK
-
-
-@kernel
-def slot_refill(cpu, cache):
-    """Fill the empty magazine that this processor uses from a slab with free slots, made if there is none. LIMIT, or as `take_pages`."""
-    kern = Cpu(cpu).kern
-    c = Cache(cache)
-    claimed = Magazine(magazine_of(cpu, c.id)).slab
-    left = HeapPage(record_of(kern, claimed - 1)).free if claimed != 0 else 0  # in other words of the slab claimed now
-    if c.partial == 0 and left == 0:
-        page = slab_new(cpu, cache)
-        if page < 0:
-            return page
-    magazine_drain(cpu, cache)
-    return _claim(cpu, cache, c.partial - 1)
-
-
-@kernel
-def slot_take(cpu, id):
-    """A slot of cache `id`: its VA. LIMIT, or as `take_pages` says."""
-    m = Magazine(magazine_of(cpu, id))
-    if m.bits == 0:
-        status = slot_refill(cpu, cache_at(Cpu(cpu).kern, id))
-        if status < 0:
-            return status
-    bits = m.bits
-    slot = ctz(bits)
-    m.bits = bits & ~shl(1, slot)
-    return m.base + slot * m.size
-
-
-@kernel
-def slot_take_quick(cpu, id):
-    """A slot of a size class from this processor's magazine: its VA. SLOW: it is empty."""
-    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
-    bits = m.bits
-    if bits == 0:
-        return SLOW
-    slot = ctz(bits)
-    m.bits = bits & ~shl(1, slot)
-    return m.base + slot * m.size
-
-
-@kernel
-def slot_give_quick(cpu, page, va):
-    """Give the slot at va, in heap page `page`, back to this processor's magazine. SLOW: it goes elsewhere, or nowhere."""
-    kern = Cpu(cpu).kern
-    p = HeapPage(record_of(kern, page))
-    if p.use != SLAB or p.cache >= SIZE_CLASSES:
-        return SLOW
-    m = Magazine(cpu + MAGAZINES + (p.cache << MAGAZINE_SHIFT))
-    head = page - p.back
-    slot = slot_number(kern, head, va)
-    word = slot >> 6
-    if slot < 0 or m.slab != head + 1 or m.word != word:
-        return SLOW
-    bit = shl(1, slot & 63)
-    bits = m.bits
-    if (bits | Word(record_of(kern, head) + BITS + (word << 3)).bits) & bit != 0:
-        return SLOW
-    m.bits = bits | bit
-    return OK
-
-
-@kernel
-def slot_number(kern, page, va):
-    """The number of the slot that starts at va in the slab at `page`; INTERIOR if none does."""
-    h = HeapPage(record_of(kern, page))
-    offset = va - va_of(kern, page)
-    slot = (offset * h.reciprocal) >> 32
-    if slot * h.size != offset or slot >= h.slots:
-        return INTERIOR
-    return slot
-
-
-@kernel
-def slot_free(cpu, page, slot):
-    """1 if the slot is free, in the slab or in the magazine that claimed its word."""
-    kern = Cpu(cpu).kern
-    h = HeapPage(record_of(kern, page))
-    word = slot >> 6
-    bits = Word(h.addr + BITS + (word << 3)).bits
-    claim = h.claim - 1
-    if claim >= 0 and claim & 3 == word:
-        bits = bits | Magazine(magazine_at(kern, claim >> 2, h.cache)).bits
-    return shr(bits, slot & 63) & 1
-
-
-@kernel
-def slot_give(cpu, page, va):
-    """Give the slot at va, in the slab whose first page is `page`, back. INTERIOR, NOT_ALLOCATED."""
-    kern = Cpu(cpu).kern
-    slot = slot_number(kern, page, va)
-    if slot < 0:
-        return slot
-    if slot_free(cpu, page, slot) != 0:
-        return NOT_ALLOCATED
-    h = HeapPage(record_of(kern, page))
-    word = slot >> 6
-    if h.claim == claim_of(owner_of(cpu, h.cache), word):
-        m = Magazine(magazine_of(cpu, h.cache))
-        m.bits = m.bits | shl(1, slot & 63)
-        return OK
-    w = Word(h.addr + BITS + (word << 3))
-    w.bits = w.bits | shl(1, slot & 63)
-    free = h.free + 1
-    h.free = free
-    if h.claim != 0:
-        return OK
-    if free == 1:
-        return _settle(cpu, cache_at(kern, h.cache), page)
-    if free == h.slots:
-        _list_remove(kern, cache_at(kern, h.cache), page)
-        return _settle(cpu, cache_at(kern, h.cache), page)
-    return OK
-
-
-@kernel
-def cache_drain(cpu, cache):
-    """Put this processor's magazine back and give every empty slab back that may go."""
-    magazine_drain(cpu, cache)
-    kern = Cpu(cpu).kern
-    c = Cache(cache)
-    at = c.partial
-    while at != 0 and c.empty > 0 and c.slabs > c.kept:
-        h = HeapPage(record_of(kern, at - 1))
-        next = h.next
-        if h.free == h.slots:
-            _list_remove(kern, cache, at - 1)
-            c.empty = c.empty - 1
-            _slab_free(cpu, cache, at - 1)
-        at = next
     return OK

@@ -27,7 +27,9 @@ from kernmalloc.kernel.kern import READING, REWRITTEN, WRITING, Cpu, Kern, Stall
 from kernmalloc.kernel.pages import ABSENT, page_count, page_find, page_of
 from kernmalloc.kernel.frames import Page
 from kernmalloc.kernel.reclaim import reclaim
-from kernmalloc.kernel.slabs import cpu_at, slot_take
+from kernmalloc.kernel.heap import LARGEST_CLASS
+from kernmalloc.kernel.magazines import slot_take
+from kernmalloc.kernel.slabs import cpu_at
 from kernmalloc.kernel.source import ring_room, source_poll
 from kernmalloc.kernel.stock import stock_drain, stock_shut
 from kernmalloc.kernel.threads import (
@@ -101,6 +103,7 @@ def _serve(cpu):
         for number in range(Kern(kern).cpu_count):
             stock_shut(cpu_at(kern, number))
     s.short = is_short(kern)
+    Kern(kern).quick = LARGEST_CLASS if s.short == 0 else 0
     return OK
 
 

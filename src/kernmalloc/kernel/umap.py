@@ -18,7 +18,7 @@ from kernmalloc.kernel.heap import free, malloc_zeroed
 from kernmalloc.kernel.kern import HEAP, MAPPING, Cpu, Kern, Pages
 from kernmalloc.kernel.kmap import pfn_at
 from kernmalloc.kernel.regions import region_of
-from kernmalloc.kernel.slabs import slot_take
+from kernmalloc.kernel.magazines import slot_take
 from kernmalloc.lang import i64, kernel, record
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (

@@ -39,7 +39,7 @@ from kernmalloc.lang.atomics import (
     store_release32,
     store_release64,
 )
-from kernmalloc.lang.functions import entry, kernel, machine_record, primitive, rare
+from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, primitive, rare
 from kernmalloc.lang.intrinsics import clz, ctz, popcount, rest, shl, shr
 from kernmalloc.lang.records import c_struct, i64, markdown, record, u8, u16, u32
 from kernmalloc.lang.verify import verifier
@@ -62,6 +62,7 @@ __all__ = [
     "pause",
     "popcount",
     "primitive",
+    "inlined",
     "rare",
     "record",
     "rest",

@@ -37,7 +37,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
 
 from kernmalloc.lang import atomics, intrinsics
-from kernmalloc.lang.functions import HOST_LEVEL, RARE, REGISTRY, Primitive, callees, group, symbol
+from kernmalloc.lang.functions import HOST_LEVEL, INLINED, RARE, REGISTRY, Primitive, callees, group, symbol
 from kernmalloc.lang.gates import GateError
 from kernmalloc.lang.records import Record
 
@@ -102,7 +102,8 @@ def _compile(function: FunctionType) -> str:
         line = getattr(error.loc, "line", code.co_firstlineno)
         raise GateError(f"{code.co_filename}:{line}: this does not compile: {error.msg.strip()}") from None
     text = result.library.text
-    text = re.sub(r"^(define .*nounwind)", r"\1 noinline", text, flags=re.MULTILINE) if function in RARE else text
+    wish = "noinline" if function in RARE else "alwaysinline" if function in INLINED else ""
+    text = re.sub(r"^(define .*nounwind)", rf"\1 {wish}", text, flags=re.MULTILINE) if wish else text
     # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
     return re.sub(r'^(define .*"no-builtins")', r"\1 align 64", text, flags=re.MULTILINE) if REGISTRY[function] else text
 

@@ -16,6 +16,9 @@ REGISTRY: dict[FunctionType, bool] = {}
 RARE: set[FunctionType] = set()
 """Kernel functions that are never inlined."""
 
+INLINED: set[FunctionType] = set()
+"""Kernel functions that always are."""
+
 HOST_LEVEL = ("hosted", "soft", "bare")
 """Groups of functions that make up a machine: they access memory as it is, whatever the kernel's life."""
 
@@ -32,6 +35,12 @@ def kernel(function: FunctionType) -> FunctionType:
 def rare(function: FunctionType) -> FunctionType:
     """Register a kernel function that is kept apart from its callers: where it is not called, it costs them nothing."""
     RARE.add(function)
+    return kernel(function)
+
+
+def inlined(function: FunctionType) -> FunctionType:
+    """Register a kernel function that becomes part of each caller, however many there are: for fast paths."""
+    INLINED.add(function)
     return kernel(function)
 
 

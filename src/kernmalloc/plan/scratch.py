@@ -10,7 +10,7 @@ from functools import cache
 from kernmalloc.kernel.caches import object_pages, object_slabs, slot_bytes
 from kernmalloc.kernel.kern import Cpu, Kern
 from kernmalloc.kernel.sizing import heap_frames
-from kernmalloc.kernel.slabs import slab_pages, slots_in
+from kernmalloc.kernel.slabs import slab_pages, slab_slots
 from kernmalloc.kernel.space import bank_open
 from kernmalloc.lang.memory import use
 
@@ -72,7 +72,7 @@ class Slabs:
         self.page_shift, self.object = page_shift, size
         self.size = slot_bytes(size)
         self.pages = slab_pages(self.size, page_shift)
-        self.slots = slots_in(self.size, self.pages << page_shift)
+        self.slots = slab_slots(self.size, page_shift)
 
     def slabs(self, count: int) -> int:
         """Slabs that `count` objects need."""
