@@ -3,15 +3,17 @@
 Concepts
   1. Up to 32 KiB a request is rounded up to a size class: multiples of 16 up to 128, then eight classes per doubling,
      so that at most an eighth is lost. Each class is a cache of slots (`slabs`). Above that it is a run of pages (`runs`).
-  2. malloc of a class is: look the class up, take a bit of the magazine. No call, no loop, no store but that one word.
-  3. free finds the page's record by a shift, and everything else in that record: the use of the page, the slab's head,
-     the slot. An address that malloc did not give out, that was freed already, or that lies inside an allocation is
-     refused with a status of its own and changes nothing.
+  2. malloc of a class is: look the class up, take the slot on top of this processor's stack (`magazines`), or one of the word
+     of a bitmap that it points at. No call, no loop.
+  3. free finds the page's record by a shift, and everything else in that record: whose slab the page is of, and which slot
+     begins at the address. An address that malloc did not give out, that was freed already, or that lies inside an allocation
+     is refused with a status of its own and changes nothing.
   4. All calls can block (E26): where frames are short but could be had by waiting the status is WOULD_BLOCK, and nothing
      has been stored, but for idle pages that went back to page space; whoever called abandons the operation and does it
      again when frames come.
 
-  5. Both have a quick path that touches only this processor's magazine and takes no lock (`locks`).
+  5. Both have two ways that touch only this processor's slabs and take no lock (`locks`): the quick one, and one that moves on to
+     the next word, or empties the stack into the slabs.
 
 Limits: of two processors that free one block at the same moment both may be told OK, and what is not a block may be read
 in a page that another processor is just unmapping. One after the other is refused like every wrong free.

@@ -6,9 +6,9 @@ Concepts
   2. A call takes it in `enter` and lets go of it in `leave`; `calls` alone does so, around every call. Interrupts of this
      processor are off in between: nobody waits longer because the holder handles one. A processor that is inside enters
      again without waiting (`Cpu.depth`).
-  3. Quick paths work on what is this processor's own: its stock of frames, its magazines, its own frames' entries. Of what
-     is shared they read only words that cannot change as long as their caller owns what it gives back: the entry of its
-     frame, the page record of its slot, a claim that this processor itself made. Where that is not enough they answer
+  3. Quick paths work on what is this processor's own: its stock of frames, its magazines and slabs, its own frames'
+     entries. Of what is shared they read only words that cannot change as long as their caller owns what it gives back: the
+     entry of its frame, whose slab the page of its slot is of. Where that is not enough they answer
      SLOW before they store anything, and the call goes on under the lock.
 
 What may be held when: there is one lock, so there is no order among locks. Inside, nothing waits for another processor:

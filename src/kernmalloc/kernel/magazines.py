@@ -139,7 +139,7 @@ def stack_of(cpu, id):
     return cpu + STACKS + (id << STACK_SHIFT)
 
 
-@kernel
+@inlined
 def _take(magazine):
     """A slot of the word pointed at, which has one: its VA."""
     m = Magazine(magazine)
@@ -176,27 +176,25 @@ def _take_next(cpu, magazine):
 
 @inlined
 def slot_take_quick(cpu, id):
-    """A slot of a cache from this processor's stack: its VA. SLOW: that is empty."""
+    """A slot of a cache from this processor's stack, or from the word that it points at: its VA. SLOW: these are empty."""
     m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
     top = m.top
-    if top == 0:
+    if top != 0:
+        s = Stacked(stack_of(cpu, id) + top - STACKED_BYTES)
+        bit = s.bit
+        w = Word((bit >> 6) << 3)
+        w.bits = w.bits & ~shl(1, bit & 63)
+        m.top = top - STACKED_BYTES
+        return s.va
+    if m.word == 0:
         return SLOW
-    s = Stacked(stack_of(cpu, id) + top - STACKED_BYTES)
-    bit = s.bit
-    w = Word((bit >> 6) << 3)
-    w.bits = w.bits & ~shl(1, bit & 63)
-    m.top = top - STACKED_BYTES
-    return s.va
+    return _take(m.addr) if Word(m.word).bits != 0 else SLOW
 
 
 @kernel
 def slot_take_next(cpu, id):
-    """The same from the bitmaps, as the stack is empty. SLOW: this processor's slabs have none."""
-    magazine = cpu + MAGAZINES + (id << MAGAZINE_SHIFT)
-    at = Magazine(magazine).word
-    if at == 0:
-        return _take_next(cpu, magazine)
-    return _take(magazine) if Word(at).bits != 0 else _take_next(cpu, magazine)
+    """The same from the next word that has one, as the stack is empty. SLOW: this processor's slabs have none."""
+    return _take_next(cpu, cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
 
 
 @kernel
@@ -248,19 +246,14 @@ def _give(kern, magazine, page, slot):
 
 
 @kernel
-def _flush(cpu, id, keep):
-    """Settle the slots that are lowest in a stack, until `keep` bytes are left."""
+def _flush(cpu, id):
+    """Settle the slots on a stack."""
     kern = Cpu(cpu).kern
     m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
     stack = stack_of(cpu, id)
-    surplus = max(m.top - keep, 0)
-    for at in range(stack, stack + surplus, STACKED_BYTES):
+    for at in range(stack, stack + m.top, STACKED_BYTES):
         _settle(kern, m.addr, (Stacked(at).bit >> 6) << 3)
-    for at in range(stack + surplus, stack + m.top, STACKED_BYTES):
-        s = Stacked(at - surplus)
-        s.va = Stacked(at).va
-        s.bit = Stacked(at).bit
-    m.top = m.top - surplus
+    m.top = 0
     return OK
 
 
@@ -286,12 +279,13 @@ def slot_give_quick(cpu, page, va):
     w = Word(h.addr + BITS + ((slot >> 6) << 3))
     bits = w.bits
     bit = shl(1, slot & 63)
-    m = Magazine(cpu + MAGAZINES + (h.cache << MAGAZINE_SHIFT))
+    id = h.cache
+    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
     top = m.top
     if bits & bit != 0 or top == m.depth:
         return SLOW
     w.bits = bits | bit
-    s = Stacked(stack_of(cpu, h.cache) + top)
+    s = Stacked(stack_of(cpu, id) + top)
     s.va = va
     s.bit = (w.addr << 3) + (slot & 63)
     m.top = top + STACKED_BYTES
@@ -300,7 +294,7 @@ def slot_give_quick(cpu, page, va):
 
 @kernel
 def slot_give_next(cpu, page, va):
-    """The same where the stack is full: half of it goes to the slabs first. SLOW: it is not of this processor's slabs, or enough
+    """The same where the stack is full: what is on it goes to the slabs first. SLOW: it is not of this processor's slabs, or enough
     of those are empty."""
     kern = Cpu(cpu).kern
     h = SlabPage(record_of(kern, page))
@@ -310,7 +304,7 @@ def slot_give_next(cpu, page, va):
         return SLOW
     if slot_free(kern, page, slot) != 0:
         return SLOW
-    _flush(cpu, h.cache, m.depth >> 5 << 4)
+    _flush(cpu, h.cache)
     return slot_give_quick(cpu, page, va)
 
 
@@ -361,7 +355,7 @@ def slot_give(cpu, page, va):
         return _give_to(kern, page, slot)
     cache = cache_at(kern, h.cache)
     if h.owner != 0:
-        _flush(cpu, h.cache, Cache(cache).depth >> 5 << 4)
+        _flush(cpu, h.cache)
     _give(kern, magazine_at(kern, h.owner, h.cache), page, slot)
     return spares_free(cpu, cache, Cache(cache).keep)
 
@@ -397,7 +391,7 @@ def cache_drain(cpu, cache):
     kern = Cpu(cpu).kern
     c = Cache(cache)
     m = Magazine(magazine_of(cpu, c.id))
-    _flush(cpu, c.id, 0)  # of a common cache there is none
+    _flush(cpu, c.id)  # of a common cache there is none
     _fetch(kern, m.addr)
     if m.word != 0:
         h = SlabPage(m.word & RECORD)
