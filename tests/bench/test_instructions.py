@@ -57,7 +57,8 @@ def test_no_operation_exceeds_its_bound(sizes, order):
         conserved(kernel)
     for operation, cost in found.items():
         assert sum(map(len, (cost.quick, cost.locked, cost.mapping))) == len(pairs) // 2
-        assert len(cost.mapping) and len(cost.maps[cost.maps > 0]) == len(cost.mapping)
+        assert len(cost.maps[cost.maps > 0]) == len(cost.mapping)
+        assert len(cost.mapping) or (sizes, operation) == (objects, "free")  # a slab or two stay empty
         assert cost.excess(BOUNDS[operation]).max() <= 0
 
 
@@ -99,6 +100,6 @@ def test_rows_tell_of_all_traces_together():
     rows = {row.work.removeprefix("instructions of "): row.median for row in found}
     for operation in BOUNDS:
         middle, high, most = (rows[f"{operation}: {what}"] for what in ("median", "99.9th percentile", MOST))
-        assert 5 < rows[f"{operation}: {QUICK}"] <= middle <= high <= most
+        assert 5 < middle <= high <= most and middle <= rows[f"{operation}: {QUICK}"]
     verdicts = judge(goals(), found)
     assert len(verdicts) == 6 and all(verdict.reached for verdict in verdicts)

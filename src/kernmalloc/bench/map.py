@@ -51,10 +51,10 @@ def _round(kernel: Kernel, things: Things) -> Script:
     pfn = yield "get 2 MiB of zeros for DMA", "range_get", (LARGE, LARGE, 0, int(kernel.view.kern["max_pfn"]), 0, DMA)
     yield "put them", "range_put", (pfn, LARGE)
     step = kernel.profile.heap.growth_frames
-    idle = kernel.malloc(step * page)  # all that is idle: the next has to come from page space
+    kernel.drain()  # nothing is idle: what is wanted next has to come from page space
     grown = yield f"grow the heap by {step} pages", "malloc", (step * page,)
-    kernel.free(idle)
-    yield "shrink it again", "free", (grown,)
+    kernel.free(grown)
+    yield "shrink it again", "drain", ()
 
 
 def measure(kernel: Kernel, call: Callable[..., tuple[int, Cost]], runs: int) -> dict[str, list[Cost]]:

@@ -39,6 +39,7 @@ MAX_SLAB_PAGES = 32
 LOW = (1 << 32) - 1
 SPARSE = 128  # slots whose two bitmaps lie in the page's record together
 RETURNED_BYTES = 32  # of a second bitmap that does not
+MOST_GIVEN = 8
 KEPT_SHIFT = 6  # a cache may keep a 64th of the pages that the heap keeps idle as empty slabs of a processor
 
 
@@ -316,15 +317,17 @@ def spares_free(cpu, cache, keep):
 @kernel
 def pages_get(cpu, pages, align):
     """A run of backed pages, as `take_pages`; before the heap grows for it, as many pages of this processor's empty slabs are given
-    back."""
+    back, but not of more than 8 slabs."""
     k = Kern(Cpu(cpu).kern)
     page = cut_pages(cpu, pages, align)
     if page >= 0:
         return page
+    left = MOST_GIVEN
     for id in range(k.cache_count):
         m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
-        while m.spare > 0 and k.idle < pages:
+        while m.spare > 0 and k.idle < pages and left > 0:
             slab_free(cpu, cache_at(k.addr, id))
+            left -= 1
     return take_pages(cpu, pages, align)
 
 
