@@ -45,8 +45,8 @@ class Row:
         """First and third quartile of the runs."""
         if len(self.values) == 1:
             return self.values[0], self.values[0]
-        low, _, high = quantiles(self.values, n=4, method="inclusive")
-        return low, high
+        low, middle, high = quantiles(self.values, n=4, method="inclusive")
+        return min(low, middle), max(middle, high)  # interpolated, equal values may differ in the last bit
 
 
 @dataclass(frozen=True)

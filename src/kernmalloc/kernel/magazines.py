@@ -1,14 +1,16 @@
 """Magazines: how slots are taken from slabs and given back, by the processor that the slabs belong to, and by others.
 
 Concepts
-  1. A magazine points at one word of one page's bitmap. Taking a slot is: load the word, count trailing zeros, clear the bit,
-     count, multiply, add. Giving one back sets its bit and counts. Neither takes a lock (`locks`).
-  2. A page is where its owner finds it: it is the one pointed at; else, if it has free slots, on the magazine's list; else
+  1. What its owner gives back goes on a stack of at most 16 slots, and comes from there again, the last one first: its bit says
+     that it is free, but neither its page's count nor any list knows yet. A full stack is settled as a whole.
+  2. If the stack is empty, slots come from one word of one page's bitmap, which the magazine points at: count trailing zeros,
+     clear the bit, count, multiply, add. None of this takes a lock (`locks`).
+  3. A page is where its owner finds it: it is the one pointed at; else, if it has free slots, on the magazine's list; else
      nowhere, until a slot of it comes back. If the page pointed at has none left, that is the next one pointed at: what
      was used last is used next. Otherwise it goes on the list.
-  3. A slab that has become empty leaves the list for the spares of its owner, unless the magazine points into it. Those beyond
+  4. A slab that has become empty leaves the list for the spares of its owner, unless the magazine points into it. Those beyond
      what a cache keeps go back to the heap's pages, under the lock.
-  4. What others give back waits in the second bitmap, and its page on a list that the lock guards; the owner fetches it when
+  5. What others give back waits in the second bitmap, and its page on a list that the lock guards; the owner fetches it when
      it has nothing else left, before it makes a slab, and when it drains.
 
     pointed at, listed, spare, full: a page of a slab is one of these
@@ -16,9 +18,12 @@ Concepts
     slab spare     <=>  all its slots are free and the magazine does not point into it
     waiting != 0   <=>  its second bitmap is not empty
 
-What made it fast (ns a call, net of the calling loop; `benchmarks`): no claim to make and drop as a word of a bitmap was moved
-from slab to magazine (20 to 3 on blocks freed at random); empty slabs kept by their processor rather than one by
-each cache; bits found from the page's own record, so that nothing depends on the slab's first page.
+What made it fast (ns a call, net of the calling loop, on the traces of `bench/heap.py`): slabs owned by a processor, where a
+word of a bitmap was claimed before and all that was freed elsewhere took the lock (32 bytes freed at random: 20 to 6); the
+stack, which makes branches predictable where pages are full or empty in turn (6 to 3; 1,000 blocks of mixed sizes: 8.7 to 3.3);
+the word pointed at as part of the quick path, and a stack settled as a whole (20,000 blocks in bulk: 109 to 95 instructions a
+call); bits in each page's own record, so that nothing waits for the slab's first page; frames kept behind idle pages (`runs`):
+without, growing and shrinking is what is measured. What did not help: pointing at the page freed last, without a stack.
 
 Limits: of a cache with a limit, slots that other processors have free are not found; those come when they `drain`.
 """
@@ -259,8 +264,8 @@ def _flush(cpu, id):
 
 @inlined
 def _slot_of(cpu, page, va):
-    """The number of the slot, in a slab of this processor, that starts at va in heap page `page`. SLOW: there is none, or others
-    gave slots of the page back."""
+    """The number of the slot, in a slab of this processor, that starts at va in heap page `page`. SLOW: there is none, or
+    others gave slots of the page back."""
     kern = Cpu(cpu).kern
     h = SlabPage(record_of(kern, page))
     if h.owner != Cpu(cpu).id + 1 or h.waiting != 0:  # of what is no slab the owner is 0
@@ -271,7 +276,8 @@ def _slot_of(cpu, page, va):
 
 @inlined
 def slot_give_quick(cpu, page, va):
-    """Put the slot at va, in heap page `page`, on this processor's stack. SLOW: it is not of its slabs, or the stack is full."""
+    """Put the slot at va, in heap page `page`, on this processor's stack. SLOW: it is none of its slots, or the stack is
+    full."""
     slot = _slot_of(cpu, page, va)
     if slot < 0:
         return SLOW
@@ -294,8 +300,8 @@ def slot_give_quick(cpu, page, va):
 
 @kernel
 def slot_give_next(cpu, page, va):
-    """The same where the stack is full: what is on it goes to the slabs first. SLOW: it is not of this processor's slabs, or enough
-    of those are empty."""
+    """The same where the stack is full: what is on it goes to the slabs first. SLOW: it is none of this processor's slots, or
+    enough of its slabs are empty."""
     kern = Cpu(cpu).kern
     h = SlabPage(record_of(kern, page))
     m = Magazine(cpu + MAGAZINES + (h.cache << MAGAZINE_SHIFT))
@@ -332,7 +338,7 @@ def _fetch(kern, magazine):
         h.waiting = 0
         for word in range((h.slots + 63) >> 6):
             w = Word(returned_at(kern, page, word))
-            bits = w.bits
+            bits = w.bits & ~Word(h.addr + BITS + (word << 3)).bits  # not what two processors gave back at one moment
             w.bits = 0
             while bits != 0:
                 slot = ctz(bits)

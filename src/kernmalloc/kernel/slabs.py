@@ -9,8 +9,8 @@ Concepts
          product = (va - start) * reciprocal,      slot = product >> 32
          va is a slot's start  <=>  slot < slots  and  product & (2 ** 32 - 1) < reciprocal
 
-     for with e = size * reciprocal - 2 ** 32 < size, and va r bytes behind a slot's start, the low half is slot * e + r * reciprocal,
-     and slot * e < slot * size <= page < reciprocal, as long as there is more than one slot in a page.
+     for with e = size * reciprocal - 2 ** 32 < size, and va r bytes behind a slot's start, the low half is
+     slot * e + r * reciprocal, and slot * e < slot * size <= page < reciprocal where a page has more than one slot.
   3. A slab belongs to the processor that made it, which alone takes its slots, changes its bitmaps and keeps it on its lists
      (`magazines`), so that no lock is needed for any of that. Slabs of common caches (the kernel's own, and those with a
      share that is kept for them) belong to all, under the lock: what is in them is exact, whoever asks.
@@ -157,8 +157,8 @@ def reciprocal_of(size):
 
 @kernel
 def slots_in(size, pages, page_shift):
-    """Slots of `size` that so many pages hold, at most as many as a slab can have, beside a second bitmap where that lies in the
-    page."""
+    """Slots of `size` that so many pages hold, at most as many as a slab can have, beside a second bitmap where that lies in
+    the page."""
     dense = 1 if size * SPARSE < 1 << page_shift else 0
     bytes = (pages << page_shift) - (RETURNED_BYTES if dense != 0 else 0)
     return min((bytes * reciprocal_of(size)) >> 32, MAX_SLOTS)
