@@ -10,7 +10,7 @@ Concepts
 """
 
 from kernmalloc.kernel.kern import Index, Kern, Word
-from kernmalloc.lang import clz, ctz, i64, kernel, record, shl, u8, u16, u32
+from kernmalloc.lang import clz, ctz, i64, inlined, kernel, record, shl, u8, u16, u32
 from kernmalloc.lang.status import OK
 
 # the use of a run
@@ -59,6 +59,12 @@ BINS_SHIFT = 8  # log2 of BINS
 def record_of(kern, page):
     """VA of a heap page's record."""
     return Kern(kern).heap_map + (page << PAGE_RECORD_SHIFT)
+
+
+@inlined
+def page_of_record(kern, record):
+    """The heap page whose record lies at that VA."""
+    return (record - Kern(kern).heap_map) >> PAGE_RECORD_SHIFT
 
 
 @kernel

@@ -28,21 +28,20 @@ without, growing and shrinking is what is measured. What did not help: pointing 
 Limits: of a cache with a limit, slots that other processors have free are not found; those come when they `drain`.
 """
 
-from kernmalloc.kernel.bins import ABSENT, record_of, va_of
-from kernmalloc.kernel.kern import Cpu, Kern, Magazine, Stacked, Word
+from kernmalloc.kernel.bins import ABSENT, page_of_record, record_of, va_of
+from kernmalloc.kernel.kern import Cpu, Magazine, Stacked, Word
 from kernmalloc.kernel.locks import SLOW
 from kernmalloc.kernel.slabs import (
     BITS,
     END,
     LOW,
-    MAGAZINE_SHIFT,
-    MAGAZINES,
     Cache,
     STACKED_SHIFT,
     SlabPage,
     cache_at,
     magazine_at,
     magazine_of,
+    own_magazine,
     returned_at,
     slab_new,
     slot_free,
@@ -164,7 +163,7 @@ def _take_next(cpu, magazine):
     m = Magazine(magazine)
     page = ABSENT
     if _exhausted(magazine) == 0:
-        page = ((m.word & RECORD) - Kern(kern).heap_map) >> 6
+        page = page_of_record(kern, m.word & RECORD)
     elif m.list != 0:
         page = m.list - 1
         _unlist(kern, magazine, page)
@@ -182,7 +181,7 @@ def _take_next(cpu, magazine):
 @inlined
 def slot_take_quick(cpu, id):
     """A slot of a cache from this processor's stack, or from the word that it points at: its VA. SLOW: these are empty."""
-    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+    m = Magazine(own_magazine(cpu, id))
     top = m.top
     if top != 0:
         s = Stacked(stack_of(cpu, id) + top - STACKED_BYTES)
@@ -199,7 +198,7 @@ def slot_take_quick(cpu, id):
 @kernel
 def slot_take_next(cpu, id):
     """The same from the next word that has one, as the stack is empty. SLOW: this processor's slabs have none."""
-    return _take_next(cpu, cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+    return _take_next(cpu, own_magazine(cpu, id))
 
 
 @kernel
@@ -233,7 +232,7 @@ def _settle_edge(kern, magazine, at):
     """A page that was full has a free slot, or all its slots are free: list it, or point at it; or its slab is spare."""
     h = SlabPage(at & RECORD)
     m = Magazine(magazine)
-    page = (h.addr - Kern(kern).heap_map) >> 6
+    page = page_of_record(kern, h.addr)
     full = 1 if h.free == 1 else 0
     if full != 0 and (_exhausted(magazine) != 0 or m.word & RECORD == h.addr):
         return _point(kern, magazine, page, ((at & ~RECORD) - BITS) >> 3)
@@ -254,7 +253,7 @@ def _give(kern, magazine, page, slot):
 def _flush(cpu, id):
     """Settle the slots on a stack."""
     kern = Cpu(cpu).kern
-    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+    m = Magazine(own_magazine(cpu, id))
     stack = stack_of(cpu, id)
     for at in range(stack, stack + m.top, STACKED_BYTES):
         _settle(kern, m.addr, (Stacked(at).bit >> 6) << 3)
@@ -286,7 +285,7 @@ def slot_give_quick(cpu, page, va):
     bits = w.bits
     bit = shl(1, slot & 63)
     id = h.cache
-    m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+    m = Magazine(own_magazine(cpu, id))
     top = m.top
     if bits & bit != 0 or top == m.depth:
         return SLOW
@@ -304,7 +303,7 @@ def slot_give_next(cpu, page, va):
     enough of its slabs are empty."""
     kern = Cpu(cpu).kern
     h = SlabPage(record_of(kern, page))
-    m = Magazine(cpu + MAGAZINES + (h.cache << MAGAZINE_SHIFT))
+    m = Magazine(own_magazine(cpu, h.cache))
     slot = _slot_of(cpu, page, va)
     if slot < 0 or m.spare >= m.keep or m.top < m.depth:
         return SLOW
@@ -401,7 +400,7 @@ def cache_drain(cpu, cache):
     _fetch(kern, m.addr)
     if m.word != 0:
         h = SlabPage(m.word & RECORD)
-        page = (h.addr - Kern(kern).heap_map) >> 6
+        page = page_of_record(kern, h.addr)
         m.word = 0
         if h.free > 0:
             _list(kern, m.addr, page)

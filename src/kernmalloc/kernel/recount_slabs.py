@@ -1,6 +1,6 @@
 """Recount of slabs: their pages against the caches that made them, the magazines against the pages."""
 
-from kernmalloc.kernel.bins import SLAB, record_of, va_of
+from kernmalloc.kernel.bins import SLAB, page_of_record, record_of, va_of
 from kernmalloc.kernel.kern import STACK, Cpu, Kern, Magazine, Stacked, Tally, Word
 from kernmalloc.kernel.heap import page_at
 from kernmalloc.kernel.magazines import RECORD, STACKED_BYTES, stack_of
@@ -192,7 +192,7 @@ def _is_pointed(kern, magazine, owner, id):
     word = (m.word - record - BITS) >> 3
     if h.use != SLAB or h.cache != id or h.owner != owner or word < 0 or word >= _words(record):
         return 0
-    va = va_of(kern, (record - k.heap_map) >> 6)
+    va = va_of(kern, page_of_record(kern, record))
     base = va + ((h.start - va) & LOW) + (word << 6) * Cache(cache_at(kern, id)).size
     return 1 if m.base == base and m.word == record + BITS + (word << 3) else 0
 

@@ -121,12 +121,18 @@ def cpu_at(kern, number):
     return Kern(kern).cpus + number * CPU_BYTES
 
 
+@inlined
+def own_magazine(cpu, id):
+    """VA of a processor's own magazine for a cache; of a common cache it is empty."""
+    return cpu + MAGAZINES + (id << MAGAZINE_SHIFT)
+
+
 @kernel
 def magazine_at(kern, owner, id):
     """VA of the magazine for a cache: of processor `owner` - 1, of all processors if owner is 0."""
     if owner == 0:
         return kern + COMMON + (id << MAGAZINE_SHIFT)
-    return cpu_at(kern, owner - 1) + MAGAZINES + (id << MAGAZINE_SHIFT)
+    return own_magazine(cpu_at(kern, owner - 1), id)
 
 
 @kernel
@@ -324,7 +330,7 @@ def pages_get(cpu, pages, align):
         return page
     left = MOST_GIVEN
     for id in range(k.cache_count):
-        m = Magazine(cpu + MAGAZINES + (id << MAGAZINE_SHIFT))
+        m = Magazine(own_magazine(cpu, id))
         while m.spare > 0 and k.idle < pages and left > 0:
             slab_free(cpu, cache_at(k.addr, id))
             left -= 1
