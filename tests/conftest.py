@@ -5,7 +5,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("device_model", "frame_model", "heap_model", "small_machines")  # their assertions tell values, too
+pytest.register_assert_rewrite(
+    "device_model", "frame_model", "heap_model", "small_machines"
+)  # their assertions tell values, too
 
 EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 

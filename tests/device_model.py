@@ -19,11 +19,32 @@ from kernmalloc.lang.status import (
     WOULD_BLOCK, WRAPS,
 )  # fmt: skip
 
-SHORT = {NO_FRAMES, NO_VA, WOULD_BLOCK, LIMIT, PROMISED}  # refusals for want of memory; the others are the caller's fault
+SHORT = {
+    NO_FRAMES,
+    NO_VA,
+    WOULD_BLOCK,
+    LIMIT,
+    PROMISED,
+}  # refusals for want of memory; the others are the caller's fault
 RECORDS_SHIFT = 6  # log2 of the heap pages that one page of the heap map describes
 
 # what says how the memory was used, not what it is: cursors, odometers, the order of free runs
-PAST = {"waiting", "common", "hit", "stocked", "returned", "recycled", "wanted", "pages", "stalls", "supply", "bins", "bin_bits", "plan", "checked"}
+PAST = {
+    "waiting",
+    "common",
+    "hit",
+    "stocked",
+    "returned",
+    "recycled",
+    "wanted",
+    "pages",
+    "stalls",
+    "supply",
+    "bins",
+    "bin_bits",
+    "plan",
+    "checked",
+}
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are
@@ -82,7 +103,9 @@ class World:
             **{f"cache {name}": caches[name].tolist() for name in ("slabs", "kept", "limit")},
             "slots": view.used_slots(),
             "large": self.large_pages(),
-            "ranges": [tuple(int(r[name]) for name in ("base", "count", "kind", "area", "tier")) for r in view.regions()],
+            "ranges": [
+                tuple(int(r[name]) for name in ("base", "count", "kind", "area", "tier")) for r in view.regions()
+            ],
         }
 
     def large_pages(self) -> int:
@@ -132,7 +155,9 @@ class World:
             assert slots.get(id, 0) - self.boot_slots.get(id, 0) == records
         for id, tier in ((CHUNK_CACHE, ANYONE), (LAST_CACHE, LAST_WORDS)):
             chunks = sum(
-                max(guaranteed, len(self.live(base, count))) for base, (count, guaranteed, by) in self.ranges.items() if by == tier
+                max(guaranteed, len(self.live(base, count)))
+                for base, (count, guaranteed, by) in self.ranges.items()
+                if by == tier
             )
             assert slots.get(id, 0) - self.boot_slots.get(id, 0) == chunks
         small = sum(count - self.boot_slots.get(id, 0) for id, count in slots.items() if id < REGION_CACHE)
@@ -180,14 +205,21 @@ class World:
             assert result == wrong, f"{told}: {NAMES[result]}, not {NAMES[wrong]}"
             self.refused += 1
         elif not self.short(result, told):
-            chunks = (base + count - 1 >> CHUNK_SHIFT) - (base >> CHUNK_SHIFT) + 1 if guarantee == count else -(-guarantee >> CHUNK_SHIFT)
+            chunks = (
+                (base + count - 1 >> CHUNK_SHIFT) - (base >> CHUNK_SHIFT) + 1
+                if guarantee == count
+                else -(-guarantee >> CHUNK_SHIFT)
+            )
             self.ranges[base] = count, chunks, tier
 
     def unpublishable(self, base: int, count: int, kind: int, guarantee: int) -> int:
         """Why a range cannot be one, whatever memory there is."""
         if count <= 0 or base < 0 or base + count > self.limit:
             return WRAPS
-        if any(low < base + count and base < end for low, end in [*self.boot, *((b, b + n) for b, (n, _, _) in self.ranges.items())]):
+        if any(
+            low < base + count and base < end
+            for low, end in [*self.boot, *((b, b + n) for b, (n, _, _) in self.ranges.items())]
+        ):
             return OVERLAP
         return OK if kind in (DEVICE_MEMORY, ROM, NVRAM) and 0 <= guarantee <= count else BAD_SIZE
 

@@ -198,7 +198,9 @@ def altered(profile: str | Profile, growth: int | None = None, window: int | Non
 
 def empty_stock(kernel: Kernel) -> None:
     """Put the frames that the first processor keeps at hand back, and change nothing else."""
-    assert kernel.call("block_get", MAX_ORDER, PAGE_TYPE) == status.NO_FRAMES  # no machine of the tests has such a block
+    assert (
+        kernel.call("block_get", MAX_ORDER, PAGE_TYPE) == status.NO_FRAMES
+    )  # no machine of the tests has such a block
 
 
 def leave_free(kernel: Kernel, count: int, seed: int = 0) -> list[int]:

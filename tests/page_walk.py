@@ -103,7 +103,9 @@ def coldfire(ram, root: int) -> Iterator[Translation]:
                 # SZ 9:8 is 10 for 8 KiB, 00 for 1 MiB; CM 7:6 is 01, copy back; SP, R, W, X; not locked; V
                 assert word & 0x3FF == (0x27D if shift == 13 else 0x07D), f"{word:#x}"
                 pa = word & 0xFFFF_FC00
-                assert pa % size == 0 and word < 1 << 32, "MMUDR has 32 bits, and an entry's address is aligned to its size"
+                assert pa % size == 0 and word < 1 << 32, (
+                    "MMUDR has 32 bits, and an entry's address is aligned to its size"
+                )
                 yield Translation(start + (i << shift), pa, size, word)
 
 

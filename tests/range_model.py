@@ -57,11 +57,14 @@ def places(cost: dict[int, int], count: int, align: int, low: int, high: int, bo
     """{first pfn: pages to move} of every place where a range could lie."""
     found = {}
     for pfn in cost:
-        if pfn % align or pfn < low or pfn + count > high or (boundary and pfn // boundary != (pfn + count - 1) // boundary):
+        if (
+            pfn % align
+            or pfn < low
+            or pfn + count > high
+            or (boundary and pfn // boundary != (pfn + count - 1) // boundary)
+        ):
             continue
         total = sum(cost.get(i, STAYS) for i in range(pfn, pfn + count))
         if total < STAYS:
             found[pfn] = total
     return found
-
-

@@ -65,7 +65,9 @@ class Processors:
         self.kern_pa = kernel.view.pa(kernel.view.kern_va)
         self.lock = self.kern_pa + Kern.offset("lock")
         self.entries = [
-            range(int(r["entries"]), int(r["entries"] + r["count"] * record["stride"])) for r in kernel.view.regions() if r["area"]
+            range(int(r["entries"]), int(r["entries"] + r["count"] * record["stride"]))
+            for r in kernel.view.regions()
+            if r["area"]
         ]
         self.heap_map = int(record["heap_map"])
         self.records = range(self.heap_map, self.heap_map + int(record["heap_pages"]) * SlabPage.size)
@@ -78,7 +80,9 @@ class Processors:
         self.running = False
         self.spinning = [False] * len(self.cpus)
         self.threads: list[greenlet] = []
-        self.journal: list[tuple[int, int, Any]] = []  # physical address, width and what was there; width 0: a whole page
+        self.journal: list[
+            tuple[int, int, Any]
+        ] = []  # physical address, width and what was there; width 0: a whole page
         self.clean = dict(self.life.pages)
         for name in MACHINE:
             setattr(self.life, name, getattr(self, name.removeprefix("km_")))
@@ -263,13 +267,16 @@ class Processors:
             self._undo()
         return found
 
-    def _held(self, programs: Programs, start: int, decide: Callable[[int, list[int]], int | None], allowed: set[Results]) -> None:
+    def _held(
+        self, programs: Programs, start: int, decide: Callable[[int, list[int]], int | None], allowed: set[Results]
+    ) -> None:
         """Execute one schedule, hold what must hold after it, and undo it."""
         try:
             results = self._run(programs, start, decide)
             assert results in allowed, f"{_named(results)} is none of {[_named(r) for r in sorted(allowed)]}"
             memory = frozenset(
-                (pa, width, self.views[width][pa // width] if width else self.ram[pa : pa + PAGE]) for pa, width, _ in self.journal
+                (pa, width, self.views[width][pa // width] if width else self.ram[pa : pa + PAGE])
+                for pa, width, _ in self.journal
             )
             if (results, memory) not in self.sound:
                 self._check()
@@ -330,7 +337,8 @@ def _conflict(known: int, cpus: int) -> bool:
     """Whether two processors touch a word, one of them stores, and one of the two accesses is outside the lock."""
     flags = [known >> FLAGS * number & 15 for number in range(cpus)]
     return any(
-        a & 0b10 and b or b & 0b10 and a or a & 0b01 and b & STORES or b & 0b01 and a & STORES for a, b in combinations(flags, 2)
+        a & 0b10 and b or b & 0b10 and a or a & 0b01 and b & STORES or b & 0b01 and a & STORES
+        for a, b in combinations(flags, 2)
     )
 
 

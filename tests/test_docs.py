@@ -52,8 +52,12 @@ def test_console_blocks(document):
             if command.split()[0] in SHOWN_ONLY:
                 continue
             done = subprocess.run(
-                ["bash", "-c", command], cwd=ROOT, env={**os.environ, "PATH": path, "COLUMNS": "120"},
-                capture_output=True, text=True, timeout=120,
+                ["bash", "-c", command],
+                cwd=ROOT,
+                env={**os.environ, "PATH": path, "COLUMNS": "120"},
+                capture_output=True,
+                text=True,
+                timeout=120,
             )
             got = done.stdout
             assert "Traceback" not in done.stderr, f"{document.name}:{line}: {command}\n{done.stderr}"

@@ -8,7 +8,19 @@ from pathlib import Path
 import kernmalloc
 
 ROOT = Path(kernmalloc.__file__).parent
-LAYERS = ("lang", "inputs", "machine", "kernel", "drivers", "facade", "plan", "sim", "bench", "report", "cli")  # lowest first
+LAYERS = (
+    "lang",
+    "inputs",
+    "machine",
+    "kernel",
+    "drivers",
+    "facade",
+    "plan",
+    "sim",
+    "bench",
+    "report",
+    "cli",
+)  # lowest first
 BESIDE = {"build": "facade"}
 
 

@@ -45,4 +45,6 @@ def test_what_this_computer_has_no_memory_for_is_told(monkeypatch):
     monkeypatch.setattr(boot, "room_for", lambda kernel: False)
     told = []
     assert list(run(2, [1], [], lambda name, part: None, told.append)) == []
-    assert [str(error) for error in told] == ["core tables: 1 GiB: this computer has too little free memory to measure them"]
+    assert [str(error) for error in told] == [
+        "core tables: 1 GiB: this computer has too little free memory to measure them"
+    ]

@@ -62,7 +62,9 @@ def test_every_instruction_is_counted():
     seen = []
     with emulator.boot(RAM) as kernel:
         bare = processor(kernel)
-        bare.uc.hook_add(UC_HOOK_CODE, lambda uc, at, size, _: seen.append(bytes(uc.mem_read(at, size))), begin=CODE, end=CODE_END)
+        bare.uc.hook_add(
+            UC_HOOK_CODE, lambda uc, at, size, _: seen.append(bytes(uc.mem_read(at, size))), begin=CODE, end=CODE_END
+        )
         bare.uc.ctl_flush_tb()  # what was translated before does not call
         before = bare.counts
         for _ in islice(work(kernel), 40):

@@ -93,7 +93,13 @@ def test_a_peer_that_keeps_an_entry_refuses_what_is_not_owned():
         state = peer.make(FEW)
         frame, block = get(state, 0, 0), get(state, 0, 9)
         if peer.keeps:
-            assert put(state, 0, block, 0) == put(state, 0, frame, 9) == put(state, 0, frame + 1, 0) == put(state, 0, FEW, 0) == -1
+            assert (
+                put(state, 0, block, 0)
+                == put(state, 0, frame, 9)
+                == put(state, 0, frame + 1, 0)
+                == put(state, 0, FEW, 0)
+                == -1
+            )
         assert put(state, 0, frame, 0) == put(state, 0, block, 9) == 0
         if peer.keeps:
             assert put(state, 0, frame, 0) == put(state, 0, block, 9) == -1

@@ -26,7 +26,10 @@ def test_every_allocator_replays_every_trace():
 def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
     ours, glibc = heap.Ours(OURS), heap.Peer("glibc", "-")
     file = tmp_path / "trace"
-    for pairs, found in (([(0, (1 << 31) - 1)] * 8, "calls were refused"), ([(0, 100), (0, 0), (0, 0)], "calls were refused")):
+    for pairs, found in (
+        ([(0, (1 << 31) - 1)] * 8, "calls were refused"),
+        ([(0, 100), (0, 0), (0, 0)], "calls were refused"),
+    ):
         trace = traces.Trace("wrong", "wrong", numpy.array(pairs, numpy.int32))
         with pytest.raises(Wrong, match=found):
             ours.measure("time", trace, file, 1)

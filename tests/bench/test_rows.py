@@ -28,7 +28,12 @@ def test_the_best_peer_is_judged_net_and_the_raw_ones_stand_beside_it():
 
 
 def test_goals_of_its_own_and_figures():
-    rows = [row(OURS, 4.4), row(OURS, 5.0, work="pair, 2 threads"), row("memset", 10.0, work="tables"), row(OURS, 9.0, work="tables")]
+    rows = [
+        row(OURS, 4.4),
+        row(OURS, 5.0, work="pair, 2 threads"),
+        row("memset", 10.0, work="tables"),
+        row(OURS, 9.0, work="tables"),
+    ]
     own, figure, least, *rest = judge(
         [
             Goal("frames", "pair, 2 threads", 1.15, than=SELF, other="pair"),

@@ -26,7 +26,9 @@ def test_no_undefined_symbol(architecture):
     assert [s.name for s in symbols if s.name and s["st_shndx"] == "SHN_UNDEF"] == []
     exported = {s.name for s in symbols if s["st_info"]["bind"] == "STB_GLOBAL"}
     entries = {
-        f"km_{f.__name__}" for f, is_entry in REGISTRY.items() if is_entry and f.__module__.startswith("kernmalloc.kernel.")
+        f"km_{f.__name__}"
+        for f, is_entry in REGISTRY.items()
+        if is_entry and f.__module__.startswith("kernmalloc.kernel.")
     }
     assert entries and entries <= exported
     writable = [s.name for s in elf.iter_sections() if s["sh_flags"] & 1 and s["sh_size"]]

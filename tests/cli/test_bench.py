@@ -15,7 +15,9 @@ def run(*words, **environment):
 
 
 def test_everything_is_measured_and_told():
-    done = run("all", "--quick", "--runs", "1", "--traces", str(DATA / "freeciv.rep"), "--traces", str(DATA / "gcc.tracefs.gz"))
+    done = run(
+        "all", "--quick", "--runs", "1", "--traces", str(DATA / "freeciv.rep"), "--traces", str(DATA / "gcc.tracefs.gz")
+    )
     assert done.returncode == 0, done.stderr
     for part in (
         "Medians of 1 runs", "code, of the quick path", "frames, order 0, 1 thread (ns)", "frames, order 9, 2 threads (ns)",

@@ -12,8 +12,21 @@ from kernmalloc import Machine
 from kernmalloc.cli import app
 
 KEYS = [
-    "file", "machine", "status", "reason", "frames", "heap", "donation", "check", "seconds",
-    "strategy", "devices", "ledger", "tlb", "released", "page",
+    "file",
+    "machine",
+    "status",
+    "reason",
+    "frames",
+    "heap",
+    "donation",
+    "check",
+    "seconds",
+    "strategy",
+    "devices",
+    "ledger",
+    "tlb",
+    "released",
+    "page",
 ]
 
 SMALL = """
@@ -64,7 +77,10 @@ def test_json_is_one_stable_object_per_machine(small, tiny, mode):
     assert list(first) == KEYS
     assert first["status"] == "booted" and first["reason"] == "" and first["machine"] == "small"
     assert sum(first["frames"].values()) == (0xA0000 + 0x3F00000) >> 12
-    assert set(first["heap"]) == {"used", "planned", "backed", "bound"} and set(first["donation"]) == {"frames", "bytes"}
+    assert set(first["heap"]) == {"used", "planned", "backed", "bound"} and set(first["donation"]) == {
+        "frames",
+        "bytes",
+    }
     assert first["donation"]["bytes"] == 4096 * first["donation"]["frames"] > 0
     assert first["check"]["passed"] is True and first["check"]["assertions"] > 16000
     del first["seconds"], second["seconds"]

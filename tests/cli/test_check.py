@@ -52,7 +52,16 @@ def test_json_holds_the_whole_reading(log):
     assert reading["status"] == "readable" and reading["ram"] == 0x9FC00 + 0x2FF00000
     assert reading["problems"][0]["line"] == 4
     assert list(reading) == [
-        "file", "machine", "status", "reason", "arch", "ram", "ranges", "devices", "problems", "ignored",
+        "file",
+        "machine",
+        "status",
+        "reason",
+        "arch",
+        "ram",
+        "ranges",
+        "devices",
+        "problems",
+        "ignored",
     ]
 
 
@@ -79,7 +88,9 @@ def test_a_refused_profile_is_one_line_and_exit_status_2(log, monkeypatch, capsy
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("nobody: no such profile (shipped are coyotos-coldfire, coyotos-i386, eros")
+    assert capsys.readouterr().err.startswith(
+        "nobody: no such profile (shipped are coyotos-coldfire, coyotos-i386, eros"
+    )
 
 
 def test_an_option_that_does_not_exist_is_told_and_exit_status_2(log):

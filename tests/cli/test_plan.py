@@ -63,7 +63,9 @@ def test_C16_the_advice_is_a_line_to_type_and_it_helps():
 
 def test_a_card_that_is_not_there_yet():
     """C21."""
-    result = run("plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve+release", "--with", "24GiB", "--with", "B200")
+    result = run(
+        "plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve+release", "--with", "24GiB", "--with", "B200"
+    )
     assert "32 GiB" in result.output and "256 GiB" in result.output and "--device-frames" in result.output
 
 

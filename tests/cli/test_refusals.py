@@ -23,28 +23,40 @@ def run(*words, **kept):
     return subprocess.run(command, capture_output=True, text=True, **kept)
 
 
-@pytest.mark.parametrize("words, said", [
-    (("plan", "nosuch.log"), "nosuch.log: unreadable: No such file"),
-    (("plan", "/bin/ls"), "binary data, not text"),
-    (("plan", EXAMPLE), "a kernel, not a machine (give it as --kernel)"),
-    (("plan", DESKTOP, "--kernel", DESKTOP), "a machine, not a kernel (name it without --kernel)"),
-    (("plan", DESKTOP, "--kernel", "eros3"), "no such profile (shipped are"),
-    (("plan", DESKTOP, "--strategy", "Reserve"), "--strategy Reserve: no such strategy (one of static, demand"),
-    (("plan", DESKTOP, "--device-frames", "-5"), "'--device-frames': Input should be greater than or equal to 0"),
-    (("plan", DESKTOP, "--device-frames", "ten"), "kernmalloc plan: Invalid value for '--device-frames'"),
-    (("plan", DESKTOP, "--device-frames", "9" * 20), "should be less than or equal to 1099511627776"),
-    (("plan", DESKTOP, "--device-frames", "9"), "strategy demand has no use for it (--strategy static or reserve or"),
-    (("boot", DESKTOP, "--strategy", "reserve", "--growable", "1GiB"), "no use for it (--strategy hybrid)"),
-    (("plan", DESKTOP, "--strategy", "hybrid", "--growable", "lots"), "--growable lots: 'lots' is not a byte count"),
-    (("plan", DESKTOP, DESKTOP, "--with", "nonsense"), "card 'nonsense': neither a size nor a known card (24GiB or"),
-    (("plan", DESKTOP, "--with", "Radeon"), "card 'Radeon': several cards"),
-    (("plan", DESKTOP, "--frob"), "No such option: --frob"),
-    (("boot", DESKTOP, "--mode", "fast"), "not one of 'raw', 'soft', 'twin'"),
-    (("frob",), "No such command 'frob'"),
-    (("compare",), "Missing argument 'FILE...'"),
-    (("compare", "nosuch"), "nosuch: No such file"),
-    (("compare", DESKTOP, "--picture", "x.foo"), "--picture x.foo: "),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("plan", "nosuch.log"), "nosuch.log: unreadable: No such file"),
+        (("plan", "/bin/ls"), "binary data, not text"),
+        (("plan", EXAMPLE), "a kernel, not a machine (give it as --kernel)"),
+        (("plan", DESKTOP, "--kernel", DESKTOP), "a machine, not a kernel (name it without --kernel)"),
+        (("plan", DESKTOP, "--kernel", "eros3"), "no such profile (shipped are"),
+        (("plan", DESKTOP, "--strategy", "Reserve"), "--strategy Reserve: no such strategy (one of static, demand"),
+        (("plan", DESKTOP, "--device-frames", "-5"), "'--device-frames': Input should be greater than or equal to 0"),
+        (("plan", DESKTOP, "--device-frames", "ten"), "kernmalloc plan: Invalid value for '--device-frames'"),
+        (("plan", DESKTOP, "--device-frames", "9" * 20), "should be less than or equal to 1099511627776"),
+        (
+            ("plan", DESKTOP, "--device-frames", "9"),
+            "strategy demand has no use for it (--strategy static or reserve or",
+        ),
+        (("boot", DESKTOP, "--strategy", "reserve", "--growable", "1GiB"), "no use for it (--strategy hybrid)"),
+        (
+            ("plan", DESKTOP, "--strategy", "hybrid", "--growable", "lots"),
+            "--growable lots: 'lots' is not a byte count",
+        ),
+        (
+            ("plan", DESKTOP, DESKTOP, "--with", "nonsense"),
+            "card 'nonsense': neither a size nor a known card (24GiB or",
+        ),
+        (("plan", DESKTOP, "--with", "Radeon"), "card 'Radeon': several cards"),
+        (("plan", DESKTOP, "--frob"), "No such option: --frob"),
+        (("boot", DESKTOP, "--mode", "fast"), "not one of 'raw', 'soft', 'twin'"),
+        (("frob",), "No such command 'frob'"),
+        (("compare",), "Missing argument 'FILE...'"),
+        (("compare", "nosuch"), "nosuch: No such file"),
+        (("compare", DESKTOP, "--picture", "x.foo"), "--picture x.foo: "),
+    ],
+)
 def test_what_is_wrong_is_one_line(words, said):
     done = run(*words, env={**os.environ, "TERM": "dumb"})
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
@@ -61,9 +73,15 @@ def test_a_closed_pipe_is_no_broken_invariant():
             assert process.wait() in (0, 141)  # it may have been done before
 
 
-@pytest.mark.parametrize("name, strategy, unit", [
-    ("device-frames", "reserve", 1), ("device-frames", "static", 1), ("excess", "release", 4096), ("growable", "hybrid", 4096),
-])
+@pytest.mark.parametrize(
+    "name, strategy, unit",
+    [
+        ("device-frames", "reserve", 1),
+        ("device-frames", "static", 1),
+        ("excess", "release", 4096),
+        ("growable", "hybrid", 4096),
+    ],
+)
 def test_C15_too_much_is_answered_by_the_most_that_fits(name, strategy, unit):
     """C15: a reserve that the machine cannot hold is refused with the largest that it can, proved by planning with it."""
     computer, profile = Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), strategy)

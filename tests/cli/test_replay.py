@@ -22,7 +22,14 @@ def run(*words, **more):
 def test_traces_are_told_and_json_agrees():
     told = run(GCC, REP)
     assert told.exit_code == 0, told.output
-    for part in ("ns per operation", "peak live", "peak backed", "fragmentation", "frees of nothing", "every frame is back"):
+    for part in (
+        "ns per operation",
+        "peak live",
+        "peak backed",
+        "fragmentation",
+        "frees of nothing",
+        "every frame is back",
+    ):
         assert part in told.output
     gcc, rep = map(json.loads, run("--json", GCC, REP).stdout.splitlines())
     assert gcc["held"] and gcc["status"] == "replayed" and gcc["form"] == "tracefs" and gcc["file"] == GCC
@@ -45,9 +52,13 @@ def test_the_table_is_that_of_slabinfo():
 def test_kernel_machine_mode_and_standard_input(tmp_path):
     machine = tmp_path / "small.toml"
     machine.write_text('name = "small"\nmemory = [{ base = 0, size = 0x1000000, kind = "ram" }]\n')
-    done = run("-", "--kernel", "eros2", "--mode", "soft", "--machine", str(machine), "--json", input=Path(GCC).read_bytes())
+    done = run(
+        "-", "--kernel", "eros2", "--mode", "soft", "--machine", str(machine), "--json", input=Path(GCC).read_bytes()
+    )
     line = json.loads(done.stdout)
-    assert (line["file"], line["kernel"], line["mode"], line["machine"]) == ("-", "eros2", "soft", "small") and line["held"]
+    assert (line["file"], line["kernel"], line["mode"], line["machine"]) == ("-", "eros2", "soft", "small") and line[
+        "held"
+    ]
 
 
 def test_a_kernel_that_does_wrong_is_told(monkeypatch):

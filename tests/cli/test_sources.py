@@ -10,11 +10,15 @@ from kernmalloc.cli import app
 from kernmalloc.inputs.errors import InputError
 
 LOG = "BIOS-e820: [mem 0x0000000000100000-0x00000000bfffffff] usable\n"
-LIST = ("01:00.0 VGA compatible controller: x\n"
-        "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=16M]\n"
-        "\tRegion 1: Memory at 20000000 (64-bit, prefetchable) [size=256M]\n")
-FLEET = "".join(json.dumps({"model": model, "ram": ram, "bars": [["0:1:0:0", "03", "10", "Memory", 32, 0xF0000000, 4096]]}) + "\n"
-                for model, ram in (("first", 64 << 20), ("unknown", 0), ("last", 32 << 20)))
+LIST = (
+    "01:00.0 VGA compatible controller: x\n"
+    "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=16M]\n"
+    "\tRegion 1: Memory at 20000000 (64-bit, prefetchable) [size=256M]\n"
+)
+FLEET = "".join(
+    json.dumps({"model": model, "ram": ram, "bars": [["0:1:0:0", "03", "10", "Memory", 32, 0xF0000000, 4096]]}) + "\n"
+    for model, ram in (("first", 64 << 20), ("unknown", 0), ("last", 32 << 20))
+)
 
 
 def run(*words, stdin=None):
@@ -60,7 +64,10 @@ def test_a_fleet_is_many_machines(files):
     readings = [json.loads(line) for line in result.stdout.splitlines()]
     assert result.exit_code == 2
     assert [(r["machine"], r["status"]) for r in readings] == [
-        ("first", "readable"), ("", "unreadable"), ("last", "readable")]
+        ("first", "readable"),
+        ("", "unreadable"),
+        ("last", "readable"),
+    ]
     assert readings[1]["reason"].startswith("line 2: RAM unknown")
     result = run("check", "--ram", "1GiB", "-", stdin=FLEET)
     assert result.exit_code == 0 and result.output.count("1024 MiB of RAM") == 3
@@ -69,7 +76,11 @@ def test_a_fleet_is_many_machines(files):
 def test_every_machine_of_a_fleet_boots(files):
     result = run("boot", "--mode", "twin", "--json", files / "fleet.jsonl.gz")
     outcomes = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [(o["machine"], o["status"]) for o in outcomes] == [("first", "booted"), ("", "unreadable"), ("last", "booted")]
+    assert [(o["machine"], o["status"]) for o in outcomes] == [
+        ("first", "booted"),
+        ("", "unreadable"),
+        ("last", "booted"),
+    ]
     assert result.exit_code == 2
 
 

@@ -72,7 +72,11 @@ def test_E9_E20_the_other_strategies_map_frames_of_8_KiB():
         va, pa, large = kernel.view.backing()
         assert pages == dict(zip(va.tolist(), pa.tolist(), strict=True)) and not large
         assert all(kernel.frame_type(pa >> 13) == "heap" for pa in pages.values())
-        assert all(kernel.frame_type(t.pa >> 13) in ("heap", "mapping") for t in translations(kernel) if t.va >= int(kern["heap_map"]))
+        assert all(
+            kernel.frame_type(t.pa >> 13) in ("heap", "mapping")
+            for t in translations(kernel)
+            if t.va >= int(kern["heap_map"])
+        )
         for block in blocks:
             kernel.free(block)
         kernel.drain()
@@ -110,7 +114,9 @@ def test_C7_C8_on_every_board(strategy):
             assert kernel.heap.used == kernel.heap.planned == made.planned, told
             assert kernel.tlb.entries == made.tlb.entries, told
             done = configure(kernel).devices
-            assert [(d.base, d.size, d.status) for d in done] == [(d.base, d.size, d.status) for d in made.devices], told
+            assert [(d.base, d.size, d.status) for d in done] == [(d.base, d.size, d.status) for d in made.devices], (
+                told
+            )
             if STRATEGIES[strategy].affine and not STRATEGIES[strategy].reserves:
                 assert all(d.status == FITS or d.base + d.size > 1 << 32 for d in done), told
             conserved(kernel)

@@ -50,7 +50,10 @@ def test_a_life_from_boot_to_close(mode, profile):
         before = kernel.heap
         assert 0 < before.used <= before.backed <= before.bound
         assert before.maps == kernel.frames_by_type()["mapping"] * PAGE
-        blocks = [kernel.malloc(size, align) for size, align in ((1, 16), (100, 64), (5000, PAGE), (100_000, 16), (9, 4 * PAGE))]
+        blocks = [
+            kernel.malloc(size, align)
+            for size, align in ((1, 16), (100, 64), (5000, PAGE), (100_000, 16), (9, 4 * PAGE))
+        ]
         for va in blocks:
             data = bytes(range(9))
             write(kernel, va, data[: kernel.size_of(va)])
@@ -61,7 +64,11 @@ def test_a_life_from_boot_to_close(mode, profile):
             assert cache.used >= 3
             assert cache.used <= cache.slots <= cache.limit
             assert kernel.cache(cache.name).id == cache.id
-        pfns = [kernel.frame_get("page"), kernel.block_get(4), kernel.range_get(5, align=2, low=MIB, high=GIB, type="dma")]
+        pfns = [
+            kernel.frame_get("page"),
+            kernel.block_get(4),
+            kernel.range_get(5, align=2, low=MIB, high=GIB, type="dma"),
+        ]
         assert [kernel.frame_type(pfn) for pfn in pfns] == ["page", "dma", "dma"]
         assert pfns[1] % 16 == pfns[2] % 2 == 0
         frames = kernel.frames_by_type()
@@ -285,7 +292,8 @@ def test_entries_are_c_functions(boot_kernel):
     """What is called by address is the product's entry: the same kernel, the same refusals."""
     kernel = boot_kernel(LOW, HIGH, mode="raw")
     malloc, free = (
-        ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(kernel.entry(name)) for name in ("malloc", "free")
+        ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(kernel.entry(name))
+        for name in ("malloc", "free")
     )
     va = malloc(kernel.processor, 100)
     assert kernel.size_of(va) == 112

@@ -96,7 +96,9 @@ def small(strategy: str) -> Profile:
     profile = tuned(with_strategy(Profile.load("eros2"), strategy), {"excess": 4 * MIB, "growable": 2 * MIB})
     if STRATEGIES[strategy].devices:
         profile = tuned(profile, {"device-frames": 640})
-    return replace(profile, va=replace(profile.va, size=type(profile.va.size)(32 * MIB)), bank=replace(profile.bank, withheld=64))
+    return replace(
+        profile, va=replace(profile.va, size=type(profile.va.size)(32 * MIB)), bank=replace(profile.bank, withheld=64)
+    )
 
 
 @pytest.mark.parametrize("first, strategy", [*enumerate(STRATEGIES)])
@@ -111,7 +113,7 @@ def test_C22_whatever_is_used_up_in_any_order(first, strategy):
     with Kernel.boot(computer, profile) as kernel:
         assert kernel.heap.used == kernel.heap.planned
         fresh, state = kernel.snapshot(), (kernel.heap.used, kernel.ledger)
-        for order in ORDERS[first::1 if EFFORT > 1 else len(STRATEGIES)]:
+        for order in ORDERS[first :: 1 if EFFORT > 1 else len(STRATEGIES)]:
             full = Exhaust(kernel)
             for way in order:
                 getattr(full, way)()
@@ -123,7 +125,11 @@ def test_C22_whatever_is_used_up_in_any_order(first, strategy):
             for pfn in (SERIAL.base // 4096, *range(SCREEN.base // 4096, SCREEN.base // 4096 + 32)):
                 kernel.devices.get(pfn)
             needs = {"node": 16, "process": 1, "depend": 16, "thread": 1, "mapping frame": 8}
-            held = [(kernel.last_words[name], kernel.last_words[name].get()) for name, count in needs.items() for _ in range(count)]
+            held = [
+                (kernel.last_words[name], kernel.last_words[name].get())
+                for name, count in needs.items()
+                for _ in range(count)
+            ]
             assert kernel.ledger.available == before, "none of it is the bank's"
             buffer = held[-1][1]
             write(kernel, buffer, told.encode())
@@ -139,8 +145,18 @@ def test_C22_whatever_is_used_up_in_any_order(first, strategy):
 @pytest.mark.parametrize("strategy", ["static", "reserve"])
 def test_C22_configure_uses_the_tier_by_itself(strategy):
     """C22: where a card has all entries, the serial port fits and the screen has what a message needs; as planned."""
-    computer = replace(machine((MIB, 15 * MIB)), devices=tuple(replace(d, role=role) for d, role in (
-        (replace(CARD, base=2 * GIB, size=640 * 4096), ""), (SCREEN, "console"), (SERIAL, "console"), (CARD, ""))))
+    computer = replace(
+        machine((MIB, 15 * MIB)),
+        devices=tuple(
+            replace(d, role=role)
+            for d, role in (
+                (replace(CARD, base=2 * GIB, size=640 * 4096), ""),
+                (SCREEN, "console"),
+                (SERIAL, "console"),
+                (CARD, ""),
+            )
+        ),
+    )
     profile = tuned(small(strategy), {"excess": 0, "device-frames": 640})
     profile = replace(profile, heap=replace(profile.heap, spare=type(profile.heap.spare)(0)))
     made = plan(computer, profile)

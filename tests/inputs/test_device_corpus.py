@@ -25,14 +25,19 @@ if not FLEET.is_file():
     pytest.skip(f"no collection of machines at {DATA}; set KERNMALLOC_DATA", allow_module_level=True)
 
 with open(DATA / "INDEX.csv", newline="") as index:
-    ROWS = {row["file"].removeprefix("machines/"): row for row in csv.DictReader(index)
-            if row["file"].startswith(("machines/lspci/", "machines/dts/")) and row["kind"] != "coldfire"}
+    ROWS = {
+        row["file"].removeprefix("machines/"): row
+        for row in csv.DictReader(index)
+        if row["file"].startswith(("machines/lspci/", "machines/dts/")) and row["kind"] != "coldfire"
+    }
 
 TWICE = "the file lists the same registers twice; INDEX counts both"
 BELOW_1_MIB = "INDEX counts a register of range 20, which is none"
 UNUSED_HOST = "INDEX counts the windows of host bridges that are disabled"
-UNSET_BUS = ("the bus above the host bridge has windows that the boot loader sets up, so that its windows have no address "
-             "yet; INDEX counts them where they would be without translation")
+UNSET_BUS = (
+    "the bus above the host bridge has windows that the boot loader sets up, so that its windows have no address "
+    "yet; INDEX counts them where they would be without translation"
+)
 
 # file: (ours), (INDEX), why; each as device bytes, device registers
 DIFFERENCES = {
@@ -106,16 +111,25 @@ def test_device_ranges_are_the_union_of_the_windows(page_shift):
         if page_shift == 12:
             assert sum(r.frames for r in ranges) << 12 == union(windows)
         for d in windows:
-            assert sum(r.pfn <= d.base >> page_shift and d.end - 1 >> page_shift < r.end and d.name in r.names
-                       for r in ranges) == 1
+            assert (
+                sum(
+                    r.pfn <= d.base >> page_shift and d.end - 1 >> page_shift < r.end and d.name in r.names
+                    for r in ranges
+                )
+                == 1
+            )
 
 
 def test_devices_inside_the_ram_of_a_board():
     """Interrupt controllers of the MMP3 give offsets into their parent as addresses."""
-    inside = {file: sum(d.status == "inside RAM" for d in Machine.read(DATA / "machines" / file).devices)
-              for file in ROWS if facts(file).memory}
+    inside = {
+        file: sum(d.status == "inside RAM" for d in Machine.read(DATA / "machines" / file).devices)
+        for file in ROWS
+        if facts(file).memory
+    }
     assert {file: count for file, count in inside.items() if count} == {
-        "dts/linux612-arm-marvell-mmp3-dell-ariel.dtb": 26}
+        "dts/linux612-arm-marvell-mmp3-dell-ariel.dtb": 26
+    }
 
 
 def test_totals():
@@ -127,9 +141,14 @@ def test_totals():
         except UnreadableError as error:
             kinds[row["kind"], error.advice.split(",")[0]] += 1
     assert kinds == {
-        ("dts", "Machine"): 39, ("dts", "give --ram SIZE"): 5, ("dts", "give --ram SIZE@ADDRESS"): 17,
-        ("lspci", "give --ram SIZE"): 47, ("lspci-partial", "give --ram SIZE"): 26,
-        ("pciconf", "Machine"): 197, ("pciconf", "give --ram SIZE"): 16, ("sysfs", "Machine"): 3,
+        ("dts", "Machine"): 39,
+        ("dts", "give --ram SIZE"): 5,
+        ("dts", "give --ram SIZE@ADDRESS"): 17,
+        ("lspci", "give --ram SIZE"): 47,
+        ("lspci-partial", "give --ram SIZE"): 26,
+        ("pciconf", "Machine"): 197,
+        ("pciconf", "give --ram SIZE"): 16,
+        ("sysfs", "Machine"): 3,
     }
 
 

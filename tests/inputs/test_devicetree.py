@@ -56,9 +56,13 @@ def windows(found: Facts) -> list[tuple[str, int, int]]:
 @pytest.mark.parametrize("address, size", [(1, 1), (2, 2), (2, 1), (1, 2), (3, 2)])
 def test_cells_of_every_width(address, size):
     base, length = (0x8_0000_0000, 0x1_0000_0000) if address > 1 and size > 1 else (0x8000_0000, 0x4000_0000)
-    found = facts(memory(base, length, (address, size)),
-                  node("serial@1000", reg=cells((0x1000, address), (0x100, size), (0x3000, address), (0x200, size))),
-                  address=address, size=size, model="A board")
+    found = facts(
+        memory(base, length, (address, size)),
+        node("serial@1000", reg=cells((0x1000, address), (0x100, size), (0x3000, address), (0x200, size))),
+        address=address,
+        size=size,
+        model="A board",
+    )
     machine = resolve(found)
     assert (machine.name, machine.origin) == ("A board", "device tree")
     assert [(r.base, r.size) for r in machine.ram] == [(base, length)]
@@ -67,8 +71,11 @@ def test_cells_of_every_width(address, size):
 
 
 def test_several_banks_and_nodes():
-    found = facts(node("memory@0", device_type="memory", reg=[0, 0x1000, 0x10000, 0x1000]), memory(0x20000, 0x1000),
-                  memory(0x30000, 0x1000, name="memory@30000", status="disabled"))
+    found = facts(
+        node("memory@0", device_type="memory", reg=[0, 0x1000, 0x10000, 0x1000]),
+        memory(0x20000, 0x1000),
+        memory(0x30000, 0x1000, name="memory@30000", status="disabled"),
+    )
     assert [(r.base, r.size) for r in found.memory] == [(0, 0x1000), (0x10000, 0x1000), (0x20000, 0x1000)]
 
 
@@ -79,39 +86,75 @@ def test_what_the_kernel_may_use_goes_before_what_there_is():
 
 def test_reservations_are_carved_out_of_ram():
     reserved = node(
-        "reserved-memory", node("secure@1000000", reg=[0x1000000, 0x10000], no_map=None),
-        node("buffer@7f000000", reg=[0x7F000000, 0x10000]), node("linux,cma", size=[0x4000000], reusable=None),
-        node("later", size=[0x4000000]), node("off@2000000", reg=[0x2000000, 0x10000], status="disabled"),
-        __address_cells=1, __size_cells=1, ranges=None)
+        "reserved-memory",
+        node("secure@1000000", reg=[0x1000000, 0x10000], no_map=None),
+        node("buffer@7f000000", reg=[0x7F000000, 0x10000]),
+        node("linux,cma", size=[0x4000000], reusable=None),
+        node("later", size=[0x4000000]),
+        node("off@2000000", reg=[0x2000000, 0x10000], status="disabled"),
+        __address_cells=1,
+        __size_cells=1,
+        ranges=None,
+    )
     chosen = node("chosen", linux_initrd_start=[0x8000000], linux_initrd_end=[0x8100000])
     machine = resolve(facts(memory(), reserved, chosen, reserved=[(0, 0x1000)]))
     assert [(r.kind, r.base, r.size) for r in machine.carved] == [
-        ("firmware", 0, 0x1000), ("firmware", 0x1000000, 0x10000), ("initrd", 0x8000000, 0x100000)]
+        ("firmware", 0, 0x1000),
+        ("firmware", 0x1000000, 0x10000),
+        ("initrd", 0x8000000, 0x100000),
+    ]
     assert machine.ignored == {"reserved but reusable": 1}
     assert not machine.devices
 
 
 def test_addresses_are_translated_from_bus_to_bus():
-    inner = node("bus@100", node("adc@10", reg=[0x10, 4]), node("dac@200", reg=[0x200, 4]), __address_cells=1, __size_cells=1,
-                 ranges=[0, 0x100, 0x100])
-    outer = node("soc", inner, node("uart@0", reg=[0, 0x20]), __address_cells=1, __size_cells=1,
-                 ranges=[0, *cells((0x8_0000_0000, 2)), 0x1000, 0x1000, *cells((0x9_0000_0000, 2)), 0x1000])
+    inner = node(
+        "bus@100",
+        node("adc@10", reg=[0x10, 4]),
+        node("dac@200", reg=[0x200, 4]),
+        __address_cells=1,
+        __size_cells=1,
+        ranges=[0, 0x100, 0x100],
+    )
+    outer = node(
+        "soc",
+        inner,
+        node("uart@0", reg=[0, 0x20]),
+        __address_cells=1,
+        __size_cells=1,
+        ranges=[0, *cells((0x8_0000_0000, 2)), 0x1000, 0x1000, *cells((0x9_0000_0000, 2)), 0x1000],
+    )
     found = facts(memory(widths=(2, 2)), outer, address=2, size=2)
     assert windows(found) == [("uart@0", 0x8_0000_0000, 0x20), ("adc@10", 0x8_0000_0110, 4)]
     assert found.ignored == {"register of another bus": 1}  # dac@200 lies beyond the window of its bus
 
 
 def test_chip_selects_are_part_of_an_address():
-    bus = node("localbus", node("flash@0,0", reg=[0, 0, 0x1000]), node("fpga@1,0", reg=[1, 0x10, 0x20]), __address_cells=2,
-               __size_cells=1, ranges=[0, 0, 0xFF000000, 0x1000000, 1, 0, 0xFE000000, 0x10000])
+    bus = node(
+        "localbus",
+        node("flash@0,0", reg=[0, 0, 0x1000]),
+        node("fpga@1,0", reg=[1, 0x10, 0x20]),
+        __address_cells=2,
+        __size_cells=1,
+        ranges=[0, 0, 0xFF000000, 0x1000000, 1, 0, 0xFE000000, 0x10000],
+    )
     assert windows(facts(memory(), bus)) == [("flash@0,0", 0xFF000000, 0x1000), ("fpga@1,0", 0xFE000010, 0x20)]
 
 
 def test_a_bus_without_ranges_has_no_addresses_of_the_processor():
     i2c = node("i2c@1000", node("eeprom@50", reg=[0x50]), __address_cells=1, __size_cells=0, reg=[0x1000, 0x100])
     bus = node("syscon@2000", node("clock@4", reg=[4, 4]), __address_cells=1, __size_cells=1, reg=[0x2000, 0x100])
-    found = facts(memory(), i2c, bus, node("cpus", node("cpu@0", reg=[0], device_type="cpu", compatible="arm,cortex-a53"),
-                                           __address_cells=1, __size_cells=0))
+    found = facts(
+        memory(),
+        i2c,
+        bus,
+        node(
+            "cpus",
+            node("cpu@0", reg=[0], device_type="cpu", compatible="arm,cortex-a53"),
+            __address_cells=1,
+            __size_cells=0,
+        ),
+    )
     assert windows(found) == [("i2c@1000", 0x1000, 0x100), ("syscon@2000", 0x2000, 0x100)]
     assert found.ignored == {"register of another bus": 1, "register without a size": 1}
 
@@ -128,26 +171,62 @@ def test_cells_that_are_not_given_are_two_and_one():
 
 def test_pci_host_bridges_are_windows():
     def pci(name, **more):
-        return node(name, node("pci@0,0", node("net@0", reg=[0, 0, 0, 0, 0]), device_type="pci", reg=[0x800, 0, 0, 0, 0],
-                               __address_cells=3, __size_cells=2, ranges=None),
-                    device_type="pci", reg=cells((0x1000, 2), (0x100, 2)), __address_cells=3, __size_cells=2, ranges=[
-                        0x01000000, *cells((0, 2), (0x3EFF0000, 2), (0x10000, 2)),
-                        0x02000000, *cells((0x10000000, 2), (0x10000000, 2), (0x2EFF0000, 2)),
-                        0x43000000, *cells((0x80_0000_0000, 2), (0x80_0000_0000, 2), (0x80_0000_0000, 2))], **more)
+        return node(
+            name,
+            node(
+                "pci@0,0",
+                node("net@0", reg=[0, 0, 0, 0, 0]),
+                device_type="pci",
+                reg=[0x800, 0, 0, 0, 0],
+                __address_cells=3,
+                __size_cells=2,
+                ranges=None,
+            ),
+            device_type="pci",
+            reg=cells((0x1000, 2), (0x100, 2)),
+            __address_cells=3,
+            __size_cells=2,
+            ranges=[
+                0x01000000,
+                *cells((0, 2), (0x3EFF0000, 2), (0x10000, 2)),
+                0x02000000,
+                *cells((0x10000000, 2), (0x10000000, 2), (0x2EFF0000, 2)),
+                0x43000000,
+                *cells((0x80_0000_0000, 2), (0x80_0000_0000, 2), (0x80_0000_0000, 2)),
+            ],
+            **more,
+        )
 
     found = facts(memory(widths=(2, 2)), pci("pcie@0"), pci("pcie@1", status="disabled"), address=2, size=2)
     assert [(w.name, w.base, w.size) for w in found.windows] == [
-        ("pcie@0", 0x10000000, 0x2EFF0000), ("pcie@0", 0x80_0000_0000, 0x80_0000_0000)]
+        ("pcie@0", 0x10000000, 0x2EFF0000),
+        ("pcie@0", 0x80_0000_0000, 0x80_0000_0000),
+    ]
     assert windows(found) == [("pcie@0", 0x1000, 0x100), ("pcie@1", 0x1000, 0x100)]
 
 
 def test_what_is_not_in_use_is_kept_but_not_published():
-    bus = node("soc", node("uart@f0000000", reg=[0xF0000000, 0x20]), __address_cells=1, __size_cells=1, ranges=None,
-               status="disabled")
-    machine = resolve(facts(memory(), bus, node("rtc@f1000000", reg=[0xF1000000, 0x20], status="okay"),
-                            node("wdt@f2000000", reg=[0xF2000000, 0x20], status="reserved")))
+    bus = node(
+        "soc",
+        node("uart@f0000000", reg=[0xF0000000, 0x20]),
+        __address_cells=1,
+        __size_cells=1,
+        ranges=None,
+        status="disabled",
+    )
+    machine = resolve(
+        facts(
+            memory(),
+            bus,
+            node("rtc@f1000000", reg=[0xF1000000, 0x20], status="okay"),
+            node("wdt@f2000000", reg=[0xF2000000, 0x20], status="reserved"),
+        )
+    )
     assert [(d.name, d.status) for d in machine.devices] == [
-        ("uart@f0000000", "disabled"), ("rtc@f1000000", "assigned"), ("wdt@f2000000", "disabled")]
+        ("uart@f0000000", "disabled"),
+        ("rtc@f1000000", "assigned"),
+        ("wdt@f2000000", "disabled"),
+    ]
     assert [r.names for r in machine.device_ranges(12)] == [("rtc@f1000000",)]
 
 
@@ -174,13 +253,20 @@ def test_a_board_that_leaves_all_memory_to_the_boot_loader(tmp_path):
     assert [(r.base, r.size) for r in Machine.read(file, "1GiB@0x40000000").ram] == [(0x40000000, GIB)]
 
 
-@pytest.mark.parametrize("name, properties, arch", [
-    ("cpu@0", {"compatible": "arm,cortex-a53"}, "arm64"), ("cpu@0", {"compatible": "arm,cortex-a7"}, "arm"),
-    ("cpu@0", {"compatible": ["sifive,e51", "riscv"]}, "riscv64"), ("PowerPC,8347@0", {}, "ppc"),
-    ("cpu@0", {"model": "PowerPC,476"}, "ppc"), ("cpu@0", {"compatible": "mips,mips24KEc"}, "mips"),
-    ("cpu@0", {"compatible": "apple,icestorm"}, "arm64"), ("cpu@0", {"compatible": "arm,arm926ej-s"}, "arm"),
-    ("cpu@0", {"compatible": "somebody,cpu"}, "?"),
-])
+@pytest.mark.parametrize(
+    "name, properties, arch",
+    [
+        ("cpu@0", {"compatible": "arm,cortex-a53"}, "arm64"),
+        ("cpu@0", {"compatible": "arm,cortex-a7"}, "arm"),
+        ("cpu@0", {"compatible": ["sifive,e51", "riscv"]}, "riscv64"),
+        ("PowerPC,8347@0", {}, "ppc"),
+        ("cpu@0", {"model": "PowerPC,476"}, "ppc"),
+        ("cpu@0", {"compatible": "mips,mips24KEc"}, "mips"),
+        ("cpu@0", {"compatible": "apple,icestorm"}, "arm64"),
+        ("cpu@0", {"compatible": "arm,arm926ej-s"}, "arm"),
+        ("cpu@0", {"compatible": "somebody,cpu"}, "?"),
+    ],
+)
 def test_architectures(name, properties, arch):
     cpus = node("cpus", node(name, device_type="cpu", reg=[0], **properties), __address_cells=1, __size_cells=0)
     assert facts(memory(), cpus).arch == arch
@@ -194,12 +280,17 @@ def test_trees_do_not_share_reservations():
 GOOD = blob(memory(), node("serial@f0000000", reg=[0xF0000000, 0x100]), reserved=[(0, 0x1000)])
 
 
-@pytest.mark.parametrize("data, reason", [
-    (GOOD[:20], "not a device tree that can be read"), (GOOD[:60], "not a device tree that can be read"),
-    (GOOD[:-30], "not a device tree that can be read"), (devicetree.MAGIC, "not a device tree that can be read"),
-    (GOOD.replace(struct.pack(">I", 3), struct.pack(">I", 4), 1), "writes it without NOPs"),
-    (devicetree.MAGIC + bytes(3 << 20), "more than 2 MiB"),
-])
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (GOOD[:20], "not a device tree that can be read"),
+        (GOOD[:60], "not a device tree that can be read"),
+        (GOOD[:-30], "not a device tree that can be read"),
+        (devicetree.MAGIC, "not a device tree that can be read"),
+        (GOOD.replace(struct.pack(">I", 3), struct.pack(">I", 4), 1), "writes it without NOPs"),
+        (devicetree.MAGIC + bytes(3 << 20), "more than 2 MiB"),
+    ],
+)
 def test_damaged_trees(data, reason):
     with pytest.raises(UnreadableError, match=reason):
         read_bytes(data, "board.dtb")
@@ -217,19 +308,35 @@ def test_deep_trees():
 NUMBERS = st.integers(0, (1 << 32) - 1)
 
 
-@given(st.integers(1, 3), st.integers(1, 2), st.lists(st.tuples(NUMBERS, st.integers(1, 1 << 31)), min_size=1, max_size=5),
-       st.lists(st.tuples(NUMBERS, st.integers(1, 1 << 31)), max_size=5), NUMBERS)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.lists(st.tuples(NUMBERS, st.integers(1, 1 << 31)), min_size=1, max_size=5),
+    st.lists(st.tuples(NUMBERS, st.integers(1, 1 << 31)), max_size=5),
+    NUMBERS,
+)
 def test_what_is_written_reads_back_equal(address, size, banks, registers, shift):
     """Banks of memory, and devices behind a bus that moves every address by `shift`."""
-    bus = node("soc", *(node(f"d@{i}", reg=cells((base, 1), (length, 2))) for i, (base, length) in enumerate(registers)),
-               __address_cells=1, __size_cells=2, ranges=cells((0, 1), (shift, address), (1 << 33, 2)))
-    found = facts(*(memory(base, length, (address, size), f"memory@{i}") for i, (base, length) in enumerate(banks)), bus,
-                  address=address, size=size)
+    bus = node(
+        "soc",
+        *(node(f"d@{i}", reg=cells((base, 1), (length, 2))) for i, (base, length) in enumerate(registers)),
+        __address_cells=1,
+        __size_cells=2,
+        ranges=cells((0, 1), (shift, address), (1 << 33, 2)),
+    )
+    found = facts(
+        *(memory(base, length, (address, size), f"memory@{i}") for i, (base, length) in enumerate(banks)),
+        bus,
+        address=address,
+        size=size,
+    )
     assert [(r.base, r.size) for r in found.memory] == banks
     assert windows(found) == [(f"d@{i}", base + shift, length) for i, (base, length) in enumerate(registers)]
 
 
-@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, 60))
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, 60)
+)
 def test_damage_never_ends_in_a_traceback(changes, cut):
     data = bytearray(GOOD)
     for place, value in changes:

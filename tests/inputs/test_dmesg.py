@@ -18,35 +18,52 @@ def ram(text: str) -> list[tuple[int, int]]:
     return [(r.base, r.end) for r in machine(text).ram]
 
 
-@pytest.mark.parametrize("line, base, end", [
-    (" BIOS-e820: 0000000000100000 - 00000000efff6500 (usable)", 0x100000, 0xEFFF6500),
-    ("BIOS-e820: [mem 0x0000000000100000-0x00000000efff64ff] usable", 0x100000, 0xEFFF6500),
-    ("BIOS-e820: [mem 0x0000000000100000-0x00000000efff64ff]  System RAM", 0x100000, 0xEFFF6500),
-    ("BIOS-e820:                         [mem 0x0100000000-0x48effffff] usable", 0x100000000, 0x48F000000),
-    ("BIOS-e820:               0xbfe4dc00-0xc0000000 (usable)", 0xBFE4DC00, 0xC0000000),
-    (" BIOS-88: 0000000000100000 - 0000000001000000 (usable)", 0x100000, 0x1000000),
-    (" BIOS-e801: 0000000000100000 - 0000000001440000 (usable)", 0x100000, 0x1440000),
-    (" Xen: 0000000000100000 - 0000000001440000 (usable)", 0x100000, 0x1440000),
-    ("user: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
-    ("modified: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
-    ("reserve setup_data: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
-    ("efi: mem00: type=7, attr=0xf, range=[0x0000000000100000-0x0000000000200000) (1MB)", 0x100000, 0x200000),
-    ("efi: mem00: [Conventional|   |  |  |WB|WT|WC|UC] range=[0x0000000000100000-0x00000000001fffff] (1MB)",
-     0x100000, 0x200000),
-    ("efi: mem00: [Boot Data   ] range=[0x0000000000100000-0x00000000001fffff] (1MB)", 0x100000, 0x200000),
-    ("efi:   0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]", 0x100000, 0x200000),
-    ("  node   0: [mem 0x0000000080000000-0x00000000bfffffff]", 0x80000000, 0xC0000000),
-    ("  node  16: [mem 0x0000001000000000-0x0000001fffffffff]", 0x1000000000, 0x2000000000),
-])
+@pytest.mark.parametrize(
+    "line, base, end",
+    [
+        (" BIOS-e820: 0000000000100000 - 00000000efff6500 (usable)", 0x100000, 0xEFFF6500),
+        ("BIOS-e820: [mem 0x0000000000100000-0x00000000efff64ff] usable", 0x100000, 0xEFFF6500),
+        ("BIOS-e820: [mem 0x0000000000100000-0x00000000efff64ff]  System RAM", 0x100000, 0xEFFF6500),
+        ("BIOS-e820:                         [mem 0x0100000000-0x48effffff] usable", 0x100000000, 0x48F000000),
+        ("BIOS-e820:               0xbfe4dc00-0xc0000000 (usable)", 0xBFE4DC00, 0xC0000000),
+        (" BIOS-88: 0000000000100000 - 0000000001000000 (usable)", 0x100000, 0x1000000),
+        (" BIOS-e801: 0000000000100000 - 0000000001440000 (usable)", 0x100000, 0x1440000),
+        (" Xen: 0000000000100000 - 0000000001440000 (usable)", 0x100000, 0x1440000),
+        ("user: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
+        ("modified: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
+        ("reserve setup_data: [mem 0x0000000000100000-0x00000000001fffff] usable", 0x100000, 0x200000),
+        ("efi: mem00: type=7, attr=0xf, range=[0x0000000000100000-0x0000000000200000) (1MB)", 0x100000, 0x200000),
+        (
+            "efi: mem00: [Conventional|   |  |  |WB|WT|WC|UC] range=[0x0000000000100000-0x00000000001fffff] (1MB)",
+            0x100000,
+            0x200000,
+        ),
+        ("efi: mem00: [Boot Data   ] range=[0x0000000000100000-0x00000000001fffff] (1MB)", 0x100000, 0x200000),
+        ("efi:   0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]", 0x100000, 0x200000),
+        ("  node   0: [mem 0x0000000080000000-0x00000000bfffffff]", 0x80000000, 0xC0000000),
+        ("  node  16: [mem 0x0000001000000000-0x0000001fffffffff]", 0x1000000000, 0x2000000000),
+    ],
+)
 def test_forms_of_a_ram_line(line, base, end):
     assert ram(line) == [(base, end)]
 
 
-@pytest.mark.parametrize("text, kind", [
-    ("reserved", "reserved"), ("ACPI data", "nvram"), ("ACPI NVS", "nvram"), ("type 20", "reserved"),
-    ("soft reserved", "reserved"), ("unusable", "reserved"), ("device reserved", "reserved"), ("type 16", "reserved"),
-    ("persistent (type 7)", "nvram"), ("persistent (type 12)", "nvram"), ("something new", "reserved"),
-])
+@pytest.mark.parametrize(
+    "text, kind",
+    [
+        ("reserved", "reserved"),
+        ("ACPI data", "nvram"),
+        ("ACPI NVS", "nvram"),
+        ("type 20", "reserved"),
+        ("soft reserved", "reserved"),
+        ("unusable", "reserved"),
+        ("device reserved", "reserved"),
+        ("type 16", "reserved"),
+        ("persistent (type 7)", "nvram"),
+        ("persistent (type 12)", "nvram"),
+        ("something new", "reserved"),
+    ],
+)
 def test_kinds(text, kind):
     log = f"BIOS-e820: [mem 0x0-0xffff] usable\nBIOS-e820: [mem 0x100000-0x1fffff] {text}"
     (entry,) = machine(log).firmware
@@ -54,20 +71,38 @@ def test_kinds(text, kind):
 
 
 def test_old_types_without_brackets():
-    log = (" BIOS-e820: 0000000000000000 - 00000000000a0000 (usable)\n"
-           " BIOS-e820: 00000000fec00000 - 00000000fec00400 type 6")
+    log = (
+        " BIOS-e820: 0000000000000000 - 00000000000a0000 (usable)\n"
+        " BIOS-e820: 00000000fec00000 - 00000000fec00400 type 6"
+    )
     (entry,) = machine(log).firmware
     assert (entry.kind, entry.name, entry.base, entry.size) == ("reserved", "type 6", 0xFEC00000, 0x400)
 
 
 PREFIXES = [
-    "", "[    0.000000] ", "[  +0.000000] ", "[    0.000000][    T1] ", "[    0.000000] [T0] ", "[17179569.184000]",
-    "<6>", "<6>[    0.000000] ", "> > ", ">>>> [    0.000000] ", "\x1b[32m[    0.000000] \x1b[0m",
-    "Jan  1 15:56:05 localhost kernel: ", "touko 05 09:18:59 host kernel: ", "Mär 24 06:43:37 host kernel: ",
-    "Jan  1 15:56:05 localhost kernel: [    0.000000] ", "[    2.078028] kernel: ",
+    "",
+    "[    0.000000] ",
+    "[  +0.000000] ",
+    "[    0.000000][    T1] ",
+    "[    0.000000] [T0] ",
+    "[17179569.184000]",
+    "<6>",
+    "<6>[    0.000000] ",
+    "> > ",
+    ">>>> [    0.000000] ",
+    "\x1b[32m[    0.000000] \x1b[0m",
+    "Jan  1 15:56:05 localhost kernel: ",
+    "touko 05 09:18:59 host kernel: ",
+    "Mär 24 06:43:37 host kernel: ",
+    "Jan  1 15:56:05 localhost kernel: [    0.000000] ",
+    "[    2.078028] kernel: ",
     "2024-05-05T09:18:59+0200 h kernel: ",
-    "[Po jan 19 11:18:21 2026] ", "kern  :info  : [    0.000000] ", "[    0.000000 <    0.000000>] ",
-    "2024-12-17 14:39:28,479 DEBUG:\t", " 1841 17:54:41.419712  <6>[    0.000000] ", "\u00a0",
+    "[Po jan 19 11:18:21 2026] ",
+    "kern  :info  : [    0.000000] ",
+    "[    0.000000 <    0.000000>] ",
+    "2024-12-17 14:39:28,479 DEBUG:\t",
+    " 1841 17:54:41.419712  <6>[    0.000000] ",
+    "\u00a0",
 ]
 
 
@@ -77,20 +112,25 @@ def test_prefixes(prefix):
     assert ram(f"{prefix} BIOS-e820: 0000000000100000 - 0000000000200000 (usable)") == [(0x100000, 0x200000)]
 
 
-@pytest.mark.parametrize("text", [
-    "host kernel: BIOS-e820: [mem\n0x0000000000100000-0x00000000001fffff] usable",
-    "[    0.000000] BIOS-e820: [mem 0x0000000000100000-\n0x00000000001fffff] usable",
-    "[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff]\nusable",
-    "> [    0.000000] BIOS-e820: [mem\n> 0x0000000000100000-0x00000000001fffff]\n> usable",
-    "host kernel: BIOS-e820:\n[mem 0x0000000000100000-0x00000000001fffff] usable",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host kernel: BIOS-e820: [mem\n0x0000000000100000-0x00000000001fffff] usable",
+        "[    0.000000] BIOS-e820: [mem 0x0000000000100000-\n0x00000000001fffff] usable",
+        "[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff]\nusable",
+        "> [    0.000000] BIOS-e820: [mem\n> 0x0000000000100000-0x00000000001fffff]\n> usable",
+        "host kernel: BIOS-e820:\n[mem 0x0000000000100000-0x00000000001fffff] usable",
+    ],
+)
 def test_mail_wrapping(text):
     assert ram(text) == [(0x100000, 0x200000)]
 
 
 def test_a_wrapped_line_does_not_swallow_the_next_record():
-    log = ("[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff]\n"
-           "[    0.000000] BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usable")
+    log = (
+        "[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff]\n"
+        "[    0.000000] BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usable"
+    )
     assert ram(log) == [(0x200000, 0x300000)]
 
 
@@ -135,28 +175,34 @@ def test_a_map_without_ram_gives_way():
 
 
 def test_removed_after_the_map_was_printed():
-    log = ("BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
-           "BIOS-e820: [mem 0xe0000000-0xefffffff] reserved\n"
-           "BIOS-e820: [mem 0xfd000000-0xffffffff] reserved\n"
-           "efi: Remove mem41: MMIO range=[0xe0000000-0xefffffff] (256MB) from e820 map\n"
-           "e820: remove [mem 0xe0000000-0xefffffff] reserved\n"
-           "efi: Not removing mem43: MMIO range=[0xfe000000-0xfe010fff] (68KB) from e820 map\n"
-           "e820: remove [mem 0xff000000-0xffffffff] device reserved\n")
+    log = (
+        "BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
+        "BIOS-e820: [mem 0xe0000000-0xefffffff] reserved\n"
+        "BIOS-e820: [mem 0xfd000000-0xffffffff] reserved\n"
+        "efi: Remove mem41: MMIO range=[0xe0000000-0xefffffff] (256MB) from e820 map\n"
+        "e820: remove [mem 0xe0000000-0xefffffff] reserved\n"
+        "efi: Not removing mem43: MMIO range=[0xfe000000-0xfe010fff] (68KB) from e820 map\n"
+        "e820: remove [mem 0xff000000-0xffffffff] device reserved\n"
+    )
     assert [(r.base, r.end) for r in machine(log).firmware] == [(0xFD000000, 0xFF000000)]
 
 
 def test_what_that_kernel_did_to_its_ram_is_not_the_machine():
-    log = ("BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
-           "e820: update [mem 0x00000000-0x00000fff] usable ==> reserved\n"
-           "e820: remove [mem 0x000a0000-0x000fffff] usable\ne820: reserve RAM buffer [mem 0x00100000-0x00ffffff]\n")
+    log = (
+        "BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
+        "e820: update [mem 0x00000000-0x00000fff] usable ==> reserved\n"
+        "e820: remove [mem 0x000a0000-0x000fffff] usable\ne820: reserve RAM buffer [mem 0x00100000-0x00ffffff]\n"
+    )
     assert ram(log) == [(0, 0x100000)]
     assert machine(log).ignored == {"change made by that kernel": 3}
 
 
 def test_amount_without_place():
-    log = ("Memory: 57840K/65536K available (4762K kernel code)\n"
-           "pci_bus 0000:00: root bus resource [mem 0x00100000-0x001fffff]\n"
-           "pci 0000:00:01.0: reg 0x10: [mem 0x00000000-0x00000fff]")
+    log = (
+        "Memory: 57840K/65536K available (4762K kernel code)\n"
+        "pci_bus 0000:00: root bus resource [mem 0x00100000-0x001fffff]\n"
+        "pci 0000:00:01.0: reg 0x10: [mem 0x00000000-0x00000fff]"
+    )
     found = machine(log)
     assert [(r.base, r.end) for r in found.ram] == [(0, MIB), (2 * MIB, 65 * MIB)]
     assert found.ram_bytes == 64 * MIB
@@ -164,14 +210,16 @@ def test_amount_without_place():
 
 
 def test_carved_memory():
-    log = ("BIOS-e820: [mem 0x00000000-0x7fffffff] usable\n"
-           "BIOS-e820: [mem 0x80000000-0x800fffff] ACPI data\n"
-           "RAMDISK: [mem 0x2f007000-0x337fafff]\n"
-           "found SMP MP-table at [mem 0x000f5db0-0x000f5dbf]\n"
-           "ACPI: DSDT 0x0000000010000000 000100 (v02 COREv4 COREBOOT 20110725 INTL 20190215)\n"
-           "ACPI: Reserving FACS table memory at [mem 0x80000000-0x8000003f]\n"
-           "OF: reserved mem: 0x30000000..0x303fffff (4096 KiB) map non-reusable firmware@30000000\n"
-           "OF: reserved mem: 0x40000000..0x403fffff (4096 KiB) map reusable linux,cma\n")
+    log = (
+        "BIOS-e820: [mem 0x00000000-0x7fffffff] usable\n"
+        "BIOS-e820: [mem 0x80000000-0x800fffff] ACPI data\n"
+        "RAMDISK: [mem 0x2f007000-0x337fafff]\n"
+        "found SMP MP-table at [mem 0x000f5db0-0x000f5dbf]\n"
+        "ACPI: DSDT 0x0000000010000000 000100 (v02 COREv4 COREBOOT 20110725 INTL 20190215)\n"
+        "ACPI: Reserving FACS table memory at [mem 0x80000000-0x8000003f]\n"
+        "OF: reserved mem: 0x30000000..0x303fffff (4096 KiB) map non-reusable firmware@30000000\n"
+        "OF: reserved mem: 0x40000000..0x403fffff (4096 KiB) map reusable linux,cma\n"
+    )
     assert [(r.base, r.end, r.kind) for r in machine(log).carved] == [
         (0xF5DB0, 0xF5DC0, "table"),
         (0x10000000, 0x10000100, "table"),
@@ -184,26 +232,34 @@ def test_ramdisk_of_64_bit_powerpc():
     assert [(r.base, r.end) for r in machine(log).carved] == [(0x4F20000, 0x6FF2F29)]
 
 
-@pytest.mark.parametrize("line, reason", [
-    ("BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usa", "unknown type"),
-    ("BIOS-e820: [mem 0x0000000000200000-0x00000000001fffff] usable", "empty"),
-    ("BIOS-e820: [mem 0x0000000000300000-0x00000000001fffff] usable", "ends before it starts"),
-    ("BIOS-e820: [mem 0xfffffffffff00000-0xffffffffffffffff] usable", "above 2^63"),
-    ("BIOS-e820: [mem 0x0010000000000000-0x00100000000fffff] usable", "above 2^52"),
-    ("BIOS-e820: [mem 0x0000000000000000-0x00000000000fffff] usable", "duplicate"),
-    ("BIOS-e820: [mem 0x0000000000080000-0x000000000017ffff] reserved", "overlaps line 1: reserved wins"),
-    ("mystery: [mem 0x0000000000080000-0x000000000017ffff]", "not understood"),
-])
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] usa", "unknown type"),
+        ("BIOS-e820: [mem 0x0000000000200000-0x00000000001fffff] usable", "empty"),
+        ("BIOS-e820: [mem 0x0000000000300000-0x00000000001fffff] usable", "ends before it starts"),
+        ("BIOS-e820: [mem 0xfffffffffff00000-0xffffffffffffffff] usable", "above 2^63"),
+        ("BIOS-e820: [mem 0x0010000000000000-0x00100000000fffff] usable", "above 2^52"),
+        ("BIOS-e820: [mem 0x0000000000000000-0x00000000000fffff] usable", "duplicate"),
+        ("BIOS-e820: [mem 0x0000000000080000-0x000000000017ffff] reserved", "overlaps line 1: reserved wins"),
+        ("mystery: [mem 0x0000000000080000-0x000000000017ffff]", "not understood"),
+    ],
+)
 def test_problems_have_a_line(line, reason):
     found = machine("BIOS-e820: [mem 0x0000000000000000-0x00000000000fffff] usable\n" + line)
     assert [(p.line, reason in p.reason) for p in found.problems] == [(2, True)]
 
 
-@pytest.mark.parametrize("line", [
-    "BIOS-e820: [mem 0x0000000000100000-0x00000000zzzzzzzz] usable", "BIOS-e820: [mem [-0x00100000-0x001fffff-]",
-    " BIOS-e820: 0000000000100000 - 00000000efff65 (usable", "BIOS-e820: [mem 0x0000000000100000-",
-    "BIOS-e820: [mem 0x0000000000100000-0x00000000001fff",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BIOS-e820: [mem 0x0000000000100000-0x00000000zzzzzzzz] usable",
+        "BIOS-e820: [mem [-0x00100000-0x001fffff-]",
+        " BIOS-e820: 0000000000100000 - 00000000efff65 (usable",
+        "BIOS-e820: [mem 0x0000000000100000-",
+        "BIOS-e820: [mem 0x0000000000100000-0x00000000001fff",
+    ],
+)
 def test_a_map_entry_that_cannot_be_read_is_refused(line):
     with pytest.raises(InputError, match="cannot be read") as error:
         machine(MAP.format(0xFFFFF) + line + "\nMemory: 1K/2K available")
@@ -226,20 +282,24 @@ def test_names():
     assert machine("OF: fdt: Machine model: A board\n" + NODES.format(0xFFFFF)).name == "A board"
 
 
-@pytest.mark.parametrize("text, arch", [
-    ("BIOS-e820: [mem 0x0-0xfff] usable", "x86_64"),
-    ("896MB LOWMEM available.\nBIOS-e820: [mem 0x0-0xfff] usable", "i386"),
-    ("Linux version 6.1 (aarch64-linux-gnu-gcc)\n" + NODES.format(0xFFFFF), "arm64"),
-    ("SBI specification v0.3 detected\n" + NODES.format(0xFFFFF), "riscv64"),
-    ("CPU: ARMv7 Processor\n" + NODES.format(0xFFFFF), "arm"),
-    (NODES.format(0xFFFFF), "?"),
-])
+@pytest.mark.parametrize(
+    "text, arch",
+    [
+        ("BIOS-e820: [mem 0x0-0xfff] usable", "x86_64"),
+        ("896MB LOWMEM available.\nBIOS-e820: [mem 0x0-0xfff] usable", "i386"),
+        ("Linux version 6.1 (aarch64-linux-gnu-gcc)\n" + NODES.format(0xFFFFF), "arm64"),
+        ("SBI specification v0.3 detected\n" + NODES.format(0xFFFFF), "riscv64"),
+        ("CPU: ARMv7 Processor\n" + NODES.format(0xFFFFF), "arm"),
+        (NODES.format(0xFFFFF), "?"),
+    ],
+)
 def test_architectures(text, arch):
     assert machine(text).arch == arch
 
 
 def _stream(text: str):
     import io
+
     return io.BytesIO(text.encode())
 
 
@@ -259,9 +319,11 @@ FORMS = {
     "old": lambda b, e, k: f" BIOS-e820: {b:016x} - {e:016x} ({KINDS[k]})",
     "user": lambda b, e, k: f"user: [mem 0x{b:016x}-0x{e - 1:016x}] {KINDS[k]}",
     "efi": lambda b, e, k: "efi: mem00: [{}|   |WB] range=[0x{:016x}-0x{:016x}] (0MB)".format(
-        {"ram": "Conventional", "reserved": "Reserved", "nvram": "ACPI Mem NVS"}[k], b, e - 1),
+        {"ram": "Conventional", "reserved": "Reserved", "nvram": "ACPI Mem NVS"}[k], b, e - 1
+    ),
     "efi old": lambda b, e, k: "efi: mem00: type={}, attr=0xf, range=[0x{:x}-0x{:x}) (0MB)".format(
-        {"ram": 7, "reserved": 0, "nvram": 10}[k], b, e),
+        {"ram": 7, "reserved": 0, "nvram": 10}[k], b, e
+    ),
 }
 
 

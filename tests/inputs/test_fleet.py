@@ -10,23 +10,37 @@ from hypothesis import strategies as st
 from kernmalloc.inputs import InputError, read_bytes
 from kernmalloc.machine.memory_map import Machine, UnreadableError
 
-PC = {"vendor": "ASUSTek", "model": "EB1035", "arch": "AMD64", "os": "OPNSENSE", "ram": 4 << 30, "bars": [
-    ["0:0:2:0", "030000", "10", "Memory", 64, 0xF7800000, 1 << 22, "enabled", "8086", "0106"],
-    ["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 0xE0000000, 1 << 28, "enabled", "8086", "0106"],
-    ["0:0:2:0", "030000", "20", "I/O Port", 32, 0xF000, 64, "enabled", "8086", "0106"],
-    ["0:255:30:3", "088000", "10", "Memory", 20, 16, 16, "disabled", "8086", "2fc0"],
-    ["0:4:0:0", "028000", "10", "Memory", 32, 0, 4096, "disabled", "168c", "0032"]]}
+PC = {
+    "vendor": "ASUSTek",
+    "model": "EB1035",
+    "arch": "AMD64",
+    "os": "OPNSENSE",
+    "ram": 4 << 30,
+    "bars": [
+        ["0:0:2:0", "030000", "10", "Memory", 64, 0xF7800000, 1 << 22, "enabled", "8086", "0106"],
+        ["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 0xE0000000, 1 << 28, "enabled", "8086", "0106"],
+        ["0:0:2:0", "030000", "20", "I/O Port", 32, 0xF000, 64, "enabled", "8086", "0106"],
+        ["0:255:30:3", "088000", "10", "Memory", 20, 16, 16, "disabled", "8086", "2fc0"],
+        ["0:4:0:0", "028000", "10", "Memory", 32, 0, 4096, "disabled", "168c", "0032"],
+    ],
+}
 NO_RAM = PC | {"ram": 0, "model": "unknown"}
 BROKEN = [
-    '{"bars": [', '{"bars": [["0:0:2:0"]]}', '{"vendor": "nobody"}', '{"bars": [["x", "", "10", "Memory", 64, 1, 1]]}',
-    '{"bars": [["0:0:2:0", "", "no", "Memory", 64, 1, 1]]}', '{"bars": [["0:0:2:0", "", "10", "Memory", 64, 1e300, 1]]}',
+    '{"bars": [',
+    '{"bars": [["0:0:2:0"]]}',
+    '{"vendor": "nobody"}',
+    '{"bars": [["x", "", "10", "Memory", 64, 1, 1]]}',
+    '{"bars": [["0:0:2:0", "", "no", "Memory", 64, 1, 1]]}',
+    '{"bars": [["0:0:2:0", "", "10", "Memory", 64, 1e300, 1]]}',
 ]
 
 
 @pytest.fixture
 def fleet(tmp_path):
     file = tmp_path / "machines.jsonl.gz"
-    file.write_bytes(gzip.compress("\n".join([json.dumps(PC), "", json.dumps(NO_RAM), *BROKEN, json.dumps(PC)]).encode()))
+    file.write_bytes(
+        gzip.compress("\n".join([json.dumps(PC), "", json.dumps(NO_RAM), *BROKEN, json.dumps(PC)]).encode())
+    )
     return file
 
 
@@ -34,14 +48,17 @@ def test_every_machine_is_read_or_refused_alone(fleet):
     first, unknown, *broken, last = Machine.read_all(fleet)
     assert (first.name, first.arch, first.ram_bytes) == ("ASUSTek EB1035", "x86_64", (4 << 30) - (384 << 10))
     assert [(d.name, d.bar, d.base, d.status) for d in first.devices] == [
-        ("0000:04:00.0", 0, 0, "unassigned"), ("0000:00:02.0", 2, 0xE0000000, "assigned"),
-        ("0000:00:02.0", 0, 0xF7800000, "assigned")]
+        ("0000:04:00.0", 0, 0, "unassigned"),
+        ("0000:00:02.0", 2, 0xE0000000, "assigned"),
+        ("0000:00:02.0", 0, 0xF7800000, "assigned"),
+    ]
     assert first.ignored == {"I/O ports": 1, "register below 1 MiB": 1}
     assert isinstance(unknown, UnreadableError) and (unknown.line, unknown.advice[:10]) == (3, "give --ram")
     assert [error.line for error in broken] == [4, 5, 6, 7, 8, 9]
     assert all(isinstance(error, InputError) and "not a machine" in error.reason for error in broken)
-    assert last.devices == tuple(type(d)(**{f: getattr(d, f) for f in d.__struct_fields__} | {"line": 10})
-                                 for d in first.devices)
+    assert last.devices == tuple(
+        type(d)(**{f: getattr(d, f) for f in d.__struct_fields__} | {"line": 10}) for d in first.devices
+    )
 
 
 def test_ram_from_elsewhere_goes_before_what_the_file_tells(fleet):
@@ -63,16 +80,42 @@ def test_a_line_of_a_fleet_is_a_machine(tmp_path):
     assert Machine.read(file).name == "ASUSTek EB1035"
 
 
-@given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 31), st.integers(0, 7), st.integers(0, 5),
-                          st.integers(1, 1 << 52), st.integers(1, 1 << 40), st.sampled_from([32, 64]), st.booleans()),
-                max_size=10))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 255),
+            st.integers(0, 31),
+            st.integers(0, 7),
+            st.integers(0, 5),
+            st.integers(1, 1 << 52),
+            st.integers(1, 1 << 40),
+            st.sampled_from([32, 64]),
+            st.booleans(),
+        ),
+        max_size=10,
+    )
+)
 def test_a_rendered_machine_reads_back_equal(registers):
-    bars = [[f"0:{bus}:{slot}:{function}", "020000", f"{0x10 + 4 * bar:x}", "Prefetchable Memory" if prefetch else "Memory",
-             bits, base, size, "enabled", "8086", "1000"] for bus, slot, function, bar, base, size, bits, prefetch in registers]
+    bars = [
+        [
+            f"0:{bus}:{slot}:{function}",
+            "020000",
+            f"{0x10 + 4 * bar:x}",
+            "Prefetchable Memory" if prefetch else "Memory",
+            bits,
+            base,
+            size,
+            "enabled",
+            "8086",
+            "1000",
+        ]
+        for bus, slot, function, bar, base, size, bits, prefetch in registers
+    ]
     (facts,) = read_bytes(json.dumps({"model": "m", "bars": bars}).encode(), "fleet")
     assert [(d.name, d.bar, d.base, d.size, d.bits, d.prefetch) for d in facts.devices] == [
         (f"0000:{bus:02x}:{slot:02x}.{function:x}", bar, base, size, bits, prefetch)
-        for bus, slot, function, bar, base, size, bits, prefetch in registers]
+        for bus, slot, function, bar, base, size, bits, prefetch in registers
+    ]
 
 
 LOG = b"BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff] usable\n"
@@ -86,9 +129,18 @@ def test_any_input_may_be_compressed():
 PACKED = gzip.compress(LOG, mtime=0)
 
 
-@pytest.mark.parametrize("data", [
-    b"\x1f\x8b", PACKED[:-9], PACKED[:-4] + b"1234", PACKED[:15] + b"\xff" * 4, b"\x1f\x8b" + bytes(100), PACKED + b"more",
-], ids=["magic", "cut", "checksum", "data", "zeros", "more"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1f\x8b",
+        PACKED[:-9],
+        PACKED[:-4] + b"1234",
+        PACKED[:15] + b"\xff" * 4,
+        b"\x1f\x8b" + bytes(100),
+        PACKED + b"more",
+    ],
+    ids=["magic", "cut", "checksum", "data", "zeros", "more"],
+)
 def test_damaged_compression_is_told(data):
     with pytest.raises(UnreadableError, match="damaged gzip file"):
         read_bytes(data, "dmesg.1.gz")

@@ -82,9 +82,33 @@ range mbar 0xfc000000 0x1000000
 {"bars": [["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 4152360960, 4194304, "enabled"]], "ram": 1}
 """,
 )
-JUNK = st.sampled_from(["0x", "ffffffffffffffff",
-                        "-", "[", "]", "[mem ", "\n", " ", "\0", "\u00a0", "é", "\x1b[32m",
-                        "0", "usable", "\"", "{", "=", "BIOS-e820: ", "99999999999999999999999999", "\r", "> ", "(", "²"])
+JUNK = st.sampled_from(
+    [
+        "0x",
+        "ffffffffffffffff",
+        "-",
+        "[",
+        "]",
+        "[mem ",
+        "\n",
+        " ",
+        "\0",
+        "\u00a0",
+        "é",
+        "\x1b[32m",
+        "0",
+        "usable",
+        '"',
+        "{",
+        "=",
+        "BIOS-e820: ",
+        "99999999999999999999999999",
+        "\r",
+        "> ",
+        "(",
+        "²",
+    ]
+)
 
 
 @st.composite
@@ -93,7 +117,7 @@ def mutated(draw):
     for _ in range(draw(st.integers(1, 8))):
         at = draw(st.integers(0, len(text)))
         cut = draw(st.integers(0, 12))
-        text = text[:at] + draw(JUNK) + text[at + cut:]
+        text = text[:at] + draw(JUNK) + text[at + cut :]
     return text
 
 
@@ -121,8 +145,26 @@ def test_binary_data_never_ends_in_a_traceback(data):
 
 
 def test_long_lines_and_long_maps_take_linear_time():
-    hostile = ("[mem ", "range=[", "> ", "a", "ab cd ", "[ 1", "0x1 - ", "BIOS-e820: [mem 0x", "memory ", "\t", "00:00.0 ",
-               "0x0000000000000000 ", "{\"bars\":[", "bar [1", "[size=1K]\n", "#ram_bytes=", "0000:00:00.0/resource:", "\n")
+    hostile = (
+        "[mem ",
+        "range=[",
+        "> ",
+        "a",
+        "ab cd ",
+        "[ 1",
+        "0x1 - ",
+        "BIOS-e820: [mem 0x",
+        "memory ",
+        "\t",
+        "00:00.0 ",
+        "0x0000000000000000 ",
+        '{"bars":[',
+        "bar [1",
+        "[size=1K]\n",
+        "#ram_bytes=",
+        "0000:00:00.0/resource:",
+        "\n",
+    )
     heads = (b"BIOS-e820: x\n", b"", b"00:00.0 Memory: x\n", b"x0@pci0:0:0:0:\n", b"0x" + b"0" * 16, b'{"bars":[]}\n')
     start = time.perf_counter()
     for head, piece in product(heads, hostile):

@@ -30,10 +30,16 @@ fd000000-fdffffff : 0000:00:06.0
 def test_a_pc():
     found = machine(X86)
     assert [(r.base, r.end) for r in found.ram] == [
-        (0x1000, 0x9E000), (0x100000, 0x9FFEAC40), (0x140000000, 0x1C0000000)]
+        (0x1000, 0x9E000),
+        (0x100000, 0x9FFEAC40),
+        (0x140000000, 0x1C0000000),
+    ]
     assert [(r.base, r.end, r.kind) for r in found.firmware] == [
-        (0, 0x1000, "reserved"), (0xA0000, 0xF0000, "reserved"), (0xF0000, 0x100000, "rom"),
-        (0x9FFEAC40, 0x9FFF0000, "nvram")]
+        (0, 0x1000, "reserved"),
+        (0xA0000, 0xF0000, "reserved"),
+        (0xF0000, 0x100000, "rom"),
+        (0x9FFEAC40, 0x9FFF0000, "nvram"),
+    ]
     assert [(r.base, r.end, r.kind) for r in found.carved] == [(0x100000, 0x398E80, "image")]
     assert [(d.name, d.base, d.size) for d in found.devices] == [("0000:00:06.0", 0xFD000000, 0x1000000)]
     assert [(w.name, w.base) for w in found.windows] == [("PCI Bus 0000:00", 0xA0000)]
@@ -48,18 +54,22 @@ def test_quoted_or_without_indentation(prefix):
 
 
 def test_ram_inside_a_reserved_window_is_ram():
-    found = machine("850000000-684fffffff : Soft Reserved\n  850000000-284fffffff : CXL Window 0\n"
-                    "    850000000-284fffffff : region3\n      850000000-284fffffff : System RAM (kmem)\n"
-                    "  2850000000-484fffffff : CXL Window 1\n      2850000000-484fffffff : System RAM (kmem)\n")
+    found = machine(
+        "850000000-684fffffff : Soft Reserved\n  850000000-284fffffff : CXL Window 0\n"
+        "    850000000-284fffffff : region3\n      850000000-284fffffff : System RAM (kmem)\n"
+        "  2850000000-484fffffff : CXL Window 1\n      2850000000-484fffffff : System RAM (kmem)\n"
+    )
     assert [(r.base, r.end) for r in found.ram] == [(0x850000000, 0x4850000000)]
     assert [(r.base, r.end) for r in found.firmware] == [(0x4850000000, 0x6850000000)]
 
 
 def test_what_the_running_kernel_reserved_is_ram():
-    found = machine("48000000-bfffffff : System RAM\n  48210000-496affff : Kernel code\n"
-                    "  496b0000-4987ffff : reserved\n  49880000-49a8ffff : Kernel data\n"
-                    "  ba000000-bfffffff : reserved\n"
-                    "e6020000-e602000b : e6020000.watchdog watchdog@e6020000\n")
+    found = machine(
+        "48000000-bfffffff : System RAM\n  48210000-496affff : Kernel code\n"
+        "  496b0000-4987ffff : reserved\n  49880000-49a8ffff : Kernel data\n"
+        "  ba000000-bfffffff : reserved\n"
+        "e6020000-e602000b : e6020000.watchdog watchdog@e6020000\n"
+    )
     assert [(r.base, r.end) for r in found.ram] == [(0x48000000, 0xC0000000)]
     assert [(r.base, r.end) for r in found.carved] == [(0x48210000, 0x49A90000)]
     assert not found.firmware
@@ -73,12 +83,15 @@ def test_read_without_privilege():
     assert (error.value.line, error.value.advice) == (1, "read it as root")
 
 
-@pytest.mark.parametrize("line, reason", [
-    ("00300000-001fffff : System RAM", "ends before it starts"),
-    ("00080000-001fffff : ACPI Tables", "overlaps"),
-    ("fffffffffff00000-ffffffffffffffff : System RAM", "above 2^63"),
-    ("0030000x-003fffff : System RAM", "not a resource"),
-])
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("00300000-001fffff : System RAM", "ends before it starts"),
+        ("00080000-001fffff : ACPI Tables", "overlaps"),
+        ("fffffffffff00000-ffffffffffffffff : System RAM", "above 2^63"),
+        ("0030000x-003fffff : System RAM", "not a resource"),
+    ],
+)
 def test_problems_have_a_line(line, reason):
     found = machine("00000000-000fffff : System RAM\n" + line)
     assert [(p.line, reason in p.reason) for p in found.problems] == [(2, True)]

@@ -16,57 +16,108 @@ def devices(text: str) -> list[Device]:
     return facts.devices
 
 
-@pytest.mark.parametrize("line, base, size, bar, bits, prefetch", [
-    ("\tRegion 0: Memory at 238000000000 (64-bit, prefetchable) [size=256G]", 0x238000000000, 256 << 30, 0, 64, True),
-    ("\tRegion 2: Memory at 8a000000000 (64-bit, prefetchable) [disabled] [virtual] [size=128G]",
-     0x8A000000000, 128 << 30, 2, 64, True),
-    ("\tRegion 2: [virtual] Memory at a8a00000 (64-bit, non-prefetchable) [size=8K]", 0xA8A00000, 8192, 2, 64, False),
-    ("\tRegion 5: Memory at a8a00000 (32-bit, non-prefetchable) [enhanced] [size=2M]", 0xA8A00000, 2 << 20, 5, 32, False),
-    ("\tMemory at f7219000 (64-bit, non-prefetchable) [size=16]", 0xF7219000, 16, -1, 64, False),
-    ("\tMemory at 000d0000 (low-1M, non-prefetchable) [size=4K]", 0xD0000, 4096, -1, 32, False),
-    ("> > Region 0: Memory at f6000000 (32-bit, non-prefetchable) [size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
-    ("\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable)\n[size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
-    ("\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable)\n> [disabled] [size=16M]",
-     0xF6000000, 16 << 20, 0, 32, False),
-])
+@pytest.mark.parametrize(
+    "line, base, size, bar, bits, prefetch",
+    [
+        (
+            "\tRegion 0: Memory at 238000000000 (64-bit, prefetchable) [size=256G]",
+            0x238000000000,
+            256 << 30,
+            0,
+            64,
+            True,
+        ),
+        (
+            "\tRegion 2: Memory at 8a000000000 (64-bit, prefetchable) [disabled] [virtual] [size=128G]",
+            0x8A000000000,
+            128 << 30,
+            2,
+            64,
+            True,
+        ),
+        (
+            "\tRegion 2: [virtual] Memory at a8a00000 (64-bit, non-prefetchable) [size=8K]",
+            0xA8A00000,
+            8192,
+            2,
+            64,
+            False,
+        ),
+        (
+            "\tRegion 5: Memory at a8a00000 (32-bit, non-prefetchable) [enhanced] [size=2M]",
+            0xA8A00000,
+            2 << 20,
+            5,
+            32,
+            False,
+        ),
+        ("\tMemory at f7219000 (64-bit, non-prefetchable) [size=16]", 0xF7219000, 16, -1, 64, False),
+        ("\tMemory at 000d0000 (low-1M, non-prefetchable) [size=4K]", 0xD0000, 4096, -1, 32, False),
+        ("> > Region 0: Memory at f6000000 (32-bit, non-prefetchable) [size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
+        ("\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable)\n[size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
+        (
+            "\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable)\n> [disabled] [size=16M]",
+            0xF6000000,
+            16 << 20,
+            0,
+            32,
+            False,
+        ),
+    ],
+)
 def test_forms_of_a_register(line, base, size, bar, bits, prefetch):
     (device,) = devices(line)
     assert device == Device(base, size, "bar", "0000:3d:00.0", bar, bits, prefetch, "assigned", 2)
 
 
-@pytest.mark.parametrize("line", [
-    "\tExpansion ROM at fd000000 [disabled] [size=512K]", "\tExpansion ROM at fd000000 [virtual] [disabled] [size=512K]",
-    "\t[virtual] Expansion ROM at fd000000 [disabled] [size=512K]",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\tExpansion ROM at fd000000 [disabled] [size=512K]",
+        "\tExpansion ROM at fd000000 [virtual] [disabled] [size=512K]",
+        "\t[virtual] Expansion ROM at fd000000 [disabled] [size=512K]",
+    ],
+)
 def test_roms(line):
     (device,) = devices(line)
     assert (device.base, device.size, device.kind, device.bar) == (0xFD000000, 512 << 10, "rom", 6)
 
 
-@pytest.mark.parametrize("line", [
-    "\tRegion 0: Memory at <unassigned> (64-bit, prefetchable) [virtual] [size=2M]",
-    "\tMemory at <ignored> (64-bit, prefetchable) [size=2M]",
-    "\tRegion 0: Memory at 00000000 (32-bit, prefetchable) [disabled] [size=2M]",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\tRegion 0: Memory at <unassigned> (64-bit, prefetchable) [virtual] [size=2M]",
+        "\tMemory at <ignored> (64-bit, prefetchable) [size=2M]",
+        "\tRegion 0: Memory at 00000000 (32-bit, prefetchable) [disabled] [size=2M]",
+    ],
+)
 def test_registers_without_a_place_have_a_size(line):
     (device,) = devices(line)
     assert (device.base, device.size, device.status) == (0, 2 << 20, "unassigned")
 
 
-@pytest.mark.parametrize("text, reason", [
-    ("\tRegion 0: Memory at <unassigned> (64-bit, prefetchable) [disabled]", "register without a size"),
-    ("\tExpansion ROM at <ignored> [disabled]", "register without a size"),
-    ("\tRegion 4: I/O ports at d080 [size=32]", "I/O ports"),
-    ("\tI/O behind bridge: 0000e000-0000efff [size=4K]", "I/O ports"),
-    ("\tMemory behind bridge: faf00000-fbffffff [size=17M]", "window of a bridge"),
-    ("\tPrefetchable memory behind bridge: 0000234000000000-000023c0003fffff [size=524292M]", "window of a bridge"),
-    ("\tMemory window 0: d1000000-d23fffff (prefetchable)", "window of a bridge"),
-    ("\t\tAddress: 00000000fee00718  Data: 0000", "what a capability says"),
-    ("\tVF offset: 16, stride: 1\n\tRegion 0: Memory at 0000234000000000 (64-bit, prefetchable)",
-     "register of virtual functions"),
-    ("\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"
-     "\t\tRegion 0: Memory at 0000234000000000 (64-bit, prefetchable) [size=16K]", "register of virtual functions"),
-])
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("\tRegion 0: Memory at <unassigned> (64-bit, prefetchable) [disabled]", "register without a size"),
+        ("\tExpansion ROM at <ignored> [disabled]", "register without a size"),
+        ("\tRegion 4: I/O ports at d080 [size=32]", "I/O ports"),
+        ("\tI/O behind bridge: 0000e000-0000efff [size=4K]", "I/O ports"),
+        ("\tMemory behind bridge: faf00000-fbffffff [size=17M]", "window of a bridge"),
+        ("\tPrefetchable memory behind bridge: 0000234000000000-000023c0003fffff [size=524292M]", "window of a bridge"),
+        ("\tMemory window 0: d1000000-d23fffff (prefetchable)", "window of a bridge"),
+        ("\t\tAddress: 00000000fee00718  Data: 0000", "what a capability says"),
+        (
+            "\tVF offset: 16, stride: 1\n\tRegion 0: Memory at 0000234000000000 (64-bit, prefetchable)",
+            "register of virtual functions",
+        ),
+        (
+            "\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n"
+            "\t\tRegion 0: Memory at 0000234000000000 (64-bit, prefetchable) [size=16K]",
+            "register of virtual functions",
+        ),
+    ],
+)
 def test_what_is_no_window_of_this_device(text, reason):
     (facts,) = lspci.read(CARD + text, "lspci")
     assert not facts.devices and not facts.problems and facts.ignored[reason] == 1
@@ -87,38 +138,71 @@ def test_the_last_list_of_a_device_counts():
 
 
 def test_a_heading_that_got_lost_is_noticed():
-    (facts,) = lspci.read(CARD + "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=4K]\n"
-                                 "\tRegion 0: Memory at f1000000 (32-bit, non-prefetchable) [size=4K]\n", "lspci")
+    (facts,) = lspci.read(
+        CARD + "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=4K]\n"
+        "\tRegion 0: Memory at f1000000 (32-bit, non-prefetchable) [size=4K]\n",
+        "lspci",
+    )
     assert [d.base for d in facts.devices] == [0xF0000000, 0xF1000000]
     assert [(p.line, "both kept" in p.reason) for p in facts.problems] == [(3, True)]
 
 
-@pytest.mark.parametrize("heading, name", [
-    ("00:1f.3 SMBus: Intel", "0000:00:1f.3"), ("0001:00:1f.3 SMBus: Intel", "0001:00:1f.3"),
-    ("10000:e0:06.0 PCI bridge [0604]: Intel", "10000:e0:06.0"), ("> 00:1f.3 SMBus [0c05]: Intel", "0000:00:1f.3"),
-])
+@pytest.mark.parametrize(
+    "heading, name",
+    [
+        ("00:1f.3 SMBus: Intel", "0000:00:1f.3"),
+        ("0001:00:1f.3 SMBus: Intel", "0001:00:1f.3"),
+        ("10000:e0:06.0 PCI bridge [0604]: Intel", "10000:e0:06.0"),
+        ("> 00:1f.3 SMBus [0c05]: Intel", "0000:00:1f.3"),
+    ],
+)
 def test_addresses(heading, name):
     text = heading + "\n\tMemory at f0000000 (32-bit, non-prefetchable) [size=4K]"
     (facts,) = read_bytes(text.encode(), "lspci")
     assert [d.name for d in facts.devices] == [name]
 
 
-REGISTERS = st.tuples(st.integers(1, (1 << 44) - 1).map(lambda n: n << 12), st.integers(0, 9), st.sampled_from("KMGT"),
-                      st.sampled_from([32, 64]), st.booleans())
+REGISTERS = st.tuples(
+    st.integers(1, (1 << 44) - 1).map(lambda n: n << 12),
+    st.integers(0, 9),
+    st.sampled_from("KMGT"),
+    st.sampled_from([32, 64]),
+    st.booleans(),
+)
 
 
-@given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 31), st.integers(0, 7), st.lists(REGISTERS, max_size=6)),
-                min_size=1, max_size=5, unique_by=lambda device: device[:3]), st.booleans())
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 255), st.integers(0, 31), st.integers(0, 7), st.lists(REGISTERS, max_size=6)),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda device: device[:3],
+    ),
+    st.booleans(),
+)
 def test_a_rendered_list_reads_back_equal(listed, verbose):
     lines, expected = [], []
     for bus, slot, function, registers in listed:
         lines.append(f"{bus:02x}:{slot:02x}.{function} VGA compatible controller: Somebody")
         for bar, (base, power, unit, bits, prefetch) in enumerate(registers):
             kind = "prefetchable" if prefetch else "non-prefetchable"
-            lines.append(f"\t{f'Region {bar}: ' * verbose}Memory at {base:08x} ({bits}-bit, {kind}) [size={1 << power}{unit}]")
-            expected.append((f"0000:{bus:02x}:{slot:02x}.{function}", bar if verbose else -1, base,
-                             1 << power + 10 * " KMGT".index(unit), bits, prefetch))
+            lines.append(
+                f"\t{f'Region {bar}: ' * verbose}Memory at {base:08x} ({bits}-bit, {kind}) [size={1 << power}{unit}]"
+            )
+            expected.append(
+                (
+                    f"0000:{bus:02x}:{slot:02x}.{function}",
+                    bar if verbose else -1,
+                    base,
+                    1 << power + 10 * " KMGT".index(unit),
+                    bits,
+                    prefetch,
+                )
+            )
     (facts,) = read_bytes("\n".join(lines).encode(), "lspci")
     found = {(d.name, d.bar, d.base, d.size, d.bits, d.prefetch) for d in facts.devices}
-    assert found == {entry for index, entry in enumerate(expected)
-                     if not any(entry[:3] == later[:3] for later in expected[index + 1:])}
+    assert found == {
+        entry
+        for index, entry in enumerate(expected)
+        if not any(entry[:3] == later[:3] for later in expected[index + 1 :])
+    }

@@ -25,16 +25,21 @@ def test_a_dump():
     machine = resolve(read_bytes(DUMP.encode(), "dump")[0])
     assert (machine.name, machine.arch, machine.origin) == ("AMI / Aptio CRB", "x86_64", "pciconf")
     assert [(r.base, r.end) for r in machine.ram] == [(0, 0xA0000), (1 << 20, 2 << 30), (4 << 30, 10 << 30)]
-    assert machine.devices == (Device(0xC0000000, 1 << 28, "bar", "0000:00:1f.3", 2, 64, True, "assigned", 7, "console"),)
+    assert machine.devices == (
+        Device(0xC0000000, 1 << 28, "bar", "0000:00:1f.3", 2, 64, True, "assigned", 7, "console"),
+    )
     assert machine.ignored == {"description of a device": 3, "I/O ports": 1}
     assert [p.line for p in machine.problems] == [0]
 
 
-@pytest.mark.parametrize("line, status", [
-    ("bar   [10] = type Memory, range 32, base 0xf0000000, size 4096, disabled", "assigned"),
-    ("bar   [10] = type Memory, range 32, base 0, size 4096, disabled", "unassigned"),
-    ("bar   [10] = type Memory, range 64, base 0x0, size 4096, enabled", "unassigned"),
-])
+@pytest.mark.parametrize(
+    "line, status",
+    [
+        ("bar   [10] = type Memory, range 32, base 0xf0000000, size 4096, disabled", "assigned"),
+        ("bar   [10] = type Memory, range 32, base 0, size 4096, disabled", "unassigned"),
+        ("bar   [10] = type Memory, range 64, base 0x0, size 4096, enabled", "unassigned"),
+    ],
+)
 def test_status(line, status):
     (device,) = pciconf.read(HEAD + line, "dump")[0].devices
     assert (device.status, device.bar) == (status, 0)
@@ -46,10 +51,14 @@ def test_oddities_below_1_mib_are_ignored():
     assert not facts.devices and not facts.problems and facts.ignored == {"register below 1 MiB": 1}
 
 
-@pytest.mark.parametrize("line", [
-    "bar   [10] = type Memory, range 32, base 0xf0000000, size 4096", "memory at f0000000-f0000fff",
-    "bar   [10] = type Memory, range 32, base 0xf000x000, size 4096, enabled 0xf0000000",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bar   [10] = type Memory, range 32, base 0xf0000000, size 4096",
+        "memory at f0000000-f0000fff",
+        "bar   [10] = type Memory, range 32, base 0xf000x000, size 4096, enabled 0xf0000000",
+    ],
+)
 def test_a_line_that_nobody_knows_is_a_problem(line):
     (facts,) = pciconf.read(HEAD + line, "dump")
     assert [(p.line, p.reason) for p in facts.problems] == [(2, "not understood")]
@@ -63,16 +72,33 @@ def test_ram_is_not_told(tmp_path):
     assert Machine.read(file, ram=1 << 30).ram_bytes == (1 << 30) - (384 << 10)
 
 
-@given(st.lists(st.tuples(st.integers(0, 65535), st.integers(0, 255), st.integers(0, 31), st.integers(0, 7),
-                          st.integers(0, 5), st.integers(0, (1 << 64) - 1), st.integers(1, 1 << 40),
-                          st.sampled_from([32, 64]), st.booleans(), st.sampled_from(["enabled", "disabled"])), max_size=8))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 65535),
+            st.integers(0, 255),
+            st.integers(0, 31),
+            st.integers(0, 7),
+            st.integers(0, 5),
+            st.integers(0, (1 << 64) - 1),
+            st.integers(1, 1 << 40),
+            st.sampled_from([32, 64]),
+            st.booleans(),
+            st.sampled_from(["enabled", "disabled"]),
+        ),
+        max_size=8,
+    )
+)
 def test_a_rendered_dump_reads_back_equal(registers):
     lines = ["hostb0@pci0:0:0:0:\tclass=0x060000"]
     for domain, bus, slot, function, bar, base, size, bits, prefetch, status in registers:
-        lines += [f"em0@pci{domain}:{bus}:{slot}:{function}:\tclass=0x020000",
-                  f"    bar   [{0x10 + 4 * bar:x}] = type {'Prefetchable ' * prefetch}Memory, range {bits}, "
-                  f"base {base:#x}, size {size}, {status}"]
+        lines += [
+            f"em0@pci{domain}:{bus}:{slot}:{function}:\tclass=0x020000",
+            f"    bar   [{0x10 + 4 * bar:x}] = type {'Prefetchable ' * prefetch}Memory, range {bits}, "
+            f"base {base:#x}, size {size}, {status}",
+        ]
     (facts,) = read_bytes("\n".join(lines).encode(), "dump")
     assert [(d.name, d.bar, d.base, d.size, d.bits, d.prefetch) for d in facts.devices] == [
         (f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}", bar, base, size, bits, prefetch)
-        for domain, bus, slot, function, bar, base, size, bits, prefetch, status in registers]
+        for domain, bus, slot, function, bar, base, size, bits, prefetch, status in registers
+    ]

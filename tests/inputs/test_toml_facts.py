@@ -37,23 +37,26 @@ def test_a_board():
     assert (device.base, device.bar, device.bits, device.prefetch, device.line) == (0x40000000, 1, 64, True, 11)
 
 
-@pytest.mark.parametrize("old, new, line, reason", [
-    ('kind = "ram"', 'kind = "dram"', 5, "unknown kind 'dram'"),
-    ('kind = "ram"', 'kind = "ram", colour = 3', 5, "unknown field `colour`"),
-    ("size = 0x4000_0000", 'size = "big"', 5, "Expected `int`"),
-    ("size = 0x4000_0000", "size = 0", 5, "must be positive"),
-    ("size = 0x4000_0000", "size = -4096", 5, "must be positive"),
-    ("base = 0x8000_0000", "base = -1", 5, "must not be negative"),
-    ("base = 0x8000_0000", "base = 0x7fff_ffff_ffff_f000", 5, "above 2^63"),
-    ("base = 0x8000_0000", "base = 0xffff_ffff_ffff_f000", 5, "above 2^63"),
-    ("base = 0x8000_0000", "base = 0x800", 5, "lies inside the entry of line 6"),
-    ("base = 0x0, ", "", 6, "missing required field `base`"),
-    ("arch =", "architecture =", 3, "unknown field `architecture`"),
-    ("bits = 64", "bits = 48", 11, "bits must be 32 or 64"),
-    ("prefetch = true", 'status = "lost"', 11, "unknown status 'lost'"),
-    ("bar = 1", "bar == 1", 13, "not TOML"),
-    ("memory = [", "memories = [", 4, "unknown field `memories`"),
-])
+@pytest.mark.parametrize(
+    "old, new, line, reason",
+    [
+        ('kind = "ram"', 'kind = "dram"', 5, "unknown kind 'dram'"),
+        ('kind = "ram"', 'kind = "ram", colour = 3', 5, "unknown field `colour`"),
+        ("size = 0x4000_0000", 'size = "big"', 5, "Expected `int`"),
+        ("size = 0x4000_0000", "size = 0", 5, "must be positive"),
+        ("size = 0x4000_0000", "size = -4096", 5, "must be positive"),
+        ("base = 0x8000_0000", "base = -1", 5, "must not be negative"),
+        ("base = 0x8000_0000", "base = 0x7fff_ffff_ffff_f000", 5, "above 2^63"),
+        ("base = 0x8000_0000", "base = 0xffff_ffff_ffff_f000", 5, "above 2^63"),
+        ("base = 0x8000_0000", "base = 0x800", 5, "lies inside the entry of line 6"),
+        ("base = 0x0, ", "", 6, "missing required field `base`"),
+        ("arch =", "architecture =", 3, "unknown field `architecture`"),
+        ("bits = 64", "bits = 48", 11, "bits must be 32 or 64"),
+        ("prefetch = true", 'status = "lost"', 11, "unknown status 'lost'"),
+        ("bar = 1", "bar == 1", 13, "not TOML"),
+        ("memory = [", "memories = [", 4, "unknown field `memories`"),
+    ],
+)
 def test_refusals_name_the_line(old, new, line, reason):
     with pytest.raises(InputError) as error:
         Machine.from_toml(GOOD.replace(old, new, 1), "board.toml")
@@ -69,8 +72,9 @@ def test_a_machine_needs_memory():
 def _disjoint(draw, kinds, limit=1 << 62):
     cuts = sorted(draw(st.sets(st.integers(0, limit), max_size=12)))
     text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
-    return [Range(low, high - low, draw(st.sampled_from(kinds)), draw(text))
-            for low, high in zip(cuts[::2], cuts[1::2])]
+    return [
+        Range(low, high - low, draw(st.sampled_from(kinds)), draw(text)) for low, high in zip(cuts[::2], cuts[1::2])
+    ]
 
 
 @st.composite
@@ -83,10 +87,18 @@ def facts(draw):
     made.carved = _disjoint(draw, CARVED_KINDS)
     made.windows = [Range(r.base, r.size, "window", r.name) for r in _disjoint(draw, ("window",))]
     made.devices = [
-        Device(r.base, r.size, draw(st.sampled_from(DEVICE_KINDS)), r.name, draw(st.integers(-1, 6)),
-               draw(st.sampled_from([0, 32, 64])), draw(st.booleans()),
-               draw(st.sampled_from(["assigned", "unassigned"])))
-        for r in _disjoint(draw, ("bar",))]
+        Device(
+            r.base,
+            r.size,
+            draw(st.sampled_from(DEVICE_KINDS)),
+            r.name,
+            draw(st.integers(-1, 6)),
+            draw(st.sampled_from([0, 32, 64])),
+            draw(st.booleans()),
+            draw(st.sampled_from(["assigned", "unassigned"])),
+        )
+        for r in _disjoint(draw, ("bar",))
+    ]
     return made
 
 
@@ -101,7 +113,9 @@ def test_what_is_written_reads_back_equal(made):
 
 
 def test_devices_beyond_the_limit_survive():
-    text = 'memory = [{ base = 0, size = 4096, kind = "ram" }]\n' \
-           'devices = [{ base = 0xffffffff80000000, size = 4096, status = "beyond" }]\n'
+    text = (
+        'memory = [{ base = 0, size = 4096, kind = "ram" }]\n'
+        'devices = [{ base = 0xffffffff80000000, size = 4096, status = "beyond" }]\n'
+    )
     machine = Machine.from_toml(text)
     assert Machine.from_toml(machine.to_toml()).devices[0].base == 0xFFFFFFFF80000000

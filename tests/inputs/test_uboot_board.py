@@ -40,7 +40,8 @@ def test_a_board():
     assert (machine.name, machine.arch, machine.origin) == ("TOWER", "m68k", "U-Boot board constants")
     assert [(r.base, r.size) for r in machine.ram] == [(0x40000000, 32 << 20)]
     assert [(d.name, d.base, d.size, d.kind, d.status) for d in machine.devices] == [
-        ("cs0", 0, 8 << 20, "resource", "assigned"), ("sram", 0x80000000, 16 << 10, "resource", "assigned"),
+        ("cs0", 0, 8 << 20, "resource", "assigned"),
+        ("sram", 0x80000000, 16 << 10, "resource", "assigned"),
         ("mbar", 0xFC000000, 16 << 20, "resource", "assigned"),
     ]
     assert [(w.name, w.base, w.size) for w in machine.windows] == [("pci-mem", 0x90000000, 256 << 20)]
@@ -50,7 +51,9 @@ def test_a_board():
 def test_ram_that_the_constants_tell_otherwise_is_a_problem():
     (problem,) = board(BOARD.replace("SIZE=0x20", "SIZE=0x40")).problems
     assert (problem.line, problem.reason, problem.text) == (
-        9, "the board's constants tell other RAM", "0x40000000 + 0x4000000",
+        9,
+        "the board's constants tell other RAM",
+        "0x40000000 + 0x4000000",
     )
 
 
@@ -67,11 +70,14 @@ def test_a_range_without_a_size_is_a_problem():
     assert [(p.line, p.reason) for p in machine.problems] == [(12, "range without a size: ignored")]
 
 
-@pytest.mark.parametrize(("old", "new", "line", "reason"), [
-    ("0x00000000 0x800000", "0x00000000", 11, "neither a range nor a constant: 'range cs0 0x00000000'"),
-    ("range sram", "rnage sram", 12, "neither a range nor a constant: 'rnage sram 0x80000000 0x4000'"),
-    ("0xfc000000\n", "(MBAR)\n", 5, "not a number: '(MBAR)'"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("0x00000000 0x800000", "0x00000000", 11, "neither a range nor a constant: 'range cs0 0x00000000'"),
+        ("range sram", "rnage sram", 12, "neither a range nor a constant: 'rnage sram 0x80000000 0x4000'"),
+        ("0xfc000000\n", "(MBAR)\n", 5, "not a number: '(MBAR)'"),
+    ],
+)
 def test_lines_of_another_form_are_refused(old, new, line, reason):
     with pytest.raises(InputError) as error:
         board(BOARD.replace(old, new, 1))

@@ -16,9 +16,18 @@ from kernmalloc.kernel.bitmap import MAX_ORDER, NONE
 from kernmalloc.kernel.regions import Region
 from kernmalloc.lang import twin
 
-NAMES = (
-    ["bitmap_bytes", "bitmap_init", "bits_take", "bits_give", "bits_free", "first_free", "run_length", "run_end", "find_block", "find_range"]
-)
+NAMES = [
+    "bitmap_bytes",
+    "bitmap_init",
+    "bits_take",
+    "bits_give",
+    "bits_free",
+    "first_free",
+    "run_length",
+    "run_end",
+    "find_block",
+    "find_range",
+]
 FUNCTIONS = [getattr(bitmap, name) for name in NAMES]
 CHECKED = twin.compile(FUNCTIONS)
 PLAIN = {function.__name__: function for function in FUNCTIONS}
@@ -300,7 +309,9 @@ def test_ranges_and_their_ends_by_brute_force_E12_E13(base):
                     expected = base + starts[0] if starts else NONE
                     assert world.call("find_range", length, 1, base + first, base + end, 0) == expected
                     for boundary in (8, 64):
-                        inside = [at for at in starts if (base + at) // boundary == (base + at + length - 1) // boundary]
+                        inside = [
+                            at for at in starts if (base + at) // boundary == (base + at + length - 1) // boundary
+                        ]
                         expected = base + inside[0] if inside else NONE
                         if length <= boundary:
                             assert world.call("find_range", length, 1, base + first, base + end, boundary) == expected

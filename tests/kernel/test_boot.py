@@ -118,7 +118,10 @@ def test_the_donation_step_by_step(mode):
         marked = {pfn: type for pfn, type in entries(kernel, region).items() if type != k.FREE}
         assert set(marked) == set(range(first, end)), "the marked set is the donated set"
         assert sorted(marked.values()) == [k.HEAP] * kernel.donation.heap + [k.MAPPING] * kernel.donation.maps
-        behind = {kernel.view.pa(int(region["area"]) + at) // PAGE for at in range(0, kernel.size_of(int(region["area"])), PAGE)}
+        behind = {
+            kernel.view.pa(int(region["area"]) + at) // PAGE
+            for at in range(0, kernel.size_of(int(region["area"])), PAGE)
+        }
         assert behind <= {pfn for pfn, type in marked.items() if type == k.HEAP}
         assert region["free"] == 0
 
@@ -211,7 +214,11 @@ def test_later_regions_without_donation():
         assert names[-1] == "objects"
         assert [step.stage for step in told] == sorted(step.stage for step in told)
         assert len({step.state["donated"] for step in told}) == 1
-        assert [r.pfn for r in kernel.regions if r.kind == "ram"][-3:] == [16 * MIB // PAGE, 32 * MIB // PAGE, 48 * MIB // PAGE]
+        assert [r.pfn for r in kernel.regions if r.kind == "ram"][-3:] == [
+            16 * MIB // PAGE,
+            32 * MIB // PAGE,
+            48 * MIB // PAGE,
+        ]
         donation = kernel.donation
         for region in kernel.regions[:-1]:
             if region.area:
@@ -315,7 +322,12 @@ layouts = st.lists(
 
 @pytest.mark.parametrize("profile", ["eros2", "eros", "coyotos-i386"])
 @effort(0.6)
-@given(layout=layouts, kinds=st.lists(st.sampled_from(["ram", "ram", "ram", "reserved", "rom", "nvram"]), min_size=12, max_size=12), odd=st.integers(0, 4095), poisoned=st.booleans())
+@given(
+    layout=layouts,
+    kinds=st.lists(st.sampled_from(["ram", "ram", "ram", "reserved", "rom", "nvram"]), min_size=12, max_size=12),
+    odd=st.integers(0, 4095),
+    poisoned=st.booleans(),
+)
 def test_any_layout(profile, layout, kinds, odd, poisoned):
     """E6, E29, E39: any layout of RAM and other ranges boots with every invariant, every byte of RAM accounted for; or it is
     refused, on one line, and arithmetic that knows nothing of the kernel says that it had to be."""
@@ -418,7 +430,17 @@ def test_a_table_that_the_window_cannot_hold(profile):
 
 def test_devices_are_unknown_at_boot():
     """E5: with devices or without them, with windows of bridges or without, memory after boot is byte-identical."""
-    device = Device(base=48 * MIB, size=16 * MIB, kind="device", name="00:02.0", bar=0, bits=32, prefetch=True, status="assigned", line=7)
+    device = Device(
+        base=48 * MIB,
+        size=16 * MIB,
+        kind="device",
+        name="00:02.0",
+        bar=0,
+        bits=32,
+        prefetch=True,
+        status="assigned",
+        line=7,
+    )
     card = replace(device, base=GIB, size=GIB, bits=64)
     plain = machine(LOW, TOP)
     window = Range(base=GIB, size=GIB, kind="window", name="PCI", line=3)
@@ -449,10 +471,18 @@ def test_poison_makes_no_difference(profile, mode):
                 elif live:
                     kernel.free(live.pop(rng.randrange(len(live))))
             used = kernel.snapshot()
-            heap = {pfn for base, table in kernel.frames for pfn in range(base, base + len(table)) if table[pfn - base]["type"] in (k.HEAP, k.MAPPING)}
+            heap = {
+                pfn
+                for base, table in kernel.frames
+                for pfn in range(base, base + len(table))
+                if table[pfn - base]["type"] in (k.HEAP, k.MAPPING)
+            }
             image = int(kernel._loaded.info["image_pa"]) // PAGE
             image = set(range(image, image + int(kernel._loaded.info["image_bytes"]) // PAGE))
-            records = {kernel.view.pa(int(kernel.view.kern["heap_map"]) + at) // PAGE for at in range(0, int(kernel.view.kern["map_pages"]) * PAGE, PAGE)}
+            records = {
+                kernel.view.pa(int(kernel.view.kern["heap_map"]) + at) // PAGE
+                for at in range(0, int(kernel.view.kern["map_pages"]) * PAGE, PAGE)
+            }
             state = kernel.view.kern.tobytes(), kernel.frames_by_type(), kept, live
             return at_boot, used, heap, records, image, state
 

@@ -122,7 +122,16 @@ def test_what_is_put_must_be_of_the_type():
         large = kernel.malloc(50_000)
         before = kernel.snapshot()
         wrong = {
-            status.BAD_ADDRESS: [other, block, large, large + PAGE, 0, -1, -(1 << 63), int(kernel.view.kern["heap_map"])],
+            status.BAD_ADDRESS: [
+                other,
+                block,
+                large,
+                large + PAGE,
+                0,
+                -1,
+                -(1 << 63),
+                int(kernel.view.kern["heap_map"]),
+            ],
             status.INTERIOR: [mine + 1, mine + 16, mine + 559],
             status.NOT_ALLOCATED: [mine + 560],
         }
@@ -167,7 +176,16 @@ def test_creation_is_refused_by_name():
 
 @pytest.mark.parametrize("prepare", [None, poison], ids=["fresh", "poisoned"])
 @effort(0.5)
-@given(st.lists(st.tuples(st.sampled_from(["get", "get", "put", "put", "malloc", "free", "drain", "wrong"]), st.integers(0, 4), st.integers(0, 999)), max_size=150))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["get", "get", "put", "put", "malloc", "free", "drain", "wrong"]),
+            st.integers(0, 4),
+            st.integers(0, 999),
+        ),
+        max_size=150,
+    )
+)
 def test_random_objects(prepare, ops):
     """E22: objects never share memory with anything else, a slab serves one type as long as it lives, and the counts of
     each cache are those of a model."""

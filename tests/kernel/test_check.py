@@ -38,7 +38,9 @@ class Scene:
     """A kernel with something of everything in it, and the addresses of its records."""
 
     def __init__(self) -> None:
-        kernel = self.kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft", cpus=2)
+        kernel = self.kernel = Kernel.boot(
+            machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft", cpus=2
+        )
         large = [kernel.malloc(pages * PAGE) for pages in (12, 20, 15, 75, 10, 9)]
         kernel.free(large[1])
         kernel.drain()  # 20 bare pages
@@ -200,7 +202,11 @@ class Scene:
     def free_frame(self) -> int:
         """A free frame that is in no stock: its pfn."""
         region = [region for region in self.kernel.regions if region.area][-1]
-        return next(pfn for pfn in reversed(range(region.pfn, region.pfn + region.frames)) if self.kernel.frame_type(pfn) == "free")
+        return next(
+            pfn
+            for pfn in reversed(range(region.pfn, region.pfn + region.frames))
+            if self.kernel.frame_type(pfn) == "free"
+        )
 
     def leaf(self, page: int) -> int:
         """VA of the page-table entry of a heap page."""
@@ -242,11 +248,19 @@ def breaks(record: Record, *equations: str) -> Callable:
 
 STOCKED = {"free": " - stocked + tally.stocked", "page": " + stocked - tally.stocked"}
 for type in k.TYPE_NAMES:
-    breaks(Kern, f"{type}_frames{STOCKED.get(type, '')} == tally.{type}")(lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field))
+    breaks(Kern, f"{type}_frames{STOCKED.get(type, '')} == tally.{type}")(
+        lambda s, field=f"{type}_frames": s.add(Kern, s.kern, field)
+    )
 
-breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES if type != "device"))(lambda s: s.add(Kern, s.kern, "frames"))
-breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40))
-breaks(Kern, "device_count == tally.device_count and device_frames <= device_count")(lambda s: s.add(Kern, s.kern, "device_count"))
+breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES if type != "device"))(
+    lambda s: s.add(Kern, s.kern, "frames")
+)
+breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(
+    lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40)
+)
+breaks(Kern, "device_count == tally.device_count and device_frames <= device_count")(
+    lambda s: s.add(Kern, s.kern, "device_count")
+)
 breaks(Kern, "kept == tally.kept and kept <= fixed")(lambda s: s.add(Kern, s.kern, "kept"))
 breaks(Kern, "lock == 0")(lambda s: s.set(Kern, s.kern, lock=2))
 breaks(Kern, "tally.hit == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
@@ -366,7 +380,9 @@ breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.CA
 breaks(Region, "live == tally.live and spare_count == tally.spare")(lambda s: s.add(Region, s.device(), "live"))
 breaks(Region, "live + spare_count >= guaranteed")(lambda s: s.set(Region, s.device(), guaranteed=1 << 20))
 breaks(Region, "tally.cut_errors == 0")(lambda s: s.set(Region, s.device(), cut=1))
-breaks(Region, "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)")(lambda s: s.set(Region, s.device(), under=k.RAM))
+breaks(Region, "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)")(
+    lambda s: s.set(Region, s.device(), under=k.RAM)
+)
 breaks(Region, "used == tally.used")(lambda s: s.add(Region, s.device(), "used"))
 breaks(Chunk, "used > 0 and used <= CHUNK_FRAMES")(lambda s: s.set(Chunk, s.get(Region, s.device(), "chunks"), used=0))
 breaks(Chunk, "used == tally.chunk_used")(lambda s: s.add(Chunk, s.get(Region, s.device(), "chunks"), "used"))
@@ -450,11 +466,17 @@ def page_that_its_list_has_lost(s: Scene) -> int:
 
 # --- the page cache
 
-breaks(Page, "state < STATES and queue <= MAIN and uses <= MOST_USES")(lambda s: s.set(Page, s.entry(s.cached[2]), uses=4))
+breaks(Page, "state < STATES and queue <= MAIN and uses <= MOST_USES")(
+    lambda s: s.set(Page, s.entry(s.cached[2]), uses=4)
+)
 breaks(Page, "state == EMPTY or order == 0")(lambda s: s.set(Page, s.entry(s.pair), state=k.CLEAN))
-breaks(Page, "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(lambda s: s.set(Page, s.entry(s.pages[2]), uses=1))
+breaks(Page, "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(
+    lambda s: s.set(Page, s.entry(s.pages[2]), uses=1)
+)
 breaks(Page, "tally.depend_errors == 0")(lambda s: s.add(Page, s.entry(s.cached[0]), "depends"))
-breaks(Pages, "kern.heap_frames == kern.backed + kern.map_pages - tables")(lambda s: s.add(Pages, s.page_cache, "tables"))
+breaks(Pages, "kern.heap_frames == kern.backed + kern.map_pages - tables")(
+    lambda s: s.add(Pages, s.page_cache, "tables")
+)
 breaks(Pages, "tables == tally.user_tables and tables == tally.spaces")(lambda s: s.set(Pages, s.page_cache, umaps=0))
 breaks(Umap, "pages == tally.umap_pages")(lambda s: s.add(Umap, s.umap, "pages"))
 breaks(Umap, "tables == tally.umap_tables")(lambda s: s.add(Umap, s.umap, "tables"))
@@ -501,12 +523,18 @@ breaks(Thread, "ticket != 0 or (state == RUNNABLE and next == 0 and prev == 0 an
     lambda s: s.set(Thread, s.threads[0], need=1)
 )
 breaks(Thread, "state == RUNNABLE or processor == 0")(lambda s: s.set(Thread, s.threads[1], processor=1))
-breaks(Thread, "state != RUNNABLE or ticket == 0 or processor != 0")(lambda s: s.set(Thread, s.threads[1], state=RUNNABLE))
+breaks(Thread, "state != RUNNABLE or ticket == 0 or processor != 0")(
+    lambda s: s.set(Thread, s.threads[1], state=RUNNABLE)
+)
 breaks(Thread, "owed == 0 or (owed == need and state != STALLED)")(lambda s: s.set(Thread, s.threads[2], owed=2))
 breaks(Thread, "state != LATE or need == 0")(lambda s: s.set(Thread, s.threads[1], state=LATE))
 breaks(Thread, "processor == tally.run_by")(lambda s: s.set(Thread, s.threads[0], processor=2))
-breaks(Stalls, "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed")(lambda s: s.add(Stalls, s.stalls, "count"))
-breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")(lambda s: s.add(Stalls, s.stalls, "owed"))
+breaks(Stalls, "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed")(
+    lambda s: s.add(Stalls, s.stalls, "count")
+)
+breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")(
+    lambda s: s.add(Stalls, s.stalls, "owed")
+)
 breaks(Stalls, "short == 0 or kern.quick == 0")(lambda s: s.set(Kern, s.kern, quick=1) and s.stalls)
 breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")(
     lambda s: s.set(Stalls, s.stalls, short=0)
@@ -531,22 +559,34 @@ def thread_that_nobody_woke(s: Scene) -> int:
 breaks(Cache, "size > 0 and size & 15 == 0")(lambda s: s.add(Cache, s.cache(UNUSED), "size"))
 breaks(Cache, "slots > 0 and slots <= MAX_SLOTS")(lambda s: s.set(Cache, s.cache(UNUSED), slots=0))
 breaks(Cache, "size * slots <= pages << kern.page_shift")(lambda s: s.add(Cache, s.cache(UNUSED), "slots"))
-breaks(Cache, "slots == MAX_SLOTS or size * (slots + 1) > (pages << kern.page_shift) - RETURNED_BYTES")(lambda s: s.add(Cache, s.cache(UNUSED), "pages", 8))
-breaks(Cache, "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32")(lambda s: s.add(Cache, s.cache(UNUSED), "reciprocal"))
+breaks(Cache, "slots == MAX_SLOTS or size * (slots + 1) > (pages << kern.page_shift) - RETURNED_BYTES")(
+    lambda s: s.add(Cache, s.cache(UNUSED), "pages", 8)
+)
+breaks(Cache, "size * reciprocal >= 1 << 32 and size * (reciprocal - 1) < 1 << 32")(
+    lambda s: s.add(Cache, s.cache(UNUSED), "reciprocal")
+)
 breaks(Cache, "id == tally.id")(lambda s: s.add(Cache, s.cache(UNUSED), "id"))
 breaks(Cache, "slabs == tally.slabs")(lambda s: s.add(Cache, s.cache(UNUSED), "slabs"))
 breaks(Cache, "keep >= pages and common <= 1")(
     lambda s: s.set(Magazine, s.magazine(k.SIZE_CLASSES), keep=0) and s.set(Cache, s.cache(k.SIZE_CLASSES), keep=0)
 )
-breaks(Cache, "kept == 0 or common == 1")(lambda s: s.set(Cache, s.cache(s.get(SlabPage, s.page(s.waiting()), "cache")), kept=1))
-breaks(Cache, "tally.listed == tally.partial")(lambda s: s.set(Magazine, s.magazine(UNUSED), list=s.listed() + 1) and s.cache(UNUSED))
-breaks(Cache, "tally.spares == tally.empty")(lambda s: s.set(Magazine, s.magazine(UNUSED), spares=s.dense() + 1, spare=1) and s.cache(UNUSED))
+breaks(Cache, "kept == 0 or common == 1")(
+    lambda s: s.set(Cache, s.cache(s.get(SlabPage, s.page(s.waiting()), "cache")), kept=1)
+)
+breaks(Cache, "tally.listed == tally.partial")(
+    lambda s: s.set(Magazine, s.magazine(UNUSED), list=s.listed() + 1) and s.cache(UNUSED)
+)
+breaks(Cache, "tally.spares == tally.empty")(
+    lambda s: s.set(Magazine, s.magazine(UNUSED), spares=s.dense() + 1, spare=1) and s.cache(UNUSED)
+)
 breaks(Cache, "tally.returned == tally.waiting")(
     lambda s: s.set(Magazine, s.magazine(UNUSED), returned=s.waiting() + 1) and s.cache(UNUSED)
 )
 breaks(Cache, "slabs >= kept and slabs <= limit")(lambda s: s.set(Cache, s.cache(UNUSED), kept=1))
 breaks(BootRange, "base >= 0 and count >= 0")(lambda s: s.set(BootRange, s.get(Kern, s.kern, "ranges"), base=-1))
-breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0))
+breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(
+    lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0)
+)
 breaks(ObjectType, "wanted >= 0 and last >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
 
 
@@ -565,12 +605,16 @@ def test_every_record_with_invariants_is_checked():
     """An equation that stands with a record and that nobody holds against it would be a promise only."""
     import kernmalloc.kernel.boot  # noqa: F401
 
-    modules = [vars(module) for name, module in __import__("sys").modules.items() if name.startswith("kernmalloc.kernel.")]
+    modules = [
+        vars(module) for name, module in __import__("sys").modules.items() if name.startswith("kernmalloc.kernel.")
+    ]
     declared = {value for space in modules for value in space.values() if isinstance(value, Record)}
     assert {record.name for record in declared if record.invariants} == {record.name for record in RECORDS}
 
 
-@pytest.mark.parametrize(("record", "equation"), INVARIANTS, ids=[f"{record.name}: {equation}" for record, equation in INVARIANTS])
+@pytest.mark.parametrize(
+    ("record", "equation"), INVARIANTS, ids=[f"{record.name}: {equation}" for record, equation in INVARIANTS]
+)
 def test_a_corruption_is_found_by_its_invariant(scene, record, equation):
     """One thing is wrong, and the check says which equation of which record it breaks, and what its fields are."""
     culprit = CORRUPTIONS[record.name, equation](scene)
@@ -744,11 +788,20 @@ def test_the_check_counts_what_it_asserts(scene):
     assert result.passed
     assert result.failure == ""
     runs = sum(len(list(scene.runs(use))) for use in (IDLE, BARE, SLAB, LARGE))
-    fixed = len(Kern.invariants) + 2 * len(Cpu.invariants) + len(regions) * len(Region.invariants) + runs * len(HeapPage.invariants)
+    fixed = (
+        len(Kern.invariants)
+        + 2 * len(Cpu.invariants)
+        + len(regions) * len(Region.invariants)
+        + runs * len(HeapPage.invariants)
+    )
     fixed += int(kern["cache_count"]) * (len(Cache.invariants) + len(Magazine.invariants))
-    fixed += int(sum(not kernel.view.cache(id)["common"] for id in range(kern["cache_count"]))) * len(Magazine.invariants)  # the other processor's
+    fixed += int(sum(not kernel.view.cache(id)["common"] for id in range(kern["cache_count"]))) * len(
+        Magazine.invariants
+    )  # the other processor's
     fixed += sum(1 for _ in scene.slab_pages()) * len(SlabPage.invariants)
-    fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(ObjectType.invariants)
+    fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(
+        ObjectType.invariants
+    )
     fixed += (kernel.frames_by_type()["page"] - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
     fixed += len(Stalls.invariants) + len(scene.threads) * len(Thread.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)

@@ -85,7 +85,12 @@ LIVES = [*((mode, profile) for mode in ("raw", "soft") for profile in ("eros2", 
 @pytest.mark.parametrize(("mode", "profile"), LIVES)
 def test_every_frame_has_one_entry(boot, mode, profile):
     """E6: every frame of every RAM region resolves to one entry of its own; what no region has resolves to none."""
-    ranges = ((0, (12 if profile == "x86_64" else 6) * MIB), (14 * MIB, 64 * 1024), (16 * MIB, PAGE), (17 * MIB, 2 * MIB))
+    ranges = (
+        (0, (12 if profile == "x86_64" else 6) * MIB),
+        (14 * MIB, 64 * 1024),
+        (16 * MIB, PAGE),
+        (17 * MIB, 2 * MIB),
+    )
     kernel = boot(*ranges, mode=mode, profile=profile)
     stride = kernel.profile.core.stride
     spans = []

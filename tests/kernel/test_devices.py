@@ -129,7 +129,10 @@ def test_C12_C13_C14_the_ledger_and_the_tlb_after_every_step(strategy):
     """C13, C14: every frame that moves is a debit or a credit, and what was promised stays. C12: after boot an affine heap takes
     no new TLB entry, whatever the kernel does; a hybrid one none of large pages."""
     for seed in range(effort(0.05).max_examples):
-        with Kernel.boot(machine((0, 16 * MIB)), replace(small(strategy, MIB, 64 << 10, 2 * MIB), objects=Profile.load("eros2").objects)) as kernel:
+        with Kernel.boot(
+            machine((0, 16 * MIB)),
+            replace(small(strategy, MIB, 64 << 10, 2 * MIB), objects=Profile.load("eros2").objects),
+        ) as kernel:
             world = Audited(kernel, seed)
             for _ in range(4):
                 world.sequence(40)
@@ -137,7 +140,11 @@ def test_C12_C13_C14_the_ledger_and_the_tlb_after_every_step(strategy):
 
 
 @effort(0.3)
-@given(growable=st.integers(8, 300), sizes=st.lists(st.integers(1, 300_000), min_size=1, max_size=60), order=st.randoms(use_true_random=False))
+@given(
+    growable=st.integers(8, 300),
+    sizes=st.lists(st.integers(1, 300_000), min_size=1, max_size=60),
+    order=st.randoms(use_true_random=False),
+)
 def test_C17_hybrid_grows_outside_its_fixed_part(growable, sizes, order):
     """C17, C1, C11: what the fixed part cannot hold lies behind it, in single pages, at most as many as may be; each is a debit;
     freed, they are given back, the fixed part never."""
@@ -211,7 +218,11 @@ def test_all_who_map_a_device_agree_on_how_it_is_cached_E11(profile):
             assert {kernel.call("device_attribute", pfn) for pfn in range(first, first + 40)} == {default}
             for attribute in (-1, ATTRIBUTES, 1 << 40):
                 assert kernel.call("device_cache", first, attribute) == BAD_SIZE
-            assert kernel.call("device_cache", first + 1, UNCACHED) == kernel.call("device_cache", 0, UNCACHED) == BAD_FRAME
+            assert (
+                kernel.call("device_cache", first + 1, UNCACHED)
+                == kernel.call("device_cache", 0, UNCACHED)
+                == BAD_FRAME
+            )
             combines = kernel.profile.arch != "coldfire"
             assert kernel.call("device_cache", first, WRITE_COMBINING) == (OK if combines else BAD_SIZE)
             assert kernel.call("device_attribute", first + 39) == (WRITE_COMBINING if combines else default)

@@ -13,7 +13,17 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.kern import DIRTY, FAILED, WRITING
 from kernmalloc.kernel.umap import Umap
-from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BUSY, IO_ERROR, NO_FRAMES, NO_SOURCE, NOT_ALLOCATED, OK, WOULD_BLOCK
+from kernmalloc.lang.status import (
+    BAD_ADDRESS,
+    BAD_FRAME,
+    BUSY,
+    IO_ERROR,
+    NO_FRAMES,
+    NO_SOURCE,
+    NOT_ALLOCATED,
+    OK,
+    WOULD_BLOCK,
+)
 from kernmalloc.machine.mmu import user_end
 
 PAGE = 4096
@@ -22,7 +32,11 @@ STEPS = {"raw": 6000, "soft": 2500, "twin": 300}
 
 def booted(mode: str = "raw", frames: int = 0, profile: str = "eros2") -> Kernel:
     """A kernel of a few MiB, all but `frames` of whose free frames (0: none) are held by somebody."""
-    kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 16 * MIB)) if profile == "x86_64" else machine((0, 8 * MIB)), Profile.load(profile), mode)
+    kernel = Kernel.boot(
+        machine((0, 8 * MIB), (16 * MIB, 16 * MIB)) if profile == "x86_64" else machine((0, 8 * MIB)),
+        Profile.load(profile),
+        mode,
+    )
     while frames and kernel.frames_by_type()["free"] > frames:
         kernel.frame_get()
     return kernel

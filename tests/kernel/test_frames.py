@@ -29,7 +29,9 @@ LENGTH = st.one_of(st.integers(1, 40), st.integers(200, 700), st.sampled_from([0
 ALIGN = st.one_of(
     st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([0, -1, 3, 24, 1 << 24, 1 << 25, 1 << 62, MOST, LEAST])
 )
-BOUNDARY = st.one_of(st.just(0), st.just(0), st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([-1, 3, 1 << 62, MOST, LEAST]))
+BOUNDARY = st.one_of(
+    st.just(0), st.just(0), st.integers(0, 11).map(lambda n: 1 << n), st.sampled_from([-1, 3, 1 << 62, MOST, LEAST])
+)
 # a frame is a number, or the i-th frame of RAM, or the i-th block owned (and so many frames further on)
 PFN = st.one_of(
     st.tuples(st.just("owned"), st.integers(0, 1000), st.sampled_from([0, 0, 0, 1, 2, -1])),
@@ -41,7 +43,9 @@ OPERATIONS = st.lists(
         st.tuples(st.just("frame_get"), TYPE),
         st.tuples(st.just("block_get"), ORDER, TYPE),
         st.tuples(st.just("range_get"), LENGTH, ALIGN, PFN, PFN, TYPE, BOUNDARY),
-        st.tuples(st.just("range_get"), LENGTH, ALIGN, st.just(("any", 0, 0)), st.just(("any", 1 << 52, 0)), TYPE, BOUNDARY),
+        st.tuples(
+            st.just("range_get"), LENGTH, ALIGN, st.just(("any", 0, 0)), st.just(("any", 1 << 52, 0)), TYPE, BOUNDARY
+        ),
         st.tuples(st.just("frame_put"), PFN),
         st.tuples(st.just("frame_put"), PFN),
         st.tuples(st.just("range_put"), PFN, LENGTH),

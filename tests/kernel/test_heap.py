@@ -53,7 +53,9 @@ def perform(model, ops):
         elif op == "page" and kernel.frames_by_type()["free"]:
             held.append(kernel.frame_get())
             pa = held[-1] * PAGE
-            kernel.view.ram.bytes[pa : pa + PAGE] = b"\xee" * PAGE  # page space is in use, and not zero when it comes back
+            kernel.view.ram.bytes[pa : pa + PAGE] = (
+                b"\xee" * PAGE
+            )  # page space is in use, and not zero when it comes back
     return held
 
 

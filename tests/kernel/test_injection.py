@@ -22,7 +22,10 @@ SHORT = {
     "free frames": ("supply", 0), "listed frames": ("frames_left", 0), "VA": ("grow", NO_VA), "the reserve": ("pages_ask", NO_VA), "slabs": ("slab_new", LIMIT),
     "objects": ("slot_take", LIMIT), "the ring": ("ring_room", 0), "windows": ("windows_left", 0),
 }  # fmt: skip
-ASKS = {"supply": {"block_take", "_draw", "_read_in"}, "frames_left": {"range_get"}}  # elsewhere they have been asked before
+ASKS = {
+    "supply": {"block_take", "_draw", "_read_in"},
+    "frames_left": {"range_get"},
+}  # elsewhere they have been asked before
 SURE = {"slot_take": {"publish", "_record"}}  # where slots have been made sure of
 HISTORY = {
     "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common", "wanted",
@@ -96,7 +99,11 @@ def short(fails: dict[int, int | None], seen: list[str]) -> Iterator[None]:
             function = todo.pop()
             if id(function.__globals__) not in spaces:
                 spaces[id(function.__globals__)] = function
-                todo += [value for value in function.__globals__.values() if hasattr(value, "__globals__") and value.__module__.startswith("kernmalloc.kernel")]
+                todo += [
+                    value
+                    for value in function.__globals__.values()
+                    if hasattr(value, "__globals__") and value.__module__.startswith("kernmalloc.kernel")
+                ]
         for function in spaces.values():
             space = function.__globals__
             for name in by_name:

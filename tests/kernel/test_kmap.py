@@ -67,7 +67,9 @@ class Map:
             assert self.pages[self.layout["tables"] + (va - self.window) // SLOT * FRAME].pa == pa  # E17
         window = {va for va in self.pages if self.layout["tables"] <= va < self.layout["heap_map"]}
         assert len(window) == len(self.tables), "the table window maps leaf tables and nothing else"
-        dynamic = {va: pa // FRAME for va, pa in self.tables.items() if self.layout["heap_map"] <= va < self.layout["windows"]}
+        dynamic = {
+            va: pa // FRAME for va, pa in self.tables.items() if self.layout["heap_map"] <= va < self.layout["windows"]
+        }
         assert sorted(dynamic.values()) == [pfn for pfn, type in sorted(now.items()) if type == MAPPING]  # E18
         used = {va // SLOT * SLOT for va in self.pages if va >= self.layout["heap_map"]}
         assert set(dynamic) == used, "a leaf table is there exactly while its slot maps something"

@@ -120,7 +120,9 @@ def test_the_window_is_divided_without_overlap_E4_C1_C4(request):
     assume(world.status != NO_VA)
     assert world.status == OK
     end = info["window"] + info["window_bytes"]
-    assert info["windows"] == (end - info["cpu_windows"]) // SLOT * SLOT, "the kept part, and the rest of its first slot"
+    assert info["windows"] == (end - info["cpu_windows"]) // SLOT * SLOT, (
+        "the kept part, and the rest of its first slot"
+    )
     assert info["cpus"] * PAGE << WINDOWS_SHIFT <= min(info["cpu_windows"], info["cpu_tables"] * SLOT)
     slots = info["window_bytes"] // SLOT
     assert info["window"] + info["image_bytes"] + info["area_bytes"] <= info["tables"]
@@ -155,7 +157,11 @@ def test_the_boot_area_is_divided_without_overlap(request):
         ("class table", k.class_of - area, CLASS_TABLE_BYTES),
         ("root", info["root"], PAGE),
         ("directories", info["directory"], info["directories"] * PAGE),
-        ("leaf tables", info["leaf_tables"], (info["image_tables"] + info["window_tables"] + info["cpu_tables"]) * PAGE),
+        (
+            "leaf tables",
+            info["leaf_tables"],
+            (info["image_tables"] + info["window_tables"] + info["cpu_tables"]) * PAGE,
+        ),
         ("end", info["area_bytes"], 0),
     ]
     for (name, at, size), (following, start, _) in pairwise(parts):

@@ -17,14 +17,21 @@ LENGTH = 50
 
 MACHINES = {
     "one range": ([(0, 6 * MIB)], "eros2", None),
-    "four ranges, poisoned": ([(0x1000, 0x9E000), (MIB, 3 * MIB), (5 * MIB + 0x3000, 2 * MIB), (8 * MIB, 0x1000)], "eros2", poison),
+    "four ranges, poisoned": (
+        [(0x1000, 0x9E000), (MIB, 3 * MIB), (5 * MIB + 0x3000, 2 * MIB), (8 * MIB, 0x1000)],
+        "eros2",
+        poison,
+    ),
     "static": ([(0, 8 * MIB)], "eros", None),
     "pages of 8 KiB": ([(0, 6 * MIB)], "coyotos-coldfire", poison),
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
 }
 
 SIZES = st.one_of(
-    st.integers(1, 600), st.integers(1, 40_000), st.integers(1, 600_000), st.sampled_from([0, -1, 4096, 32768, 32769, 1 << 40, 1 << 62])
+    st.integers(1, 600),
+    st.integers(1, 40_000),
+    st.integers(1, 600_000),
+    st.sampled_from([0, -1, 4096, 32768, 32769, 1 << 40, 1 << 62]),
 )
 ANY = st.integers(0, 1 << 16)
 OPERATIONS = st.one_of(
@@ -38,7 +45,15 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
     st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
     st.tuples(st.just("block_get"), st.integers(-1, 11), st.sampled_from([PAGE, DMA])),
-    st.tuples(st.just("range_get"), st.integers(0, 700), st.sampled_from([1, 2, 16, 512, 3]), st.sampled_from([0, 0, 300, 2000]), st.sampled_from([1 << 40, 1 << 40, 1600, 700]), st.sampled_from([0, 0, 64]), st.just(DMA)),
+    st.tuples(
+        st.just("range_get"),
+        st.integers(0, 700),
+        st.sampled_from([1, 2, 16, 512, 3]),
+        st.sampled_from([0, 0, 300, 2000]),
+        st.sampled_from([1 << 40, 1 << 40, 1600, 700]),
+        st.sampled_from([0, 0, 64]),
+        st.just(DMA),
+    ),
     st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
     st.tuples(st.just("frame_type"), st.integers(-1, 2100)),
@@ -106,7 +121,9 @@ def test_same_memory_after_boot(trio):
     assert differing(memories[0], memories[2]) == []
 
 
-@settings(max_examples=SEQUENCES // len(MACHINES), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=SEQUENCES // len(MACHINES), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(operations=st.lists(OPERATIONS, min_size=LENGTH, max_size=LENGTH))
 def test_same_operations_same_memory(trio, operations):
     """At least 500 sequences of 50 operations: equal results, byte-identical memory, every invariant, no frame lost."""

@@ -71,7 +71,10 @@ def test_two_processors_at_random(size, ops):
                 both[who].free(va)
                 dead.add(va)
             elif dead:
-                assert both[who].call("free", sorted(dead)[which % len(dead)]) in (status.NOT_ALLOCATED, status.BAD_ADDRESS)
+                assert both[who].call("free", sorted(dead)[which % len(dead)]) in (
+                    status.NOT_ALLOCATED,
+                    status.BAD_ADDRESS,
+                )
         result = kernel.check()
         assert result.passed, result.failure
         assert kernel.view.used_slots().get(next(i for i, slot in enumerate(CLASSES) if slot >= size), 0) == len(live)

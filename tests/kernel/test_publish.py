@@ -32,7 +32,9 @@ def firmware(*ranges: tuple[int, int]) -> Machine:
 
 
 def eros2(strategy: str = "reserve", **settings: int) -> Profile:
-    return tuned(with_strategy(Profile.load("eros2"), strategy), {name.replace("_", "-"): n for name, n in settings.items()})
+    return tuned(
+        with_strategy(Profile.load("eros2"), strategy), {name.replace("_", "-"): n for name, n in settings.items()}
+    )
 
 
 def state(kernel: Kernel) -> tuple:
@@ -63,7 +65,11 @@ def test_C10_every_frame_resolves_to_an_entry_or_to_its_extent(offset, frames, d
     with kernel:
         # everything but what is left of one slab is somebody's
         reserve = kernel.devices.reserve.free
-        guaranteed = -(-guarantee // CHUNK_FRAMES) if guarantee < frames else (base + frames - 1) // CHUNK_FRAMES - base // CHUNK_FRAMES + 1
+        guaranteed = (
+            -(-guarantee // CHUNK_FRAMES)
+            if guarantee < frames
+            else (base + frames - 1) // CHUNK_FRAMES - base // CHUNK_FRAMES + 1
+        )
         before = kernel.snapshot()
         if guaranteed > reserve:
             with pytest.raises(OutOfMemory) as refused:
@@ -172,7 +178,12 @@ RANGES = st.tuples(st.integers(-2, 82), st.integers(1, 24))
 
 @pytest.mark.parametrize("last_words", [False, True])
 @effort(0.5)
-@given(st.lists(st.one_of(st.tuples(st.just("publish"), RANGES, st.booleans()), st.tuples(st.just("withdraw"), st.integers(0))), max_size=24))
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.just("publish"), RANGES, st.booleans()), st.tuples(st.just("withdraw"), st.integers(0))),
+        max_size=24,
+    )
+)
 def test_C10_firmware_is_cut_and_joined(last_words, operations):
     """C10, E6, E25: a range inside one of firmware's regions is cut out of it, at the cost of a record per cut; any others that
     touch firmware are refused and change nothing; withdrawn in any order, firmware has its regions back."""
@@ -220,13 +231,15 @@ def test_C10_firmware_is_cut_and_joined(last_words, operations):
 
 def test_C10_ram_is_never_cut():
     """C10, E6: RAM, the image, what the boot loader left, and RAM that firmware has reserved since stay refused."""
-    text = "\n".join([
-        "BIOS-e820: [mem 0x0000000000100000-0x0000000001ffffff] usable",
-        "BIOS-e820: [mem 0x0000000001000000-0x00000000010fffff] reserved",
-        "BIOS-e820: [mem 0x00000000e0000000-0x00000000e00fffff] reserved",
-        "pci 0000:00:02.0: reg 0x10: [mem 0x01000000-0x0100ffff]",
-        "pci 0000:00:03.0: reg 0x10: [mem 0xe0010000-0xe001ffff]",
-    ])
+    text = "\n".join(
+        [
+            "BIOS-e820: [mem 0x0000000000100000-0x0000000001ffffff] usable",
+            "BIOS-e820: [mem 0x0000000001000000-0x00000000010fffff] reserved",
+            "BIOS-e820: [mem 0x00000000e0000000-0x00000000e00fffff] reserved",
+            "pci 0000:00:02.0: reg 0x10: [mem 0x01000000-0x0100ffff]",
+            "pci 0000:00:03.0: reg 0x10: [mem 0xe0010000-0xe001ffff]",
+        ]
+    )
     computer = Machine.read_stream(BytesIO(text.encode()))
     assert [d.status for d in computer.devices] == ["inside RAM", "assigned"]
     with Kernel.boot(computer, eros2()) as kernel:

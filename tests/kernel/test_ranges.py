@@ -76,19 +76,24 @@ def arrange(full: Full, kinds: list[str], spares: int, first: int) -> dict[int, 
     return {number: pfn for pfn, number in numbers.items()}
 
 
-KINDS = st.lists(
-    st.sampled_from(["page"] * 8 + ["free"] * 8 + ["pinned", "held", "dma"]), min_size=AREA, max_size=AREA
-)
+KINDS = st.lists(st.sampled_from(["page"] * 8 + ["free"] * 8 + ["pinned", "held", "dma"]), min_size=AREA, max_size=AREA)
 COUNT = st.one_of(st.integers(1, 40), st.integers(1, 12))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(KINDS, st.sampled_from([0, 0, 3, 20, 60]), COUNT, st.integers(0, 4), st.sampled_from([0, 0, 0, 16, 32, 64]), st.data())
+@given(
+    KINDS,
+    st.sampled_from([0, 0, 3, 20, 60]),
+    COUNT,
+    st.integers(0, 4),
+    st.sampled_from([0, 0, 0, 16, 32, 64]),
+    st.data(),
+)
 def test_the_place_with_the_least_to_move_E12_E13(full, kinds, spares, count, shift, boundary, data):
     """Against trying every place: a range is found where there is one, as many pages are moved as must be, each page is whole and where
     its owner says, what stays stayed, the range is zeros; and what is refused changes nothing."""
     kernel, pages = full.kernel, full.pages
-    start = data.draw(st.sampled_from(full.frames[: -AREA]))
+    start = data.draw(st.sampled_from(full.frames[:-AREA]))
     before = arrange(full, kinds, spares, start)
     low, high = sorted((start + data.draw(st.integers(-8, AREA)), start + data.draw(st.integers(-8, AREA + 8))))
     align = 1 << shift
@@ -139,7 +144,10 @@ def test_more_ranges_than_a_buddy_allocator_that_cannot_move_E12(load):
         buddy = sum(all(pfn + i in free for i in range(32)) for pfn in free if pfn % 32 == 0)
         whole = sum(all(pfn + i in set(full.frames) for i in range(32)) for pfn in full.frames if pfn % 32 == 0)
         found, frames = [], kernel.frames_by_type()["free"]
-        while kernel.frames_by_type()["free"] >= 32 and (pfn := kernel.call("range_get", 32, 32, 0, 1 << 52, 0, PAGE)) >= 0:
+        while (
+            kernel.frames_by_type()["free"] >= 32
+            and (pfn := kernel.call("range_get", 32, 32, 0, 1 << 52, 0, PAGE)) >= 0
+        ):
             found.append(pfn)
         assert len(found) == min(frames // 32, whole) > buddy
         inside = {pfn + i for pfn in found for i in range(32)}
@@ -191,7 +199,12 @@ def test_mappings_follow_the_pages_that_are_moved_E12(mode):
         for number in range(24):
             for i, umap in enumerate(spaces):
                 if number % 3 != i:
-                    assert pages.source.call("umap_map", umap, (number << 21 | number << 12) + i * FRAME, number, number % 2) == 0
+                    assert (
+                        pages.source.call(
+                            "umap_map", umap, (number << 21 | number << 12) + i * FRAME, number, number % 2
+                        )
+                        == 0
+                    )
 
         def mapped() -> dict[tuple[int, int], tuple[int, int]]:
             return {

@@ -10,52 +10,22 @@ import kernmalloc.machine
 from kernmalloc.lang.records import Record
 
 LAYOUTS = {
-    "kernmalloc.kernel.bins.HeapPage": (
-        64,
-        "pages@0 next@4 prev@8 use@12 rest@13 more@14 others@16"
-    ),
-    "kernmalloc.kernel.caches.ObjectType": (
-        32,
-        "bytes@0 wanted@8 last@16 spare@24"
-    ),
-    "kernmalloc.kernel.depends.Depend": (
-        24,
-        "next@0 umap@8 va@16"
-    ),
-    "kernmalloc.kernel.devices.Chunk": (
-        32,
-        "left@0 right@8 base@16 used@24"
-    ),
-    "kernmalloc.kernel.frames.Frame": (
-        16,
-        "type@0 order@1 pins@2 link@4 owner@8"
-    ),
-    "kernmalloc.kernel.frames.Page": (
-        16,
-        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14"
-    ),
-    "kernmalloc.kernel.kern.Byte": (
-        8,
-        "value@0"
-    ),
+    "kernmalloc.kernel.bins.HeapPage": (64, "pages@0 next@4 prev@8 use@12 rest@13 more@14 others@16"),
+    "kernmalloc.kernel.caches.ObjectType": (32, "bytes@0 wanted@8 last@16 spare@24"),
+    "kernmalloc.kernel.depends.Depend": (24, "next@0 umap@8 va@16"),
+    "kernmalloc.kernel.devices.Chunk": (32, "left@0 right@8 base@16 used@24"),
+    "kernmalloc.kernel.frames.Frame": (16, "type@0 order@1 pins@2 link@4 owner@8"),
+    "kernmalloc.kernel.frames.Page": (16, "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14"),
+    "kernmalloc.kernel.kern.Byte": (8, "value@0"),
     "kernmalloc.kernel.kern.Cpu": (
         42432,
         "kern@0 id@8 run@16 depth@24 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 open@88 "
         "opened@96 thread@104 reserve@112 spare@120 frames@128 frame_groups@144 chunks@1184 chunk_groups@1200 "
-        "magazines@1472 stacks@9664"
+        "magazines@1472 stacks@9664",
     ),
-    "kernmalloc.kernel.kern.Group": (
-        16,
-        "base@0 bits@8"
-    ),
-    "kernmalloc.kernel.kern.Half": (
-        8,
-        "value@0"
-    ),
-    "kernmalloc.kernel.kern.Index": (
-        8,
-        "value@0"
-    ),
+    "kernmalloc.kernel.kern.Group": (16, "base@0 bits@8"),
+    "kernmalloc.kernel.kern.Half": (8, "value@0"),
+    "kernmalloc.kernel.kern.Index": (8, "value@0"),
     "kernmalloc.kernel.kern.Kern": (
         13208,
         "lock@0 waiting@4 arch@64 page_shift@68 slot_shift@72 stage@76 max_pfn@80 base@88 bytes@96 directory@104 "
@@ -69,35 +39,29 @@ LAYOUTS = {
         "opening@4008 opening_heap@4016 device_ranges@4024 device_pages@4032 reserves@4040 device_count@4048 "
         "last_frames@4056 last_ranges@4064 last_maps@4072 caches@4080 cache_count@4088 quick@4096 class_of@4104 "
         "common@4112 ranges@12304 range_count@12312 range_next@12320 objects@12328 object_count@12336 static@12344 "
-        "plan@12352 checked@12488"
+        "plan@12352 checked@12488",
     ),
     "kernmalloc.kernel.kern.Magazine": (
         64,
-        "word@0 base@8 size@16 list@20 spares@24 spare@28 keep@32 returned@36 top@40 depth@44 rest@48"
+        "word@0 base@8 size@16 list@20 spares@24 spare@28 keep@32 returned@36 top@40 depth@44 rest@48",
     ),
     "kernmalloc.kernel.kern.Pages": (
         224,
         "heads@0 buckets@8 ghosts@16 ghost_count@24 counts@32 queues@88 umaps@136 tables@144 hits@152 misses@160 "
-        "evictions@168 reads@176 writes@184 source@192 asked@200 seen@208 lies@216"
+        "evictions@168 reads@176 writes@184 source@192 asked@200 seen@208 lies@216",
     ),
     "kernmalloc.kernel.kern.Plan": (
         136,
         "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 chunks@72 "
-        "last_words@80 pages@88 spare@96 excess@104 padding@112 top@120 scale@128"
+        "last_words@80 pages@88 spare@96 excess@104 padding@112 top@120 scale@128",
     ),
-    "kernmalloc.kernel.kern.Queue": (
-        24,
-        "first@0 last@8 count@16"
-    ),
+    "kernmalloc.kernel.kern.Queue": (24, "first@0 last@8 count@16"),
     "kernmalloc.kernel.kern.Stalls": (
         96,
         "threads@0 count@8 made@16 first@24 last@32 waiting@40 tickets@48 owed@56 short@64 reserve@72 stalled@80 "
-        "late@88"
+        "late@88",
     ),
-    "kernmalloc.kernel.kern.Stock": (
-        16,
-        "top@0 last@8"
-    ),
+    "kernmalloc.kernel.kern.Stock": (16, "top@0 last@8"),
     "kernmalloc.kernel.kern.Tally": (
         720,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
@@ -110,12 +74,9 @@ LAYOUTS = {
         "used@520 chunk_used@528 device_count@536 depend_errors@544 umap_pages@552 umap_tables@560 umap_root@568 "
         "umap_errors@576 tail_pages@584 page_errors@592 joinable@600 slab_free@608 stacked@616 slab_errors@624 id@632 "
         "slabs@640 partial@648 empty@656 listed@664 spares@672 returned@680 pointed@688 stack_errors@696 "
-        "magazine_size@704 magazine_spare@712"
+        "magazine_size@704 magazine_spare@712",
     ),
-    "kernmalloc.kernel.kern.Word": (
-        8,
-        "bits@0"
-    ),
+    "kernmalloc.kernel.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.layout.BootInfo": (
         424,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 image_bytes@64 "
@@ -124,90 +85,51 @@ LAYOUTS = {
         "last_ranges@208 last_maps@216 lenient@224 withheld@232 promised@240 cleaner_frames@248 ranges@256 "
         "range_count@264 objects@272 object_count@280 cpu@288 kern@296 root@304 directory@312 directories@320 "
         "image_tables@328 window_tables@336 cpu_tables@344 leaf_tables@352 area_bytes@360 tables@368 heap_map@376 "
-        "heap@384 heap_pages@392 region@400 slots@408 windows@416"
+        "heap@384 heap_pages@392 region@400 slots@408 windows@416",
     ),
-    "kernmalloc.kernel.layout.BootRange": (
-        32,
-        "base@0 count@8 kind@16 spare@24"
-    ),
-    "kernmalloc.kernel.pages.Identity": (
-        16,
-        "oid@0 next@8 prev@12"
-    ),
+    "kernmalloc.kernel.layout.BootRange": (32, "base@0 count@8 kind@16 spare@24"),
+    "kernmalloc.kernel.pages.Identity": (16, "oid@0 next@8 prev@12"),
     "kernmalloc.kernel.regions.Region": (
         192,
         "left@0 right@8 base@16 count@24 kind@32 chunk_hint@36 area@40 entries@48 origin@56 word_count@64 words@72 "
         "sums@80 tops@88 full@96 free@104 hint@112 next@120 identities@128 tier@136 under@138 cut@140 attribute@142 "
-        "chunks@144 live@152 spare@160 spare_count@168 guaranteed@176 used@184"
+        "chunks@144 live@152 spare@160 spare_count@168 guaranteed@176 used@184",
     ),
     "kernmalloc.kernel.slabs.Cache": (
         64,
         "size@0 reciprocal@4 slots@8 pages@12 keep@16 depth@20 common@24 spare@25 id@26 kept@28 slabs@32 limit@40 "
-        "wanted@48 object@56"
+        "wanted@48 object@56",
     ),
-    "kernmalloc.kernel.source.Answer": (
-        16,
-        "frame@0 status@8"
-    ),
-    "kernmalloc.kernel.source.Request": (
-        16,
-        "oid@0 frame@8"
-    ),
-    "kernmalloc.kernel.source.Ring": (
-        64,
-        "asked@0 answered@4 spare@8"
-    ),
+    "kernmalloc.kernel.source.Answer": (16, "frame@0 status@8"),
+    "kernmalloc.kernel.source.Request": (16, "oid@0 frame@8"),
+    "kernmalloc.kernel.source.Ring": (64, "asked@0 answered@4 spare@8"),
     "kernmalloc.kernel.threads.Thread": (
         80,
         "next@0 prev@8 after@16 before@24 number@32 ticket@40 need@48 owed@56 until@64 state@72 cleaner@73 "
-        "processor@74 spare@76"
+        "processor@74 spare@76",
     ),
-    "kernmalloc.kernel.tree.Node": (
-        24,
-        "left@0 right@8 base@16"
-    ),
-    "kernmalloc.kernel.umap.Umap": (
-        48,
-        "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"
-    ),
-    "kernmalloc.machine.bare.Byte": (
-        8,
-        "value@0"
-    ),
-    "kernmalloc.machine.bare.Cell": (
-        8,
-        "value@0"
-    ),
+    "kernmalloc.kernel.tree.Node": (24, "left@0 right@8 base@16"),
+    "kernmalloc.kernel.umap.Umap": (48, "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"),
+    "kernmalloc.machine.bare.Byte": (8, "value@0"),
+    "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
         96,
         "ram@0 fd@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 mapped@80 "
-        "failed@88"
+        "failed@88",
     ),
-    "kernmalloc.machine.mmu.Entry": (
-        8,
-        "bits@0"
-    ),
+    "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
         8312,
         "ram@0 ram_bytes@8 arch@16 page_shift@24 root@32 window@40 target@48 fresh@56 users@64 processors@72 spare@80 "
-        "faults@88 fault@96 misses@104 flushes@112 tlb@120"
+        "faults@88 fault@96 misses@104 flushes@112 tlb@120",
     ),
-    "kernmalloc.machine.soft.TlbEntry": (
-        16,
-        "tag@0 delta@8"
-    ),
-    "kernmalloc.machine.users.Translation": (
-        32,
-        "root@0 va@8 pa@16 write@24"
-    ),
-    "kernmalloc.kernel.kern.Stacked": (
-        16,
-        "va@0 bit@8"
-    ),
+    "kernmalloc.machine.soft.TlbEntry": (16, "tag@0 delta@8"),
+    "kernmalloc.machine.users.Translation": (32, "root@0 va@8 pa@16 write@24"),
+    "kernmalloc.kernel.kern.Stacked": (16, "va@0 bit@8"),
     "kernmalloc.kernel.slabs.SlabPage": (
         64,
         "pages@0 next@4 prev@8 use@12 cache@13 owner@14 back@16 slots@18 free@19 start@20 reciprocal@24 waiting@28 "
-        "bits@32"
+        "bits@32",
     ),
 }
 

@@ -30,7 +30,12 @@ def runs(kernel):
 
 def test_bins_hold_what_they_say():
     """C1: a run is filed where every run is at least as long as a search from `bin_holding` promises, and no bin is missing."""
-    lengths = [*range(1, 5000), *(1 << n for n in range(13, 28)), *((1 << n) - 1 for n in range(13, 28)), *((1 << n) + 1 for n in range(13, 28))]
+    lengths = [
+        *range(1, 5000),
+        *(1 << n for n in range(13, 28)),
+        *((1 << n) - 1 for n in range(13, 28)),
+        *((1 << n) + 1 for n in range(13, 28)),
+    ]
     shortest = {}
     for pages in sorted(lengths):
         shortest.setdefault(bin_of(pages), pages)
@@ -42,7 +47,9 @@ def test_bins_hold_what_they_say():
 
 
 page_ops = st.lists(
-    st.tuples(st.sampled_from(["take", "take", "take", "give", "give", "drain"]), st.integers(9, 70), st.integers(0, 100)),
+    st.tuples(
+        st.sampled_from(["take", "take", "take", "give", "give", "drain"]), st.integers(9, 70), st.integers(0, 100)
+    ),
     max_size=120,
 )
 
@@ -138,7 +145,16 @@ def test_grows_from_scattered_frames(boot, mode, prepare):
     model.finish()
 
 
-REQUESTS = [(16, 16), (600, 16), (30_000, 16), (PAGE, PAGE), (40_000, 16), (40_000, 64 * 1024), (40_000, 4 * MIB), (2_200_000, 16)]
+REQUESTS = [
+    (16, 16),
+    (600, 16),
+    (30_000, 16),
+    (PAGE, PAGE),
+    (40_000, 16),
+    (40_000, 64 * 1024),
+    (40_000, 4 * MIB),
+    (2_200_000, 16),
+]
 
 
 @pytest.mark.parametrize(("size", "align"), REQUESTS)
@@ -301,7 +317,11 @@ def translated(kernel):
     found = set()
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high = (int(end, 16) for end in line.split()[0].split("-"))
-        if "kernmalloc" in line and low >= kernel._loaded.window and high <= kernel._loaded.window + kernel._loaded.window_bytes:
+        if (
+            "kernmalloc" in line
+            and low >= kernel._loaded.window
+            and high <= kernel._loaded.window + kernel._loaded.window_bytes
+        ):
             found |= set(range(low // PAGE, high // PAGE))
     return found
 

@@ -241,7 +241,9 @@ def base() -> Iterator[Base]:
 
 
 @contextmanager
-def prepared(base: Base, name: str, kind: type[Processors] = Processors, **more: bool) -> Iterator[tuple[Processors, Programs]]:
+def prepared(
+    base: Base, name: str, kind: type[Processors] = Processors, **more: bool
+) -> Iterator[tuple[Processors, Programs]]:
     """Processors of a kernel that a scenario has prepared, and what they do."""
     kernel, memory = base
     kernel.restore(memory)
@@ -281,7 +283,9 @@ def without(*names: str) -> Iterator[None]:
         space = todo.pop().__globals__
         if id(space) not in seen:
             seen[id(space)] = space
-            todo += [value for value in space.values() if isinstance(value, FunctionType) and "_add" in value.__globals__]
+            todo += [
+                value for value in space.values() if isinstance(value, FunctionType) and "_add" in value.__globals__
+            ]
     kept = [(space, name, space[name]) for space in seen.values() for name in names if name in space]
     assert kept
     for space, name, _ in kept:
@@ -293,7 +297,13 @@ def without(*names: str) -> Iterator[None]:
             space[name] = function
 
 
-BROKEN_WITHOUT = ("malloc_and_malloc", "the_last_frame_for_a_driver", "publish_and_withdraw", "drain_and_drain", "slab_emptied_from_both_sides")
+BROKEN_WITHOUT = (
+    "malloc_and_malloc",
+    "the_last_frame_for_a_driver",
+    "publish_and_withdraw",
+    "drain_and_drain",
+    "slab_emptied_from_both_sides",
+)
 
 
 @pytest.mark.parametrize("name", BROKEN_WITHOUT)

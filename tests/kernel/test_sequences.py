@@ -58,5 +58,7 @@ def test_E25_E27_every_counter_returns_to_its_start(strategy):
             steps, refused, released = steps + world.steps, refused + world.refused, released + world.releases
             shortages += world.shortages
     told = f"{strategy}: {SEQUENCES:,} sequences, {steps:,} steps, {refused:,} refused, {dict(shortages)}, {released:,} released"
-    assert refused > SEQUENCES and shortages.total() > SEQUENCES // 2 and (released > 0) == STRATEGIES[strategy].affine, told
+    assert (
+        refused > SEQUENCES and shortages.total() > SEQUENCES // 2 and (released > 0) == STRATEGIES[strategy].affine
+    ), told
     print(told)

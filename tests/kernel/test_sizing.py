@@ -25,7 +25,9 @@ from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import with_strategy
 
 UPPER = 32 * MIB >> 12  # pfn
-FRAMES = next(n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0)  # their area fills whole pages
+FRAMES = next(
+    n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0
+)  # their area fills whole pages
 ALL = (
     "area_bytes", "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages", "object_slabs",
     "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slab_slots", "slot_bytes", "slots_in", "sum_count", "word_count", "_heads_bytes", "_last_words", "_slots",
@@ -46,7 +48,10 @@ def profile(strategy: str) -> Profile:
         heap=Heap(excess=2 * MIB, growable=MIB, spare=64 << 10),
         devices=Devices(frames=30 * CHUNK_FRAMES, ranges=21, last_words=30 * CHUNK_FRAMES, last_ranges=21),
         bank=Bank(),
-        objects=(ObjectType(name="node", size=560, count=63, last_words=14), ObjectType(name="depend", size=128, count=64, last_words=32)),
+        objects=(
+            ObjectType(name="node", size=560, count=63, last_words=14),
+            ObjectType(name="depend", size=128, count=64, last_words=32),
+        ),
     )
 
 
@@ -75,7 +80,11 @@ def reached() -> dict[str, dict[str, object]]:
         function = todo.pop()
         if function.__name__ not in found:
             found[function.__name__] = function.__globals__
-            todo += [value for value in function.__globals__.values() if isinstance(value, FunctionType) and value.__name__ in names]
+            todo += [
+                value
+                for value in function.__globals__.values()
+                if isinstance(value, FunctionType) and value.__name__ in names
+            ]
     return found
 
 

@@ -36,7 +36,10 @@ class Flat:
     machine = None
 
     def __init__(self, size: int, heap: int, heap_bytes: int, records: int) -> None:
-        self.parts = [(base, memoryview(bytearray(length))) for base, length in ((heap, heap_bytes), (records, size), (0, records))]
+        self.parts = [
+            (base, memoryview(bytearray(length)))
+            for base, length in ((heap, heap_bytes), (records, size), (0, records))
+        ]
 
     def _at(self, addr: int, width: int) -> tuple[memoryview, int]:
         base, view = next(part for part in self.parts if addr >= part[0])
@@ -58,7 +61,12 @@ def test_size_classes():
         for size in range(1, LARGEST_CLASS + 1):
             slot = CLASSES[classes[(size + 15) >> 4]]
             assert size <= slot <= size + size // 8 + 16
-        for size in {*range(1, 200), *CLASSES, *(size - 1 for size in CLASSES[1:]), *(size + 1 for size in CLASSES[:-1])}:
+        for size in {
+            *range(1, 200),
+            *CLASSES,
+            *(size - 1 for size in CLASSES[1:]),
+            *(size + 1 for size in CLASSES[:-1]),
+        }:
             assert kernel.size_of(va := kernel.malloc(size)) == CLASSES[classes[(size + 15) >> 4]]
             kernel.free(va)
 

@@ -31,7 +31,12 @@ def drained(kernel: Kernel) -> None:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.integers(0, 1), st.sampled_from(["frame", "chunk", "put", "put chunk", "wrong", "drain"]), st.integers(1, 300), st.integers(0, 1 << 30)),
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from(["frame", "chunk", "put", "put chunk", "wrong", "drain"]),
+        st.integers(1, 300),
+        st.integers(0, 1 << 30),
+    ),
     max_size=25,
 )
 
@@ -62,7 +67,9 @@ def test_stocks_agree_with_a_set_of_what_is_owned(operations):
                 elif what == "wrong":
                     pfn = (seed + i * 997) % (EDGE // FRAME)
                     if pfn not in owned:
-                        assert cpu.call("frame_put", pfn) in ((INTERIOR,) if pfn in taken else (NOT_ALLOCATED, BAD_FRAME, INTERIOR))
+                        assert cpu.call("frame_put", pfn) in (
+                            (INTERIOR,) if pfn in taken else (NOT_ALLOCATED, BAD_FRAME, INTERIOR)
+                        )
                 else:
                     order = 0 if what == "put" else CHUNK_ORDER
                     mine = [pfn for pfn, size in owned.items() if size == order]

@@ -59,14 +59,21 @@ def test_brackets_nest_up_to_the_number_of_windows_E14_E15_E16(mode, profile):
             for i in range(WINDOWS):
                 pfn = frames[(i + turn) % len(frames)]
                 va = kernel.call("window_open", pfn)
-                assert va not in shown and cpu_field(kernel, "windows") <= va < cpu_field(kernel, "windows") + WINDOWS * FRAME
+                assert (
+                    va not in shown
+                    and cpu_field(kernel, "windows") <= va < cpu_field(kernel, "windows") + WINDOWS * FRAME
+                )
                 shown[va] = pfn
                 data = fill(kernel, pfn, i + turn)
                 assert read(kernel, va, FRAME) == data, "the window leads to the frame, whatever it led to before"
                 write(kernel, va, data[::-1])
                 assert content(kernel, pfn) == data[::-1]
             assert window_leaves(kernel) == shown
-            for name, *args in (("window_open", frames[0]), ("zero_frame", frames[0]), ("copy_frame", frames[0], frames[1])):
+            for name, *args in (
+                ("window_open", frames[0]),
+                ("zero_frame", frames[0]),
+                ("copy_frame", frames[0], frames[1]),
+            ):
                 assert kernel.call(name, *args) == NO_VA, "all windows are open"
             assert not kernel.check().passed
             for i, va in enumerate(sorted(shown, key=lambda va: (va // FRAME * 5 + turn) % WINDOWS)):
@@ -155,7 +162,17 @@ def test_what_is_refused_changes_nothing_E14_E16(kernel):
         assert kernel.call("copy_frame", pfn, frames[0]) == BAD_FRAME
         assert kernel.call("copy_frame", frames[0], pfn) == BAD_FRAME
     top = int(kernel.view.kern["heap"]) + int(kernel.view.kern["top"]) * FRAME
-    for bad in (0, -1, MOST, LEAST, int(kernel.layout["heap"]) - 1, int(kernel.layout["heap_map"]), top - 7, top, cpu_field(kernel, "windows")):
+    for bad in (
+        0,
+        -1,
+        MOST,
+        LEAST,
+        int(kernel.layout["heap"]) - 1,
+        int(kernel.layout["heap_map"]),
+        top - 7,
+        top,
+        cpu_field(kernel, "windows"),
+    ):
         assert kernel.call("copyin", frames[0], 0, bad, 8) == BAD_ADDRESS
         assert kernel.call("copyout", frames[0], 0, bad, 8) == BAD_ADDRESS
     windows = cpu_field(kernel, "windows")

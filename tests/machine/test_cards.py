@@ -22,11 +22,26 @@ def machine(ram=((0, GIB),), firmware=(), devices=(), windows=()) -> Machine:
     return resolve(facts)
 
 
-@pytest.mark.parametrize("card, window", [
-    ("24GiB", 32 * GIB), ("141GiB", 256 * GIB), ("32GiB", 32 * GIB), ("1MiB", MIB), ("8 GB", 8 * GIB), ("33G", 64 * GIB),
-    ("GeForce RTX 3090", 32 * GIB), ("3090", 32 * GIB), ("mi300x", 256 * GIB), ("H100", 128 * GIB), ("B200", 256 * GIB),
-    ("rtx 3080", 16 * GIB), ("rtx 3080 ti", 16 * GIB), ("F1", 128 * GIB), (" Radeon RX 7900 XTX ", 32 * GIB),
-])
+@pytest.mark.parametrize(
+    "card, window",
+    [
+        ("24GiB", 32 * GIB),
+        ("141GiB", 256 * GIB),
+        ("32GiB", 32 * GIB),
+        ("1MiB", MIB),
+        ("8 GB", 8 * GIB),
+        ("33G", 64 * GIB),
+        ("GeForce RTX 3090", 32 * GIB),
+        ("3090", 32 * GIB),
+        ("mi300x", 256 * GIB),
+        ("H100", 128 * GIB),
+        ("B200", 256 * GIB),
+        ("rtx 3080", 16 * GIB),
+        ("rtx 3080 ti", 16 * GIB),
+        ("F1", 128 * GIB),
+        (" Radeon RX 7900 XTX ", 32 * GIB),
+    ],
+)
 def test_windows(card, window):
     """C21: registers are powers of two."""
     assert window_of(card) == window
@@ -38,11 +53,18 @@ def test_a_window_is_the_least_power_of_two_that_holds_the_memory(memory):
     assert window & window - 1 == 0 and window // 2 < memory <= window
 
 
-@pytest.mark.parametrize("card, reason", [
-    ("", "neither a size nor a known card"), ("GTX 9999", "neither a size nor a known card"), ("0GiB", "neither a size"),
-    ("Radeon", "several cards .24GiB or one of Radeon RX 580, Radeon"), ("24", "write it with its unit"),
-    ("64K", "less memory than any card has"), ("-8GiB", "neither a size"),
-])
+@pytest.mark.parametrize(
+    "card, reason",
+    [
+        ("", "neither a size nor a known card"),
+        ("GTX 9999", "neither a size nor a known card"),
+        ("0GiB", "neither a size"),
+        ("Radeon", "several cards .24GiB or one of Radeon RX 580, Radeon"),
+        ("24", "write it with its unit"),
+        ("64K", "less memory than any card has"),
+        ("-8GiB", "neither a size"),
+    ],
+)
 def test_what_is_no_card(card, reason):
     for ask in (window_of, registers_of):
         with pytest.raises(InputError, match=reason):
@@ -59,17 +81,20 @@ def test_the_table_is_of_real_cards():
         assert window_of(card.name) == card.window and registers_of(card.name) == card.bars
 
 
-@pytest.mark.parametrize("layout, size, base", [
-    ({}, 32 * GIB, 32 * GIB),
-    ({}, 256 * MIB, 4 * GIB),
-    ({"ram": ((0, 2 * GIB), (4 * GIB, 62 * GIB))}, 32 * GIB, 96 * GIB),
-    ({"ram": ((0, 2 * GIB), (4 * GIB, 60 * GIB))}, 32 * GIB, 64 * GIB),
-    ({"devices": ((32 * GIB, 4096),)}, 32 * GIB, 64 * GIB),
-    ({"devices": ((63 * GIB, 16 * GIB),)}, 32 * GIB, 96 * GIB),
-    ({"devices": ((64 * GIB, 16 * GIB),)}, 32 * GIB, 32 * GIB),
-    ({"firmware": ((0xFD_0000_0000, 0x3_0000_0000),)}, 512 * GIB, 1 << 40),
-    ({"windows": ((512 * GIB, 512 * GIB),)}, 32 * GIB, 32 * GIB),
-])
+@pytest.mark.parametrize(
+    "layout, size, base",
+    [
+        ({}, 32 * GIB, 32 * GIB),
+        ({}, 256 * MIB, 4 * GIB),
+        ({"ram": ((0, 2 * GIB), (4 * GIB, 62 * GIB))}, 32 * GIB, 96 * GIB),
+        ({"ram": ((0, 2 * GIB), (4 * GIB, 60 * GIB))}, 32 * GIB, 64 * GIB),
+        ({"devices": ((32 * GIB, 4096),)}, 32 * GIB, 64 * GIB),
+        ({"devices": ((63 * GIB, 16 * GIB),)}, 32 * GIB, 96 * GIB),
+        ({"devices": ((64 * GIB, 16 * GIB),)}, 32 * GIB, 32 * GIB),
+        ({"firmware": ((0xFD_0000_0000, 0x3_0000_0000),)}, 512 * GIB, 1 << 40),
+        ({"windows": ((512 * GIB, 512 * GIB),)}, 32 * GIB, 32 * GIB),
+    ],
+)
 def test_where_a_window_goes(layout, size, base):
     assert place_window(machine(**layout), size, 52) == base
 
@@ -109,14 +134,19 @@ def test_a_window_above_the_address_limit_is_refused():
 def test_cards_are_added_one_beside_the_other():
     made = with_card(with_card(machine(), "24GiB", 52), "24GiB", 52)
     assert [(d.name, d.base, d.size) for d in made.devices] == [
-        ("24GiB", 32 * GIB, 32 * GIB), ("24GiB", 64 * GIB, 32 * GIB)]
+        ("24GiB", 32 * GIB, 32 * GIB),
+        ("24GiB", 64 * GIB, 32 * GIB),
+    ]
     assert [(r.pfn, r.frames) for r in made.device_ranges(12)] == [(8 << 20, 8 << 20), (16 << 20, 8 << 20)]
 
 
 def test_a_named_card_brings_all_its_registers():
     made = with_card(machine(), "MI300X", 52)
     assert sorted((d.bar, d.size, d.bits, d.prefetch, d.status) for d in made.devices) == [
-        (0, 256 * GIB, 64, True, "assigned"), (1, 2 * MIB, 64, True, "assigned"), (2, 2 * MIB, 64, True, "assigned")]
+        (0, 256 * GIB, 64, True, "assigned"),
+        (1, 2 * MIB, 64, True, "assigned"),
+        (2, 2 * MIB, 64, True, "assigned"),
+    ]
     assert sum(r.frames for r in made.device_ranges(12)) == (256 * GIB + 4 * MIB) >> 12
 
 

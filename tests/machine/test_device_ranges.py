@@ -27,7 +27,8 @@ def ranges(*devices: Device, page_shift=12, **more) -> list[DeviceRange]:
 
 def test_small_registers_share_a_page():
     assert ranges(bar(0xF0000010, 16, "a"), bar(0xF0000800, 16, "b"), bar(0xF0000820, 16, "a")) == [
-        DeviceRange(0xF0000, 1, ("a", "b"))]
+        DeviceRange(0xF0000, 1, ("a", "b"))
+    ]
 
 
 def test_a_window_is_rounded_outward_to_whole_pages():
@@ -38,30 +39,42 @@ def test_a_window_is_rounded_outward_to_whole_pages():
 
 def test_windows_that_only_touch_stay_apart():
     assert ranges(bar(0xF0000000, 4096, "a"), bar(0xF0001000, 4096, "b")) == [
-        DeviceRange(0xF0000, 1, ("a",)), DeviceRange(0xF0001, 1, ("b",))]
+        DeviceRange(0xF0000, 1, ("a",)),
+        DeviceRange(0xF0001, 1, ("b",)),
+    ]
 
 
 def test_children_in_the_window_of_their_bridge_are_one_range_with_it():
-    assert ranges(bar(0xEA000000, 0x2000000, "vmd"), bar(0xEA000000, 0x4000, "nvme0"), bar(0xEA100000, 0x4000, "nvme1")) == [
-        DeviceRange(0xEA000, 0x2000, ("nvme0", "vmd", "nvme1"), "boot")]
+    assert ranges(
+        bar(0xEA000000, 0x2000000, "vmd"), bar(0xEA000000, 0x4000, "nvme0"), bar(0xEA100000, 0x4000, "nvme1")
+    ) == [DeviceRange(0xEA000, 0x2000, ("nvme0", "vmd", "nvme1"), "boot")]
 
 
 def test_a_host_bridge_that_claims_everything_is_counted_once():
-    found = ranges(bar(0xE0000000, 0x20000000, "hostb"), *(bar(0xF0000000 + 0x1000000 * i, 0x1000000, f"d{i}") for i in range(9)))
+    found = ranges(
+        bar(0xE0000000, 0x20000000, "hostb"), *(bar(0xF0000000 + 0x1000000 * i, 0x1000000, f"d{i}") for i in range(9))
+    )
     assert [(r.pfn, r.frames) for r in found] == [(0xE0000, 0x20000)]
     assert found[0].names == ("hostb", *(f"d{i}" for i in range(9)))
 
 
 def test_overlaps_without_nesting_are_joined():
     assert ranges(bar(0xF0000000, 0x3000, "a"), bar(0xF0002000, 0x3000, "b"), bar(0xF0004000, 0x2000, "c")) == [
-        DeviceRange(0xF0000, 6, ("a", "b", "c"))]
+        DeviceRange(0xF0000, 6, ("a", "b", "c"))
+    ]
 
 
-@pytest.mark.parametrize("device, status", [
-    (bar(0x1000, 4096, line=5), "inside RAM"), (bar(GIB - 1, 2, line=5), "inside RAM"),
-    (bar(0, 4 * GIB, line=5), "inside RAM"),
-    (bar((1 << 52) - 4096, 4097, line=5), "beyond"), (bar(1 << 63, 4096, line=5), "beyond"), (bar(1 << 52, 1, line=5), "beyond"),
-])
+@pytest.mark.parametrize(
+    "device, status",
+    [
+        (bar(0x1000, 4096, line=5), "inside RAM"),
+        (bar(GIB - 1, 2, line=5), "inside RAM"),
+        (bar(0, 4 * GIB, line=5), "inside RAM"),
+        (bar((1 << 52) - 4096, 4097, line=5), "beyond"),
+        (bar(1 << 63, 4096, line=5), "beyond"),
+        (bar(1 << 52, 1, line=5), "beyond"),
+    ],
+)
 def test_windows_that_cannot_be_published_are_listed(device, status):
     found = machine(device)
     assert [d.status for d in found.devices] == [status] and not found.device_ranges(12)
@@ -105,18 +118,24 @@ def test_against_a_model_of_bytes(windows, edges, page_shift):
 
 def test_devices_of_another_file(tmp_path):
     file = tmp_path / "lspci.txt"
-    file.write_text("01:00.0 VGA compatible controller: x\n"
-                    "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=16M]\n"
-                    "\tRegion 1: Memory at 20000000 (64-bit, prefetchable) [size=256M]\n"
-                    "\tMemory somewhere around f6000000\n")
+    file.write_text(
+        "01:00.0 VGA compatible controller: x\n"
+        "\tRegion 0: Memory at f0000000 (32-bit, non-prefetchable) [size=16M]\n"
+        "\tRegion 1: Memory at 20000000 (64-bit, prefetchable) [size=256M]\n"
+        "\tMemory somewhere around f6000000\n"
+    )
     own = machine(bar(0x3000, 4096), bar(0xE0000000, 4096), bar(1 << 60, 1))
     assert len(own.problems) == 2
     both = own.with_devices(file)
     assert both.ram == own.ram and both.name == own.name
     assert [(d.name, d.base, d.status, d.line) for d in both.devices] == [
-        ("0000:01:00.0", 0x20000000, "inside RAM", 0), ("0000:01:00.0", 0xF0000000, "assigned", 0)]
+        ("0000:01:00.0", 0x20000000, "inside RAM", 0),
+        ("0000:01:00.0", 0xF0000000, "assigned", 0),
+    ]
     assert sorted((p.file, p.line, p.reason) for p in both.problems) == [
-        ("", 0, "device window where RAM is: not published"), (str(file), 4, "not understood")]
+        ("", 0, "device window where RAM is: not published"),
+        (str(file), 4, "not understood"),
+    ]
     assert own.with_devices(both).devices == both.devices
     far = machine(ram=((1 << 40, GIB),)).with_devices(both)
     assert {d.status for d in far.devices} == {"assigned"}

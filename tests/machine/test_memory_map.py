@@ -59,9 +59,15 @@ def test_ram_that_touches_is_one_range():
 
 
 def test_what_cannot_be_is_dropped_and_listed():
-    machine = made(Range(0, 4096, "ram", line=1), Range(8192, 0, "ram", line=2), Range(8192, -1, "ram", line=3),
-                   Range(PA_LIMIT - 4096, 8192, "ram", line=4), Range((1 << 64) - 4096, 4096, "reserved", line=5),
-                   Range(0, 4096, "ram", line=6), Range(1 << 52, 4096, "ram", line=7))
+    machine = made(
+        Range(0, 4096, "ram", line=1),
+        Range(8192, 0, "ram", line=2),
+        Range(8192, -1, "ram", line=3),
+        Range(PA_LIMIT - 4096, 8192, "ram", line=4),
+        Range((1 << 64) - 4096, 4096, "reserved", line=5),
+        Range(0, 4096, "ram", line=6),
+        Range(1 << 52, 4096, "ram", line=7),
+    )
     assert [(r.base, r.size) for r in machine.ram] == [(0, 4096), (1 << 52, 4096)]
     assert not machine.firmware
     assert [p.line for p in machine.problems] == [2, 3, 4, 5, 6, 7]
@@ -104,9 +110,15 @@ def test_streams(tmp_path):
         Machine.read_stream(io.BytesIO(b"\n"))
 
 
-@pytest.mark.parametrize("content, reason", [
-    (None, "No such file"), (b"", "empty"), (b"\x7fELF\0\0", "binary data"), (b"hello\n", "not a boot log"),
-])
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (None, "No such file"),
+        (b"", "empty"),
+        (b"\x7fELF\0\0", "binary data"),
+        (b"hello\n", "not a boot log"),
+    ],
+)
 def test_unreadable_files(tmp_path, content, reason):
     path = tmp_path / "machine"
     if content is not None:
@@ -128,12 +140,14 @@ def test_utf_16_as_windows_writes_it():
 @pytest.fixture
 def computer(tmp_path):
     """A computer whose iomem, dmesg command and log file hold the given texts (None: not there)."""
+
     def sources(iomem=None, command=None, log=None):
         paths = tmp_path / "iomem", tmp_path / "dmesg.out", tmp_path / "dmesg"
         for path, text in zip(paths, (iomem, command, log)):
             if text is not None:
                 path.write_text(text)
         return Machine.this_computer(iomem=paths[0], command=("cat", str(paths[1])), logs=(paths[2],))
+
     return sources
 
 

@@ -66,7 +66,11 @@ def test_entries_have_the_bits_of_the_manual_E3(arch, pa):
 
 PAT = ("WB", "WT", "UC-", "UC", "WB", "WT", "WC", "UC")  # SDM 3A, table 12-12, with PA6 as the boot makes it
 MEANT = {mmu.WRITE_BACK: "WB", mmu.WRITE_THROUGH: "WT", mmu.UNCACHED: "UC", mmu.WRITE_COMBINING: "WC"}
-MODES = {mmu.WRITE_BACK: 1, mmu.WRITE_THROUGH: 0, mmu.UNCACHED: 2}  # MMUDR's CM: 0 write-through, 1 copyback, 2 inhibited, precise
+MODES = {
+    mmu.WRITE_BACK: 1,
+    mmu.WRITE_THROUGH: 0,
+    mmu.UNCACHED: 2,
+}  # MMUDR's CM: 0 write-through, 1 copyback, 2 inhibited, precise
 
 
 @given(st.sampled_from(list(ARCHES)), FRAMES, st.lists(st.sampled_from(sorted(MEANT)), min_size=1, max_size=3))
@@ -84,7 +88,10 @@ def test_a_page_is_cached_as_the_entry_says_E11(arch, pa, attributes):
     assert PAT.index("WC") == 6, "UC- after reset"
 
 
-@given(st.integers(0, (1 << 19) - 1).map(lambda pfn: pfn << 13), st.lists(st.sampled_from(sorted(MODES)), min_size=1, max_size=3))
+@given(
+    st.integers(0, (1 << 19) - 1).map(lambda pfn: pfn << 13),
+    st.lists(st.sampled_from(sorted(MODES)), min_size=1, max_size=3),
+)
 def test_coldfire_has_cache_modes_E11(pa, attributes):
     """MMUDR's CM, bits 6 and 7; nothing combines writes."""
     entry = plain = DO["leaf_entry"](COLDFIRE, pa)
@@ -252,7 +259,11 @@ def test_coldfires_entries_are_words_for_its_TLB(pa):
 
 
 @given(
-    st.dictionaries(st.integers(0, 4095), st.one_of(st.none(), st.dictionaries(st.integers(0, 127), st.integers(0, 1 << 18), max_size=4)), max_size=6),
+    st.dictionaries(
+        st.integers(0, 4095),
+        st.one_of(st.none(), st.dictionaries(st.integers(0, 127), st.integers(0, 1 << 18), max_size=4)),
+        max_size=6,
+    ),
     st.integers(0, (1 << 20) - 1),
 )
 def test_the_walk_of_coldfires_tables(slots, offset):

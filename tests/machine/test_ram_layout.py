@@ -24,12 +24,17 @@ def spans(machine: Machine) -> list[tuple[int, int]]:
     return [(r.base, r.end) for r in machine.ram]
 
 
-@pytest.mark.parametrize("size, expected", [
-    (512 << 10, [(0, 512 << 10)]), (MIB, [(0, 640 << 10)]), (2 * MIB, [(0, 640 << 10), (MIB, 2 * MIB)]),
-    (2 * GIB, [(0, 640 << 10), (MIB, 2 * GIB)]),
-    (2 * GIB + 4096, [(0, 640 << 10), (MIB, 2 * GIB), (4 * GIB, 4 * GIB + 4096)]),
-    (64 * GIB, [(0, 640 << 10), (MIB, 2 * GIB), (4 * GIB, 66 * GIB)]),
-])
+@pytest.mark.parametrize(
+    "size, expected",
+    [
+        (512 << 10, [(0, 512 << 10)]),
+        (MIB, [(0, 640 << 10)]),
+        (2 * MIB, [(0, 640 << 10), (MIB, 2 * MIB)]),
+        (2 * GIB, [(0, 640 << 10), (MIB, 2 * GIB)]),
+        (2 * GIB + 4096, [(0, 640 << 10), (MIB, 2 * GIB), (4 * GIB, 4 * GIB + 4096)]),
+        (64 * GIB, [(0, 640 << 10), (MIB, 2 * GIB), (4 * GIB, 66 * GIB)]),
+    ],
+)
 def test_as_on_a_pc(size, expected):
     assert spans(resolve(facts(), Ram(size))) == expected
 
@@ -52,7 +57,8 @@ def test_ram_does_not_depend_on_devices(devices, size):
 def test_a_device_that_is_in_the_way_is_told():
     machine = resolve(facts(Device(GIB, 4096, name="0000:00:02.0", line=7)), Ram(8 * GIB))
     assert [(p.line, p.reason, p.text) for p in machine.problems] == [
-        (7, "device window where RAM is: not published", "0000:00:02.0 0x40000000 + 0x1000")]
+        (7, "device window where RAM is: not published", "0000:00:02.0 0x40000000 + 0x1000")
+    ]
     assert not machine.device_ranges(12)
 
 
@@ -73,7 +79,11 @@ def test_what_the_file_tells_is_kept_free():
     windows = [Range(GIB, GIB, "window"), Range(0xA0000, 0x20000, "window")]
     memory = [Range(3 * GIB, GIB, "reserved")]
     assert spans(resolve(facts(windows=windows, memory=memory), Ram(4 * GIB))) == [
-        (0, 0xA0000), (0xC0000, GIB), (2 * GIB, 3 * GIB), (4 * GIB, 6 * GIB + 0x20000)]
+        (0, 0xA0000),
+        (0xC0000, GIB),
+        (2 * GIB, 3 * GIB),
+        (4 * GIB, 6 * GIB + 0x20000),
+    ]
     assert spans(resolve(facts(memory=memory), Ram(2 * GIB, 2 * GIB))) == [(2 * GIB, 3 * GIB), (4 * GIB, 5 * GIB)]
 
 

@@ -48,7 +48,9 @@ def test_C15_C16_advice_applied_cures_what_it_names(strategy):
             continue
         with Kernel.boot(computer, advice.proof.profile) as kernel:
             published = {device.base: device.status for device in configure(kernel).devices}
-            assert all(published[d.base] == "fits" for d in advice.proof.devices if d.curable and d.base not in advice.beyond), told
+            assert all(
+                published[d.base] == "fits" for d in advice.proof.devices if d.curable and d.base not in advice.beyond
+            ), told
             assert kernel.heap.used > 0 and (advice.proof.lenient or kernel.ledger.broken_by == 0), told
     assert cured, short
 

@@ -62,8 +62,15 @@ def test_C10_C15_what_is_planned_is_published(strategy, frames):
     """C10, C15, C18: exact costs, exact limits, at the edges of chunks and slabs."""
     computer = with_devices(
         machine((MIB, 63 * MIB)),
-        (GIB, 4096), (GIB + 4096, 31 * 4096), (GIB + (1 << 17), 1 << 17), (2 * GIB + 4096, 1 << 17), (3 * GIB, 16 * MIB),
-        (16 * GIB, 4 * GIB), (32 * GIB, 8192), (1 << 40, MIB), (32 * MIB, MIB),
+        (GIB, 4096),
+        (GIB + 4096, 31 * 4096),
+        (GIB + (1 << 17), 1 << 17),
+        (2 * GIB + 4096, 1 << 17),
+        (3 * GIB, 16 * MIB),
+        (16 * GIB, 4 * GIB),
+        (32 * GIB, 8192),
+        (1 << 40, MIB),
+        (32 * MIB, MIB),
     )
     profile = tuned(with_strategy(Profile.load("eros2"), strategy), {"device-frames": frames})
     same(computer, profile)
@@ -73,7 +80,9 @@ def test_C10_C15_what_is_planned_is_published(strategy, frames):
 def test_C15_ranges_run_out_too(strategy):
     """C15: many small ranges use the region records up before the entries."""
     computer = with_devices(machine((MIB, 63 * MIB)), *((GIB + i * 8192, 4096) for i in range(300)))
-    same(computer, tuned(with_strategy(Profile.load("eros2"), strategy), {"device-frames": 40 * 32, "device-ranges": 1}))
+    same(
+        computer, tuned(with_strategy(Profile.load("eros2"), strategy), {"device-frames": 40 * 32, "device-ranges": 1})
+    )
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
@@ -87,7 +96,10 @@ def test_C10_devices_of_real_machines(strategy):
         same(computer, profile)
 
 
-@given(st.sampled_from([1, 2, 7, 16, 30, 64, 100]), st.lists(st.tuples(st.integers(1, 1 << 26), st.integers(0, 3)), max_size=12))
+@given(
+    st.sampled_from([1, 2, 7, 16, 30, 64, 100]),
+    st.lists(st.tuples(st.integers(1, 1 << 26), st.integers(0, 3)), max_size=12),
+)
 @settings(max_examples=settings.default.max_examples // 8)
 def test_C14_growth_is_planned_to_the_frame(step, windows):
     """C11, C14: what a demand heap takes of page space is exact, idle pages of whole growth steps included."""

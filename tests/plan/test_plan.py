@@ -78,7 +78,9 @@ def test_E5_a_plan_never_depends_on_devices(strategy):
     profile = with_strategy(Profile.load("eros2"), strategy)
     computer = Machine.shipped("desktop-16g")
     card = Device(base=1 << 35, size=1 << 34, name="card")
-    made = [plan(msgspec.structs.replace(computer, devices=devices), profile) for devices in (computer.devices, (), (card,))]
+    made = [
+        plan(msgspec.structs.replace(computer, devices=devices), profile) for devices in (computer.devices, (), (card,))
+    ]
     for other in made[1:]:
         for field in ("items", "beside", "planned", "top", "bound", "fixed", "tlb", "available", "promised"):
             assert getattr(other, field) == getattr(made[0], field), field
@@ -95,7 +97,9 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
     assert made.tlb.large == made.top // (2 * MIB)
     assert made.tlb.entries < scattered.tlb.entries / 20
     told = " ".join(report_plan.whole(made, None, ""))
-    assert f"{made.affine_share_at_bound:.1%} of it at its bound" in told and f"TLB entries: {made.tlb.entries:,}" in told
+    assert (
+        f"{made.affine_share_at_bound:.1%} of it at its bound" in told and f"TLB entries: {made.tlb.entries:,}" in told
+    )
     with Kernel.boot(made.machine, made.profile) as kernel:
         va, pa, large = kernel.view.backing()
         assert (numpy.diff(va) == made.page).all() and (va - pa == va[0] - pa[0]).all() and large == len(va)

@@ -16,7 +16,10 @@ def chosen(tmp_path):
     def choose(keys, seed=1):
         text = f'summary = "t"\nseed = {seed}\ntouches = 1\nram = "16 MiB"\n[[processes]]\nname = "p"\n{keys}'
         wanted = Scenario.parse(text)
-        with Kernel.boot(wanted.machine_made(), wanted.profile()) as kernel, kernel.pages.source(tmp_path / "p", wanted.pages):
+        with (
+            Kernel.boot(wanted.machine_made(), wanted.profile()) as kernel,
+            kernel.pages.source(tmp_path / "p", wanted.pages),
+        ):
             crowd = Crowd(wanted, kernel, [kernel], timed=True)
             pages = numpy.zeros(COUNT, numpy.uint32)
             kernel.run("pages_chosen", crowd.processes.ctypes.data, pages.ctypes.data, COUNT)

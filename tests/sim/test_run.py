@@ -57,7 +57,9 @@ def test_E30_E31_shipped_scenarios_hold(name, touches):
     """Every page right at the end, no frame lost, no promise broken, and the scenario does what it is there for."""
     done = run(Scenario.load(name).with_changes(touches=touches * EFFORT if EFFORT < 20 else None))
     assert done.held and done.broken_by == 0 and done.touches >= touches
-    assert done.evictions > 0 and done.frames["free"] < done.frames["page"] / 8 and done.blocked > 0 and done.longest > 0
+    assert (
+        done.evictions > 0 and done.frames["free"] < done.frames["page"] / 8 and done.blocked > 0 and done.longest > 0
+    )
     loads = {load.name: load for load in done.loads}
     if name == "steady":
         assert loads["objects"].got > 1000 and done.frames["heap"] > 1000

@@ -32,10 +32,12 @@ WRONG = {
     "a loop too long": (GOOD + "loop = 1.0\nloop_pages = 11", r"processes\[0\].loop_pages: 11 of 10 pages"),
     "shared but not touched": (GOOD + "shared = 5", r"processes\[0\].share: share and shared go together"),
     "blocks of nothing": (
-        GOOD + '[[heap]]\nname = "h"\nevery = 1\nhold = 1\nleast = 9\nmost = 8', r"heap\[0\].least: 9 to 8 bytes",
+        GOOD + '[[heap]]\nname = "h"\nevery = 1\nhold = 1\nleast = 9\nmost = 8',
+        r"heap\[0\].least: 9 to 8 bytes",
     ),
     "a device that does not go": (
-        GOOD + '[[devices]]\nname = "d"\nevery = 5\nhold = 5\nbase = 0\nsize = 4096', r"devices\[0\].hold: it would still",
+        GOOD + '[[devices]]\nname = "d"\nevery = 5\nhold = 5\nbase = 0\nsize = 4096',
+        r"devices\[0\].hold: it would still",
     ),
     "a file of its own": (GOOD.replace("summary", 'file = "x"\nsummary'), "file: unknown key"),
 }
@@ -68,9 +70,15 @@ def test_paths_begin_at_the_scenario(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(GOOD.replace('ram = "16 MiB"', 'machine = "board.toml"'))
     assert Scenario.load(file).machine_made().name == "board"
-    file.write_text(GOOD.replace('ram = "16 MiB"', 'machine = "desktop-16g"\nstrategy = "hybrid"\nbank = { withheld = 7 }'))
+    file.write_text(
+        GOOD.replace('ram = "16 MiB"', 'machine = "desktop-16g"\nstrategy = "hybrid"\nbank = { withheld = 7 }')
+    )
     scenario = Scenario.load(file)
-    assert scenario.machine_made().ram and scenario.profile().strategy == "hybrid" and scenario.profile().bank.withheld == 7
+    assert (
+        scenario.machine_made().ram
+        and scenario.profile().strategy == "hybrid"
+        and scenario.profile().bank.withheld == 7
+    )
     with pytest.raises(InputError, match="no such scenario"):
         Scenario.load("storms")
     with pytest.raises(InputError):

@@ -36,8 +36,6 @@ MEMSET, FAULTS = "memset", "page faults alone"
 Progress = Callable[[str, float], None]
 
 
-
-
 class NoRoom(LifeError):
     """This computer has too little free memory: one line."""
 
@@ -95,7 +93,9 @@ def _machine(gib: int, runs: int) -> Iterator[Row]:
     yield Row("boot", tables(gib), OURS, "GB/s", ours)
     yield Row("boot", tables(gib), MEMSET, "GB/s", memset)
     yield Row("boot", tables(gib), FAULTS, "GB/s", faults, judged=False)
-    yield Row("boot", f"core tables, known to be zero: {gib} GiB", OURS, "ms", tuple(1e3 * each.fresh for each in rates))
+    yield Row(
+        "boot", f"core tables, known to be zero: {gib} GiB", OURS, "ms", tuple(1e3 * each.fresh for each in rates)
+    )
     yield Row("boot", needless(gib), OURS, "pages", (float(zeros),))
     yield Row("boot", f"whole boot: {gib} GiB", OURS, "ms", tuple(wholes))
 

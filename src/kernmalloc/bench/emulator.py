@@ -109,7 +109,10 @@ class Bare:
         self._registers = [getattr(x86, f"UC_X86_REG_{name}") for name in ("RDI", "RSI", "RDX", "RCX", "R8", "R9")]
         self._rsp, self._rax, self._rip = x86.UC_X86_REG_RSP, x86.UC_X86_REG_RAX, x86.UC_X86_REG_RIP
         self._cr0, self._cr3, self._cr4, self._msr = (
-            x86.UC_X86_REG_CR0, x86.UC_X86_REG_CR3, x86.UC_X86_REG_CR4, x86.UC_X86_REG_MSR
+            x86.UC_X86_REG_CR0,
+            x86.UC_X86_REG_CR3,
+            x86.UC_X86_REG_CR4,
+            x86.UC_X86_REG_MSR,
         )
 
     def _count(self, unicorn: object) -> None:
@@ -124,7 +127,9 @@ class Bare:
         self._compiled.finalize_object()
         handle, function = ctypes.c_size_t(), ctypes.c_void_p(self._compiled.get_function_address("count"))
         first, last = ctypes.c_uint64(CODE), ctypes.c_uint64(CODE_END - 1)
-        status = uclib.uc_hook_add(self.uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last)
+        status = uclib.uc_hook_add(
+            self.uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last
+        )
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
 

@@ -140,7 +140,9 @@ def _contenders(harness: Any, frames: int, order: int, threads: int, stack: Exit
     contexts = (ctypes.c_int64 * 2)(*(kernel.cpu(number).processor for number in range(threads)))
     entries = kernel.entry(get), kernel.entry("frame_put")
     top = kernel.machine.ram[-1].end >> FRAME_SHIFT
-    yield Contender(OURS, True, Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel))
+    yield Contender(
+        OURS, True, Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel)
+    )
     stack.callback(_checked, kernel)
 
 
@@ -167,7 +169,9 @@ def _checked(kernel: Kernel) -> None:
         raise Wrong(found.failure)
 
 
-def _rounds(harness: Any, made: list[Contender], held: numpy.ndarray, runs: int, progress: Callable[[float], None]) -> numpy.ndarray:
+def _rounds(
+    harness: Any, made: list[Contender], held: numpy.ndarray, runs: int, progress: Callable[[float], None]
+) -> numpy.ndarray:
     """ns by contender, run and work."""
     times = numpy.zeros((len(made), runs, len(WORKS)))
     for run in range(-1, runs):
@@ -187,7 +191,9 @@ def _rows(made: list[Contender], times: numpy.ndarray, order: int, threads: int)
         for number, c in enumerate(made):
             if c.who:
                 values = tuple(float(value) for value in times[number, :, work])
-                yield Row("frames", f"{_name(order, threads)}: {name}", c.who, "ns", values, base[c.round.shape], c.keeps)
+                yield Row(
+                    "frames", f"{_name(order, threads)}: {name}", c.who, "ns", values, base[c.round.shape], c.keeps
+                )
 
 
 def _states(made: list[Contender]) -> Iterator[Row]:

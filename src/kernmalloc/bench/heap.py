@@ -109,7 +109,10 @@ class Peer:
 
     def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess:
         command = [str(self._program), what, self._library, str(file), str(replays)]
-        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=65536"}  # jemalloc's is more than usual
+        environment = {
+            **os.environ,
+            "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=65536",
+        }  # jemalloc's is more than usual
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -131,7 +134,9 @@ class Ours:
         with Kernel.boot(machine(), self._profile) as kernel:
             _refuses(kernel)
             h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
-            h.backed[:] = [kernel.view.kern_va + Kern.offset(name) for name in ("backed", "map_pages", "mapping_frames")]
+            h.backed[:] = [
+                kernel.view.kern_va + Kern.offset(name) for name in ("backed", "map_pages", "mapping_frames")
+            ]
             figures = self._measured(what, trace, h)
             found = kernel.check()
             if not found.passed:
@@ -235,7 +240,15 @@ def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
         harness = {one.shape: median(weighted(of, which)) for one, of in found.items() if not one.who}
         for one, of in found.items():
             if one.who:
-                yield Row("heap", f"{which}: {column}", one.who, "ns", weighted(of, which), harness[one.shape], judged=one.judged)
+                yield Row(
+                    "heap",
+                    f"{which}: {column}",
+                    one.who,
+                    "ns",
+                    weighted(of, which),
+                    harness[one.shape],
+                    judged=one.judged,
+                )
     for one, of in found.items():
         ratios = [f.peak / f.live for f in of.backed if f.live >= SHORT]
         if ratios:
@@ -262,9 +275,23 @@ def _means(rows: list[Row]) -> Iterator[Row]:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
                 by_run = zip(*([max(value - row.harness, RESOLVED) for value in row.values] for row in on))
-                yield Row("heap", f"{kind}: {MEAN}", who, on[0].unit, tuple(_mean(values) for values in by_run), judged=on[0].judged)
+                yield Row(
+                    "heap",
+                    f"{kind}: {MEAN}",
+                    who,
+                    on[0].unit,
+                    tuple(_mean(values) for values in by_run),
+                    judged=on[0].judged,
+                )
     for kind in ("p99.9 of malloc", "p99.9 of free"):
         for who in everyone:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
-                yield Row("heap", f"{kind}: {WORST}", who, "ns", max(on, key=lambda row: row.median).values, judged=on[0].judged)
+                yield Row(
+                    "heap",
+                    f"{kind}: {WORST}",
+                    who,
+                    "ns",
+                    max(on, key=lambda row: row.median).values,
+                    judged=on[0].judged,
+                )

@@ -47,13 +47,17 @@ def _compiler() -> str:
 def _compile(source: Path, made: Path, flags: tuple[str, ...]) -> None:
     compiler = shutil.which(_compiler())
     if not compiler:
-        raise NoCompiler(_compiler(), 0, "the harness is in C, and there is no such compiler: install gcc or clang, or set CC")
+        raise NoCompiler(
+            _compiler(), 0, "the harness is in C, and there is no such compiler: install gcc or clang, or set CC"
+        )
     made.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.parent) as work:
         out = Path(work) / "out"
         command = [compiler, *FLAGS, *flags, str(source), "-o", str(out), "-ldl", "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip() or "no reason")
+            first = next(
+                (line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip() or "no reason"
+            )
             raise NoCompiler(str(source), 0, f"{compiler} does not compile it: {first}")
         os.replace(out, made)

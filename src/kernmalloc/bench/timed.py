@@ -36,7 +36,9 @@ class Timed:
         self._life = kernel._life
         pfn = kernel.frame_get("page")
         va = checked(kernel.call("window_open", pfn), "window_open")
-        mappings, touches = zip(*((self.call("flush", va, 1), self.call("zero", va, 8)) for _ in range(OFTEN)), strict=True)
+        mappings, touches = zip(
+            *((self.call("flush", va, 1), self.call("zero", va, 8)) for _ in range(OFTEN)), strict=True
+        )
         touched = _usual([self.call("zero", va, 8) for _ in range(OFTEN)])
         kernel.call("window_close", va)
         kernel.frame_put(pfn)

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable
 
-import kernmalloc.kernel.boot  # noqa: F401: what is imported is compiled
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check  # noqa: F401
 import kernmalloc.machine.bare as bare

@@ -71,11 +71,14 @@ def _top(
 def boot(
     machines: Iterator[Found],
     asked: Asked,
-    mode: Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")] = Mode.raw,
+    mode: Annotated[
+        Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")
+    ] = Mode.raw,
     json: Json = False,
     step: Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")] = False,
     shuffle: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Publish the devices in an order shuffled by that.", show_default=False)
+        int | None,
+        typer.Option(metavar="SEED", help="Publish the devices in an order shuffled by that.", show_default=False),
     ] = None,
 ) -> None:
     """Boot a kernel on each machine, publish its devices, use malloc, check every invariant, and tell what happened."""
@@ -91,7 +94,9 @@ def plan(
     cards: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="CARD|SIZE", help="A card that is not there yet: a name, or its memory (24GiB).",
+            "--with",
+            metavar="CARD|SIZE",
+            help="A card that is not there yet: a name, or its memory (24GiB).",
             show_default=False,
         ),
     ] = None,
@@ -126,7 +131,9 @@ def plan(
 @app.command()
 def compare(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Machines.", show_default=False)],
-    kernel: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")] = "eros2",
+    kernel: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")
+    ] = "eros2",
     processes: Annotated[int, typer.Option(min=1, help="Processes that plan side by side.")] = os.cpu_count() or 1,
     picture: Annotated[str, typer.Option(metavar="FILE.svg", help="Draw the result, too.", show_default=False)] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per strategy and card.")] = False,
@@ -171,8 +178,12 @@ def run(
         str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
     ],
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, not the scenario's.", show_default=False)] = None,
-    touches: Annotated[int | None, typer.Option(min=1, help="Page touches, not the scenario's.", show_default=False)] = None,
-    threads: Annotated[bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")] = False,
+    touches: Annotated[
+        int | None, typer.Option(min=1, help="Page touches, not the scenario's.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")
+    ] = False,
     mode: Annotated[Mode, typer.Option(help="The kernel's code: compiled, or compiled with page walks.")] = Mode.raw,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")] = False,
 ) -> None:
@@ -203,7 +214,8 @@ def replay(
     traces: Annotated[
         list[str],
         typer.Argument(
-            metavar="TRACE...", show_default=False,
+            metavar="TRACE...",
+            show_default=False,
             help="Linux kmem events (tracefs, trace-cmd report, perf script), malloc-lab .rep; - is standard input.",
         ),
     ],
@@ -212,10 +224,16 @@ def replay(
     ] = "x86_64",
     machine: Annotated[
         str,
-        typer.Option(metavar="NAME|FILE", help="The machine: a shipped one, or yours; by default a PC with RAM enough."),
+        typer.Option(
+            metavar="NAME|FILE", help="The machine: a shipped one, or yours; by default a PC with RAM enough."
+        ),
     ] = "",
-    mode: Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")] = Mode.raw,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")] = False,
+    mode: Annotated[
+        Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")
+    ] = Mode.raw,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")
+    ] = False,
 ) -> None:
     """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
     from kernmalloc import Machine, Profile
@@ -241,7 +259,9 @@ class Part(StrEnum):
 def bench(
     part: Annotated[Part, typer.Argument(help="What to measure.")] = Part.all,
     runs: Annotated[int, typer.Option(min=1, help="Runs of everything, in turns; the median counts.")] = 7,
-    quick: Annotated[bool, typer.Option("--quick", help="On a hundredth of the work: to see that everything runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="On a hundredth of the work: to see that everything runs.")
+    ] = False,
     recorded: Annotated[
         list[Path] | None,
         typer.Option("--traces", metavar="FILE|FOLDER", help="Recorded traces for the heap, too.", show_default=False),
@@ -384,7 +404,9 @@ def _measured() -> Iterator[Callable[[str, float], object]]:
 
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=1) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=1
+    ) as progress:
         task = progress.add_task("", total=1.0)
         yield lambda what, done: progress.update(task, description=what, completed=done)
 
@@ -416,7 +438,10 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     except (InputError, TooSmall, LifeError, KernelError) as error:
         unread = isinstance(error, InputError)
         done = Replayed(
-            file=file, kernel=profile.name, mode=mode, status="unreadable" if unread else "refused",
+            file=file,
+            kernel=profile.name,
+            mode=mode,
+            status="unreadable" if unread else "refused",
             reason=_reason(error) if unread else str(error),
         )
         if json:
@@ -515,8 +540,11 @@ def _refused(found: Found, asked: Asked, error: Exception, json: bool) -> int:
     if isinstance(error, TooSmall) and (advice := cure(found.machine, asked.profile)):
         reason += f"; {advice}"
     outcome = Outcome(
-        **found.told, status="unreadable" if isinstance(error, InputError) and not stated else "refused", reason=reason,
-        seconds=found.seconds, strategy=asked.profile.strategy,
+        **found.told,
+        status="unreadable" if isinstance(error, InputError) and not stated else "refused",
+        reason=reason,
+        seconds=found.seconds,
+        strategy=asked.profile.strategy,
     )
     _print(outcome.line() if json else verdict(outcome), sys.stdout if stated or json else sys.stderr)
     return HELD if stated else FAILED

@@ -157,7 +157,10 @@ def asked_kernel(
     from kernmalloc.plan.plan import with_strategy
 
     given = {
-        "device-frames": device_frames, "device-ranges": device_ranges, "growable": growable or None, "excess": excess or None,
+        "device-frames": device_frames,
+        "device-ranges": device_ranges,
+        "growable": growable or None,
+        "excess": excess or None,
         "withheld": withheld,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -169,7 +172,10 @@ def asked_kernel(
     settings = {}
     for name, value in given.items():
         if profile.strategy not in KNOWN_TO[name]:
-            reason, advice = f"strategy {profile.strategy} has no use for it", f"--strategy {' or '.join(KNOWN_TO[name])}"
+            reason, advice = (
+                f"strategy {profile.strategy} has no use for it",
+                f"--strategy {' or '.join(KNOWN_TO[name])}",
+            )
             raise InputError(f"--{name} {value}", 0, reason, advice)
         try:
             settings[name] = value if isinstance(value, int) else Bytes.parse(value)

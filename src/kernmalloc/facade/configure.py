@@ -76,7 +76,9 @@ def _publish(kernel: Kernel, window: DeviceRange) -> Published:
             return Published(base, size, window.names, REFUSED, 0, _why(error))
         else:
             records = int(kernel.view.kern["region_count"]) - before
-            return Published(base, size, window.names, status, _cost(kernel, window.pfn, records), "" if status == FITS else reason)
+            return Published(
+                base, size, window.names, status, _cost(kernel, window.pfn, records), "" if status == FITS else reason
+            )
     return Published(base, size, window.names, REFUSED, 0, reason)
 
 

@@ -34,7 +34,9 @@ class Devices:
         self._kernel = kernel
         self._shift = kernel.profile.page_shift
 
-    def publish(self, base: int, size: int, guarantee: int | None = None, kind: str = "device", last_words: bool = False) -> None:
+    def publish(
+        self, base: int, size: int, guarantee: int | None = None, kind: str = "device", last_words: bool = False
+    ) -> None:
         """Make a range of device memory known, with entries paid for `guarantee` frames, by default for all (C10).
 
         `last_words`: from the entries kept for console and boot devices (C22). Raises BadRequest (not whole pages), Busy

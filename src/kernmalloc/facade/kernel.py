@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-import kernmalloc.drivers.churn  # noqa: F401: the twin runs whatever is imported
 import kernmalloc.drivers.replay  # noqa: F401
 import kernmalloc.kernel.boot  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
@@ -276,10 +275,13 @@ class Kernel:
         """How page space stands against what the bank was promised."""
         kern = self.view.kern
         return Ledger(
-            promised=int(kern["promised"]), available=int(kern["free_frames"] + kern["page_frames"]),
-            opening=int(kern["opening"]), withheld=int(kern["withheld"]),
+            promised=int(kern["promised"]),
+            available=int(kern["free_frames"] + kern["page_frames"]),
+            opening=int(kern["opening"]),
+            withheld=int(kern["withheld"]),
             heap=int(kern["heap_frames"] + kern["mapping_frames"] - kern["opening_heap"]),
-            dma=int(kern["dma_frames"]), lenient=bool(kern["lenient"]),
+            dma=int(kern["dma_frames"]),
+            lenient=bool(kern["lenient"]),
         )
 
     # --- frames
@@ -301,7 +303,9 @@ class Kernel:
         shift = self.profile.page_shift
         cut = boundary >> shift if boundary % self.profile.page == 0 else -1
         found = self.call("range_get", frames, align, -(-low >> shift), high >> shift, cut, _type(type))
-        return checked(found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x}, boundary={boundary:#x})")
+        return checked(
+            found, f"range_get({frames}, align={align}, low={low:#x}, high={high:#x}, boundary={boundary:#x})"
+        )
 
     def frame_put(self, pfn: int) -> None:
         """Give a frame or block back. Raises BadAddress, Busy."""
@@ -349,7 +353,9 @@ class Kernel:
     def donation(self) -> Donation:
         """The donation."""
         kern = self.view.kern
-        pfn, frames, heap, maps = (int(kern[n]) for n in ("donation_pfn", "donation_frames", "donated_heap", "donated_maps"))
+        pfn, frames, heap, maps = (
+            int(kern[n]) for n in ("donation_pfn", "donation_frames", "donated_heap", "donated_maps")
+        )
         return Donation(pfn, frames, self.profile.page, heap, maps)
 
     @property
@@ -407,7 +413,9 @@ class Kernel:
         values = self.view.read(record, culprit)[0]
         known = [(name, values[name]) for name, field in record.fields.items() if not field.inline]
         known += [(f"tally.{name}", self.view.kern["checked"][name]) for name in k.Tally.fields]
-        told = ", ".join(f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation))
+        told = ", ".join(
+            f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
+        )
         return f"{record.name} at {culprit:#x}: {equation} does not hold ({told})"
 
     def snapshot(self) -> dict[int, bytes]:

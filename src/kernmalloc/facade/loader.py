@@ -82,10 +82,7 @@ def without(spans: list[Span], taken: Span) -> list[Span]:
     """The spans with one range of frames cut out."""
     first, end = taken
     return [
-        part
-        for low, high in spans
-        for part in ((low, min(high, first)), (max(low, end), high))
-        if part[0] < part[1]
+        part for low, high in spans for part in ((low, min(high, first)), (max(low, end), high)) if part[0] < part[1]
     ]
 
 
@@ -199,12 +196,18 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
         raise TooSmall(f"no range of RAM holds the boot area of {frames << shift >> 10} KiB beside the image")
     plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
     spans = sorted(
-        [(low, high, RAM) for low, high in plan.ram] + [(low, high, CARVED_MEMORY) for low, high in plan.reserved] + plan.firmware
+        [(low, high, RAM) for low, high in plan.ram]
+        + [(low, high, CARVED_MEMORY) for low, high in plan.reserved]
+        + plan.firmware
     )
     info["area_pa"], info["range_count"] = area[0] << shift, len(spans)
     life.ram.bytes[area[0] << shift : (area[0] << shift) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
     _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind, 0) for low, high, kind in spans])
-    _write(life.ram, int(info["area_pa"] + info["objects"]), [(kind.size, wanted[kind.name], kind.last_words, 0) for kind in profile.objects])
+    _write(
+        life.ram,
+        int(info["area_pa"] + info["objects"]),
+        [(kind.size, wanted[kind.name], kind.last_words, 0) for kind in profile.objects],
+    )
     info = _ask_layout(life, info, int(info["area_pa"]))
     cpu = life.call("prepare", life.phys, life.phys + int(info["area_pa"]))
     loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), plan)

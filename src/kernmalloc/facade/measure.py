@@ -45,7 +45,9 @@ def table_rate(kernel: Kernel) -> TableRate:
     fresh, size, frames = _seconds(kernel), _table_bytes(kernel), kernel.view.backing()[1]
     page = kernel.profile.page
     kernel.close()
-    with Kernel.boot(kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames, page)) as poisoned:
+    with Kernel.boot(
+        kernel.machine, kernel.profile, kernel.mode, prepare=lambda ram: _poison(ram, frames, page)
+    ) as poisoned:
         seconds = _seconds(poisoned)
     return TableRate(size, fresh, seconds, *_memset(size))
 

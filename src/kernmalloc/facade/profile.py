@@ -45,10 +45,14 @@ class Strategy(NamedTuple):
 STRATEGIES = {
     "static": Strategy(affine=False, static=True, devices=True, reserves=True, grows=False, excess=False),  # EROS 1
     "demand": Strategy(affine=False, static=False, devices=False, reserves=False, grows=True, excess=False),  # EROS 2
-    "reserve": Strategy(affine=True, static=True, devices=True, reserves=True, grows=False, excess=False),  # the mail's 1
+    "reserve": Strategy(
+        affine=True, static=True, devices=True, reserves=True, grows=False, excess=False
+    ),  # the mail's 1
     "hybrid": Strategy(affine=True, static=True, devices=False, reserves=False, grows=True, excess=False),  # 2
     "release": Strategy(affine=True, static=True, devices=False, reserves=False, grows=False, excess=True),  # 3
-    "reserve+release": Strategy(affine=True, static=True, devices=True, reserves=False, grows=False, excess=True),  # [1,3]
+    "reserve+release": Strategy(
+        affine=True, static=True, devices=True, reserves=False, grows=False, excess=True
+    ),  # [1,3]
 }
 MOST_TYPES = CACHES - SIZE_CLASSES - OWN_CACHES  # caches that are left for object types
 ENTRY = 16  # bytes of our own part of a core table entry
@@ -280,7 +284,13 @@ class Profile(_Table):
 
 
 _STRUCTS = {
-    "": Profile, "va": Window, "image": Image, "core": Core, "heap": Heap, "devices": Devices, "bank": Bank,
+    "": Profile,
+    "va": Window,
+    "image": Image,
+    "core": Core,
+    "heap": Heap,
+    "devices": Devices,
+    "bank": Bank,
     "objects": ObjectType,
 }
 
@@ -297,7 +307,9 @@ def _refusal(file: str, message: str) -> ProfileError:
         fields = _STRUCTS[table].__struct_fields__
         return ProfileError(file, key, "unknown key", f"known here: {', '.join(fields)}")
     if "regex" in what or "length" in what:
-        return ProfileError(file, where, "not a name", "a lower-case letter, then up to 30 of those, digits, _, . and -")
+        return ProfileError(
+            file, where, "not a name", "a lower-case letter, then up to 30 of those, digits, _, . and -"
+        )
     return ProfileError(file, where, what)
 
 
@@ -364,7 +376,11 @@ def _bad_layout(profile: Profile):
 def _bad_objects(profile: Profile):
     caches = sum(2 if kind.last_words else 1 for kind in profile.objects)
     if caches > MOST_TYPES:
-        yield "objects", f"{caches} types are too many", f"at most {MOST_TYPES}, those kept for last words counted twice"
+        yield (
+            "objects",
+            f"{caches} types are too many",
+            f"at most {MOST_TYPES}, those kept for last words counted twice",
+        )
     types: dict[str, ObjectType] = {}
     for kind in profile.objects:
         key = f"objects.{kind.name}"

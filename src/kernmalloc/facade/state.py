@@ -151,9 +151,11 @@ def page_layout(stride: int) -> numpy.dtype:
 
 def _spaced(record: Any, stride: int) -> numpy.dtype:
     dtype = record.dtype
-    return numpy.dtype({
-        "names": list(dtype.names),
-        "formats": [dtype.fields[name][0] for name in dtype.names],
-        "offsets": [dtype.fields[name][1] for name in dtype.names],
-        "itemsize": stride,
-    })
+    return numpy.dtype(
+        {
+            "names": list(dtype.names),
+            "formats": [dtype.fields[name][0] for name in dtype.names],
+            "offsets": [dtype.fields[name][1] for name in dtype.names],
+            "itemsize": stride,
+        }
+    )

@@ -66,7 +66,9 @@ def refusal(kernel: "Kernel", stage: int, code: int) -> str:
     bound = int(kern["heap_pages"]) * page
     plan, per = kern["plan"], profile.core.stride + profile.core.identity
     if code == status.NO_VA and plan["scale"] < 0:
-        taken = int(plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"] + kern["spare"] + kern["excess"])
+        taken = int(
+            plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"] + kern["spare"] + kern["excess"]
+        )
         left, half = bound - taken * page, (int(plan["frames"]) - taken) // 2 * page
         if int(kern["static"]) and half < left:
             return f"half of the free frames, {_size(max(half, 0))}, hold less than one slab of each object type"

@@ -141,7 +141,10 @@ class View:
     def stocks(self) -> numpy.ndarray:
         """Frames in the stocks of each processor: single ones, and those of chunks."""
         cpus = self.cpus()
-        groups = (numpy.bitwise_count(cpus[name]["bits"].view(numpy.uint64)).sum(axis=1) for name in ("frame_groups", "chunk_groups"))
+        groups = (
+            numpy.bitwise_count(cpus[name]["bits"].view(numpy.uint64)).sum(axis=1)
+            for name in ("frame_groups", "chunk_groups")
+        )
         return numpy.stack(list(groups), axis=1).astype(int) << (0, CHUNK_ORDER)
 
     def frames(self) -> dict[str, int]:
@@ -161,7 +164,9 @@ class View:
             free[page] += int.from_bytes(self.peek(end - RETURNED_BYTES, RETURNED_BYTES), "little").bit_count()
         slabs = records["use"] == SLAB
         taken = records["slots"].astype(int) - free
-        return {int(id): int(taken[slabs & (records["cache"] == id)].sum()) for id in numpy.unique(records["cache"][slabs])}
+        return {
+            int(id): int(taken[slabs & (records["cache"] == id)].sum()) for id in numpy.unique(records["cache"][slabs])
+        }
 
     def used_pages(self) -> int:
         """Heap pages in use: recounted run by run from the heap map."""

@@ -59,5 +59,9 @@ def _read(data: bytes, file: str) -> list[Facts]:
     for reader in READERS:
         if reader.recognises(text):
             return reader.read(text, file)
-    raise UnreadableError(file, 0, "not a boot log, /proc/iomem, device tree, board's constants, list of PCI devices or machine in TOML",
-                          "give the output of dmesg or sudo cat /proc/iomem")
+    raise UnreadableError(
+        file,
+        0,
+        "not a boot log, /proc/iomem, device tree, board's constants, list of PCI devices or machine in TOML",
+        "give the output of dmesg or sudo cat /proc/iomem",
+    )

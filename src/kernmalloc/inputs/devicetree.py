@@ -31,17 +31,23 @@ LIMIT, DEPTH = 2 << 20, 64
 _ALL = (0, 0, 1 << 128)  # the window of an empty `ranges`: every address is the same above
 _PCI = ("pci", "pciex", "ht")
 _PCI_MEMORY = (2, 3)  # space code in bits 24 and 25 of a PCI address: memory in 32 and in 64 bits
-_ARCHITECTURES = tuple((arch, re.compile(pattern)) for arch, pattern in (
-    ("riscv64", r"riscv"),
-    ("ppc", r"PowerPC|powerpc"),
-    ("arm64", r"arm,(?:armv[89]|cortex-(?:a3[45]|a5[357]|a6|a7[1-9]|a[1-9]\d\d|x)|neoverse)|apple,|apm,|cavium,thunder"),
-    ("arm", r"arm,|marvell,(?:pj4|sheeva|feroceon|mohawk)|qcom,(?:krait|scorpion)|faraday,|brcm,brahma"),
-    ("mips", r"mips|img,|ingenic,|loongson,(?:gs|ls)"),
-    ("loongarch", r"loongson,la"),
-    ("arc", r"snps,arc"),
-    ("openrisc", r"opencores,or1"),
-    ("xtensa", r"xtensa"),
-))
+_ARCHITECTURES = tuple(
+    (arch, re.compile(pattern))
+    for arch, pattern in (
+        ("riscv64", r"riscv"),
+        ("ppc", r"PowerPC|powerpc"),
+        (
+            "arm64",
+            r"arm,(?:armv[89]|cortex-(?:a3[45]|a5[357]|a6|a7[1-9]|a[1-9]\d\d|x)|neoverse)|apple,|apm,|cavium,thunder",
+        ),
+        ("arm", r"arm,|marvell,(?:pj4|sheeva|feroceon|mohawk)|qcom,(?:krait|scorpion)|faraday,|brcm,brahma"),
+        ("mips", r"mips|img,|ingenic,|loongson,(?:gs|ls)"),
+        ("loongarch", r"loongson,la"),
+        ("arc", r"snps,arc"),
+        ("openrisc", r"opencores,or1"),
+        ("xtensa", r"xtensa"),
+    )
+)
 """Architectures by what the processors are or are compatible with."""
 
 

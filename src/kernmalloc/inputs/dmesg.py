@@ -15,22 +15,32 @@ _RECOGNISE = re.compile(
     r"BIOS-(?:e820|88|e801)|Linux version \d|root bus resource|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
     r"|Early memory node ranges|efi: +mem\d|Memory: \d+[kK]/"
 )
-_NAME = re.compile(r"DMI: (?!not present|Memory slots)(.+?)(?:, BIOS .*)?$"
-                   r"|(?:OF: fdt: )?Machine model: (.+)$|Hardware name: (.+)$")
+_NAME = re.compile(
+    r"DMI: (?!not present|Memory slots)(.+?)(?:, BIOS .*)?$"
+    r"|(?:OF: fdt: )?Machine model: (.+)$|Hardware name: (.+)$"
+)
 _MAP_START = re.compile(r"BIOS-provided physical RAM map|Early memory node ranges")
-_ARCHITECTURES = tuple((arch, re.compile(pattern)) for arch, pattern in (
-    ("x86_64", r"BIOS-\w+: |x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI"),
-    ("riscv64", r"riscv64|riscv-|\bSBI (?:spec|impl)|HiFive|riscv: "),
-    ("ppc", r"[pP]owerpc|powernv|PowerMac|POWER\d|ppc64|hash-mmu|radix-mmu|fsl-pci|A-EON|PCI host bridge /p"),
-    ("parisc", r"hppa|PA-RISC|\bLBA \d"),
-    ("arm", r"ARMv[4-7]|\barmv7|arm-linux|CPU: ARM|    (?:lowmem|fixmap)  : |MiB at 0x[0-9a-f]{8}\b|mvebu-pcie"),
-    ("mips", r"\bmips|\bMIPS\b|SGI-IP|Loongson|CPU0 revision is"),
-    ("arm64", r"aarch64|\barm64\b|GICv3:|physical CPU 0x0000000000 \[|psci: |arm-smmu|MiB at 0x[0-9a-f]{16}\b|ITS@"),
-))
+_ARCHITECTURES = tuple(
+    (arch, re.compile(pattern))
+    for arch, pattern in (
+        ("x86_64", r"BIOS-\w+: |x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI"),
+        ("riscv64", r"riscv64|riscv-|\bSBI (?:spec|impl)|HiFive|riscv: "),
+        ("ppc", r"[pP]owerpc|powernv|PowerMac|POWER\d|ppc64|hash-mmu|radix-mmu|fsl-pci|A-EON|PCI host bridge /p"),
+        ("parisc", r"hppa|PA-RISC|\bLBA \d"),
+        ("arm", r"ARMv[4-7]|\barmv7|arm-linux|CPU: ARM|    (?:lowmem|fixmap)  : |MiB at 0x[0-9a-f]{8}\b|mvebu-pcie"),
+        ("mips", r"\bmips|\bMIPS\b|SGI-IP|Loongson|CPU0 revision is"),
+        (
+            "arm64",
+            r"aarch64|\barm64\b|GICv3:|physical CPU 0x0000000000 \[|psci: |arm-smmu|MiB at 0x[0-9a-f]{16}\b|ITS@",
+        ),
+    )
+)
 """What betrays an architecture, in the order of its weight; the log does not say it plainly."""
 
-_I386 = re.compile(r"(?:HIGH|LOW)MEM available|HighMem +(?:\[mem|0x|zone)|non-PAE|i[3-6]86-linux|BIOS-(?:88|e801):"
-                   r"|Linux version 2\.4")
+_I386 = re.compile(
+    r"(?:HIGH|LOW)MEM available|HighMem +(?:\[mem|0x|zone)|non-PAE|i[3-6]86-linux|BIOS-(?:88|e801):"
+    r"|Linux version 2\.4"
+)
 """What betrays a 32-bit kernel among those of x86."""
 
 

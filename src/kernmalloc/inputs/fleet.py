@@ -73,5 +73,17 @@ def _take(facts: Facts, line: int, register: _Register) -> None:
             raise ValueError(f"no place of a PCI device: {register.place!r}")
         name, bar = address(*(int(part) for part in place.groups())), (int(register.offset, 16) - 0x10) // 4
         facts.roles[name] = class_role(int(register.device_class, 16))
-        put(facts, Device(register.base, register.size, "bar", name, bar, register.bits, "Pref" in register.type,
-                          "assigned" if register.base else "unassigned", line))
+        put(
+            facts,
+            Device(
+                register.base,
+                register.size,
+                "bar",
+                name,
+                bar,
+                register.bits,
+                "Pref" in register.type,
+                "assigned" if register.base else "unassigned",
+                line,
+            ),
+        )

@@ -64,8 +64,9 @@ def read(text: str, file: str) -> list[Facts]:
             kind = _entry(facts, number, base, end, match[3].split("<-")[0].strip(), [k for _, _, k in parents])
             parents.append((base, end, kind))
     if hidden and hidden == entries:
-        raise UnreadableError(file, first, f"all {hidden} addresses are zero: /proc/iomem was read without privilege",
-                              "read it as root")
+        raise UnreadableError(
+            file, first, f"all {hidden} addresses are zero: /proc/iomem was read without privilege", "read it as root"
+        )
     if hidden:
         facts.ignored["zero address"] += hidden
     return [facts]

@@ -29,7 +29,9 @@ FREES = ("kfree", "kmem_cache_free", "mm_page_free", "mm_page_free_direct", "mm_
 RECORD = "record one: sudo trace-cmd record -e kmem COMMAND, then trace-cmd report"
 
 _KNOWN = "|".join(sorted((*ALLOCATES, *FREES), key=len, reverse=True))
-_EVENT = re.compile(rf"(?:[:\s]|^)(kmem:)?({_KNOWN}):(\s+)(?:\(\S*\)\s+)?(?=(?:call_site|ptr|name|bytes_req|page|pfn|order)=)")
+_EVENT = re.compile(
+    rf"(?:[:\s]|^)(kmem:)?({_KNOWN}):(\s+)(?:\(\S*\)\s+)?(?=(?:call_site|ptr|name|bytes_req|page|pfn|order)=)"
+)
 _NUMBER = r"(0x[0-9a-f]{1,16}|\d{1,20})(?=\s|$)"
 _PTR = re.compile(r"\bptr=(?:0x)?([0-9a-f]{1,16}|\(nil\)|\(null\))(?=\s|$)", re.I)
 _PAGE = re.compile(r"\bpage=(?:0x)?([0-9a-f]{1,16}|\(nil\)|\(null\))(?=\s|$)", re.I)
@@ -56,7 +58,9 @@ _SHOWN = 60  # characters of a line that cannot be read
 
 def recognises(lines: list[str]) -> bool:
     """Whether a file that begins with `lines` may be a trace of a kernel: some line of it is an event, or says so."""
-    return any(line.startswith(_HEADS) or _EVENT.search(line) or _TIMED.search(line) or _LOST.match(line) for line in lines)
+    return any(
+        line.startswith(_HEADS) or _EVENT.search(line) or _TIMED.search(line) or _LOST.match(line) for line in lines
+    )
 
 
 def read(lines: Iterator[tuple[int, str]], file: str) -> Trace:

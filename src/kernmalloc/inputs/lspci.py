@@ -15,12 +15,18 @@ import re
 from .facts import Device, Facts, Problem, class_role, role_of
 from .pci_dump import address, comment, facts_of, lines, unknown
 
-_HEADER = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?")
+_HEADER = re.compile(
+    r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?"
+)
 _RECOGNISE = re.compile(
     r"^[>|\t \xa0]*(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
-    r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ", re.M)
-_REGISTER = re.compile(r"(?:Region (\d): )?(?:\[virtual\] )?Memory at ([0-9a-f]{4,16}|<\w+>) "
-                       r"\(([\w-]+), ((?:non-)?prefetchable)\)(.*)")
+    r"|^[>|\t \xa0]*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z][\w ./-]+(?: \[[0-9a-f]{4}\])?: ",
+    re.M,
+)
+_REGISTER = re.compile(
+    r"(?:Region (\d): )?(?:\[virtual\] )?Memory at ([0-9a-f]{4,16}|<\w+>) "
+    r"\(([\w-]+), ((?:non-)?prefetchable)\)(.*)"
+)
 _ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
 _SIZE = re.compile(r"\[size=(\d{1,6})([KMGT]?)\]")
 _VIRTUAL_FUNCTIONS = re.compile(r"(?:Initial VFs|VF offset|.*\(SR-IOV\))")
@@ -30,7 +36,10 @@ _KNOWN = (
     ("I/O ports", re.compile(r"(?:Region \d: )?I/O (?:ports|window|behind)")),
     ("window of a bridge", re.compile(r"(?:Prefetchable m|M)emory (?:behind|window)")),
     ("register of virtual functions", re.compile(r"Region \d: Memory at")),
-    ("what a capability says", re.compile(r"(?:Capabilities|Address|Vector|PBA|HeaderLog|Kernel|RC Expansion|BAR \d):")),
+    (
+        "what a capability says",
+        re.compile(r"(?:Capabilities|Address|Vector|PBA|HeaderLog|Kernel|RC Expansion|BAR \d):"),
+    ),
 )
 
 
@@ -79,16 +88,26 @@ def _joined(text: str) -> list[tuple[int, str]]:
     return joined
 
 
-def _register(facts: Facts, line: int, name: str, bar: int, where: str, rest: str, width: str = "32-bit",
-              prefetch: str = "") -> Device | None:
+def _register(
+    facts: Facts, line: int, name: str, bar: int, where: str, rest: str, width: str = "32-bit", prefetch: str = ""
+) -> Device | None:
     """One register, if its size is told."""
     size = _SIZE.search(rest)
     if not size:
         facts.ignored["register without a size"] += 1
         return None
     base = 0 if where.startswith("<") else int(where, 16)
-    return Device(base, int(size[1]) << _UNITS[size[2]], "rom" if bar == 6 else "bar", name, bar,
-                  64 if width == "64-bit" else 32, prefetch == "prefetchable", "assigned" if base else "unassigned", line)
+    return Device(
+        base,
+        int(size[1]) << _UNITS[size[2]],
+        "rom" if bar == 6 else "bar",
+        name,
+        bar,
+        64 if width == "64-bit" else 32,
+        prefetch == "prefetchable",
+        "assigned" if base else "unassigned",
+        line,
+    )
 
 
 def _other(facts: Facts, number: int, line: str) -> None:

@@ -34,7 +34,9 @@ def read(lines: Iterator[tuple[int, str]], file: str) -> Trace:
         made.line = number
         if found := _OPERATION.match(line):
             if heading < _FEWEST:
-                raise InputError(file, number, f"an operation after {heading} integers", "a .rep begins with three or four")
+                raise InputError(
+                    file, number, f"an operation after {heading} integers", "a .rep begins with three or four"
+                )
             operations += 1
             bytes = found[3] or bytes
             if found[1] and not bytes:

@@ -25,27 +25,51 @@ _BROKEN = re.compile(_SOURCE + r"(?:\[mem|0x|[0-9a-f]{6}).*", re.I)
 _NODE = re.compile(r"node\s+\d+: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 _EFI = re.compile(r"efi: mem\d+: (?:type=(\d+),.*?|\[([^|\]]*)[^\]]*\] )range=\s*\[0x([0-9a-f]+)-0x([0-9a-f]+)([\])])")
 _EFI_ARM = re.compile(r"efi:\s+0x([0-9a-f]+)-0x([0-9a-f]+) \[([^|\]]*)\|")
-_REMOVED = re.compile(r"efi: Remove mem\d+: MMIO\s+range=\[0x([0-9a-f]+)-0x([0-9a-f]+)\]"
-                      r"|e820: remove \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\] (?:device )?reserved")
+_REMOVED = re.compile(
+    r"efi: Remove mem\d+: MMIO\s+range=\[0x([0-9a-f]+)-0x([0-9a-f]+)\]"
+    r"|e820: remove \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\] (?:device )?reserved"
+)
 _TOTAL = re.compile(r"Memory: \d+[kK]/(\d+)[kK] available")
 _RAMDISK = re.compile(r"RAMDISK: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]|RAMDISK: ([0-9a-f]{8,}) - ([0-9a-f]{8,})")
 _INITRD_PPC64 = re.compile(r"Found initrd at 0x(c0[0-9a-f]{14}):0x(c0[0-9a-f]{14})")
 _ACPI_TABLE = re.compile(r"ACPI: [A-Z][\w! ]{3} (?:0x)?([0-9a-f]{8,16}) (?:0x)?([0-9a-f]{5,6})(?: \(|$)", re.I)
-_TABLE = re.compile(r"ACPI: Reserving \S+ table memory at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
-                    r"|found SMP MP-table at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]")
+_TABLE = re.compile(
+    r"ACPI: Reserving \S+ table memory at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
+    r"|found SMP MP-table at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
+)
 _RESERVED = re.compile(r"OF: reserved mem: 0x([0-9a-f]+)\.\.0x([0-9a-f]+) \(.*\) \w+ non-reusable (\S*)")
 _IMAGE = re.compile(r"([0-9a-f]{8,16})-([0-9a-f]{8,16}) : Kernel (?:code|rodata|data|bss)$")
 
 _TYPES = {
-    "usable": "ram", "system ram": "ram",
-    "acpi data": "nvram", "acpi nvs": "nvram", "acpi": "nvram",
-    "persistent (type 7)": "nvram", "persistent (type 12)": "nvram", "type 7": "nvram", "type 12": "nvram",
+    "usable": "ram",
+    "system ram": "ram",
+    "acpi data": "nvram",
+    "acpi nvs": "nvram",
+    "acpi": "nvram",
+    "persistent (type 7)": "nvram",
+    "persistent (type 12)": "nvram",
+    "type 7": "nvram",
+    "type 12": "nvram",
 }
 _RESERVED_TYPE = re.compile(r"(?:soft |device |kernel )?reserved\b|unusable|type \d+|persistent", re.I)
 _EFI_TYPES = {
-    "loader code": "ram", "loader data": "ram", "boot code": "ram", "boot data": "ram", "conventional": "ram",
-    "conventional memory": "ram", "1": "ram", "2": "ram", "3": "ram", "4": "ram", "7": "ram",
-    "acpi reclaim": "nvram", "acpi mem nvs": "nvram", "persistent": "nvram", "9": "nvram", "10": "nvram", "14": "nvram",
+    "loader code": "ram",
+    "loader data": "ram",
+    "boot code": "ram",
+    "boot data": "ram",
+    "conventional": "ram",
+    "conventional memory": "ram",
+    "1": "ram",
+    "2": "ram",
+    "3": "ram",
+    "4": "ram",
+    "7": "ram",
+    "acpi reclaim": "nvram",
+    "acpi mem nvs": "nvram",
+    "persistent": "nvram",
+    "9": "nvram",
+    "10": "nvram",
+    "14": "nvram",
 }
 _PREFERENCE = ("user", "modified", "BIOS", "Xen", "reserve setup_data", "extended", "node", "efi")
 
@@ -76,12 +100,19 @@ class MapFacts:
             self._add(number, "node", int(match[1], 16), int(match[2], 16) + 1, "ram", "node range")
         elif match := _EFI.match(line):
             kind = (match[1] or match[2]).strip()
-            self._add(number, "efi", int(match[3], 16), int(match[4], 16) + (match[5] == "]"),
-                      _EFI_TYPES.get(kind.lower(), "reserved"), kind)
+            self._add(
+                number,
+                "efi",
+                int(match[3], 16),
+                int(match[4], 16) + (match[5] == "]"),
+                _EFI_TYPES.get(kind.lower(), "reserved"),
+                kind,
+            )
         elif match := _EFI_ARM.match(line):
             kind = match[3].strip()
-            self._add(number, "efi", int(match[1], 16), int(match[2], 16) + 1,
-                      _EFI_TYPES.get(kind.lower(), "reserved"), kind)
+            self._add(
+                number, "efi", int(match[1], 16), int(match[2], 16) + 1, _EFI_TYPES.get(kind.lower(), "reserved"), kind
+            )
         elif match := _REMOVED.match(line):
             self._removed.append((int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1))
         elif match := _TOTAL.match(line):
@@ -126,14 +157,19 @@ class MapFacts:
         source = next(with_ram, None) or next((s for s in _PREFERENCE if s in self._maps), "")
         if source in self._broken:
             line, text = self._broken[source]
-            facts.refusal = InputError(facts.file, line, f"map entry that cannot be read: {text}",
-                                       "what it says about RAM is unknown: correct the line or take it out")
+            facts.refusal = InputError(
+                facts.file,
+                line,
+                f"map entry that cannot be read: {text}",
+                "what it says about RAM is unknown: correct the line or take it out",
+            )
         facts.memory = self._maps.get(source, [])
         facts.origin = source
         facts.carved = self._carved
         if source == "node":  # of a device tree or, on arm64, of a firmware map in which some of this RAM is not free
-            facts.carved += [Range(r.base, r.size, "firmware", r.name, r.line)
-                             for r in self._maps.get("efi", ()) if r.kind != "ram"]
+            facts.carved += [
+                Range(r.base, r.size, "firmware", r.name, r.line) for r in self._maps.get("efi", ()) if r.kind != "ram"
+            ]
         elif source != "efi":
             for base, end in self._removed:
                 facts.memory = [part for r in facts.memory for part in _without(r, base, end)]

@@ -21,8 +21,15 @@ _RAM = re.compile(r"#.*\bram_bytes=(\d{1,18})\b")
 _MACHINE = re.compile(r"# machine (.+?) \w+=")
 _ARCH = re.compile(r"#.*\barch=(\w+)")
 _ARCHITECTURES = {
-    "amd64": "x86_64", "x86_64": "x86_64", "i386": "i386", "arm64": "arm64", "aarch64": "arm64", "arm": "arm",
-    "powerpc": "ppc", "riscv": "riscv64", "mips": "mips",
+    "amd64": "x86_64",
+    "x86_64": "x86_64",
+    "i386": "i386",
+    "arm64": "arm64",
+    "aarch64": "arm64",
+    "arm": "arm",
+    "powerpc": "ppc",
+    "riscv": "riscv64",
+    "mips": "mips",
 }
 LACKS = ("a list of PCI devices holds none", "give --ram SIZE, or a boot log with this file as --devices")
 """Why there is no RAM, and what to do about it."""
@@ -61,7 +68,9 @@ def address(domain: int, bus: int, slot: int, function: int) -> str:
 def put(facts: Facts, device: Device) -> None:
     """Add a register to the facts; one at address 0 has only a size, and one without a size is a problem."""
     if device.size <= 0 or device.base < 0:
-        facts.problems.append(Problem(device.line, "register without a size: ignored", f"{device.name} {device.base:#x}"))
+        facts.problems.append(
+            Problem(device.line, "register without a size: ignored", f"{device.name} {device.base:#x}")
+        )
     else:
         facts.devices.append(device)
 

@@ -20,13 +20,19 @@ from .facts import Device, Facts, Range, class_role
 
 _SUBJECT = re.compile(r"[\w.-]+ ([0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]):\s+(.*)")
 _WHERE = r"\[mem\s+(?:0x([0-9a-f]+)-0x([0-9a-f]+)|size 0x([0-9a-f]+))([^\]]*)\]"
-_REGISTER = re.compile(r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: "
-                       + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?"))
-_BAR = re.compile(r"(?:BAR (\d+)|(ROM)):? (?:(assigned|set to|reserving|releasing|no space for|failed to assign) )?"
-                  + _WHERE + r"(.*)")
+_REGISTER = re.compile(
+    r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: " + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?")
+)
+_BAR = re.compile(
+    r"(?:BAR (\d+)|(ROM)):? (?:(assigned|set to|reserving|releasing|no space for|failed to assign) )?"
+    + _WHERE
+    + r"(.*)"
+)
 _CLASS = re.compile(r"\[[0-9a-f]{4}:[0-9a-f]{4}\] type [0-9a-f]+ class (0x[0-9a-f]{6})")
-_WINDOW = re.compile(r"(?:pci_bus [0-9a-f:]+: root bus resource|(?:acpi|pci_root) \S+: host bridge window) "
-                     r"\[mem\s+0x([0-9a-f]+)-\s*0x([0-9a-f]+)([^\]]*)\](?! \(ignored\))")
+_WINDOW = re.compile(
+    r"(?:pci_bus [0-9a-f:]+: root bus resource|(?:acpi|pci_root) \S+: host bridge window) "
+    r"\[mem\s+0x([0-9a-f]+)-\s*0x([0-9a-f]+)([^\]]*)\](?! \(ignored\))"
+)
 _LOST = ("no space for", "failed to assign", "releasing")
 _LOST_AFTER = (": can't assign", ": failed to assign", ": releasing")
 
@@ -60,8 +66,17 @@ class PciFacts:
             return True
         return False
 
-    def _register(self, line: int, name: str, bar: int, first: str | None, last: str | None, size: str | None,
-                  flags: str, lost: bool) -> bool:
+    def _register(
+        self,
+        line: int,
+        name: str,
+        bar: int,
+        first: str | None,
+        last: str | None,
+        size: str | None,
+        flags: str,
+        lost: bool,
+    ) -> bool:
         if bar > 6:
             return False
         base = int(first, 16) if first else 0

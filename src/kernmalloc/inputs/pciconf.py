@@ -13,8 +13,10 @@ from .pci_dump import address, comment, facts_of, lines, put, unknown
 
 _HEADER = re.compile(r"[\w-]+@pci(?:(\d{1,5}):)?(\d{1,3}):(\d{1,2}):(\d):\s(?:.*\bclass=(0x[0-9a-f]{6})\b)?")
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*[\w-]+@pci\d+:\d+:\d+(?::\d+)?:\s", re.M)
-_BAR = re.compile(r"bar +\[([0-9a-f]{1,2})\] = type ([\w/ ]+), range (\d{1,2}), base (0x[0-9a-f]{1,16}|0), "
-                  r"size +(\d{1,20}), (?:en|dis)abled$")
+_BAR = re.compile(
+    r"bar +\[([0-9a-f]{1,2})\] = type ([\w/ ]+), range (\d{1,2}), base (0x[0-9a-f]{1,16}|0), "
+    r"size +(\d{1,20}), (?:en|dis)abled$"
+)
 _CAPABILITY = re.compile(r"(?:e?cap|VPD|device|vendor|class|subclass)\b")
 
 
@@ -47,5 +49,17 @@ def _take(facts: Facts, line: int, name: str, offset: str, kind: str, bits: str,
         facts.ignored["register below 1 MiB"] += 1
     else:
         where = int(base, 16)
-        put(facts, Device(where, int(size), "bar", name, (int(offset, 16) - 0x10) // 4, int(bits), "Pref" in kind,
-                          "assigned" if where else "unassigned", line))
+        put(
+            facts,
+            Device(
+                where,
+                int(size),
+                "bar",
+                name,
+                (int(offset, 16) - 0x10) // 4,
+                int(bits),
+                "Pref" in kind,
+                "assigned" if where else "unassigned",
+                line,
+            ),
+        )

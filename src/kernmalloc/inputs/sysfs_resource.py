@@ -44,8 +44,12 @@ def read(text: str, file: str) -> list[Facts]:
             if match[1] and _name(match[1]) != name:
                 name, index = _name(match[1]), 0
             if index == LINES:
-                raise InputError(file, number, f"more than {LINES} lines without the address of a device before them",
-                                 "print them by grep . /sys/bus/pci/devices/*/resource")
+                raise InputError(
+                    file,
+                    number,
+                    f"more than {LINES} lines without the address of a device before them",
+                    "print them by grep . /sys/bus/pci/devices/*/resource",
+                )
             _take(facts, number, name, index, *(int(part, 16) for part in match.group(2, 3, 4)))
             index += 1
         elif match := _ADDRESS.search(line):
@@ -72,6 +76,17 @@ def _take(facts: Facts, line: int, name: str, index: int, start: int, end: int, 
         facts.ignored["window of a bridge or of virtual functions"] += 1
     else:
         base = 0 if flags & _UNSET else start
-        put(facts, Device(base, end + 1 - start, "rom" if index == 6 else "bar", name, index,
-                          64 if flags & _WIDE else 32, bool(flags & _PREFETCH), "assigned" if base else "unassigned",
-                          line))
+        put(
+            facts,
+            Device(
+                base,
+                end + 1 - start,
+                "rom" if index == 6 else "bar",
+                name,
+                index,
+                64 if flags & _WIDE else 32,
+                bool(flags & _PREFETCH),
+                "assigned" if base else "unassigned",
+                line,
+            ),
+        )

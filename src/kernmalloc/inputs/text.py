@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from .errors import UnreadableError
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_STAMP = (
-    r"(?:\[\s*(?:\+?\d+\.\d+(?:\s*<[^<>]*>)?|[TC]?\d*|(?!mem|gap|io|bus)[^\W\d_]{2,5}\.? .{3,30}? \d{4})\s*\]\s*)"
-)
+_STAMP = r"(?:\[\s*(?:\+?\d+\.\d+(?:\s*<[^<>]*>)?|[TC]?\d*|(?!mem|gap|io|bus)[^\W\d_]{2,5}\.? .{3,30}? \d{4})\s*\]\s*)"
 _PREFIX = re.compile(
     r"[>|\s]*"  # mail quoting
     r"(?:\d{4}-\d\d-\d\d \S+ [A-Z]+:\s*)?"  # a log program's own

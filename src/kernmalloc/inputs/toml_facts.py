@@ -21,8 +21,11 @@ import msgspec
 from .errors import InputError, UnreadableError
 from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_ROLES, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
 
-_RECOGNISE = re.compile(r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
-                        r"|(?:name|arch|source)\s*=\s*\")", re.M)
+_RECOGNISE = re.compile(
+    r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
+    r"|(?:name|arch|source)\s*=\s*\")",
+    re.M,
+)
 _LISTS = ("memory", "carved", "devices", "windows")
 _LIMIT = 1 << 63
 
@@ -112,7 +115,9 @@ def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) ->
     if key == "devices" and entry.status not in DEVICE_STATUS:
         raise InputError(file, line, f"{place}: unknown status {entry.status!r}", "one of " + ", ".join(DEVICE_STATUS))
     if key == "devices" and entry.role not in DEVICE_ROLES:
-        raise InputError(file, line, f"{place}: unknown role {entry.role!r}", "one of " + ", ".join(filter(None, DEVICE_ROLES)))
+        raise InputError(
+            file, line, f"{place}: unknown role {entry.role!r}", "one of " + ", ".join(filter(None, DEVICE_ROLES))
+        )
     if key == "devices" and entry.bits not in (0, 32, 64):
         raise InputError(file, line, f"{place}: bits must be 32 or 64")
 
@@ -121,8 +126,11 @@ def _disjoint(file: str, key: str, ranges: list[Range]) -> None:
     ordered = sorted(ranges, key=lambda r: r.base)
     for low, high in zip(ordered, ordered[1:]):
         if high.base < low.end:
-            raise InputError(file, high.line, f"{key}: {high.base:#x} lies inside the entry of line {low.line}, "
-                             f"which ends at {low.end:#x}")
+            raise InputError(
+                file,
+                high.line,
+                f"{key}: {high.base:#x} lies inside the entry of line {low.line}, which ends at {low.end:#x}",
+            )
 
 
 def _entry_lines(text: str) -> dict[str, list[int]]:
@@ -165,8 +173,16 @@ def write(facts: Facts) -> str:
 
 def _inline(entry: Range | Device) -> str:
     """One entry on one line; what has its default value is left out."""
-    defaults = {"line": entry.line, "name": "", "kind": {Device: "bar"}.get(type(entry), "window"),
-                "bar": -1, "bits": 0, "prefetch": False, "status": "assigned", "role": ""}
+    defaults = {
+        "line": entry.line,
+        "name": "",
+        "kind": {Device: "bar"}.get(type(entry), "window"),
+        "bar": -1,
+        "bits": 0,
+        "prefetch": False,
+        "status": "assigned",
+        "role": "",
+    }
     fields = []
     for key, value in msgspec.structs.asdict(entry).items():
         if key in ("base", "size"):

@@ -13,7 +13,14 @@ from kernmalloc.kernel.bins import SLAB, record_of
 from kernmalloc.kernel.heap import SIZE_CLASSES, page_at
 from kernmalloc.kernel.kern import CACHES, Cpu, Kern, Plan
 from kernmalloc.kernel.locks import SLOW
-from kernmalloc.kernel.magazines import slot_give, slot_give_next, slot_give_quick, slot_take, slot_take_next, slot_take_quick
+from kernmalloc.kernel.magazines import (
+    slot_give,
+    slot_give_next,
+    slot_give_quick,
+    slot_take,
+    slot_take_next,
+    slot_take_quick,
+)
 from kernmalloc.kernel.slabs import (
     Cache,
     SlabPage,

@@ -215,8 +215,6 @@ def puttable(cpu, region, pfn):
 
 
 @kernel
-
-
 @kernel
 def take_run(cpu, most, type):
     """Contiguous free frames, at most `most`, each owned by itself: the first pfn, their number in `Cpu.run`.

@@ -38,7 +38,15 @@ from kernmalloc.kernel.bins import LARGE, NONE, SLAB, TAIL, HeapPage, clear_run,
 from kernmalloc.kernel.kern import SIZE_CLASSES, Byte, Cpu, Kern
 from kernmalloc.kernel.locks import SLOW
 from kernmalloc.kernel.runs import give_pages, take_zeroed, trim, unfix_pages
-from kernmalloc.kernel.magazines import cache_drain, slot_give, slot_give_next, slot_give_quick, slot_take, slot_take_next, slot_take_quick
+from kernmalloc.kernel.magazines import (
+    cache_drain,
+    slot_give,
+    slot_give_next,
+    slot_give_quick,
+    slot_take,
+    slot_take_next,
+    slot_take_quick,
+)
 from kernmalloc.kernel.slabs import Cache, SlabPage, cache_at, cache_init, pages_get, slot_free, slot_number
 from kernmalloc.kernel.stock import stock_drain
 from kernmalloc.kernel.threads import short

@@ -164,7 +164,9 @@ class Tally:
     summary_errors: i64 = "summary bits that are wrong, and bits outside the region"
     entry_errors: i64 = "frames that no entry or bit accounts for, or that two do"
     order_errors: i64 = "regions out of order in the tree"
-    cut_errors: i64 = "1 if a region was cut off one that does not touch it, or that it should have been joined to again"
+    cut_errors: i64 = (
+        "1 if a region was cut off one that does not touch it, or that it should have been joined to again"
+    )
     live: i64 = "chunks in a region's tree"
     spare: i64 = "chunks on its list"
     used: i64 = "device frames in use"
@@ -180,7 +182,9 @@ class Tally:
     joinable: i64 = "1 if the run before is free in the same way"
     slab_free: i64 = "bits set in the first bitmap of a slab's page"
     stacked: i64 = "slots of a slab's page that are on its magazine's stack"
-    slab_errors: i64 = "1 if a slab's page is not as its cache makes them, or its bitmaps have bits that they must not have"
+    slab_errors: i64 = (
+        "1 if a slab's page is not as its cache makes them, or its bitmaps have bits that they must not have"
+    )
     id: i64 = "number of a cache"
     slabs: i64 = "slabs of a cache"
     partial: i64 = "pages of a cache that should be on a magazine's list"

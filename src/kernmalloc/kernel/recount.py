@@ -57,9 +57,17 @@ def layout_errors(cpu, region):
     sums = sum_count(r.word_count)
     if r.origin != origin_of(r.base, r.count) or r.word_count != word_count(r.base, r.count):
         return 1
-    if r.entries != r.area or r.identities != r.area + r.count * k.stride or r.words != r.identities + r.count * k.identity:
+    if (
+        r.entries != r.area
+        or r.identities != r.area + r.count * k.stride
+        or r.words != r.identities + r.count * k.identity
+    ):
         return 1
-    if r.sums != r.words + (r.word_count << 3) or r.tops != r.sums + (sums << 3) or r.full != r.tops + (sum_count(sums) << 3):
+    if (
+        r.sums != r.words + (r.word_count << 3)
+        or r.tops != r.sums + (sums << 3)
+        or r.full != r.tops + (sum_count(sums) << 3)
+    ):
         return 1
     return 0 if r.hint >= 0 and r.hint < r.word_count and r.chunk_hint < sum_count(r.word_count >> 3) else 1
 
@@ -168,7 +176,13 @@ def _count_stock(stock, order, tally):
     s = Stock(stock)
     bottom = stock + BOTTOM
     end = bottom + places(order) * STEP
-    if s.top < bottom or s.top > end or s.last < bottom or s.last > end or (s.top | s.last) & (STEP - 1) != stock & (STEP - 1):
+    if (
+        s.top < bottom
+        or s.top > end
+        or s.last < bottom
+        or s.last > end
+        or (s.top | s.last) & (STEP - 1) != stock & (STEP - 1)
+    ):
         return 1
     errors = 0 if Group(bottom).base == -1 and Group(bottom).bits == 0 else 1
     for at in range(bottom + STEP, end + STEP, STEP):

@@ -5,7 +5,19 @@ from kernmalloc.kernel.kern import STACK, Cpu, Kern, Magazine, Stacked, Tally, W
 from kernmalloc.kernel.heap import page_at
 from kernmalloc.kernel.magazines import RECORD, STACKED_BYTES, stack_of
 from kernmalloc.kernel.recount import linked
-from kernmalloc.kernel.slabs import BITS, END, LOW, SPARSE, Cache, SlabPage, cache_at, cpu_at, magazine_at, returned_at, slot_number
+from kernmalloc.kernel.slabs import (
+    BITS,
+    END,
+    LOW,
+    SPARSE,
+    Cache,
+    SlabPage,
+    cache_at,
+    cpu_at,
+    magazine_at,
+    returned_at,
+    slot_number,
+)
 from kernmalloc.lang import kernel, popcount, shr
 from kernmalloc.lang.status import NOT_ALLOCATED, OK
 
@@ -49,7 +61,11 @@ def _place_errors(kern, page, before):
     if h.slots == 0:
         return 1 if h.start != 0 or (before < c.slots and before * c.size < end) else 0
     after = before + h.slots
-    if h.start != (va_of(kern, page - h.back) + before * c.size) & LOW or (after - 1) * c.size >= end or after > c.slots:
+    if (
+        h.start != (va_of(kern, page - h.back) + before * c.size) & LOW
+        or (after - 1) * c.size >= end
+        or after > c.slots
+    ):
         return 1
     return 1 if after < c.slots and after * c.size < end else 0
 

@@ -221,7 +221,9 @@ def _drew(cpu, count):
 def _room(cpu, stock, order):
     """How many groups a stock may hold from now on."""
     room = 0
-    if short(Cpu(cpu).kern) == 0 and Cpu(cpu).reserve == 0:  # nobody else shall have what is owed to a thread, or of the reserve
+    if (
+        short(Cpu(cpu).kern) == 0 and Cpu(cpu).reserve == 0
+    ):  # nobody else shall have what is owed to a thread, or of the reserve
         share = max(takeable(cpu), 0) >> (SHARE_SHIFT + group_shift(order))
         room = min(places(order), max(share, 1) if order == 0 else share)
     Stock(stock).last = stock + BOTTOM + room * STEP

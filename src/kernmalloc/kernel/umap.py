@@ -47,8 +47,12 @@ class Umap:
     tables: i64 = "tables, the root among them"
     root_pa: i64 = "physical address of the root table: what the processor is given"
 
-    invariants = ("pages == tally.umap_pages", "tables == tally.umap_tables", "tally.umap_errors == 0", "root_pa == tally.umap_root")
-
+    invariants = (
+        "pages == tally.umap_pages",
+        "tables == tally.umap_tables",
+        "tally.umap_errors == 0",
+        "root_pa == tally.umap_root",
+    )
 
 
 @kernel

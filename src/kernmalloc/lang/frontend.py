@@ -105,7 +105,9 @@ def _compile(function: FunctionType) -> str:
     wish = "noinline" if function in RARE else "alwaysinline" if function in INLINED else ""
     text = re.sub(r"^(define .*nounwind)", rf"\1 {wish}", text, flags=re.MULTILINE) if wish else text
     # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
-    return re.sub(r'^(define .*"no-builtins")', r"\1 align 64", text, flags=re.MULTILINE) if REGISTRY[function] else text
+    return (
+        re.sub(r'^(define .*"no-builtins")', r"\1 align 64", text, flags=re.MULTILINE) if REGISTRY[function] else text
+    )
 
 
 def _flags() -> compiler.Flags:

@@ -53,8 +53,16 @@ class Card(msgspec.Struct, frozen=True):
 @cache
 def cards() -> tuple[Card, ...]:
     """The shipped table."""
-    return tuple(Card(entry["name"], entry["id"], parse_size(entry["memory"]), tuple(map(parse_size, entry["bars"])),
-                      entry["source"]) for entry in tomllib.loads(TABLE.read_text())["card"])
+    return tuple(
+        Card(
+            entry["name"],
+            entry["id"],
+            parse_size(entry["memory"]),
+            tuple(map(parse_size, entry["bars"])),
+            entry["source"],
+        )
+        for entry in tomllib.loads(TABLE.read_text())["card"]
+    )
 
 
 def registers_of(card: str) -> tuple[int, ...]:
@@ -69,8 +77,12 @@ def registers_of(card: str) -> tuple[int, ...]:
         size = parse_size(card)
     except InputError:
         names = ", ".join(known.name for known in found or cards())
-        raise InputError(f"card {card!r}", 0, "several cards" if found else "neither a size nor a known card",
-                         f"24GiB or one of {names}") from None
+        raise InputError(
+            f"card {card!r}",
+            0,
+            "several cards" if found else "neither a size nor a known card",
+            f"24GiB or one of {names}",
+        ) from None
     if size < LEAST:
         raise InputError(f"card {card!r}", 0, "less memory than any card has", "write it with its unit: 24GiB")
     return (1 << (size - 1).bit_length(),)
@@ -93,8 +105,12 @@ def place_window(machine: Machine, size: int, phys_bits: int = PHYS_BITS) -> int
         if low < base + size and base < high:
             base = _aligned(high, size)
     if base + size > 1 << phys_bits:
-        raise NoPlaceError(machine.file, 0, f"a window of {size >> 20:,} MiB would end at {base + size:#x}, above the "
-                           f"{phys_bits} bits of physical addresses")
+        raise NoPlaceError(
+            machine.file,
+            0,
+            f"a window of {size >> 20:,} MiB would end at {base + size:#x}, above the "
+            f"{phys_bits} bits of physical addresses",
+        )
     return base
 
 

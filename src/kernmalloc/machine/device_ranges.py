@@ -38,7 +38,9 @@ class DeviceRange(msgspec.Struct, frozen=True):
         return self.pfn + self.frames
 
 
-def judge(devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, str] = {}) -> tuple[tuple[Device, ...], list[Problem]]:
+def judge(
+    devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, str] = {}
+) -> tuple[tuple[Device, ...], list[Problem]]:
     """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted) and their roles, given by name or
     read from it; and what is wrong."""
     bases = [r.base for r in ram]
@@ -58,8 +60,9 @@ def judge(devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, s
 
 def publishable(devices: Iterable[Device], page_shift: int) -> list[DeviceRange]:
     """Disjoint sorted ranges of the pages of all assigned windows."""
-    windows = sorted((d.base >> page_shift, -(-d.end >> page_shift), d.name, d.role)
-                     for d in devices if d.status == "assigned")
+    windows = sorted(
+        (d.base >> page_shift, -(-d.end >> page_shift), d.name, d.role) for d in devices if d.status == "assigned"
+    )
     found: list[list] = []  # first, end, names, role
     for first, end, name, role in windows:
         if found and first < found[-1][1]:

@@ -1,8 +1,8 @@
 """The lives that a kernel can have in this process: raw, soft and twin, behind one interface.
 
-    life.call("malloc", cpu, 100)     run an entry of the kernel
-    life.phys                         what makes a physical address one that `prepare` can use, before paging
-    life.enter(...)                   turn paging on
+life.call("malloc", cpu, 100)     run an entry of the kernel
+life.phys                         what makes a physical address one that `prepare` can use, before paging
+life.enter(...)                   turn paging on
 """
 
 import ctypes
@@ -242,7 +242,9 @@ class Twin:
         self.paging: Paging | None = None
         self.shift = PAGE_SHIFT  # of the kernel's pages
         if not _functions:
-            _functions.update(twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function)))
+            _functions.update(
+                twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function))
+            )
 
     def call(self, name: str, *args: int) -> int:
         _fit(name, args)

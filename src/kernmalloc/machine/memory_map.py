@@ -81,8 +81,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         return _only(inputs.read_stream(stream, name), ram)
 
     @classmethod
-    def read_all(cls, source: str | Path | BinaryIO, ram: int | str | Ram | None = None,
-                 name: str = "-") -> "Iterator[Machine | InputError]":
+    def read_all(
+        cls, source: str | Path | BinaryIO, ram: int | str | Ram | None = None, name: str = "-"
+    ) -> "Iterator[Machine | InputError]":
         """Every machine in a file or binary stream, in its order; in place of one that cannot be read, why.
 
         Raises InputError only if the file as a whole cannot be read.
@@ -98,8 +99,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         return resolve(next((facts for facts in reversed(boots) if facts.devices), boots[-1]), devices_only=True)
 
     @classmethod
-    def this_computer(cls, iomem: Path = IOMEM, command: tuple[str, ...] = ("dmesg",),
-                      logs: tuple[Path, ...] = BOOT_LOGS) -> tuple["Machine", str]:
+    def this_computer(
+        cls, iomem: Path = IOMEM, command: tuple[str, ...] = ("dmesg",), logs: tuple[Path, ...] = BOOT_LOGS
+    ) -> tuple["Machine", str]:
         """This computer's machine, and a sentence that tells where it was found and why not in a better place.
 
         Tries /proc/iomem, the running kernel's log, boot logs on disk, and last the shipped machine `FALLBACK`.
@@ -144,8 +146,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(other, Machine):
             other = Machine.read_devices(other)
         problems = [p for p in self.problems if p.reason not in device_ranges.REASONS]
-        problems += (msgspec.structs.replace(p, file=p.file or other.file) for p in other.problems
-                     if p.reason not in device_ranges.REASONS)
+        problems += (
+            msgspec.structs.replace(p, file=p.file or other.file)
+            for p in other.problems
+            if p.reason not in device_ranges.REASONS
+        )
         devices = [msgspec.structs.replace(d, line=0) for d in other.devices]
         devices, wrong = device_ranges.judge(devices, self.ram)
         return msgspec.structs.replace(self, devices=devices, windows=other.windows, problems=(*problems, *wrong))
@@ -191,8 +196,16 @@ def shipped_names() -> list[str]:
 
 def _own_architecture(default: str) -> str:
     """The running kernel's architecture by the names used here; `default` where it has another."""
-    names = {"x86_64": "x86_64", "i[3-6]86": "i386", "aarch64": "arm64", "arm.*": "arm", "riscv64": "riscv64",
-             "ppc.*": "ppc", "mips.*": "mips", "parisc.*": "parisc"}
+    names = {
+        "x86_64": "x86_64",
+        "i[3-6]86": "i386",
+        "aarch64": "arm64",
+        "arm.*": "arm",
+        "riscv64": "riscv64",
+        "ppc.*": "ppc",
+        "mips.*": "mips",
+        "parisc.*": "parisc",
+    }
     own = os.uname().machine
     return next((name for pattern, name in names.items() if re.fullmatch(pattern, own)), default)
 
@@ -226,8 +239,12 @@ def _ram(told: int | str | Ram | None) -> Ram | None:
 def _one_machine(boots: list[Facts]) -> None:
     count = len({facts.line for facts in boots})
     if count > 1:
-        raise InputError(boots[0].file, 0, f"{count} machines, and one is needed",
-                         "give one of its lines, or read it by Machine.read_all")
+        raise InputError(
+            boots[0].file,
+            0,
+            f"{count} machines, and one is needed",
+            "give one of its lines, or read it by Machine.read_all",
+        )
 
 
 def _only(boots: list[Facts], ram: int | str | Ram | None) -> Machine:
@@ -275,10 +292,18 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
     problems += wrong
     carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), own)
     return Machine(
-        name=facts.name, file=facts.file, arch=facts.arch, origin=facts.origin, licence=facts.licence,
-        ram=own, firmware=tuple(r for r in ranges if r.kind != "ram"), devices=devices,
+        name=facts.name,
+        file=facts.file,
+        arch=facts.arch,
+        origin=facts.origin,
+        licence=facts.licence,
+        ram=own,
+        firmware=tuple(r for r in ranges if r.kind != "ram"),
+        devices=devices,
         windows=tuple(sorted(_sound(facts.windows, problems), key=lambda r: (r.base, r.end))),
-        carved=carved, ignored=dict(facts.ignored), problems=tuple(sorted(problems, key=lambda p: p.line)),
+        carved=carved,
+        ignored=dict(facts.ignored),
+        problems=tuple(sorted(problems, key=lambda p: p.line)),
     )
 
 
@@ -287,8 +312,13 @@ def _told(facts: Facts, ram: Ram | None, problems: list[Problem]) -> tuple[Range
     if ram:
         return lay_out(facts, ram)
     if facts.total:
-        problems.append(Problem(0, f"tells how much RAM there is ({facts.total} bytes) but not where: assumed from "
-                                   "address 0 upwards, around the windows of PCI host bridges, or as usual on a PC"))
+        problems.append(
+            Problem(
+                0,
+                f"tells how much RAM there is ({facts.total} bytes) but not where: assumed from "
+                "address 0 upwards, around the windows of PCI host bridges, or as usual on a PC",
+            )
+        )
         return lay_out(facts, Ram(facts.total))
     told = "a map without RAM in it" if facts.memory else facts.lacks[0]
     raise UnreadableError(facts.file, facts.line, f"RAM unknown: {told}", facts.lacks[1])
@@ -300,8 +330,9 @@ def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
     for r in ranges:
         text = f"{r.base:#x} + {r.size:#x} {r.name or r.kind}"
         if r.size <= 0:
-            problems.append(Problem(r.line, "empty range: dropped" if r.size == 0 else
-                                    "ends before it starts: dropped", text))
+            problems.append(
+                Problem(r.line, "empty range: dropped" if r.size == 0 else "ends before it starts: dropped", text)
+            )
         elif r.end > PA_LIMIT:
             problems.append(Problem(r.line, "reaches above 2^63: dropped", text))
         elif (r.base, r.size, r.kind, r.name) in seen:
@@ -320,8 +351,13 @@ def _note_overlaps(memory: list[Range], problems: list[Problem]) -> None:
     for r in sorted(memory, key=lambda r: (r.base, r.line)):
         if reach and r.base < reach.end:
             won = max(r, reach, key=lambda r: MAP_KINDS.index(r.kind))
-            problems.append(Problem(r.line, f"overlaps line {reach.line}: {won.kind} wins",
-                                    f"{r.base:#x}-{r.end - 1:#x} {r.name or r.kind}"))
+            problems.append(
+                Problem(
+                    r.line,
+                    f"overlaps line {reach.line}: {won.kind} wins",
+                    f"{r.base:#x}-{r.end - 1:#x} {r.name or r.kind}",
+                )
+            )
         if not reach or r.end > reach.end:
             reach = r
 

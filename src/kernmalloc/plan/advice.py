@@ -51,8 +51,11 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
     """The profile with settings by option name: device-frames, device-ranges, growable and excess (bytes), withheld (frames)."""
     for name, value in settings.items():
         table, key = {
-            "device-frames": ("devices", "frames"), "device-ranges": ("devices", "ranges"),
-            "growable": ("heap", "growable"), "excess": ("heap", "excess"), "withheld": ("bank", "withheld"),
+            "device-frames": ("devices", "frames"),
+            "device-ranges": ("devices", "ranges"),
+            "growable": ("heap", "growable"),
+            "excess": ("heap", "excess"),
+            "withheld": ("bank", "withheld"),
         }[name]
         part = msgspec.structs.replace(getattr(profile, table), **{key: Bytes(value) if name in IN_BYTES else value})
         profile = msgspec.structs.replace(profile, **{table: part})
@@ -85,7 +88,10 @@ def _tunables(made: Plan, beyond: frozenset[int] = frozenset()) -> tuple[dict[st
 def _bytes(made: Plan, chunks: int, ranges: int) -> int:
     """Bytes that so many chunks and region records could ever take, with what describes and maps their pages."""
     room = made.basis.room
-    pages = room.chunks.kind.slabs(chunks) * room.chunks.kind.pages + room.regions.kind.slabs(ranges) * room.regions.kind.pages
+    pages = (
+        room.chunks.kind.slabs(chunks) * room.chunks.kind.pages
+        + room.regions.kind.slabs(ranges) * room.regions.kind.pages
+    )
     return pages + (pages >> 5) + room.grown.step + SLACK << room.page_shift
 
 

@@ -100,9 +100,21 @@ def _case(made: Plan, card: str) -> Case:
     after = made.after
     one = made if made.configured else plan(made.machine, single(made.profile))  # they differ where entries are lacking
     return Case(
-        made.profile.strategy, card, True, made.configured, made.configured or fits_tuned(made), made.published, _lost(made),
-        _lost(one), sum(not device.curable for device in made.devices), after.heap, after.idle, after.released, after.tlb,
-        after.broken_by, made.available - made.promised,
+        made.profile.strategy,
+        card,
+        True,
+        made.configured,
+        made.configured or fits_tuned(made),
+        made.published,
+        _lost(made),
+        _lost(one),
+        sum(not device.curable for device in made.devices),
+        after.heap,
+        after.idle,
+        after.released,
+        after.tlb,
+        after.broken_by,
+        made.available - made.promised,
     )
 
 
@@ -116,7 +128,10 @@ def _batch(task: tuple[list[Machine], Profile]) -> list[Case]:
 
 
 def compare(
-    machines: Iterable[Machine], profile: Profile, processes: int = 2, progress: Callable[[int], None] = lambda done: None
+    machines: Iterable[Machine],
+    profile: Profile,
+    processes: int = 2,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[Summary]:
     """Every machine under every strategy, on a pool of processes. `progress` is told how many machines are done."""
     like = sorted(machines, key=lambda machine: [(r.base, r.size) for r in machine.ram])  # equal memory in one batch
@@ -146,10 +161,26 @@ def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
         return sum(column(field))
 
     return Summary(
-        strategy, card, len(all), len(all) - len(planned), total("configured"), total("tuned"), total("published"),
-        total("lost"), total("lost_single"), sum(map(bool, column("impossible"))),
-        middle("heap"), worst("heap"), middle("idle"), worst("idle"), middle("tlb"), worst("tlb"),
-        sum(map(bool, column("broken_by"))), worst("broken_by"), middle("released"), middle("withheld"),
+        strategy,
+        card,
+        len(all),
+        len(all) - len(planned),
+        total("configured"),
+        total("tuned"),
+        total("published"),
+        total("lost"),
+        total("lost_single"),
+        sum(map(bool, column("impossible"))),
+        middle("heap"),
+        worst("heap"),
+        middle("idle"),
+        worst("idle"),
+        middle("tlb"),
+        worst("tlb"),
+        sum(map(bool, column("broken_by"))),
+        worst("broken_by"),
+        middle("released"),
+        middle("withheld"),
     )
 
 

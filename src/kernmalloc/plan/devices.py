@@ -70,7 +70,9 @@ class Growth:
     most: int
     pages: int = 0
     idle: int = 0
-    bins: dict[int, list[int]] = field(default_factory=dict)  # lengths of idle runs by bin, the one filed last at the end
+    bins: dict[int, list[int]] = field(
+        default_factory=dict
+    )  # lengths of idle runs by bin, the one filed last at the end
 
     def take(self, pages: int, count: int) -> None:
         """Take `count` runs of `pages` pages."""
@@ -133,10 +135,14 @@ class Room:
         growth = scratch.growth(top, bound - top, frames) if bound > top and frames > 0 else 0
         limit = chunk.slabs(max(chunks_for(scratch.get("device_pages")), 1))
         return cls(
-            shift, Pool(region, filled * region.slots - record["records"], 1 << 40),
+            shift,
+            Pool(region, filled * region.slots - record["records"], 1 << 40),
             Pool(chunk, reserve * chunk.slots, limit - reserve if scratch.get("reserves") else 1 << 40),
-            Pool.kept(region, scratch.get("last_ranges")), Pool.kept(chunk, chunks_for(scratch.get("last_frames"))),
-            record["spare"] + record["excess"] + record["padding"], growth, Growth(scratch.get("growth"), growth),
+            Pool.kept(region, scratch.get("last_ranges")),
+            Pool.kept(chunk, chunks_for(scratch.get("last_frames"))),
+            record["spare"] + record["excess"] + record["padding"],
+            growth,
+            Growth(scratch.get("growth"), growth),
         )
 
     def copy(self) -> Room:
@@ -203,7 +209,9 @@ def publications(
     return tuple(found)
 
 
-def _publish(room: Room, window: DeviceRange, under: tuple[int, int, int] | None, max_pfn: int, extents: bool) -> Device:
+def _publish(
+    room: Room, window: DeviceRange, under: tuple[int, int, int] | None, max_pfn: int, extents: bool
+) -> Device:
     """What becomes of one range, of which the memory map gives something to somebody: `under`, [first frame, end, class]."""
     shift, pfn, frames, names = room.page_shift, window.pfn, window.frames, window.names
     base, size = pfn << shift, frames << shift

@@ -215,9 +215,13 @@ def _read(kernel: Kernel) -> Plan:
         pfn = scratch.ask(block_in, int(donor["base"]), int(donor["count"]), record["donation"])
         fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
-    basis = Basis(spans(ranges), room, scratch, STRATEGIES[kernel.profile.strategy].excess, kernel.profile.devices.extents)
+    basis = Basis(
+        spans(ranges), room, scratch, STRATEGIES[kernel.profile.strategy].excess, kernel.profile.devices.extents
+    )
     return Plan(
-        machine=kernel.machine, profile=kernel.profile, page=1 << shift,
+        machine=kernel.machine,
+        profile=kernel.profile,
+        page=1 << shift,
         items=tuple(_heap_items(kernel, scratch, record, ranges)),
         beside=(
             Item("heap map", records << shift, f"{top:,} records of 64 bytes"),
@@ -226,11 +230,21 @@ def _read(kernel: Kernel) -> Plan:
             Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
         ),
         planned=top - record["spare"] - record["excess"] - record["padding"] << shift,
-        top=top << shift, bound=bound << shift, scale=record["scale"] / 65536,
-        heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]), fixed=fixed, tlb=tlb,
-        frames=record["frames"], available=available, promised=promised, lenient=bool(kern["lenient"]),
-        device_frames=int(kern["device_pages"]), last_words=int(kern["last_frames"]), devices=(),
-        after=Configured(top << shift, 0, 0, 0, 0, tlb.entries), basis=basis,
+        top=top << shift,
+        bound=bound << shift,
+        scale=record["scale"] / 65536,
+        heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]),
+        fixed=fixed,
+        tlb=tlb,
+        frames=record["frames"],
+        available=available,
+        promised=promised,
+        lenient=bool(kern["lenient"]),
+        device_frames=int(kern["device_pages"]),
+        last_words=int(kern["last_frames"]),
+        devices=(),
+        after=Configured(top << shift, 0, 0, 0, 0, tlb.entries),
+        basis=basis,
     )
 
 
@@ -238,9 +252,7 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     """The devices of a machine, published; and the heap then."""
     basis, room = made.basis, made.basis.room.copy()
     shift = room.page_shift
-    devices = publications(
-        machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents
-    )
+    devices = publications(machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents)
     pages = made.top >> shift
     grown = room.grown.pages
     slot = basis.scratch.ask(slot_pages)
@@ -248,8 +260,10 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
     return devices, Configured(
-        heap=pages + grown - released << shift, idle=idle + (room.kept + room.grown.idle - released << shift),
-        released=released << shift, taken=taken,
+        heap=pages + grown - released << shift,
+        idle=idle + (room.kept + room.grown.idle - released << shift),
+        released=released << shift,
+        taken=taken,
         broken_by=max(made.promised - (made.available + released - taken), 0) if made.lenient else 0,
         tlb=made.tlb.entries - released // slot + taken,
     )
@@ -275,7 +289,8 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
     held = record["records"] + scratch.get("device_ranges")
     yield Item("region records", record["regions"] << shift, f"{held:,} of {Region.size} bytes, devices' included")
     yield Item(
-        "device entries", record["chunks"] << shift,
+        "device entries",
+        record["chunks"] << shift,
         f"{chunks_for(scratch.get('device_pages')):,} chunks of {scratch.ask(chunk_bytes)} bytes for {scratch.get('device_pages'):,} frames",
     )
     last = pages_of(shift, scratch.ask(chunk_bytes), chunks_for(scratch.get("last_frames")))
@@ -286,7 +301,9 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
     wanted = kernel.profile.wanted_counts(kernel.placement.frames)
     for kind in kernel.profile.objects:
         if kind.last_words:
-            yield Item(f"last words: {kind.name}", pages_of(shift, kind.size, kind.last_words) << shift, f"{kind.last_words:,}")
+            yield Item(
+                f"last words: {kind.name}", pages_of(shift, kind.size, kind.last_words) << shift, f"{kind.last_words:,}"
+            )
     yield Item("page cache", record["pages"] << shift, f"buckets and ghosts for {frames:,} frames")
     if scratch.get("static"):
         for kind in kernel.profile.objects:
@@ -297,4 +314,3 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
     yield Item("spare", record["spare"] << shift, "kept free for malloc")
     yield Item("excess", record["excess"] << shift, "until release")
     yield Item("padding", record["padding"] << shift, "to a whole large page")
-

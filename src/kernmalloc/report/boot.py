@@ -6,8 +6,8 @@ from textwrap import wrap
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED, Configured, Published
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.state import HeapState, Step
 from kernmalloc.facade.measure import TableRate
+from kernmalloc.facade.state import HeapState, Step
 from kernmalloc.plan.devices import Device
 from kernmalloc.report.outcome import Outcome
 from kernmalloc.report.text import columns, section
@@ -167,7 +167,9 @@ def device_rows(devices: Iterable[Published | Device]) -> list[tuple[str, ...]]:
         said = ", ".join(filter(None, device.names))[:NAMED] + (f": {device.reason}" if device.reason else "")
         where = span(device.base, device.base + device.size)
         rows.append((where, size(device.size), size(device.cost), device.status, said))
-    statuses = (FITS, LAST, EXTENT_ONLY, REFUSED) if any(d.status == LAST for d in devices) else (FITS, EXTENT_ONLY, REFUSED)
+    statuses = (
+        (FITS, LAST, EXTENT_ONLY, REFUSED) if any(d.status == LAST for d in devices) else (FITS, EXTENT_ONLY, REFUSED)
+    )
     counts = [f"{sum(d.status == status for d in devices):,} {status}" for status in statuses]
     cost, bytes = (sum(getattr(d, name) for d in devices) for name in ("cost", "size"))
     return [*rows, (several(len(devices), "range"), size(bytes), size(cost), "", ", ".join(counts))]

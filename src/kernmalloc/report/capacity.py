@@ -21,7 +21,9 @@ def table(found: Iterable[tuple[Profile, Capacity]]) -> Iterator[str]:
     for profile, c in found:
         limit = "all that its physical addresses reach" if c.full + (64 << 20) > 1 << profile.phys_bits else ""
         per_page = f"{c.heap * profile.page / c.full:,.0f} B" if c.full else ""
-        rows.append((c.kernel, size(c.window), size(c.heap), size(c.full), f"{c.times:.1f}", per_page, size(c.least), limit))
+        rows.append(
+            (c.kernel, size(c.window), size(c.heap), size(c.full), f"{c.times:.1f}", per_page, size(c.least), limit)
+        )
     yield from columns(rows, notes=True)
     yield (
         "In full: with every object that the profile's ratios ask for, depend entries among them, and with an entry, an identity "

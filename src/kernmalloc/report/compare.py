@@ -8,8 +8,23 @@ from kernmalloc.report.text import columns
 from kernmalloc.report.units import size
 
 HEAD = (
-    "strategy", "refused", "configured", "tuned", "published", "lost", "lost, one", "heap", "worst", "idle", "worst",
-    "TLB", "worst", "broken", "by frames", "given back", "withheld",
+    "strategy",
+    "refused",
+    "configured",
+    "tuned",
+    "published",
+    "lost",
+    "lost, one",
+    "heap",
+    "worst",
+    "idle",
+    "worst",
+    "TLB",
+    "worst",
+    "broken",
+    "by frames",
+    "given back",
+    "withheld",
 )
 MEANING = """\
 refused: machines that cannot hold the kernel. configured: machines whose every range has all its entries; tuned: these, and
@@ -35,9 +50,23 @@ def tables(found: list[Summary]) -> Iterator[str]:
 def row(s: Summary) -> tuple[str, ...]:
     """One strategy."""
     return (
-        s.strategy, f"{s.refused}", f"{s.configured}", f"{s.tuned}", f"{s.published}", f"{s.lost:,}", f"{s.lost_single:,}",
-        size(int(s.heap_median)), size(s.heap_worst), size(int(s.idle_median)), size(s.idle_worst), f"{s.tlb_median:,.0f}",
-        f"{s.tlb_worst:,}", f"{s.broken}", f"{s.broken_worst:,}", size(int(s.released_median)), f"{s.withheld_median:,.0f}",
+        s.strategy,
+        f"{s.refused}",
+        f"{s.configured}",
+        f"{s.tuned}",
+        f"{s.published}",
+        f"{s.lost:,}",
+        f"{s.lost_single:,}",
+        size(int(s.heap_median)),
+        size(s.heap_worst),
+        size(int(s.idle_median)),
+        size(s.idle_worst),
+        f"{s.tlb_median:,.0f}",
+        f"{s.tlb_worst:,}",
+        f"{s.broken}",
+        f"{s.broken_worst:,}",
+        size(int(s.released_median)),
+        f"{s.withheld_median:,.0f}",
     )
 
 
@@ -49,7 +78,9 @@ def can_draw(file: str) -> None:
         raise InputError(f"--picture {file}", 0, "needs matplotlib", "pip install 'kernmalloc[picture]'") from None
     kinds = FigureCanvasBase.get_supported_filetypes()
     if file.rpartition(".")[2] not in kinds:
-        raise InputError(f"--picture {file}", 0, "no such kind of picture", f"a file named .{', .'.join(sorted(kinds))}")
+        raise InputError(
+            f"--picture {file}", 0, "no such kind of picture", f"a file named .{', .'.join(sorted(kinds))}"
+        )
 
 
 def draw(found: list[Summary], kernel: str, file: str) -> None:
@@ -63,9 +94,13 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
     cards = list(dict.fromkeys(summary.card for summary in found))
     names = [summary.strategy for summary in found if summary.card == cards[0]]
     figure, plots = pyplot.subplots(1, 5, figsize=(18, 4.4), sharey=True, constrained_layout=True)
-    titles = ("machines configured\n(light: after one re-tuning)", "ranges not published, two resolutions\n(light: one resolution)",
-              "heap, MiB, median\n(light: worst)",
-              "TLB entries, median\n(light: worst)", "frames the bank lacks,\nworst machine")
+    titles = (
+        "machines configured\n(light: after one re-tuning)",
+        "ranges not published, two resolutions\n(light: one resolution)",
+        "heap, MiB, median\n(light: worst)",
+        "TLB entries, median\n(light: worst)",
+        "frames the bank lacks,\nworst machine",
+    )
     height = 0.8 / len(cards)
     for place, card in enumerate(cards):
         rows = [summary for summary in found if summary.card == card]

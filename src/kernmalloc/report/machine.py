@@ -30,10 +30,15 @@ def opening(machine: Machine, origin: str = "") -> Iterator[str]:
 
 def ranges(machine: Machine) -> Iterator[str]:
     """The memory map and the devices by address; what lies inside another range is indented under it."""
-    rows = [(r.base, -r.size, r.end, KINDS.get(r.kind, r.kind), r.name, r.line)
-            for r in (*machine.ram, *machine.firmware, *machine.carved)]
-    rows += [(d.base, -d.size, d.end, "device", f"{d.name} BAR {d.bar}" if d.bar >= 0 else d.name, d.line)
-             for d in machine.devices if d.status == "assigned"]
+    rows = [
+        (r.base, -r.size, r.end, KINDS.get(r.kind, r.kind), r.name, r.line)
+        for r in (*machine.ram, *machine.firmware, *machine.carved)
+    ]
+    rows += [
+        (d.base, -d.size, d.end, "device", f"{d.name} BAR {d.bar}" if d.bar >= 0 else d.name, d.line)
+        for d in machine.devices
+        if d.status == "assigned"
+    ]
     outer: list[int] = []  # ends of the ranges that the current one may lie in
     for base, _, end, kind, name, line in sorted(rows, key=lambda row: row[:3]):
         while outer and outer[-1] < end:

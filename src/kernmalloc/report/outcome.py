@@ -88,34 +88,64 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     page: int = 0
 
     @classmethod
-    def of(cls, kernel: Kernel, heap: HeapState, done: Configured, found: facade.Check, seconds: float, file: str, machine: str) -> Outcome:
+    def of(
+        cls,
+        kernel: Kernel,
+        heap: HeapState,
+        done: Configured,
+        found: facade.Check,
+        seconds: float,
+        file: str,
+        machine: str,
+    ) -> Outcome:
         """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
         donation, ledger = kernel.donation, kernel.ledger
         return cls(
-            file=file, machine=machine, status="booted", reason=found.failure, frames=kernel.frames_by_type(),
-            heap=Heap(heap.used, heap.planned, heap.backed, heap.bound), donation=Donation(donation.frames, donation.bytes),
-            check=Check(found.passed, found.assertions), seconds=seconds, strategy=kernel.profile.strategy,
+            file=file,
+            machine=machine,
+            status="booted",
+            reason=found.failure,
+            frames=kernel.frames_by_type(),
+            heap=Heap(heap.used, heap.planned, heap.backed, heap.bound),
+            donation=Donation(donation.frames, donation.bytes),
+            check=Check(found.passed, found.assertions),
+            seconds=seconds,
+            strategy=kernel.profile.strategy,
             devices=tuple(DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in done.devices),
-            ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by), tlb=TlbLine(kernel.tlb.entries),
-            released=done.released, page=kernel.profile.page,
+            ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by),
+            tlb=TlbLine(kernel.tlb.entries),
+            released=done.released,
+            page=kernel.profile.page,
         )
 
     @classmethod
     def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str) -> Outcome:
         """The outcome of a plan: what a boot would come to."""
+
         def said(base: int) -> str:
             return "" if advice is None else advice.reason if base in advice.beyond else advice.options
 
         beside = {item.name: item.bytes for item in plan.beside}
         return cls(
-            file=file, machine=machine, status="planned",
-            heap=Heap(plan.planned, plan.planned, plan.top + beside["heap map"], plan.bound), seconds=seconds,
+            file=file,
+            machine=machine,
+            status="planned",
+            heap=Heap(plan.planned, plan.planned, plan.top + beside["heap map"], plan.bound),
+            seconds=seconds,
             strategy=plan.profile.strategy,
             devices=tuple(
-                DeviceLine(d.base, d.size, d.status, d.cost, "; ".join(filter(None, (d.reason, said(d.base) if d.curable and d.reason else ""))))
+                DeviceLine(
+                    d.base,
+                    d.size,
+                    d.status,
+                    d.cost,
+                    "; ".join(filter(None, (d.reason, said(d.base) if d.curable and d.reason else ""))),
+                )
                 for d in plan.devices
             ),
-            ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by), tlb=TlbLine(plan.tlb.entries), released=plan.after.released,
+            ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by),
+            tlb=TlbLine(plan.tlb.entries),
+            released=plan.after.released,
             page=plan.page,
         )
 
@@ -143,9 +173,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, machine: Machine) -> Reading:
         """The reading of a machine that could be read."""
         return cls(
-            file=machine.file, machine=machine.name, arch=machine.arch, ram=machine.ram_bytes,
-            ranges=(*machine.ram, *machine.firmware, *machine.carved), devices=machine.devices,
-            problems=machine.problems, ignored=machine.ignored,
+            file=machine.file,
+            machine=machine.name,
+            arch=machine.arch,
+            ram=machine.ram_bytes,
+            ranges=(*machine.ram, *machine.firmware, *machine.carved),
+            devices=machine.devices,
+            problems=machine.problems,
+            ignored=machine.ignored,
         )
 
     def line(self) -> str:

@@ -45,8 +45,9 @@ def _layout(plan: Plan) -> Iterator[str]:
         fixed = plan.fixed
         yield (
             f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
-            f"VA = PA + {fixed.constant:#x}" if fixed.constant >= 0 else
-            f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
+            f"VA = PA + {fixed.constant:#x}"
+            if fixed.constant >= 0
+            else f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
             f"VA = PA - {-fixed.constant:#x}"
         )
         yield (
@@ -111,8 +112,14 @@ def row(plan: Plan) -> tuple[str, ...]:
     """One line of the table of several machines."""
     count = {status: sum(d.status == status for d in plan.devices) for status in STATUSES}
     return (
-        plan.machine.name[:44] or plan.machine.file[-44:], size(plan.frames * plan.page), size(plan.planned), size(plan.top),
-        size(plan.bound), f"{plan.scale:.1%}", f"{plan.tlb.entries:,}", f"{plan.promised:,}",
+        plan.machine.name[:44] or plan.machine.file[-44:],
+        size(plan.frames * plan.page),
+        size(plan.planned),
+        size(plan.top),
+        size(plan.bound),
+        f"{plan.scale:.1%}",
+        f"{plan.tlb.entries:,}",
+        f"{plan.promised:,}",
         *(str(count[status]) for status in STATUSES),
     )
 

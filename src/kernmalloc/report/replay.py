@@ -37,7 +37,11 @@ def _figures(done: Replayed) -> list[tuple[str, str, str]]:
         mapped += ", by calls of this computer that take microseconds"
     rows = [
         ("operations", f"{done.operations:,}", ""),
-        ("ns per operation", f"{done.ns_per_operation:.1f}", f"{timed}: the kernel's calls, and the first word written"),
+        (
+            "ns per operation",
+            f"{done.ns_per_operation:.1f}",
+            f"{timed}: the kernel's calls, and the first word written",
+        ),
         ("peak live", size(done.peak_live), "asked for, heap blocks and objects"),
         ("peak backed", size(done.peak_backed), "frames of the heap, its map and its mapping tables"),
         ("fragmentation", f"{done.fragmentation:.1%}", "of the peak backed, what the peak live does not fill"),

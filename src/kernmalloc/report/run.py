@@ -42,7 +42,15 @@ def _loads(run: Outcome) -> list[tuple[str, ...]]:
 def _load(load: Load) -> tuple[str, ...]:
     each = load.waited // load.waits if load.waits else 0
     refused = ", ".join(f"{count:,} {name}" for name, count in sorted(load.refused.items()))
-    return load.name, f"{load.got:,}", KINDS[load.kind], f"{load.waits:,}", f"{each:,}", f"{load.longest:,}", refused or "-"
+    return (
+        load.name,
+        f"{load.got:,}",
+        KINDS[load.kind],
+        f"{load.waits:,}",
+        f"{each:,}",
+        f"{load.longest:,}",
+        refused or "-",
+    )
 
 
 def _memory(run: Outcome) -> list[tuple[str, str]]:

@@ -17,5 +17,5 @@ def span(base: int, end: int) -> str:
 
 
 def several(count: int, noun: str, plural: str = "") -> str:
-    """"1 frame", "12 frames"."""
+    """ "1 frame", "12 frames"."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -86,20 +86,45 @@ def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> O
     large = sum(count << order for order, count in enumerate(blocks) if order >= LARGE)
     processors = kernel.view.read(Cpu, kernel.processor, int(kernel.layout["cpus"]))
     every = _groups(scenario, crowd) + [
-        Load(name=t.name, kind=t.kind, got=t.got, waits=t.waits, waited=t.waited, longest=t.longest, refused=dict(t.refused))
+        Load(
+            name=t.name,
+            kind=t.kind,
+            got=t.got,
+            waits=t.waits,
+            waited=t.waited,
+            longest=t.longest,
+            refused=dict(t.refused),
+        )
         for t in loads.tallies
     ]
     return Outcome(
-        scenario=scenario.name, seed=scenario.seed, cpus=scenario.cpus, mode=kernel.mode,
-        touches=touches, ticks=int(crowd.processors["clock"].max()),
-        pages=scenario.pages, cached=sum(kernel.pages.counts().values()), faults=int(crowd.processes["faults"].sum()),
-        misses=misses, hit_rate=1 - misses / touches if touches else 0.0, evictions=int(state["evictions"]),
-        reads=int(state["reads"]), writes=int(state["writes"]), wrong=int(crowd.processors["wrong"].sum()),
-        loads=every, blocked=sum(load.waits for load in every), blocked_ticks=sum(load.waited for load in every),
+        scenario=scenario.name,
+        seed=scenario.seed,
+        cpus=scenario.cpus,
+        mode=kernel.mode,
+        touches=touches,
+        ticks=int(crowd.processors["clock"].max()),
+        pages=scenario.pages,
+        cached=sum(kernel.pages.counts().values()),
+        faults=int(crowd.processes["faults"].sum()),
+        misses=misses,
+        hit_rate=1 - misses / touches if touches else 0.0,
+        evictions=int(state["evictions"]),
+        reads=int(state["reads"]),
+        writes=int(state["writes"]),
+        wrong=int(crowd.processors["wrong"].sum()),
+        loads=every,
+        blocked=sum(load.waits for load in every),
+        blocked_ticks=sum(load.waited for load in every),
         longest=max(load.longest for load in every),
-        moved=int(kernel.view.kern["moved"]), windows=int(processors["opened"].sum()),
-        frames=kernel.frames_by_type(), free_blocks=blocks, fragmentation=1 - large / free if free else 0.0,
-        promised=ledger.promised, available=ledger.available, broken_by=ledger.broken_by,
+        moved=int(kernel.view.kern["moved"]),
+        windows=int(processors["opened"].sum()),
+        frames=kernel.frames_by_type(),
+        free_blocks=blocks,
+        fragmentation=1 - large / free if free else 0.0,
+        promised=ledger.promised,
+        available=ledger.available,
+        broken_by=ledger.broken_by,
     )
 
 
@@ -113,9 +138,15 @@ def _groups(scenario: Scenario, crowd: Crowd) -> list[Load]:
         for row in rows[rows["refused"] > 0]:
             name = codes.NAMES[int(row["status"])]
             refused[name] = refused.get(name, 0) + int(row["refused"])
-        loads.append(Load(
-            name=group.name, kind="processes", got=int(rows["touches"].sum() - rows["refused"].sum()),
-            waits=int(rows["waits"].sum()), waited=int(rows["waited"].sum()), longest=int(rows["longest"].max()),
-            refused=refused,
-        ))
+        loads.append(
+            Load(
+                name=group.name,
+                kind="processes",
+                got=int(rows["touches"].sum() - rows["refused"].sum()),
+                waits=int(rows["waits"].sum()),
+                waited=int(rows["waited"].sum()),
+                longest=int(rows["longest"].max()),
+                refused=refused,
+            )
+        )
     return loads

@@ -111,8 +111,14 @@ def replay(
     profile = profile or Profile.load(KERNEL)
     machine = machine or roomy(trace, profile.page)
     result = Replayed(
-        file=trace.file, form=trace.form, kernel=profile.name, mode=mode, machine=machine.name, operations=len(trace.ops),
-        skipped=trace.skipped, live_at_end=trace.live_at_end,
+        file=trace.file,
+        form=trace.form,
+        kernel=profile.name,
+        mode=mode,
+        machine=machine.name,
+        operations=len(trace.ops),
+        skipped=trace.skipped,
+        live_at_end=trace.live_at_end,
     )
     try:
         with Kernel.boot(machine, profile, mode) as kernel:
@@ -280,5 +286,12 @@ class Stage:
             slabs, slots = int(cache["slabs"]), int(cache["slots"])
             if slabs:
                 yield CacheLine(
-                    self.names[id], used.get(id, 0), slabs * slots, int(cache["size"]), slots, int(cache["pages"]), slabs, slabs
+                    self.names[id],
+                    used.get(id, 0),
+                    slabs * slots,
+                    int(cache["size"]),
+                    slots,
+                    int(cache["pages"]),
+                    slabs,
+                    slabs,
                 )

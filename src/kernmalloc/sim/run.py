@@ -41,7 +41,9 @@ class Stuck(Exception):
     """No process can go on: one line."""
 
 
-def run(scenario: Scenario, mode: str = "raw", threads: bool = False, progress: Progress = lambda done: None) -> Outcome:
+def run(
+    scenario: Scenario, mode: str = "raw", threads: bool = False, progress: Progress = lambda done: None
+) -> Outcome:
     """Run a scenario in mode raw or soft. `progress` is told how many touches are done.
 
     Raises InputError (machine or kernel cannot be read), TooSmall, LifeError (no such mode, or not with threads), KernelError

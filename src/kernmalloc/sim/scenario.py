@@ -137,7 +137,9 @@ class Scenario(_Table, kw_only=True):
         """The scenario of that name, or in that file. Raises InputError."""
         path = SHIPPED / f"{name}.toml" if str(name) in cls.shipped() else Path(name)
         if path.suffix != ".toml" and not path.exists():
-            raise InputError(str(name), 0, "no such scenario", f"shipped are {', '.join(cls.shipped())}; or name a file")
+            raise InputError(
+                str(name), 0, "no such scenario", f"shipped are {', '.join(cls.shipped())}; or name a file"
+            )
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -216,7 +218,13 @@ def _refusal(file: str, message: str) -> InputError:
 
 
 _TABLES = {
-    "": Scenario, "bank": BankChange, "source": Disk, "processes": Processes, "heap": Heap, "dma": Dma, "devices": Device,
+    "": Scenario,
+    "bank": BankChange,
+    "source": Disk,
+    "processes": Processes,
+    "heap": Heap,
+    "dma": Dma,
+    "devices": Device,
 }
 
 
@@ -231,7 +239,11 @@ def _contradictions(scenario: Scenario):
     for i, group in enumerate(scenario.processes):
         shares = group.zipf + group.scan + group.loop + group.share
         if shares > 1 + 1e-9:
-            yield f"processes[{i}]", f"zipf, scan, loop and share come to {shares:g}", "at most 1; the rest goes anywhere"
+            yield (
+                f"processes[{i}]",
+                f"zipf, scan, loop and share come to {shares:g}",
+                "at most 1; the rest goes anywhere",
+            )
         if group.loop_pages > group.pages:
             yield f"processes[{i}].loop_pages", f"{group.loop_pages} of {group.pages} pages", ""
         if (group.share > 0) != (group.shared > 0):
@@ -242,5 +254,3 @@ def _contradictions(scenario: Scenario):
     for i, device in enumerate(scenario.devices):
         if device.hold >= device.every:
             yield f"devices[{i}].hold", "it would still be there when it comes again", "less than every"
-
-
