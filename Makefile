@@ -1,23 +1,34 @@
-# `make run`   set up what is missing, then boot this computer's memory map
-# `make test`  install what the tests need, then run them all
-# `make wheel` build the wheel, with its objects built, into dist/
+# `make run`        set up what is missing, then boot this computer's memory map
+# `make test`       install what the tests need, then `make lint` and all tests but the slowest
+# `make lint`       check the style, the layout and the types of the source
+# `make nightly`    run also the slowest tests, with random search a hundred times as long
+# `make reference`  write docs/reference.md anew, from the sources
+# `make wheel`      build the wheel, with its objects built, into dist/
 # Needs python3 (3.11 or newer, with venv) and nothing else.
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PINS := pyproject.toml constraints.txt
+PYTEST := .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4
 
-.PHONY: run test nightly wheel clean
+.PHONY: run test lint nightly reference wheel clean
 
 run: .venv/run.stamp
 	@.venv/bin/kernmalloc boot
 
-test: .venv/test.stamp
-	.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
+test: lint
+	$(PYTEST) -m "not nightly" $(TESTS)
 
-# The same tests with random search a hundred times as long.
-nightly: .venv/test.stamp
-	KERNMALLOC_EFFORT=100 .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
+lint: .venv/test.stamp
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+
+nightly: lint
+	KERNMALLOC_EFFORT=100 $(PYTEST) $(TESTS)
+
+reference: .venv/run.stamp
+	.venv/bin/python -m kernmalloc.build.reference > docs/reference.md
 
 # The objects are machine code, so the wheel carries the platform it was built on.
 wheel: .venv/run.stamp
@@ -28,7 +39,7 @@ wheel: .venv/run.stamp
 	rm -rf build src/kernmalloc/_objects
 
 clean:
-	rm -rf .venv build dist src/kernmalloc/_objects src/*.egg-info .pytest_cache .hypothesis
+	rm -rf .venv build dist src/kernmalloc/_objects src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	@echo "setting up .venv"
@@ -38,10 +49,10 @@ clean:
 # Stamps, so that pip runs only when the pins have changed.
 .venv/run.stamp: $(PINS) | .venv/bin/python
 	@echo "installing kernmalloc and its pinned dependencies"
-	@$(PIP) --editable '.[build]'
+	@$(PIP) --editable .
 	@touch $@
 
 .venv/test.stamp: $(PINS) | .venv/bin/python
 	@echo "installing what the tests need"
-	@$(PIP) --editable '.[build,test]'
+	@$(PIP) --editable '.[test]'
 	@touch .venv/run.stamp $@

@@ -1,9 +1,9 @@
-"""Hit rates of the kernel's ageing (`kernel/reclaim.py`) against a plain clock, on the same touches.
+"""Hit rates of the kernel's ageing (`kernel/pages/reclaim.py`) against a plain clock, on the same touches.
 
     python benchmarks/ageing.py [TOUCHES]
 
-A process touches pages through its mappings, so that use shows as accessed bits only. The clock has as many frames as the kernel
-had pages in its cache in the end, and sees every touch as a bit, too. Cold misses count for both.
+A process touches pages through its mappings, so that use shows as accessed bits only. The clock has as many frames as
+the kernel had pages in its cache in the end, and sees every touch as a bit, too. Cold misses count for both.
 """
 
 import sys
@@ -50,9 +50,9 @@ def trace(wanted: Scenario) -> numpy.ndarray:
     with (
         tempfile.NamedTemporaryFile() as file,
         Kernel.boot(wanted.machine_made(), wanted.profile()) as kernel,
-        kernel.pages.source(file.name, wanted.pages),
+        kernel.pages.source(file.name, wanted.pages) as source,
     ):
-        crowd = Crowd(wanted, kernel, [kernel], timed=True)
+        crowd = Crowd(wanted, kernel, [kernel], source, timed=True)
         pages = numpy.zeros(wanted.touches, numpy.uint32)
         kernel.run("pages_chosen", crowd.processes.ctypes.data, pages.ctypes.data, len(pages))
         return pages

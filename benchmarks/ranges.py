@@ -1,13 +1,13 @@
-"""How often a range of 16 MiB is found below 4 GiB, beside a buddy allocator, which cannot move: the figures of kernel/ranges.py.
+"""How often a range of 16 MiB is found below 4 GiB, beside a buddy allocator, which cannot move.
 
     PYTHONPATH=tests python benchmarks/ranges.py [GiB of RAM]
 
 Memory is filled to a load in two ways; both allocators then get the same frames in use:
-    random   pages in use lie anywhere: what a page cache looks like after a while, whose pages go in no order of address
-    buddy    a textbook buddy allocator (Knuth, TAOCP 1, 2.5: smallest block that fits, split, joined when freed) gave the
-             frames, and the load went up by a twentieth of memory and down again a hundred times
-Ranges at a multiple of their length, as a buddy's are, are asked for until one is refused. Of as many as the free frames could
-make, that is the share. `pinned` is the share of pages that must stay.
+    random   pages in use lie anywhere: a page cache after a while, whose pages go in no order of address
+    buddy    a textbook buddy allocator (Knuth, TAOCP 1, 2.5: smallest block that fits, split, joined when freed) gave
+             the frames, and the load went up by a twentieth of memory and down again a hundred times
+Ranges at a multiple of their length, as a buddy's are, are asked for until one is refused. Of as many as the free
+frames could make, that is the share. `pinned` is the share of pages that must stay.
 """
 
 import random
@@ -18,8 +18,8 @@ from page_source import Source
 
 from kernmalloc import Kernel, Profile
 from kernmalloc.inputs.facts import Range
-from kernmalloc.kernel.kern import DMA
-from kernmalloc.kernel.source import SLOTS
+from kernmalloc.kernel.core.kern import DMA
+from kernmalloc.kernel.pages.source import SLOTS
 from kernmalloc.machine.memory_map import Machine
 
 ORDER = 12  # 16 MiB of 4 KiB frames

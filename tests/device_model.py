@@ -1,22 +1,35 @@
 """A kernel's whole life after boot as a plain Python model sees it: devices, heap, objects and frames, come and gone.
 
-A sequence is random publishing, withdrawing, use of device frames, malloc, objects, frames, free, drain and release, with
-the kernel's own `check` after every step. A refusal must be true, or at least leave everything as it was. When all is
-withdrawn and freed, every counter is what it was at the start; what `release` gave back is gone to the frame.
+A sequence is random publishing, withdrawing, use of device frames, malloc, objects, frames, free, drain and release,
+with the kernel's own `check` after every step. A refusal must be true, or at least leave everything as it was. When all
+is withdrawn and freed, every counter is what it was at the start; what `release` gave back is gone to the frame.
 """
 
 import random
 from collections import Counter
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.caches import CHUNK_CACHE, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, REGION_CACHE
+from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Kern
 from kernmalloc.kernel.devices import ANYONE, CHUNK_SHIFT, LAST_WORDS
-from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Kern
-from kernmalloc.kernel.bins import LARGE
-from kernmalloc.kernel.slabs import Cache
+from kernmalloc.kernel.heap.bins import LARGE
+from kernmalloc.kernel.heap.caches import CHUNK_CACHE, LAST_CACHE, LAST_MAP_CACHE, LAST_REGION_CACHE, REGION_CACHE
+from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang.status import (
-    BAD_ADDRESS, BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, LIMIT, NAMES, NO_FRAMES, NO_VA, NOT_ALLOCATED, OK, OVERLAP, PROMISED,
-    WOULD_BLOCK, WRAPS,
+    BAD_ADDRESS,
+    BAD_FRAME,
+    BAD_SIZE,
+    BUSY,
+    INTERIOR,
+    LIMIT,
+    NAMES,
+    NO_FRAMES,
+    NO_VA,
+    NOT_ALLOCATED,
+    OK,
+    OVERLAP,
+    PROMISED,
+    WOULD_BLOCK,
+    WRAPS,
 )  # fmt: skip
 
 SHORT = {
@@ -44,6 +57,7 @@ PAST = {
     "bin_bits",
     "plan",
     "checked",
+    "format",
 }
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
@@ -53,8 +67,8 @@ FAR = 1 << 20
 HUGE = 1 << 16  # frames of a card that can only be published by its extent
 
 OPERATIONS = {
-    "publish": 12, "withdraw": 8, "use": 10, "let_go": 6, "malloc": 14, "free": 10, "get": 8, "put": 6, "frame": 5, "unframe": 4,
-    "wrong": 4, "drain": 2, "release": 1,
+    "publish": 12, "withdraw": 8, "use": 10, "let_go": 6, "malloc": 14, "free": 10, "get": 8, "put": 6, "frame": 5,
+    "unframe": 4, "wrong": 4, "drain": 2, "release": 1,
 }  # fmt: skip
 
 
@@ -273,7 +287,8 @@ class World:
 
     def malloc(self) -> None:
         size = self.random.choice((
-            self.random.randint(1, 600), self.random.randint(1, 40_000), self.random.randint(1, 300_000), 4096, 32768, 32769, 1 << 21,
+            self.random.randint(1, 600), self.random.randint(1, 40_000), self.random.randint(1, 300_000),
+            4096, 32768, 32769, 1 << 21,
         ))  # fmt: skip
         how = self.random.randrange(4)
         if how == 0:
@@ -351,7 +366,7 @@ class World:
                 self.frames.append(pfn)
 
     def sequence(self, length: int) -> None:
-        """So many random steps; then all is withdrawn and freed, in random order, and the counters are what they were."""
+        """So many random steps; then all is withdrawn and freed, in random order, and counters are as they were."""
         self.log.clear()
         names = list(OPERATIONS)
         if self.random.randrange(4) == 0:

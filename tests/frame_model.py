@@ -4,11 +4,12 @@ import ctypes
 
 from heap_model import empty_stock
 from page_walk import leaves
-from small_machines import MIB, conserved, machine
+from small_machines import MIB, conserved, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu, Kern, Stock
+from kernmalloc.kernel.core.kern import DMA, FREE, HEAP, MAPPING, PAGE, Cpu, Kern
+from kernmalloc.kernel.frames.stock import Stock
 from kernmalloc.lang.status import (
     BAD_ALIGN,
     BAD_FRAME,
@@ -71,8 +72,8 @@ class World:
         return next((r for r in self.regions if r[0] <= pfn < r[1]), None)
 
     def fits(self, count: int, align: int, low: int = 0, high: int = 1 << 52, boundary: int = 0) -> bool:
-        """True if there are `count` free frames in a row at a multiple of `align` within [low, high), not across a multiple of
-        `boundary`."""
+        """True if there are `count` free frames in a row at a multiple of `align` within [low, high), not across a
+        multiple of `boundary`."""
         for base, end in self.stretches:
             first = -(-max(base, low) // align) * align
             end = min(end, high)
@@ -93,15 +94,16 @@ class World:
         self.owned[pfn] = count, type
 
     def state(self) -> list[bytes]:
-        """All RAM, but for the notes of the last region found, and of how many frames to keep at hand, which are no one's answer."""
-        ram, view = self.kernel._life.ram.bytes, self.kernel.view
+        """All RAM, but for the notes of the last region found, and of how many frames to keep, which are no one's
+        answer."""
+        ram, view = self.kernel.handle.life.ram.bytes, self.kernel.view
         notes = [view.pa(view.kern_va + Kern.offset("hit"))]
         notes += [view.pa(view.loaded.cpu + Cpu.offset(name) + Stock.offset("last")) for name in ("frames", "chunks")]
         kept = [ram[pa : pa + 8] for pa in notes]
         for pa in notes:
             ram[pa : pa + 8] = bytes(8)
         state = [ram[r.base : r.end] for r in self.kernel.machine.ram]
-        for pa, note in zip(notes, kept):
+        for pa, note in zip(notes, kept, strict=True):
             ram[pa : pa + 8] = note
         return state
 
@@ -241,10 +243,10 @@ class World:
 
 def frames_behind(kernel: Kernel, va: int, size: int) -> list[int]:
     """By the processor's walk of the kernel's tables."""
-    loaded = kernel._loaded
+    loaded = kernel.handle.loaded
     found = {
         leaf.va - loaded.target + loaded.window: leaf.pa // FRAME
-        for leaf in leaves(kernel._life.ram.bytes, "i386-pae", loaded.root)
+        for leaf in leaves(kernel.handle.life.ram.bytes, "i386-pae", loaded.root)
     }
     return [found[at] for at in range(va, va + size, FRAME)]
 
@@ -260,4 +262,4 @@ def write(kernel: Kernel, va: int, data: bytes) -> None:
         ctypes.memmove(va, data, len(data))
         return
     for at in range(0, len(data), FRAME - va % FRAME if len(data) < FRAME else FRAME):
-        kernel.view.poke(va + at, data[at : at + FRAME])
+        poke(kernel.view, va + at, data[at : at + FRAME])

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from hypothesis import settings
 from msgspec.structs import replace
-from small_machines import MIB, conserved, machine
+from small_machines import MIB, conserved, machine, poke
 
 from kernmalloc.facade.errors import OutOfMemory, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.bitmap import MAX_ORDER
-from kernmalloc.kernel.kern import PAGE as PAGE_TYPE
+from kernmalloc.kernel.core.kern import PAGE as PAGE_TYPE
+from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 from kernmalloc.lang import status
 from kernmalloc.machine.ram import Ram
 
@@ -33,7 +33,7 @@ def write(kernel: Kernel, va: int, data: bytes) -> None:
     at = 0
     while at < len(data):
         n = min(PAGE - (va + at) % PAGE, len(data) - at)
-        kernel.view.poke(va + at, data[at : at + n])
+        poke(kernel.view, va + at, data[at : at + n])
         at += n
 
 
@@ -43,7 +43,7 @@ def read(kernel: Kernel, va: int, size: int) -> bytes:
 
 
 def samples(size: int) -> list[tuple[int, int]]:
-    """(offset, bytes) of the places in a block that are written and read again: all of it, or both ends of its pages."""
+    """(offset, bytes) of the places in a block that are written and read: all of it, or both ends of its pages."""
     if size <= 4 * PAGE:
         return [(0, size)]
     step = max(size // PAGE // 32, 1) * PAGE

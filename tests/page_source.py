@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.source import SLOTS, Answer, Request, Ring
-from kernmalloc.lang import status
+from kernmalloc.kernel.pages.source import SLOTS, Answer, Request, Ring
+from kernmalloc.lang import failed, status
 
 
 class Source:
@@ -13,8 +13,8 @@ class Source:
     def __init__(self, kernel: Kernel, fails: Callable[[int, int], bool] = lambda oid, write: False) -> None:
         self.kernel, self.fails = kernel, fails
         self.ring = kernel.call("source_open")
-        assert self.ring > 0
-        self.at, self.memory = kernel.view.pa(self.ring), kernel._life.ram.bytes
+        assert not failed(self.ring)
+        self.at, self.memory = kernel.view.pa(self.ring), kernel.handle.life.ram.bytes
         self.page = 1 << int(kernel.view.kern["page_shift"])
         self.disk: dict[int, bytes] = {}
         self.taken = self.answered = 0
@@ -32,7 +32,7 @@ class Source:
         """(oid, pfn, 1 for a write) of the requests that the driver takes now."""
         asked, found = self.word(0, 4), []
         while self.taken & 0xFFFFFFFF != asked & 0xFFFFFFFF:
-            at = Ring.size + self.taken % SLOTS * Request.size
+            at = Ring.offset("requests") + self.taken % SLOTS * Request.size
             oid, frame = self.word(at), self.word(at + 8)
             found.append((oid, frame >> 1, frame & 1))
             self.taken += 1
@@ -54,11 +54,11 @@ class Source:
         return 0
 
     def answer(self, pfn: int, write: int, result: int) -> None:
-        at = Ring.size + SLOTS * Request.size + self.answered % SLOTS * Answer.size
+        at = Ring.offset("answers") + self.answered % SLOTS * Answer.size
         self.put(at, pfn * 2 + write)
         self.put(at + 8, result)
         self.answered += 1
-        self.put(Ring.fields["answered"].offset, self.answered & 0xFFFFFFFF, 4)
+        self.put(Ring.offset("answered"), self.answered & 0xFFFFFFFF, 4)
 
     def poll(self) -> int:
         """Serve what is asked, and let the kernel see the answers: how many."""

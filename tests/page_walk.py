@@ -1,13 +1,15 @@
 """Page tables read as a processor reads them, from the manual: nothing of the kernel's own code is used.
 
 Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A: PAE paging 4.4 (tables 4-8 to 4-11), 4-level
-paging 4.5 (tables 4-15 to 4-20). ColdFire: MCF547x Reference Manual, 5.5.3.4 and 5.5.3.5 (MMUTR, MMUDR); its tables are the
-kernel's own, three levels of 128 entries of 64 bytes each, of which the first word counts."""
+paging 4.5 (tables 4-15 to 4-20). ColdFire: MCF547x Reference Manual, 5.5.3.4 and 5.5.3.5 (MMUTR, MMUDR); its tables are
+the kernel's own, three levels of 128 entries of 64 bytes each, of which the first word counts."""
 
+import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
 PAGE = 4096
+Memory = bytearray | mmap.mmap
 
 
 class ReservedBit(Exception):
@@ -31,7 +33,7 @@ class Table(NamedTuple):
     level: int  # 1: its entries map pages
 
 
-def entries(ram, pa: int, count: int = 512) -> Iterator[tuple[int, int, int]]:
+def entries(ram: Memory, pa: int, count: int = 512) -> Iterator[tuple[int, int, int]]:
     """(index, physical address, value) of the entries that are present."""
     table = bytes(ram[pa : pa + 8 * count])
     assert len(table) == 8 * count, f"a table at {pa:#x}, outside of memory"
@@ -49,7 +51,7 @@ def address(entry: int, physical_bits: int, reserved: int = 0) -> int:
     return entry & ((1 << physical_bits) - 1) & ~(PAGE - 1)
 
 
-def tables(ram, arch: str, root: int, physical_bits: int) -> Iterator[Table]:
+def tables(ram: Memory, arch: str, root: int, physical_bits: int) -> Iterator[Table]:
     """Every table below the root, upper ones first."""
     if arch == "i386-pae":
         assert root % 32 == 0 and root < 1 << 32, "CR3 holds bits 31 to 5 of the address of four entries"
@@ -67,7 +69,7 @@ def tables(ram, arch: str, root: int, physical_bits: int) -> Iterator[Table]:
                 yield Table(address(below, physical_bits), va + (j << 30), 2)
 
 
-def leaf_tables(ram, arch: str, root: int, physical_bits: int = 52) -> Iterator[Table]:
+def leaf_tables(ram: Memory, arch: str, root: int, physical_bits: int = 52) -> Iterator[Table]:
     """Every table whose entries map pages."""
     ignored = 0 if arch == "x86_64" else 0x7FF << 52  # bits 62:52 are reserved in PAE entries, ignored in 4-level ones
     for table in tables(ram, arch, root, physical_bits):
@@ -77,7 +79,7 @@ def leaf_tables(ram, arch: str, root: int, physical_bits: int = 52) -> Iterator[
                 yield Table(address(entry, physical_bits, ignored), table.va + (i << 21), 1)
 
 
-def leaves(ram, arch: str, root: int, physical_bits: int = 52) -> Iterator[Leaf]:
+def leaves(ram: Memory, arch: str, root: int, physical_bits: int = 52) -> Iterator[Leaf]:
     """Every mapped page, in order of tables."""
     reserved = 0 if arch == "x86_64" else 0x7FF << 52
     for table in leaf_tables(ram, arch, root, physical_bits):
@@ -94,7 +96,7 @@ class Translation(NamedTuple):
     word: int
 
 
-def coldfire(ram, root: int) -> Iterator[Translation]:
+def coldfire(ram: Memory, root: int) -> Iterator[Translation]:
     """Every translation that the tables hold, by the levels' shifts 27, 20 and 13."""
     for table, start, shift in _coldfire_tables(ram, root):
         for i, word in _coldfire_words(ram, table):
@@ -109,7 +111,7 @@ def coldfire(ram, root: int) -> Iterator[Translation]:
                 yield Translation(start + (i << shift), pa, size, word)
 
 
-def _coldfire_tables(ram, root: int) -> Iterator[tuple[int, int, int]]:
+def _coldfire_tables(ram: Memory, root: int) -> Iterator[tuple[int, int, int]]:
     """(physical address, first VA, shift) of every table."""
     yield root, 0, 27
     for i, word in _coldfire_words(ram, root):
@@ -122,7 +124,7 @@ def _coldfire_tables(ram, root: int) -> Iterator[tuple[int, int, int]]:
                 yield below & 0xFFFF_E000, start + (j << 20), 13
 
 
-def _coldfire_words(ram, table: int) -> Iterator[tuple[int, int]]:
+def _coldfire_words(ram: Memory, table: int) -> Iterator[tuple[int, int]]:
     for i in range(128):
         at = table + 64 * i
         word = int.from_bytes(bytes(ram[at : at + 8]), "little")

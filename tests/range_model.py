@@ -4,8 +4,8 @@ from frame_model import FRAME
 from page_source import Source
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.frames import Page
-from kernmalloc.kernel.kern import CLEAN, DIRTY, FREE, PAGE
+from kernmalloc.kernel.core.kern import CLEAN, DIRTY, FREE, PAGE
+from kernmalloc.kernel.frames.table import Page
 
 STAYS = 1 << 30  # more than any number of pages to move
 

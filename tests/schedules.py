@@ -1,13 +1,14 @@
 """Schedules: processors of one twin, interleaved access by access, in every way that can make a difference.
 
 A processor is a greenlet that executes kernel Python; this memory can hand over to another one before every load, store
-and atomic. A run is a start and a few decisions, "at point n, go on with processor p"; it is executed from the same memory
-each time, whose changes are journalled and undone. `explore` runs all schedules with so many preemptions.
+and atomic. A run is a start and a few decisions, "at point n, go on with processor p"; it is executed from the same
+memory each time, whose changes are journalled and undone. `explore` runs all schedules with so many preemptions.
 
-A point is an access where an interleaving can matter: to a word that one processor writes and another one touches, unless
-both are inside the kernel lock then, since whoever is inside excludes the other's. Which words these are is found by
-running: whenever a run shows a new one, the exploration starts again, until it has run to its end without one. A processor
-that spins goes on only after another one; that is no preemption (Musuvathi and Qadeer, "Iterative Context Bounding", 2007).
+A point is an access where an interleaving can matter: to a word that one processor writes and another one touches,
+unless both are inside the kernel lock then, since whoever is inside excludes the other's. Which words these are is
+found by running: whenever a run shows a new one, the exploration starts again, until it has run to its end without one.
+A processor that spins goes on only after another one; that is no preemption (Musuvathi and Qadeer, "Iterative Context
+Bounding", 2007).
 
 Held in every run: nothing that processors share is stored outside the lock, but for a frame's own entry; at the end the
 results are those of one operation after the other in some order, and every invariant of the kernel holds.
@@ -22,8 +23,8 @@ from typing import Any, NamedTuple
 from greenlet import greenlet
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.kern import Cpu, Kern
-from kernmalloc.kernel.slabs import SlabPage
+from kernmalloc.kernel.core.kern import Cpu, Kern
+from kernmalloc.kernel.heap.slabs import SlabPage
 from kernmalloc.lang.status import NAMES, OK
 from kernmalloc.machine.lives import SoftLife
 
@@ -54,13 +55,13 @@ class Schedule(NamedTuple):
 
 
 class Processors:
-    """The processors of a booted twin kernel. `watch`: a store outside the lock raises Unlocked. `everywhere`: every access is
-    a point."""
+    """The processors of a booted twin kernel. `watch`: a store outside the lock raises Unlocked. `everywhere`: every
+    access is a point."""
 
     def __init__(self, kernel: Kernel, watch: bool = True, everywhere: bool = False) -> None:
-        self.kernel, self.life, self.watch, self.everywhere = kernel, kernel._life, watch, everywhere
+        self.kernel, self.life, self.watch, self.everywhere = kernel, kernel.handle.life, watch, everywhere
         self.views, self.ram = self.life.views, self.life.ram.bytes
-        self.cpus = [kernel.cpu(number)._cpu for number in range(int(kernel.layout["cpus"]))]
+        self.cpus = [kernel.cpu(number).processor for number in range(int(kernel.layout["cpus"]))]
         record = kernel.view.kern
         self.kern_pa = kernel.view.pa(kernel.view.kern_va)
         self.lock = self.kern_pa + Kern.offset("lock")
@@ -72,7 +73,7 @@ class Processors:
         self.heap_map = int(record["heap_map"])
         self.records = range(self.heap_map, self.heap_map + int(record["heap_pages"]) * SlabPage.size)
         self.checker = SoftLife(self.life.ram)
-        self.checker.enter(kernel._loaded)
+        self.checker.enter(kernel.handle.loaded)
         self.known: dict[int, int] = {}  # word: how it has been accessed, FLAGS bits for each processor
         self.shared: set[int] = set()  # the words whose accesses are points
         self.sound: set[object] = set()  # results and memories that have been checked
@@ -303,7 +304,9 @@ class Processors:
                 schedule = todo.pop()
                 switches = dict(schedule.switches)
                 try:
-                    self._held(programs, schedule.start, lambda point, _: switches.get(point), allowed)
+                    self._held(
+                        programs, schedule.start, lambda point, _, switches=switches: switches.get(point), allowed
+                    )
                 except Exception as error:
                     raise AssertionError(f"{schedule}: {error}") from error
                 explored += 1
@@ -337,7 +340,7 @@ def _conflict(known: int, cpus: int) -> bool:
     """Whether two processors touch a word, one of them stores, and one of the two accesses is outside the lock."""
     flags = [known >> FLAGS * number & 15 for number in range(cpus)]
     return any(
-        a & 0b10 and b or b & 0b10 and a or a & 0b01 and b & STORES or b & 0b01 and a & STORES
+        (a & 0b10 and b) or (b & 0b10 and a) or (a & 0b01 and b & STORES) or (b & 0b01 and a & STORES)
         for a, b in combinations(flags, 2)
     )
 

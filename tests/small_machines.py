@@ -1,6 +1,7 @@
 """Small machines to run the kernel on, and what must hold of every kernel at the end of a test."""
 
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.view import View
 from kernmalloc.inputs.facts import Range
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
@@ -18,6 +19,12 @@ def machine(*ranges: tuple[int, int], kind: str = "ram") -> Machine:
 def poison(ram: Ram) -> None:
     """No byte of RAM is zero when the kernel starts."""
     ram.poison([(0, ram.top)])
+
+
+def poke(view: View, va: int, data: bytes) -> None:
+    """Overwrite kernel memory within one page."""
+    pa = view.pa(va)
+    view.ram.bytes[pa : pa + len(data)] = data
 
 
 def conserved(kernel: Kernel) -> None:

@@ -10,8 +10,8 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bank
-from kernmalloc.kernel.kern import PAGE
-from kernmalloc.kernel.threads import LATE, READY, RUNNABLE, STALLED, Thread
+from kernmalloc.kernel.core.kern import PAGE
+from kernmalloc.kernel.frames.claims import LATE, READY, RUNNABLE, STALLED, Thread
 from kernmalloc.lang.status import BUSY, DEADLOCK, NOT_ALLOCATED, OK, TIMED_OUT, WOULD_BLOCK
 
 NAMES = "ABCD"
@@ -243,13 +243,13 @@ class World:
         waits = [self.waiting(name) for name in order]
         assert sum(w.owed for w in waits) == stalls["owed"] <= self.listed()
         behind, spare = False, self.listed() - int(stalls["owed"])
-        for name, w in zip(order, waits):
+        for name, w in zip(order, waits, strict=True):
             if w.state == STALLED and w.need > 0:
                 kept = 0 if name == CLEANER else self.reserve
                 there = (min(spare, self.reserve) if name == CLEANER else 0) if behind else spare - kept
                 assert w.need > there, f"{name} was not woken"
             behind |= w.need > w.owed
-        ready = [n for n, w in zip(order, waits) if w.state in (READY, LATE)]
+        ready = [n for n, w in zip(order, waits, strict=True) if w.state in (READY, LATE)]
         turn = self.kernel.call("thread_next")
         assert turn in (0, DEADLOCK) if not ready else by_va[turn] == ready[0]
         if turn == DEADLOCK:

@@ -7,6 +7,7 @@ are shown, not run. The blocks of one document run in order, in one folder and o
 import doctest
 import fnmatch
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -17,6 +18,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 SHOWN_ONLY = ("make", "git", "sudo", "dmesg")
+
+
+PLACES = (ROOT, ROOT / "src/kernmalloc", ROOT / "src/kernmalloc/kernel")
+"""Where the files lie that documents name."""
 
 
 def blocks(document: Path, language: str):
@@ -83,3 +88,14 @@ def test_toml_blocks_are_profiles(document):
 
     for line, block in blocks(document, "toml"):
         assert Profile.parse(block, f"{document.name}:{line}").summary
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "benchmarks/README.md"], ids=lambda path: path.name)
+def test_files_that_are_named_exist(document):
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
+    lost = [link for link in links if not (document.parent / link).exists()]
+    names = re.findall(r"`(\w[\w.*/-]*(?:/|\.(?:py|md|toml|txt|svg)))`", prose)
+    lost += [name for name in names if not any(any(place.glob(name)) for place in (document.parent, *PLACES))]
+    lost += [name for name in re.findall(r"`(kernmalloc(?:\.\w+)+)`", prose) if not pkgutil.resolve_name(name)]
+    assert not lost, f"{document.name} names what is not there: {lost}"

@@ -1,6 +1,8 @@
 """What is installed: everything pinned, in one place each, and everything shipped."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -35,8 +37,20 @@ def test_every_dependency_is_pinned_as_in_the_constraints(project):
     assert direct.items() <= constraints.items()
 
 
-def test_the_compiler_is_no_runtime_dependency(project):
-    assert not any(line.startswith("numba") for line in project["project"]["dependencies"])
+def test_nothing_needs_numba():
+    assert not any("numba" in (ROOT / file).read_text() for file in ("pyproject.toml", "constraints.txt", "Makefile"))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_every_pin_has_a_wheel_for_every_python(project, version, tmp_path):
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    for lines in project["project"]["optional-dependencies"].values():
+        wanted += lines
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--target", str(tmp_path), "--quiet"]
+    command += ["--only-binary=:all:", "--python-version", version, "--constraint", str(ROOT / "constraints.txt")]
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_profiles_and_machines_are_shipped(project):
@@ -50,3 +64,16 @@ def test_ci_runs_what_the_readme_says():
     assert "make test" in (ROOT / ".ci/run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
     assert "make run" in (ROOT / "README.md").read_text()
+
+
+def test_the_changelog_tells_of_this_version():
+    """What is not released yet comes first, then this version with its date."""
+    headings = re.findall(r"^## \[(.*?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == kernmalloc.__version__ and re.fullmatch(r" - \d{4}-\d\d-\d\d", headings[1][1])
+
+
+def test_types_are_shipped(project):
+    """Type checkers look at the annotations of a package that says so."""
+    assert (Path(kernmalloc.__file__).parent / "py.typed").read_bytes() == b""
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["kernmalloc"]

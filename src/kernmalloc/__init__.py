@@ -15,7 +15,7 @@ _HOME = {
     "Profile": "kernmalloc.facade.profile",
 }
 
-__all__ = ["Kernel", "Machine", "Profile", "__version__"]
+__all__ = ["Kernel", "Machine", "Profile", "__version__"]  # noqa: F822 they come with `__getattr__`
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 import ctypes
 
 import numpy
+
 from kernmalloc.bench import frames, native
 from kernmalloc.bench.rows import OURS, judge
 

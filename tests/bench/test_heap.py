@@ -2,6 +2,7 @@
 
 import numpy
 import pytest
+
 from kernmalloc.bench import heap, traces
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import OURS, judge
@@ -36,7 +37,7 @@ def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
     with pytest.raises(Wrong, match="glibc on wrong: exit status"):
         glibc.measure("time", trace, tmp_path / "nowhere", 1)
     file.write_bytes(trace.pairs.tobytes())
-    with pytest.raises(Wrong, match="nolib.so"):
+    with pytest.raises(Wrong, match=r"nolib\.so"):
         heap.Peer("nolib", "nolib.so").measure("time", trace, file, 1)
 
 

@@ -16,8 +16,8 @@ STEPS = 3000 * EFFORT
 
 
 def trace(sizes, order, steps=STEPS, live=300):
-    """Pairs (slot, bytes): with `live` blocks of random sizes, one is freed (random, first, last) and another allocated;
-    at the end all are freed."""
+    """Pairs (slot, bytes): with `live` blocks of random sizes, one is freed (random, first, last) and another
+    allocated; at the end all are freed."""
     pick = random.Random(2)
     pairs, held, slots = [], [], list(range(live))
     for _ in range(steps):

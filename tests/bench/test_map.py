@@ -19,7 +19,7 @@ def test_the_works_leave_the_kernel_as_they_found_it(mode):
     with Kernel.boot(emulator.machine(128 * MIB), Profile.load("x86_64"), mode) as kernel:
 
         def call(entry, *arguments):
-            return kernel._life.call(entry, *arguments), 1
+            return kernel.handle.life.call(entry, *arguments), 1
 
         measure(kernel, call, 1)  # what is kept for the next time is there now
         kernel.drain()

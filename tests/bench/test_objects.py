@@ -1,6 +1,7 @@
 """Object caches: what is timed, and that the trace's sizes become caches."""
 
 import numpy
+
 from kernmalloc.bench import objects, traces
 from kernmalloc.bench.rows import OURS, judge
 

@@ -1,6 +1,7 @@
 """Rows, goals and what becomes of them."""
 
 import pytest
+
 from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row, judge
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 
 import pytest
+
 from kernmalloc.bench import same
 
 needs_objdump = pytest.mark.skipif(not shutil.which("objdump"), reason="objdump is not installed")
@@ -20,8 +21,14 @@ def test_the_quick_paths_of_the_hosted_object_are_those_of_the_bare_one():
 
 def test_registers_padding_and_order_do_not_count_and_all_else_does():
     code = {
-        "km_malloc": ["cmp    $0x3,%rsi", "jne    10 <kernmalloc.kernel.calls.malloc>", "mov    0x30(%rdi),%rcx", "jmp    20 <other>"],
-        "other": ["push   %rbx", "mov    %rax,%rbx", "data16 cs nopw 0x0(%rax,%rax,1)", "pop    %rbx", "jg     24 <other+0x4>", "ret"],
+        "km_malloc": [
+            "cmp    $0x3,%rsi", "jne    10 <kernmalloc.kernel.calls.malloc>", "mov    0x30(%rdi),%rcx",
+            "jmp    20 <other>",
+        ],
+        "other": [
+            "push   %rbx", "mov    %rax,%rbx", "data16 cs nopw 0x0(%rax,%rax,1)", "pop    %rbx",
+            "jg     24 <other+0x4>", "ret",
+        ],
         "kernmalloc.kernel.calls.malloc": ["cli"],
     }  # fmt: skip
     assert same.path(code, "km_malloc") == Counter(

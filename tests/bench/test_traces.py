@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+
 from kernmalloc.bench import traces
 from kernmalloc.inputs.errors import InputError
 
@@ -42,7 +43,7 @@ def test_a_folder_of_traces_is_read_and_what_is_none_is_told(tmp_path):
 
 def test_a_file_that_is_no_trace_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("none\n")
-    with pytest.raises(InputError, match="notes.txt: not a trace"):
+    with pytest.raises(InputError, match=r"notes\.txt: not a trace"):
         traces.recorded(tmp_path / "notes.txt", pytest.fail)
     with pytest.raises(InputError, match="no trace in this folder"):
         traces.recorded(tmp_path, lambda error: None)

@@ -20,7 +20,8 @@ def test_everything_is_measured_and_told():
     )
     assert done.returncode == 0, done.stderr
     for part in (
-        "Medians of 1 runs", "code, of the quick path", "frames, order 0, 1 thread (ns)", "frames, order 9, 2 threads (ns)",
+        "Medians of 1 runs", "code, of the quick path",
+        "frames, order 0, 1 thread (ns)", "frames, order 9, 2 threads (ns)",
         "heap, warm (ns)", "malloc-lab", "heap, object caches, per call (ns)", "heap, instructions of free",
         "boot, core tables (GB/s)", "map, mode raw (ns)", "Figures to reach",
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a stranger types wrongly: one line that tells what, where and what to do; an exit status that can be relied on."""
+"""What a stranger types wrongly: one line that tells what, where and what to do; an exit status to rely on."""
 
 import os
 import re
@@ -42,8 +42,9 @@ def run(*words, **kept):
         (("boot", DESKTOP, "--strategy", "reserve", "--growable", "1GiB"), "no use for it (--strategy hybrid)"),
         (
             ("plan", DESKTOP, "--strategy", "hybrid", "--growable", "lots"),
-            "--growable lots: 'lots' is not a byte count",
+            "--growable lots: not a size (write it as 8GiB, 512 MiB, 0x2000 or in bytes)",
         ),
+        (("plan", DESKTOP, "--ram", "lots"), "--ram lots: not a size of RAM (write it as 8GiB or 1GiB@0x40000000)"),
         (
             ("plan", DESKTOP, DESKTOP, "--with", "nonsense"),
             "card 'nonsense': neither a size nor a known card (24GiB or",
@@ -83,7 +84,7 @@ def test_a_closed_pipe_is_no_broken_invariant():
     ],
 )
 def test_C15_too_much_is_answered_by_the_most_that_fits(name, strategy, unit):
-    """C15: a reserve that the machine cannot hold is refused with the largest that it can, proved by planning with it."""
+    """C15: a reserve that the machine cannot hold is refused with the largest that it can, proved by a plan."""
     computer, profile = Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), strategy)
     large = tuned(profile, {name: 1 << 39})
     try:

@@ -43,7 +43,7 @@ def test_the_table_is_that_of_slabinfo():
     at = next(i for i, line in enumerate(lines) if line.lstrip().startswith("# name"))
     rows = [line.split() for line in lines[at + 1 : lines.index("", at)]]
     assert len(rows) > 10 and {"dentry", "task_struct", "size-64"} <= {row[0] for row in rows}
-    for name, active, objects, size, per_slab, pages, *rest in rows:
+    for _, active, objects, size, per_slab, pages, *rest in rows:
         assert 0 <= int(active) <= int(objects) == int(per_slab) * int(rest[7])
         assert rest[:7] == [":", "tunables", "0", "0", "0", ":", "slabdata"] and rest[9] == "0"
         assert int(size) * int(per_slab) <= 4096 * int(pages)

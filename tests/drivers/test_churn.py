@@ -7,6 +7,7 @@ import time
 import pytest
 from small_machines import MIB, MODES, conserved, machine
 
+import kernmalloc.drivers.churn  # noqa: F401 (the twin interprets what has been imported)
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 
@@ -50,8 +51,8 @@ def test_pairs_leave_nothing(frames):
 
 
 def test_two_threads_E26_E31():
-    """Two processors allocate and free frames and heap blocks at once, each other's too; every block has one owner at a time,
-    every frame comes back, every invariant holds."""
+    """Two processors allocate and free frames and heap blocks at once, each other's too; every block has one owner at
+    a time, every frame comes back, every invariant holds."""
     with boot("raw", 2, 64 * MIB) as kernel:
         at = box(kernel)
         kernel.drain()

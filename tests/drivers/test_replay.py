@@ -1,12 +1,12 @@
 """The loops that replay: whatever is given out must stay its owner's, and be taken back."""
 
 import pytest
-from small_machines import MIB, conserved, machine
+from small_machines import MIB, conserved, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.trace import Recorder
-from kernmalloc.kernel.kern import Word
+from kernmalloc.kernel.core.kern import Word
 from kernmalloc.sim.replay import Replayed, Stage, Wrong
 
 
@@ -39,7 +39,7 @@ def test_nothing_is_left_of_a_replay(stage):
 @pytest.mark.parametrize("slot, offset", [(0, 0), (0, 48), (0, 96 + 8), (1, 0), (1, 20_000), (1, 40_952), (2, 56)])
 def test_a_block_with_two_owners_is_seen(stage, slot, offset):
     """Whoever wrote anywhere in a block was not its owner."""
-    stage.kernel.view.poke(given_out(stage, slot) + offset, b"\1")
+    poke(stage.kernel.view, given_out(stage, slot) + offset, b"\1")
     with pytest.raises(Wrong, match=f"operation {slot}: an invariant does not hold"):
         stage.end(Replayed(file="two"))
 

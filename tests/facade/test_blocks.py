@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from kernmalloc.facade.blocks import blocks
-from kernmalloc.kernel.bitmap import MAX_ORDER
+from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 
 
 def by_hand(bits):

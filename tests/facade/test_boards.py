@@ -9,7 +9,8 @@ from small_machines import MIB, conserved, machine
 from kernmalloc import Kernel, Machine, Profile
 from kernmalloc.facade.configure import FITS, configure
 from kernmalloc.facade.errors import OutOfMemory, TooSmall, WouldBlock
-from kernmalloc.facade.profile import ARCHES, STRATEGIES, Bank
+from kernmalloc.facade.profile import STRATEGIES, Bank
+from kernmalloc.machine.arch import FORMATS
 from kernmalloc.plan.plan import plan, with_strategy
 
 PROFILE = Profile.load("coyotos-coldfire")
@@ -19,7 +20,7 @@ TOWER = machine((0x4000_0000, 32 * MIB))
 
 
 def translations(kernel: Kernel) -> list:
-    return list(coldfire(kernel._life.ram.bytes, kernel._loaded.root))
+    return list(coldfire(kernel.handle.life.ram.bytes, kernel.handle.loaded.root))
 
 
 @pytest.mark.parametrize("strategy", AFFINE)
@@ -36,7 +37,7 @@ def test_C2_C4_C5_C6_the_heap_is_direct_mapped_in_large_pages(strategy):
         assert kernel.tlb.entries == len(translations(kernel)) and kernel.tlb.large == len(mine)
         made = plan(TOWER, kernel.profile)
         assert made.tlb.entries == kernel.tlb.entries
-        assert len(mine) == made.tlb.large and made.tlb.heap < ARCHES["coldfire"].tlb == 32
+        assert len(mine) == made.tlb.large and made.tlb.heap < FORMATS["coldfire"].tlb == 32
         conserved(kernel)
 
 
@@ -87,7 +88,7 @@ def test_E9_E20_the_other_strategies_map_frames_of_8_KiB():
 def test_the_smallest_board_is_refused_in_figures():
     """4 MiB hold a bounded heap, but not one with a large page in excess beside the image: one line says so."""
     small = machine((0, 4 * MIB))
-    with pytest.raises(TooSmall, match="an affine heap of 2.0 MiB needs 259 frames in one piece"):
+    with pytest.raises(TooSmall, match="an affine heap of 2 MiB needs 259 frames in one piece"):
         Kernel.boot(small, PROFILE, "soft")
     with Kernel.boot(small, with_strategy(PROFILE, "reserve"), "soft") as kernel:
         conserved(kernel)
@@ -96,7 +97,7 @@ def test_the_smallest_board_is_refused_in_figures():
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_C7_C8_on_every_board(strategy):
-    """C7, C8: planned bytes are used bytes, and planned devices are published ones, on all boards of U-Boot that differ."""
+    """C7, C8: planned bytes are used bytes, and planned devices are published, on all boards of U-Boot that differ."""
     profile, booted, seen = with_strategy(PROFILE, strategy), 0, set()
     for path in sorted((DATA / "machines" / "dts").glob("coldfire-*.txt")):
         board = Machine.read(path)

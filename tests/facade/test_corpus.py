@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of ma
 
 
 def test_every_machine_boots():
-    """E4, E28, E29, E38: every machine whose map can be read boots under eros2; all invariants hold; no frame is lost."""
+    """E4, E28, E29, E38: every machine whose map can be read boots eros2; invariants hold; no frame is lost."""
     profile = Profile.load("eros2")
     booted = 0
     for machine in machines("dmesg", "iomem"):

@@ -7,7 +7,7 @@ import struct
 import numpy
 import pytest
 from heap_model import PAGE, altered, booted, leave_free, read, write
-from small_machines import MIB, MODES, conserved, machine, poison
+from small_machines import MIB, MODES, conserved, machine, poison, poke
 
 import kernmalloc.facade.kernel
 from kernmalloc.facade.errors import (
@@ -22,8 +22,8 @@ from kernmalloc.facade.errors import (
 )
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.frames import Frame
+from kernmalloc.kernel.core import kern as k
+from kernmalloc.kernel.frames.table import Frame
 from kernmalloc.lang import status
 from kernmalloc.machine.lives import LifeError, WindowBusy
 from kernmalloc.machine.ram import Ram
@@ -45,7 +45,7 @@ LIVES = [(mode, profile) for mode in ("raw", "soft") for profile in ("eros2", "e
 
 @pytest.mark.parametrize(("mode", "profile"), LIVES)
 def test_a_life_from_boot_to_close(mode, profile):
-    """E1, E19: boot, allocate, use typed objects and frames, read the state, give everything back: all as documented."""
+    """E1, E19: boot, allocate, use typed objects and frames, read the state, give all back: as documented."""
     with booted(LOW, HIGH, mode=mode, profile=profile) as kernel:
         before = kernel.heap
         assert 0 < before.used <= before.backed <= before.bound
@@ -86,7 +86,7 @@ def test_a_life_from_boot_to_close(mode, profile):
 
 @modes
 def test_the_state_is_the_kernels(boot_kernel, mode):
-    """E28, E33, E38: donation, regions, heap and frames, as the library tells them, agree with each other and with the machine."""
+    """E28, E33, E38: donation, regions, heap and frames, as told, agree with each other and with the machine."""
     kernel = boot_kernel(LOW, HIGH, mode=mode)
     donation = kernel.donation
     assert donation.frames == donation.heap + donation.maps > 0
@@ -204,7 +204,7 @@ def test_exceptions_are_typed(boot_kernel, mode):
     pinned = kernel.frame_get()
     region = next(r for r in kernel.view.regions() if r["area"] and r["base"] <= pinned < r["base"] + r["count"])
     entry = int(region["entries"]) + (pinned - int(region["base"])) * Frame.size
-    kernel.view.poke(entry + Frame.offset("pins"), struct.pack("<H", 1))
+    poke(kernel.view, entry + Frame.offset("pins"), struct.pack("<H", 1))
     full = kernel.cache("full", size=2000, limit=1)
     taken = [full.get() for _ in range(full.limit)]
     wrong = [
@@ -262,14 +262,14 @@ def test_exceptions_are_typed(boot_kernel, mode):
 
 def state_of(snapshot, kernel):
     """A snapshot without the processor's memory of its last lookup, which questions change, too."""
-    hit = kernel.view.pa(kernel._loaded.cpu) + 16
+    hit = kernel.view.pa(kernel.handle.loaded.cpu) + 16
     page = bytearray(snapshot[hit & -PAGE])
     page[hit % PAGE : hit % PAGE + 8] = bytes(8)
     return {**snapshot, hit & -PAGE: bytes(page)}
 
 
 def test_every_status_has_an_exception():
-    """Each status that the kernel's entries give has a class of its own kind; the others are the boot's and the check's."""
+    """Each status that the kernel's entries give has a class of its kind; the others are the boot's and the check's."""
     others = {status.OK, status.TOO_SMALL, status.BAD_BOOT, status.BROKEN}
     assert set(KINDS) | others == set(status.NAMES)
     assert not set(KINDS) & others
@@ -327,15 +327,15 @@ def test_a_second_raw_kernel_in_the_same_window():
 
 
 def test_kernels_side_by_side(boot_kernel):
-    """E3: raw kernels in different windows, soft ones and interpreted ones live side by side: each has its own machine."""
+    """E3: raw kernels in different windows, soft and interpreted ones live side by side, each on its own machine."""
     kernels = [boot_kernel(LOW, mode="raw"), boot_kernel((0, 24 * MIB), mode="raw", profile="x86_64")]
     kernels += [boot_kernel(LOW, mode=mode) for mode in ("soft", "soft", "twin")]
     blocks = [[kernel.malloc(40_000 + 100 * i) for kernel in kernels] for i in range(10)]
     for row in blocks:
-        for i, (kernel, va) in enumerate(zip(kernels, row)):
+        for i, (kernel, va) in enumerate(zip(kernels, row, strict=True)):
             write(kernel, va, bytes([i]) * 100)
     for row in blocks:
-        for i, (kernel, va) in enumerate(zip(kernels, row)):
+        for i, (kernel, va) in enumerate(zip(kernels, row, strict=True)):
             assert read(kernel, va, 100) == bytes([i]) * 100
             kernel.free(va)
     assert kernels[0].heap.used == kernels[2].heap.used == kernels[4].heap.used
@@ -343,20 +343,22 @@ def test_kernels_side_by_side(boot_kernel):
 
 @pytest.mark.parametrize("mode", ["raw", "soft"])
 def test_the_tables_of_a_high_half_kernel(boot_kernel, mode):
-    """E3, C21: a kernel hosted at another address writes page tables for its true one, in the target's format."""
+    """E3, C21: a kernel runs at its true address, raw at another one, and writes page tables for its true one, in the
+    target's format."""
     kernel = boot_kernel((0, 24 * MIB), mode=mode, profile="x86_64")
-    va = kernel.malloc(100_000)
-    assert kernel.profile.va.hosted_base <= va < kernel.profile.va.hosted_base + kernel.profile.va.size
-    target = va - kernel.profile.va.hosted_base + kernel.profile.va.base
+    va, window = kernel.malloc(100_000), kernel.profile.va
+    here = window.hosted_base if mode == "raw" else window.base - (1 << 64)
+    assert here <= va < here + window.size
+    target = va - here + window.base
     assert target >> 47 == (1 << 17) - 1, "canonical"
-    table, ram = kernel._loaded.root, kernel.view.ram.bytes
+    table, ram = kernel.handle.loaded.root, kernel.view.ram.bytes
     for shift in (39, 30, 21, 12):
         at = table + (target >> shift & 511) * 8
         entry = int.from_bytes(ram[at : at + 8], "little")
         assert entry & 3 == 3
         table = entry & 0x000F_FFFF_FFFF_F000
     assert table == kernel.view.pa(va) & -PAGE
-    present = [i for i in range(512) if ram[kernel._loaded.root + i * 8] & 1]
+    present = [i for i in range(512) if ram[kernel.handle.loaded.root + i * 8] & 1]
     assert present == [target >> 39 & 511]
 
 
@@ -420,11 +422,12 @@ def test_a_check_that_fails_says_what_is_wrong(boot_kernel):
     kernel = boot_kernel(LOW)
     memory = kernel.snapshot()
     used = int(kernel.view.kern["heap_frames"])
-    kernel.view.poke(kernel.view.kern_va + k.Kern.offset("heap_frames"), struct.pack("<q", used + 1))
+    poke(kernel.view, kernel.view.kern_va + k.Kern.offset("heap_frames"), struct.pack("<q", used + 1))
     result = kernel.check()
     assert not result.passed
     assert result.failure == (
-        f"Kern at {kernel.view.kern_va:#x}: heap_frames == tally.heap does not hold (heap_frames = {used + 1}, tally.heap = {used})"
+        f"Kern at {kernel.view.kern_va:#x}: heap_frames == tally.heap does not hold "
+        f"(heap_frames = {used + 1}, tally.heap = {used})"
     )
     kernel.restore(memory)
     assert kernel.check().passed

@@ -1,6 +1,7 @@
 """Last words: console and boot devices are recognised, and configured whatever else is used up (C22)."""
 
 import os
+from contextlib import suppress
 from itertools import permutations
 
 import pytest
@@ -66,10 +67,8 @@ class Exhaust:
 
         if frames == 1:
             return until_refused(publish)
-        try:
+        with suppress(FULL):
             publish()
-        except FULL:
-            pass
 
     def pages(self) -> None:
         """Heap pages, and with them the virtual window: large blocks, then small ones."""
@@ -103,8 +102,9 @@ def small(strategy: str) -> Profile:
 
 @pytest.mark.parametrize("first, strategy", [*enumerate(STRATEGIES)])
 def test_C22_whatever_is_used_up_in_any_order(first, strategy):
-    """C22: in every order of exhausting entries, records, heap pages and window, frames, and objects, the console's drivers
-    publish, get all that they need, and say what to tune. The orders are dealt out to the strategies; at night, each has all."""
+    """C22: in every order of exhausting entries, records, heap pages and window, frames, and objects, the console's
+    drivers publish, get all that they need, and say what to tune. The orders are dealt out to the strategies; at night,
+    each has all."""
     computer = replace(machine((MIB, 15 * MIB)), devices=(CARD, SCREEN, SERIAL))
     profile = small(strategy)
     made = plan(computer, profile)

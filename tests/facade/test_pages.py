@@ -10,7 +10,7 @@ from kernmalloc.facade.errors import BadAddress, Busy, SourceError, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.pages import STATE_NAMES
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel import kern
+from kernmalloc.kernel.core import kern
 from kernmalloc.lang import status
 
 EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
@@ -116,7 +116,7 @@ def test_a_checksum_that_does_not_match_is_told(boot):
 
 
 def test_a_page_that_the_file_does_not_have_is_refused(boot):
-    kernel, source = boot(pages=100)
+    kernel, _ = boot(pages=100)
     with pytest.raises(SourceError):
         kernel.pages.get(100)
     with pytest.raises(BadAddress):
@@ -186,11 +186,13 @@ def test_one_processor_drives_the_source_for_all(boot, mode):
     with pytest.raises(WouldBlock):
         other.get(5)
     assert source.waiting == 1 and source.run() == 1
+    conserved(kernel)
     with other.get(5) as page:
         page.write(0, b"five")
         assert kernel.pages.get(5).pfn == page.pfn
     with pytest.raises(WouldBlock):
         other.flush()
+    conserved(kernel)
     assert source.waiting == 1 and kernel.pages.flush() == 0 and other.flush() == 0
     assert source.file.read(5, memoryview(bytearray(4096))) == status.OK
     source.close()

@@ -102,11 +102,11 @@ def test_counts_are_exact_whatever_the_machine():
     ("text", "number"),
     [("1 GiB", GIB), ("64KiB", 1 << 16), ("0xC0000000", 0xC0000000), ("0", 0), ("12 B", 12), ("1_000", 1000), (7, 7)],
 )
-def test_byte_counts_are_written_in_many_ways(text, number):
+def test_byte_counts_are_numbers_or_text(text, number):
     assert Bytes.parse(text) == number
 
 
-@pytest.mark.parametrize("text", ["1 GB", "1.5 GiB", "-1", "GiB", "", "1 gib", "0x", 1.5, True, -4096, [1]])
+@pytest.mark.parametrize("text", ["1.5 GiB", "-1", "GiB", "", "0x", 1.5, True, -4096, [1]])
 def test_what_is_no_byte_count_is_refused(text):
     with pytest.raises(ValueError):
         Bytes.parse(text)
@@ -120,7 +120,7 @@ REFUSALS = [
     ("size = 556", "size = 556\nweight = 1", "objects[0].weight: unknown key"),
     ("phys_bits = 36\n", "", "phys_bits: missing"),
     ("base = 0xC0000000\n", "", "va.base: missing"),
-    ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes' is not a byte count"),
+    ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes': not a size"),
     ("size = 556", 'size = "big"', "objects[0].size: "),
     ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire)"),
     ('"demand"', '"hope"', "strategy: unknown strategy 'hope'"),
@@ -174,22 +174,28 @@ def test_contradictions_are_refused_by_name(old, new, said):
 def test_a_high_half_window_names_where_it_is_hosted():
     text = (SHIPPED / "x86_64.toml").read_text()
     without = re.sub(r"^hosted_base.*\n", "", text, flags=re.MULTILINE)
-    with pytest.raises(ProfileError, match="va.hosted_base: missing"):
+    with pytest.raises(ProfileError, match=r"va\.hosted_base: missing"):
         Profile.parse(without)
-    with pytest.raises(ProfileError, match="va.base: .* is not canonical"):
+    with pytest.raises(ProfileError, match=r"va\.base: .* is not canonical"):
         Profile.parse(text.replace("0xffff888000000000", "0x0fff888000000000"))
-    with pytest.raises(ProfileError, match="va.hosted_base: .* cannot be mapped in a process"):
+    with pytest.raises(ProfileError, match=r"va\.hosted_base: .* cannot be mapped in a process"):
         Profile.parse(text.replace("0x100000000000", "0x7fff00000000"))
+    last = text.replace("0xffff888000000000", "0xffffffff80000000")
+    with pytest.raises(ProfileError, match=r"va\.size: the window contains the last page .*\(at most 0x7fe00000\)"):
+        Profile.parse(last.replace('"512 GiB"', '"2 GiB"'))
+    assert Profile.parse(last.replace('"512 GiB"', '"2046 MiB"')).va.size == 0x7FE00000
 
 
 def test_a_profile_is_loaded_by_name_or_by_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(SMALL)
     assert Profile.load(file) == Profile.load(str(file)) == Profile.parse(SMALL)
-    with pytest.raises(ProfileError, match="nobody: no such profile .shipped are coyotos-coldfire, coyotos-i386, eros"):
+    with pytest.raises(
+        ProfileError, match=r"nobody: no such profile \(shipped are coyotos-coldfire, coyotos-i386, eros"
+    ):
         Profile.load("nobody")
-    with pytest.raises(ProfileError, match="absent.toml: No such file"):
+    with pytest.raises(ProfileError, match=r"absent\.toml: No such file"):
         Profile.load(tmp_path / "absent.toml")
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(ProfileError, match="mine.toml: not text"):
+    with pytest.raises(ProfileError, match=r"mine\.toml: not text"):
         Profile.load(file)

@@ -5,11 +5,11 @@ import time
 
 import pytest
 from page_source import Source
+from small_machines import conserved
 from stall_model import RESERVE, tight
 
 from kernmalloc.facade.errors import Deadlock, OutOfMemory, TimedOut, WouldBlock
 from kernmalloc.facade.kernel import Kernel
-from small_machines import conserved
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_E26_time_is_up(kernel):
 
 
 def test_E26_a_deadlock_is_an_error_in_words(kernel):
-    """The driver waits for memory that only it could clean: whoever would be the last to wait is told so, and who is why."""
+    """The driver waits for memory that only it could clean: whoever would wait last is told so, and who is why."""
     driver, other = kernel.thread(cleaner=True), kernel.thread()
     taken, told = fill(kernel), []
 
@@ -127,8 +127,8 @@ def test_E26_a_deadlock_is_an_error_in_words(kernel):
 
 
 def test_E26_E30_a_driver_in_a_thread_of_its_own(kernel):
-    """Everything is dirty: threads that allocate wait for a driver that writes pages back in its own thread, and that allocates
-    for itself out of the reserve."""
+    """Everything is dirty: threads that allocate wait for a driver that writes pages back in its own thread, and that
+    allocates for itself out of the reserve."""
     source = Source(kernel)
     driver = kernel.thread(cleaner=True)
     workers = [kernel.thread(wait=60) for _ in range(3)]
@@ -147,8 +147,7 @@ def test_E26_E30_a_driver_in_a_thread_of_its_own(kernel):
             time.sleep(0.001)
 
     def work(thread: Kernel) -> None:
-        for size in (40_000, 100_000, 70_000):
-            got.append(thread.malloc(size))
+        got.extend(map(thread.malloc, (40_000, 100_000, 70_000)))
 
     driving = threading.Thread(target=drive)
     working = [threading.Thread(target=work, args=(thread,)) for thread in workers]

@@ -238,7 +238,7 @@ def test_a_device_inside_ram_is_kept_and_listed():
 
 def test_a_board_that_leaves_the_size_to_the_boot_loader():
     found = facts(memory(0x40000000, 0))
-    with pytest.raises(UnreadableError, match="leaves the size of memory to the boot loader .give --ram SIZE.$"):
+    with pytest.raises(UnreadableError, match=r"leaves the size of memory to the boot loader .give --ram SIZE.$"):
         resolve(found)
     assert [(r.base, r.size) for r in resolve(found, Ram(GIB)).ram] == [(0x40000000, GIB)]
     assert [(r.base, r.size) for r in resolve(found, Ram(GIB, 0x80000000)).ram] == [(0x80000000, GIB)]

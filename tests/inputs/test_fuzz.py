@@ -1,6 +1,7 @@
 """Whatever a file holds, reading it gives a machine or an InputError, never another exception."""
 
 import time
+from contextlib import suppress
 from itertools import product
 
 from hypothesis import given, settings
@@ -78,7 +79,7 @@ range pci-mem 0x90000000 0x10000000
 range mbar 0xfc000000 0x1000000
 """,
     """\
-{"vendor": "A", "model": "B", "arch": "AMD64", "ram": 4294967296, "bars": [["0:0:2:0", "030000", "10", "Memory", 64, 1, 2]]}
+{"vendor": "A", "model": "B", "arch": "AMD64", "ram": 4294967296, "bars": [["0:0:2:0", "03", "10", "Memory", 64, 1, 2]]}
 {"bars": [["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 4152360960, 4194304, "enabled"]], "ram": 1}
 """,
 )
@@ -138,10 +139,8 @@ def test_mutated_text_never_ends_in_a_traceback(text, encoding):
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_binary_data_never_ends_in_a_traceback(data):
-    try:
+    with suppress(InputError):
         read_bytes(data, "fuzz")
-    except InputError:
-        pass
 
 
 def test_long_lines_and_long_maps_take_linear_time():
@@ -168,10 +167,8 @@ def test_long_lines_and_long_maps_take_linear_time():
     heads = (b"BIOS-e820: x\n", b"", b"00:00.0 Memory: x\n", b"x0@pci0:0:0:0:\n", b"0x" + b"0" * 16, b'{"bars":[]}\n')
     start = time.perf_counter()
     for head, piece in product(heads, hostile):
-        try:
+        with suppress(InputError):
             read_bytes(head + piece.encode() * (100_000 if head == heads[0] else 20_000), "fuzz")
-        except InputError:
-            pass
     entries = (f"BIOS-e820: [mem 0x{i << 13:016x}-0x{(i << 13) + 4095:016x}] usable" for i in range(20_000))
     assert len(resolve(read_bytes("\n".join(entries).encode(), "fuzz")[0]).ram) == 20_000
     assert time.perf_counter() - start < 10  # about 1 s alone

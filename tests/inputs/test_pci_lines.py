@@ -108,7 +108,7 @@ def test_wrapped_in_mail():
     [
         ("pci_bus 0000:00: root bus resource [mem 0x000a0000-0x000bffff window]", 0xA0000, 0xC0000),
         (
-            "pci_bus 0000:00: root bus resource [mem 0x3fe000000000-0x3fe07ffeffff] (bus address [0x80000000-0xfffeffff])",
+            "pci_bus 0000:00: root bus resource [mem 0x3fe000000000-0x3fe07ffeffff] (bus address [0x80000000-0xfffeffff])",  # noqa: E501
             0x3FE000000000,
             0x3FE07FFF0000,
         ),

@@ -67,7 +67,7 @@ def test_a_line_that_nobody_knows_is_a_problem(line):
 def test_ram_is_not_told(tmp_path):
     file = tmp_path / "dump.txt"
     file.write_text(HEAD + "    bar   [10] = type Memory, range 32, base 0xf0000000, size 4096, enabled\n")
-    with pytest.raises(UnreadableError, match="a list of PCI devices holds none .give --ram SIZE"):
+    with pytest.raises(UnreadableError, match=r"a list of PCI devices holds none .give --ram SIZE"):
         Machine.read(file)
     assert Machine.read(file, ram=1 << 30).ram_bytes == (1 << 30) - (384 << 10)
 

@@ -58,7 +58,7 @@ def test_each_device_counts_its_own_lines():
 
 
 def test_lines_that_nobody_can_tell_apart_are_refused():
-    with pytest.raises(InputError, match="grep . /sys/bus/pci/devices") as error:
+    with pytest.raises(InputError, match=r"grep . /sys/bus/pci/devices") as error:
         read_bytes((LINES * 3).encode(), "resources")
     assert error.value.line == 19
 

@@ -59,7 +59,7 @@ def test_ram_that_the_constants_tell_otherwise_is_a_problem():
 
 def test_ram_that_is_not_told_can_be_said():
     """Without a range of RAM its size is needed; where it begins, the constants tell."""
-    with pytest.raises(UnreadableError, match="no range of the board's is RAM.*--ram"):
+    with pytest.raises(UnreadableError, match=r"no range of the board's is RAM.*--ram"):
         board(without("range ram"))
     assert [(r.base, r.size) for r in board(without("range ram"), "16MiB").ram] == [(0x40000000, 16 << 20)]
 

@@ -11,7 +11,8 @@ from kernmalloc.facade.profile import Profile
 
 @pytest.fixture
 def boot() -> Iterator[Callable[..., Kernel]]:
-    """boot(*(base, bytes) ranges of RAM, mode="twin", profile="eros2", prepare=None): a kernel, checked and closed at the end."""
+    """boot(*(base, bytes) ranges of RAM, mode="twin", profile="eros2", prepare=None): a kernel, checked and closed at
+    the end."""
     kernels: list[Kernel] = []
 
     def make(*ranges: tuple[int, int], mode: str = "twin", profile: str = "eros2", **more: object) -> Kernel:

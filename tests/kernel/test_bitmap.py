@@ -1,7 +1,7 @@
 """The free bitmaps against one Python integer whose bit p says that frame p is free.
 
-Rows E12-13 (contiguous ranges), E3 (bases beyond 4 GiB), E38 (a region is free or it is not); the defects of the ancestors: an
-overlap check that fails on fragmented ranges, a bound that wraps, a search that cannot end."""
+Rows E12-13 (contiguous ranges), E3 (bases beyond 4 GiB), E38 (a region is free or it is not); the defects of the
+ancestors: an overlap check that fails on fragmented ranges, a bound that wraps, a search that cannot end."""
 
 import itertools
 import random
@@ -11,10 +11,12 @@ from flat_memory import FlatMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernmalloc.kernel import bitmap
-from kernmalloc.kernel.bitmap import MAX_ORDER, NONE
-from kernmalloc.kernel.regions import Region
+from kernmalloc.kernel.core.kern import ABSENT
+from kernmalloc.kernel.frames import bitmap
+from kernmalloc.kernel.frames.bitmap import MAX_ORDER
+from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.lang import twin
+from kernmalloc.lang.functions import over_numbers
 
 NAMES = [
     "bitmap_bytes",
@@ -30,7 +32,7 @@ NAMES = [
 ]
 FUNCTIONS = [getattr(bitmap, name) for name in NAMES]
 CHECKED = twin.compile(FUNCTIONS)
-PLAIN = {function.__name__: function for function in FUNCTIONS}
+PLAIN = {function.__name__: over_numbers(function) for function in FUNCTIONS}
 GUARD = 0x5A
 
 
@@ -83,7 +85,7 @@ class World:
             bits &= ~ones(first, first + run)
 
     def words(self, field: str, count: int) -> list[int]:
-        at = getattr(Region(self.region), field)
+        at = getattr(Region(self.region), field).addr
         assert self.at <= at and at + 8 * count <= self.at + self.size, (
             "every bitmap lies in the memory computed for them"
         )
@@ -105,19 +107,19 @@ class World:
         length = -(-len(chunks) // 64)
         assert self.words("full", length) == [full >> 64 * i & (1 << 64) - 1 for i in range(length)]
         ends = sorted(
-            (getattr(r, name), n)
+            (getattr(r, name).addr, n)
             for name, n in (("words", len(all_words)), ("sums", len(sums)), ("tops", len(tops)), ("full", length))
         )
-        assert all(at + 8 * n <= following for (at, n), (following, _) in zip(ends, ends[1:])), "they overlap"
+        assert all(at + 8 * n <= following for (at, n), (following, _) in itertools.pairwise(ends)), "they overlap"
         assert r.free == self.free.bit_count()
         assert self.memory.bytes[self.guard : self.guard + 64] == bytes([GUARD]) * 64
 
     def is_free(self, pfn: int, count: int) -> bool:
         first = pfn - self.base
-        return 0 <= first and first + count <= self.count and self.free >> first & ones(0, count) == ones(0, count)
+        return first >= 0 and first + count <= self.count and self.free >> first & ones(0, count) == ones(0, count)
 
     def starts(self, count: int, align: int) -> int:
-        """Bits at which `count` free frames start at a multiple of `align`; bit 0 is the frame 0 of the machine modulo `align`."""
+        """Bits at which `count` free frames start at a multiple of `align`; bit 0 is frame 0, modulo `align`."""
         shift = self.base % align
         bits, have = self.free, 1
         while have < count:
@@ -133,10 +135,10 @@ class World:
     def ask(self, pick: random.Random) -> None:
         """Every question about it, each with the integer's answer."""
         first = self.call("first_free")
-        assert first == NONE if not self.free else self.is_free(first, 1)
+        assert first == ABSENT if not self.free else self.is_free(first, 1)
         for order in range(MAX_ORDER + 1):
             found = self.call("find_block", order)
-            if found == NONE:
+            if found == ABSENT:
                 assert self.starts(1 << order, 1 << order) == 0, f"order {order} was there"
             else:
                 assert found % (1 << order) == 0 and self.is_free(found, 1 << order)
@@ -163,7 +165,7 @@ class World:
                 & ~ones(0, max(low - self.base, 0))
                 & ones(0, max(high - self.base - length + 1, 0))
             )
-            assert found == (self.base + (fits & -fits).bit_length() - 1 if fits else NONE)
+            assert found == (self.base + (fits & -fits).bit_length() - 1 if fits else ABSENT)
 
 
 BASES = st.one_of(
@@ -203,7 +205,7 @@ def test_single_frames_in_random_order_fill_and_empty_a_region(base, count, pick
     world = World(base, count)
     world.give(0, count)
     handed = []
-    while (pfn := world.call("first_free")) != NONE:
+    while (pfn := world.call("first_free")) != ABSENT:
         handed.append(pfn)
         world.take(pfn - base, 1)
         assert len(handed) <= count, "the search does not end"
@@ -216,7 +218,7 @@ def test_single_frames_in_random_order_fill_and_empty_a_region(base, count, pick
 
 
 def test_a_search_finds_what_lies_before_where_the_last_one_ended():
-    """Hints must not hide what was freed behind them: a search that starts high still finds the one free frame, or chunk, below."""
+    """Hints must not hide what was freed behind them: a search from high up finds the one free frame or chunk."""
     count = 6 * 64 * 512
     world = World(0, count, checked=False)
     world.give(0, count)
@@ -234,7 +236,7 @@ def test_a_search_finds_what_lies_before_where_the_last_one_ended():
         world.take(count - size, size)
         world.give(0, size)
         assert world.call("find_block", order) == 0
-        assert world.call("find_block", order + 1) == NONE
+        assert world.call("find_block", order + 1) == ABSENT
         world.take(0, size)
 
 
@@ -249,7 +251,7 @@ def test_blocks_of_every_order_up_to_a_gigabyte(base):
     world.ask(pick)
     for order in range(MAX_ORDER, -1, -1):  # take one of each, the largest first
         found = world.call("find_block", order)
-        assert found != NONE and found % (1 << order) == 0 and world.is_free(found, 1 << order)
+        assert found != ABSENT and found % (1 << order) == 0 and world.is_free(found, 1 << order)
         world.take(found - base, 1 << order)
     world.verify()
     for _ in range(40):  # then holes everywhere
@@ -261,7 +263,7 @@ def test_blocks_of_every_order_up_to_a_gigabyte(base):
         world.give(lone, 1)
         assert world.call("first_free") == base + lone, "wherever it is, and wherever the last one was"
         world.take(lone, 1)
-    assert world.call("first_free") == NONE
+    assert world.call("first_free") == ABSENT
 
 
 @given(st.integers(0, (1 << 40) - 1), st.integers(1, 1 << 40))
@@ -280,16 +282,16 @@ def test_range_limits_far_outside_the_region_E12(count, align, low, high):
     first = -(-1000 // (1 << align)) << align
     found = world.call("find_range", count, 1 << align, low, high, 0)
     assert world.call("find_range", count, 1 << align, low, high, 1 << 62) == found, "a boundary that no frame reaches"
-    assert found == (first if first + count <= 1200 else NONE)
-    assert world.call("find_range", count, 1 << align, high, high + 100, 0) == NONE
-    assert world.call("find_range", count, 1 << align, low, 1000, 0) == NONE
-    assert world.call("find_range", count, 1 << align, (1 << 63) - 1, high, 0) == NONE, "low + align - 1 wraps"
+    assert found == (first if first + count <= 1200 else ABSENT)
+    assert world.call("find_range", count, 1 << align, high, high + 100, 0) == ABSENT
+    assert world.call("find_range", count, 1 << align, low, 1000, 0) == ABSENT
+    assert world.call("find_range", count, 1 << align, (1 << 63) - 1, high, 0) == ABSENT, "low + align - 1 wraps"
 
 
 @pytest.mark.parametrize("base", [0, 1, 61, 512 - 70])
 def test_ranges_and_their_ends_by_brute_force_E12_E13(base):
-    """All limits, lengths and starts around the edges of words, with every kind of hole: exact to the frame; also where a boundary may
-    not be crossed."""
+    """All limits, lengths and starts around the edges of words, with every kind of hole: exact to the frame; also where
+    a boundary may not be crossed."""
     count = 140
     for taken in ([], [0], [64], [63, 65], [1, 2, 128], list(range(0, 140, 9)), list(range(60, 70))):
         world = World(base, count, checked=False)
@@ -306,12 +308,12 @@ def test_ranges_and_their_ends_by_brute_force_E12_E13(base):
                 assert world.call("run_end", base + first, end - first) == base + last
                 for length in (1, 2, 5, end - first):
                     starts = [at for at in range(first, end - length + 1) if world.is_free(base + at, length)]
-                    expected = base + starts[0] if starts else NONE
+                    expected = base + starts[0] if starts else ABSENT
                     assert world.call("find_range", length, 1, base + first, base + end, 0) == expected
                     for boundary in (8, 64):
                         inside = [
                             at for at in starts if (base + at) // boundary == (base + at + length - 1) // boundary
                         ]
-                        expected = base + inside[0] if inside else NONE
+                        expected = base + inside[0] if inside else ABSENT
                         if length <= boundary:
                             assert world.call("find_range", length, 1, base + first, base + end, boundary) == expected

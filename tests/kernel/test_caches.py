@@ -1,5 +1,6 @@
 """Typed object caches: one for each type, type-stable, limited by the profile's ratios and by the window."""
 
+import itertools
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from small_machines import MIB, conserved, poison
 
 from kernmalloc.facade.errors import BadAddress, BadRequest, KernelError, OutOfMemory
 from kernmalloc.facade.profile import ObjectType
-from kernmalloc.kernel.heap import SIZE_CLASSES
+from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.lang import status
 
 GIB = 1 << 30
@@ -19,15 +20,15 @@ ERAS = {"eros2": ("node", "depend", "process", "thread"), "eros": ("node", "depe
 
 @pytest.mark.parametrize("profile", ERAS)
 def test_one_cache_per_type(boot, profile):
-    """E19, E22: node, process, depend entry and thread have one typed cache each, named as in the profile, of its sizes and
-    with the counts that its ratios ask for."""
+    """E19, E22: node, process, depend entry and thread have one typed cache each, named as in the profile, of its sizes
+    and with the counts that its ratios ask for."""
     kernel = boot((0, 32 * MIB), profile=profile, mode="soft")
     frames = sum(kernel.frames_by_type().values())
     wanted = kernel.profile.wanted_counts(frames)
     assert frames == 32 * MIB // PAGE
     assert [cache.name for cache in kernel.caches] == ["region", *ERAS[profile]]
     assert len({cache.id for cache in kernel.caches}) == len(kernel.caches)
-    for cache, kind in zip(kernel.caches[1:], kernel.profile.objects):
+    for cache, kind in zip(kernel.caches[1:], kernel.profile.objects, strict=False):
         assert (cache.name, cache.size, cache.wanted) == (kind.name, kind.size, wanted[kind.name])
         assert cache.limit >= cache.wanted, "32 MiB are little for a window of a GiB"
         assert cache.limit - cache.wanted < int(cache.state["slots"]), "rounded up to whole slabs, no further"
@@ -115,7 +116,8 @@ def test_limits(boot, mode):
 
 
 def test_what_is_put_must_be_of_the_type():
-    """E22: an object of another type, a malloc'd block, an interior or a free address is refused with its status, unchanged."""
+    """E22: an object of another type, a malloc'd block, an interior or a free address is refused with its status,
+    unchanged."""
     with booted() as kernel:
         node, process = kernel.cache("node"), kernel.cache("process")
         mine, other, block = node.get(), process.get(), kernel.malloc(556)
@@ -151,7 +153,8 @@ def test_what_is_put_must_be_of_the_type():
 
 
 def test_creation_is_refused_by_name():
-    """E22: a cache of no size, of too large a size or of no objects, and one more than there may be, changes nothing."""
+    """E22: a cache of no size, of too large a size or of no objects, and one more than there may be, changes
+    nothing."""
     with booted((0, 8 * MIB)) as kernel:
         before = kernel.snapshot()
         for size, limit in ((0, 1), (-1, 1), (32769, 1), (1 << 62, 1), (16, -1), (16, -(1 << 63))):
@@ -215,7 +218,7 @@ def test_random_objects(prepare, ops):
         spans = [(va, va + caches[kind].size) for kind in range(kinds) for va in live[kind]]
         spans += [(va, va + kernel.size_of(va)) for va in live[kinds]]
         spans.sort()
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:]))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
         page_kinds: dict[int, set[int]] = {}
         for kind in range(kinds):
             for va in live[kind]:
@@ -226,7 +229,8 @@ def test_random_objects(prepare, ops):
 
 
 def test_no_frames_for_an_object():
-    """E26: an object that would need a slab while page space is held says WOULD_BLOCK, changes nothing, and succeeds later."""
+    """E26: an object that would need a slab while page space is held says WOULD_BLOCK, changes nothing, and succeeds
+    later."""
     with booted((0, 8 * MIB)) as kernel:
         held = leave_free(kernel, 0)
         before = kernel.snapshot()

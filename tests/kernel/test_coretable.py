@@ -1,17 +1,19 @@
 """The core table: what describing a region costs, computed and counted; and that every frame has one entry."""
 
+from itertools import pairwise
+
 import pytest
 from heap_model import PAGE, booted, effort
 from hypothesis import given
 from hypothesis import strategies as st
-from small_machines import MIB
+from small_machines import MIB, poke
 
 from kernmalloc.facade.errors import BadAddress
-from kernmalloc.kernel import kern as k
+from kernmalloc.kernel.core import kern as k
 from kernmalloc.lang import status
 
 GIB = 1 << 30
-SLOT = 2 * MIB  # what one leaf table maps
+SPAN = 2 * MIB  # what one leaf table maps
 
 
 def spanned(first: int, size: int, unit: int) -> int:
@@ -37,33 +39,34 @@ def area(base: int, count: int, stride: int, identity: int) -> int:
 
 
 def first_cost(size: int, heap: int, heap_map: int) -> int:
-    """Frames for an area of `size` bytes as the heap's first allocation: pages, their records, and leaf tables for both."""
+    """Frames for an area of `size` bytes as the heap's first allocation: pages, their records, and leaf tables for
+    both."""
     pages = -(-size // PAGE)
     records = -(-pages * 64 // PAGE)
-    return pages + records + spanned(heap, pages * PAGE, SLOT) + spanned(heap_map, records * PAGE, SLOT)
+    return pages + records + spanned(heap, pages * PAGE, SPAN) + spanned(heap_map, records * PAGE, SPAN)
 
 
 @pytest.mark.parametrize("profile", ["eros2", "eros", "coyotos-i386", "x86_64"])
 def test_closed_form(profile):
-    """E34: the closed form of an area's size equals what a count frame by frame gives, for regions of every small size, at
-    every place relative to aligned blocks, and at the edges of large ones."""
+    """E34: the closed form of an area's size equals what a count frame by frame gives, for regions of every small size,
+    at every place relative to aligned blocks, and at the edges of large ones."""
     with booted((0, 32 * MIB), profile=profile) as kernel:
         stride, identity = kernel.profile.core.stride, kernel.profile.core.identity
         edges = [n + d for n in (512, 1024, 4096, 32768, 1 << 18, 1 << 19) for d in (-1, 0, 1)]
         for count in [*range(1, 70), *edges]:
             for base in (0, 1, 63, 511, 512, 513, 1 << 18, (1 << 18) - 1, (1 << 20) + 777, (1 << 24) - 5):
-                got = kernel._life.call("area_bytes", kernel.view.kern_va, base, count)
+                got = kernel.handle.life.call("area_bytes", kernel.view.kern_va, base, count)
                 assert got == area(base, count, stride, identity)
 
 
 @effort(0.5)
 @given(st.integers(20, 9000), st.integers(0, 5000), st.sampled_from(["eros2", "eros", "coyotos-i386", "x86_64"]))
 def test_the_donation_is_what_the_table_costs(count, shift, profile):
-    """E34, E35, E36: the donation is exactly the frames that the top region's table takes: counted here from its size; and
-    the heap has used every one of them for that, none is left."""
+    """E34, E35, E36: the donation is exactly the frames that the top region's table takes: counted here from its size;
+    and the heap has used every one of them for that, none is left."""
     top = (GIB >> 12) + shift
     with booted((0, 64 * MIB), (top * PAGE, count * PAGE), profile=profile) as kernel:
-        info = kernel._loaded.info
+        info = kernel.handle.loaded.info
         size = area(top, count, kernel.profile.core.stride, kernel.profile.core.identity)
         cost = first_cost(size, int(info["heap"]), int(info["heap_map"]))
         donation = kernel.donation
@@ -107,11 +110,11 @@ def test_every_frame_has_one_entry(boot, mode, profile):
         places = sorted((int(region[name]), int(region[name]) + size) for name, size in inside)
         assert places[0][0] >= start
         assert places[-1][1] <= start + room
-        assert all(end <= begin for (_, end), (begin, _) in zip(places, places[1:]))
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(places))
         spans.append((start, start + room))
         frames |= set(range(base, base + count))
     spans.sort()
-    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:]))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
     described = {base + i for base, entries in kernel.frames for i in range(len(entries))}
     assert described == frames
     reserved = {r.pfn + i for r in kernel.regions if r.kind == "carved" for i in range(r.frames)}
@@ -137,7 +140,7 @@ def test_the_kernels_own_fields_follow_ours(boot):
         va = int(region["entries"]) + (pfn - int(region["base"])) * 48 + 16
         marks[va] = (pfn * 0x0101010101).to_bytes(8, "little") * 4
         for at in range(0, 32, 8):
-            kernel.view.poke(va + at, marks[va][at : at + 8])
+            poke(kernel.view, va + at, marks[va][at : at + 8])
     for pfn in [kernel.frame_get() for _ in range(300)]:
         kernel.frame_put(pfn)
     kernel.free(kernel.malloc(MIB))

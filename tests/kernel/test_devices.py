@@ -17,11 +17,11 @@ from small_machines import MIB, machine
 from kernmalloc.facade.errors import BadRequest, OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, Profile
-from kernmalloc.kernel.bins import LARGE as RUN
-from kernmalloc.kernel.bins import SLAB
-from kernmalloc.kernel.caches import CHUNK_CACHE, REGION_CACHE
+from kernmalloc.kernel.core.kern import DEVICE, DEVICE_MEMORY, NVRAM, ROM
 from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES
-from kernmalloc.kernel.kern import DEVICE, DEVICE_MEMORY, NVRAM, ROM
+from kernmalloc.kernel.heap.bins import LARGE as RUN
+from kernmalloc.kernel.heap.bins import SLAB
+from kernmalloc.kernel.heap.caches import CHUNK_CACHE, REGION_CACHE
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, OK
 from kernmalloc.machine.mmu import ATTRIBUTES, UNCACHED, WRITE_BACK, WRITE_COMBINING, WRITE_THROUGH
 from kernmalloc.plan.plan import with_strategy
@@ -34,7 +34,8 @@ AFFINE = [name for name, strategy in STRATEGIES.items() if strategy.affine]
 def small(strategy: str, growable: int = 0, spare: int = MIB, excess: int = 4 * MIB) -> Profile:
     """A kernel for a machine of a few MiB."""
     return replace(
-        with_strategy(altered("eros2", window=64 * MIB), strategy), objects=(), bank=Bank(withheld=64), devices=Devices(frames=256, ranges=4),
+        with_strategy(altered("eros2", window=64 * MIB), strategy), objects=(), bank=Bank(withheld=64),
+        devices=Devices(frames=256, ranges=4),
         heap=Heap(growth_frames=4, growable=growable, spare=spare, excess=excess),
     )  # fmt: skip
 
@@ -82,7 +83,8 @@ def test_E6_E7_C10_publishing_allocates_the_entries(base, count, extra):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_E11_publishing_maps_nothing(strategy):
-    """E11: no entry of the kernel's tables leads to a device, however its frames are used; whoever maps them does that himself."""
+    """E11: no entry of the kernel's tables leads to a device, however its frames are used; whoever maps them does
+    that himself."""
     with Kernel.boot(machine((0, 16 * MIB)), small(strategy)) as kernel:
         before = set(mappings(kernel))
         assert publish(kernel, FIRST, 200, 200) == OK
@@ -95,9 +97,10 @@ def test_E11_publishing_maps_nothing(strategy):
 
 
 def mappings(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    """Every address of the kernel's window that an entry maps, large or small, and the frame behind it: by the tables in memory."""
+    """Every address of the kernel's window that an entry maps, large or small, and the frame behind it: by the tables
+    in memory."""
     kern = kernel.view.kern
-    base, slot, page = int(kern["base"]), int(kern["slot_shift"]), int(kern["page_shift"])
+    base, slot, page = int(kern["base"]), int(kern["span_shift"]), int(kern["page_shift"])
     for i in range(int(kern["bytes"]) >> slot):
         for at in range(1 << slot - page):
             try:
@@ -126,8 +129,8 @@ class Audited(World):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_C12_C13_C14_the_ledger_and_the_tlb_after_every_step(strategy):
-    """C13, C14: every frame that moves is a debit or a credit, and what was promised stays. C12: after boot an affine heap takes
-    no new TLB entry, whatever the kernel does; a hybrid one none of large pages."""
+    """C13, C14: every frame that moves is a debit or a credit, and what was promised stays. C12: after boot an affine
+    heap takes no new TLB entry, whatever the kernel does; a hybrid one none of large pages."""
     for seed in range(effort(0.05).max_examples):
         with Kernel.boot(
             machine((0, 16 * MIB)),
@@ -146,8 +149,8 @@ def test_C12_C13_C14_the_ledger_and_the_tlb_after_every_step(strategy):
     order=st.randoms(use_true_random=False),
 )
 def test_C17_hybrid_grows_outside_its_fixed_part(growable, sizes, order):
-    """C17, C1, C11: what the fixed part cannot hold lies behind it, in single pages, at most as many as may be; each is a debit;
-    freed, they are given back, the fixed part never."""
+    """C17, C1, C11: what the fixed part cannot hold lies behind it, in single pages, at most as many as may be; each
+    is a debit; freed, they are given back, the fixed part never."""
     with Kernel.boot(machine((0, 16 * MIB)), small("hybrid", growable * PAGE, spare=0), "soft") as kernel:
         kern, tlb = kernel.view.kern, kernel.tlb
         assert int(kern["growable"]) == growable and int(kern["top"]) == int(kern["fixed"])
@@ -170,8 +173,8 @@ def test_C17_hybrid_grows_outside_its_fixed_part(growable, sizes, order):
 
 @pytest.mark.parametrize("strategy", AFFINE)
 def test_C18_release_gives_back_whole_large_pages(strategy):
-    """C18: exactly the large pages at the end of the fixed part in which nothing is in use, never a part of one; the bound goes
-    down, the ledger gets the frames, and they are never taken again."""
+    """C18: exactly the large pages at the end of the fixed part in which nothing is in use, never a part of one; the
+    bound goes down, the ledger gets the frames, and they are never taken again."""
     chance = random.Random(strategy)
     for _ in range(effort(0.1).max_examples):
         with Kernel.boot(machine((0, 32 * MIB)), small(strategy, spare=chance.choice((0, 5 * MIB)))) as kernel:
@@ -208,8 +211,8 @@ def _in_use(kernel: Kernel) -> list[bool]:
 
 @pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire"])
 def test_all_who_map_a_device_agree_on_how_it_is_cached_E11(profile):
-    """Devices are uncached, ROM and NVRAM written through, unless the range is said to bear more; that changes only while no frame of
-    it is in use, and is forgotten when the range is withdrawn."""
+    """Devices are uncached, ROM and NVRAM written through, unless the range is said to bear more; that changes only
+    while no frame of it is in use, and is forgotten when the range is withdrawn."""
     with Kernel.boot(machine((0, 16 * MIB)), Profile.load(profile), "soft") as kernel:
         first = 1 << 18
         for kind, default in ((DEVICE_MEMORY, UNCACHED), (ROM, WRITE_THROUGH), (NVRAM, WRITE_THROUGH)):

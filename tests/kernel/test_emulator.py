@@ -1,6 +1,7 @@
 """A processor that is not ours walks the kernel's page tables: Unicorn (QEMU's x86), with PAE paging on.
 
-Rows E3 (frames above 4 GiB behind 32-bit addresses), E14 and E16 (nothing else can be reached), E20 (scattered frames)."""
+Rows E3 (frames above 4 GiB behind 32-bit addresses), E14 and E16 (nothing else can be reached), E20 (scattered
+frames)."""
 
 import random
 
@@ -13,7 +14,7 @@ from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4, UC
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import PAGE
+from kernmalloc.kernel.core.kern import PAGE
 
 GIB = 1 << 30
 PROTECTED, WRITE_PROTECT, PAGING = 1 << 0, 1 << 16, 1 << 31  # CR0
@@ -23,11 +24,12 @@ STORE = bytes.fromhex("8903")  # mov [ebx], eax
 
 
 class Processor:
-    """A 32-bit processor on the kernel's memory; its code lies in the kernel image, which is the window's first page."""
+    """A 32-bit processor on the kernel's memory; its code lies in the kernel image, which is the window's first
+    page."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.uc = Uc(UC_ARCH_X86, UC_MODE_32)
-        loaded = kernel._loaded
+        loaded = kernel.handle.loaded
         for r in kernel.machine.ram:
             self.uc.mem_map(r.base, r.size)
         for pa, page in kernel.snapshot().items():
@@ -71,8 +73,8 @@ def test_another_processor_finds_what_the_kernel_mapped_E3_E14_E20(shape):
                 kernel.free(blocks.pop(pick.randrange(len(blocks))))
                 kernel.frame_put(pages.pop(pick.randrange(len(pages))))
         conserved(kernel)
-        loaded = kernel._loaded
-        mapped = {leaf.va: leaf.pa for leaf in leaves(kernel._life.ram.bytes, "i386-pae", loaded.root, 36)}
+        loaded = kernel.handle.loaded
+        mapped = {leaf.va: leaf.pa for leaf in leaves(kernel.handle.life.ram.bytes, "i386-pae", loaded.root, 36)}
         if len(shape) > 1:
             assert sum(pa >= 1 << 32 for pa in mapped.values()) > 100
         cpu = Processor(kernel)

@@ -1,7 +1,7 @@
 """Pages on demand: found, read, written back, stolen and brought back, in every life and against a model.
 
-Rows E30, E31 (the free list is empty: pages are evicted, malloc succeeds), E39, E14 (the kernel maps no page), E17, E18 (mapping
-tables lie in kernel space, with a type of their own), C11."""
+Rows E30, E31 (the free list is empty: pages are evicted, malloc succeeds), E39, E14 (the kernel maps no page), E17, E18
+(mapping tables lie in kernel space, with a type of their own), C11."""
 
 import random
 
@@ -11,8 +11,8 @@ from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DIRTY, FAILED, WRITING
-from kernmalloc.kernel.umap import Umap
+from kernmalloc.kernel.core.kern import DIRTY, FAILED, WRITING
+from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.status import (
     BAD_ADDRESS,
     BAD_FRAME,
@@ -24,7 +24,7 @@ from kernmalloc.lang.status import (
     OK,
     WOULD_BLOCK,
 )
-from kernmalloc.machine.mmu import user_end
+from kernmalloc.machine.arch import FORMATS
 
 PAGE = 4096
 STEPS = {"raw": 6000, "soft": 2500, "twin": 300}
@@ -103,8 +103,8 @@ class Load:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_page_comes_back_as_it_was_E30_E31_E39(mode):
-    """Four times as many pages as frames: what was stolen comes back byte for byte, whoever wrote to it and however, and the
-    heap gets what it asks for; nothing is lost, and `check` holds."""
+    """Four times as many pages as frames: what was stolen comes back byte for byte, whoever wrote to it and however,
+    and the heap gets what it asks for; nothing is lost, and `check` holds."""
     with booted(mode, 200) as kernel:
         load = Load(kernel, 7, 800)
         for i in range(STEPS[mode]):
@@ -134,8 +134,8 @@ def test_the_lives_agree_on_every_eviction():
 
 
 def test_malloc_evicts_where_the_free_list_is_empty_E30_E31():
-    """E30, E31: with no free frame, malloc takes the frames of clean pages; with dirty ones only it waits for them to be written;
-    with pinned ones only it is refused, and nothing has changed."""
+    """E30, E31: with no free frame, malloc takes the frames of clean pages; with dirty ones only it waits for them to
+    be written; with pinned ones only it is refused, and nothing has changed."""
     with booted("raw", 40) as kernel:
         source = Source(kernel)
         pages = [source.call("page_get", oid) for oid in range(kernel.frames_by_type()["free"])]
@@ -214,18 +214,22 @@ def test_refusals():
         umap = source.call("umap_make")
         pfn = source.call("page_get", 9)
         mine = kernel.frame_get()
-        end = user_end(1)
+        end = FORMATS["i386-pae"].user_end
         state = kernel.snapshot()
         for entry, args, status in (
-            ("page_get", (-1,), BAD_ADDRESS), ("umap_map", (umap, 1, 9, 0), BAD_ADDRESS), ("umap_map", (umap, end, 9, 0), BAD_ADDRESS),
-            ("umap_map", (umap, -PAGE, 9, 0), BAD_ADDRESS), ("umap_map", (umap + 8, 0, 9, 0), BAD_ADDRESS), ("umap_map", (umap, 0, -9, 0), BAD_ADDRESS),
-            ("umap_unmap", (umap, 0), NOT_ALLOCATED), ("umap_free", (0,), BAD_ADDRESS), ("umap_free", (ring_of(kernel),), BAD_ADDRESS),
-            ("page_pin", (mine,), BAD_FRAME), ("page_dirty", (1 << 40,), BAD_FRAME), ("page_unpin", (pfn,), NOT_ALLOCATED),
+            ("page_get", (-1,), BAD_ADDRESS), ("umap_map", (umap, 1, 9, 0), BAD_ADDRESS),
+            ("umap_map", (umap, end, 9, 0), BAD_ADDRESS),
+            ("umap_map", (umap, -PAGE, 9, 0), BAD_ADDRESS), ("umap_map", (umap + 8, 0, 9, 0), BAD_ADDRESS),
+            ("umap_map", (umap, 0, -9, 0), BAD_ADDRESS),
+            ("umap_unmap", (umap, 0), NOT_ALLOCATED), ("umap_free", (0,), BAD_ADDRESS),
+            ("umap_free", (ring_of(kernel),), BAD_ADDRESS),
+            ("page_pin", (mine,), BAD_FRAME), ("page_dirty", (1 << 40,), BAD_FRAME),
+            ("page_unpin", (pfn,), NOT_ALLOCATED),
             ("frame_put", (pfn,), BAD_FRAME), ("page_discard", (mine,), BAD_FRAME), ("page_clean", (-1,), BAD_FRAME),
         ):  # fmt: skip
             assert kernel.call(entry, *args) == status, (entry, args)
         after = kernel.snapshot()
-        cpu = kernel.view.pa(kernel._loaded.cpu) & -PAGE
+        cpu = kernel.view.pa(kernel.handle.loaded.cpu) & -PAGE
         assert {at for at in state.keys() | after.keys() if state.get(at) != after.get(at)} <= {cpu}
         assert kernel.call("umap_map", umap, 0, 9, 0) == OK
         assert source.call("umap_map", umap, 0, 10, 0) == BUSY
@@ -238,8 +242,8 @@ def ring_of(kernel: Kernel) -> int:
 
 @pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-i386"])
 def test_tables_lie_in_kernel_space_and_have_a_type_of_their_own_E17_E18(profile):
-    """E17, E18: mapping one page takes tables, which are MAPPING frames behind kernel addresses; a page that is mapped is mapped by
-    no entry of the kernel's (E14, held by `check`); the address space gives all of them back (C11)."""
+    """E17, E18: mapping one page takes tables, which are MAPPING frames behind kernel addresses; a page that is mapped
+    is mapped by no entry of the kernel's (E14, held by `check`); the address space gives all of them back (C11)."""
     with booted(profile=profile) as kernel:
         source = Source(kernel)
         kernel.drain()

@@ -1,6 +1,7 @@
 """Frames: what callers are given, what they are refused, and that no frame is ever lost or owned twice.
 
-Rows E3, E6, E12-13, E38. Every refusal has a status of its own and leaves memory as it was (`frame_model.World.call`)."""
+Rows E3, E6, E12-13, E38. Every refusal has a status of its own and leaves memory as it was
+(`frame_model.World.call`)."""
 
 import ctypes
 import gc
@@ -12,13 +13,13 @@ import pytest
 from frame_model import FRAME, GIB, SHAPES, World, all_frames, boot_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_machines import MIB, conserved, machine
+from small_machines import MIB, conserved, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.frames import Frame
-from kernmalloc.kernel.kern import DEVICE, DMA, FREE, HEAP, MAPPING, PAGE, RESERVED, TYPES
-from kernmalloc.lang.records import Record, i64
+from kernmalloc.kernel.core.kern import DEVICE, DMA, FREE, HEAP, MAPPING, PAGE, RESERVED, TYPES
+from kernmalloc.kernel.frames.table import Frame
+from kernmalloc.lang.records import Record, RecordType
 from kernmalloc.lang.status import BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED
 
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
@@ -143,7 +144,8 @@ def test_long_sequences_agree_with_a_set_of_frames_E12_E38(shape, poisoned):
 
 
 def test_blocks_of_every_order_on_a_large_machine_E12():
-    """8 GiB with a hole: orders 0 to 18, aligned to their size in physical memory, until none is left; then all come back."""
+    """8 GiB with a hole: orders 0 to 18, aligned to their size in physical memory, until none is left; then all come
+    back."""
     with Kernel.boot(
         machine((0, 3 * GIB + 5 * FRAME), (4 * GIB - 3 * FRAME, 5 * GIB)), Profile.load("eros2"), "raw"
     ) as kernel:
@@ -188,7 +190,8 @@ def disjoint(blocks: list[tuple[int, int]], regions: list[tuple[int, int]]) -> N
 
 
 def test_ranges_in_their_limits_E12_E13(boot):
-    """What drivers ask for: length, alignment, lowest and highest address; every pair of limits around a hole in free memory."""
+    """What drivers ask for: length, alignment, lowest and highest address; every pair of limits around a hole in free
+    memory."""
     kernel = boot((0, 6 * MIB), mode="raw")
     world = World(kernel)
     middle = sorted(world.free)[len(world.free) // 2]
@@ -209,8 +212,8 @@ def test_ranges_in_their_limits_E12_E13(boot):
 
 
 def test_a_range_is_put_back_whole_or_in_parts_or_not_at_all_E12(boot):
-    """A range of 37 frames at an odd place: a part that splits a block is refused and changes nothing, the parts that do not are
-    taken, also together with what lies beside them."""
+    """A range of 37 frames at an odd place: a part that splits a block is refused and changes nothing, the parts that
+    do not are taken, also together with what lies beside them."""
     kernel = boot((0, 6 * MIB), mode="raw")
     world = World(kernel)
     first = next(pfn for pfn in sorted(world.free) if pfn % 8 == 3 and set(range(pfn, pfn + 37)) <= world.free)
@@ -244,18 +247,18 @@ def test_pinned_frames_stay_where_they_are(boot):
     pinned = sorted(world.owned)[1]
     pins = entry_va(kernel, pinned) + Frame.offset("pins")
     for count in (1, 65535):
-        kernel.view.poke(pins, count.to_bytes(2, "little"))
+        poke(kernel.view, pins, count.to_bytes(2, "little"))
         assert world.call("frame_put", pinned) == BUSY
         assert world.call("range_put", first, 7) == BUSY
-    kernel.view.poke(pins, bytes(2))
+    poke(kernel.view, pins, bytes(2))
     world.range_put(first, 7)
     world.verify()
 
 
 @pytest.mark.parametrize("name", ["eros2", "eros", "coyotos-i386"])
 def test_the_stride_is_the_profiles_and_the_rest_of_an_entry_the_kernels_E6(name):
-    """Our part of an entry is 16 bytes; what lies behind it, up to the stride, no operation ever touches. Every frame has one
-    entry, at one place."""
+    """Our part of an entry is 16 bytes; what lies behind it, up to the stride, no operation ever touches. Every frame
+    has one entry, at one place."""
     assert Frame.size <= 16
     with Kernel.boot(machine((0, 12 * MIB)), Profile.load(name), "raw") as kernel:
         stride = kernel.profile.core.stride
@@ -285,16 +288,19 @@ LINKS = {("Page", "link"), ("Identity", "next"), ("Identity", "prev")}
 
 
 def test_no_record_holds_a_physical_address_in_32_bits_E3():
-    """Fields for frames and physical addresses are 64 bits wide, in every record of the kernel and of the machines; links of
-    pages are frame numbers in 32 bits, which reach 16 TiB, and a kernel whose RAM ends beyond has no page cache."""
+    """Fields for frames and physical addresses are 64 bits wide, in every record of the kernel and of the machines;
+    links of pages are frame numbers in 32 bits, which reach 16 TiB, and a kernel whose RAM ends beyond has no page
+    cache."""
     records = [
         kind
         for kind in gc.get_objects()
-        if isinstance(kind, Record) and kind.__module__.startswith(("kernmalloc.kernel", "kernmalloc.machine"))
+        if isinstance(kind, RecordType)
+        and kind is not Record
+        and kind.__module__.startswith(("kernmalloc.kernel", "kernmalloc.machine"))
     ]
     assert len(records) > 10
     for kind in records:
         for name, field in kind.fields.items():
             words = field.meaning.lower().replace(",", " ").replace(":", " ").split()
             if {"pfn", "physical"} & set(words) or name.endswith(("pfn", "_pa")):
-                assert field.kind is i64 or (kind.name, name) in LINKS, f"{kind.name}.{name}"
+                assert field.size == 8 or (kind.name, name) in LINKS, f"{kind.name}.{name}"

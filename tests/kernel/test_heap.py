@@ -64,9 +64,9 @@ def perform(model, ops):
 @effort(0.5)
 @given(ops=operations, ram=st.sampled_from([6, 8, 24]), growth=st.sampled_from([1, 16, 50]))
 def test_random_use(mode, prepare, ops, ram, growth):
-    """E9, E20, E28: no block overlaps another, all are aligned, what is written in them survives, zeroed memory is zero, and
-    every wrong free is refused and changes nothing; on fresh and poisoned RAM, and when memory runs out. In the end all
-    frames are where they were (C11)."""
+    """E9, E20, E28: no block overlaps another, all are aligned, what is written in them survives, zeroed memory is
+    zero, and every wrong free is refused and changes nothing; on fresh and poisoned RAM, and when memory runs out. In
+    the end all frames are where they were (C11)."""
     with booted((0, ram * MIB), mode=mode, prepare=prepare, growth=growth) as kernel:
         kernel.drain()
         before = kernel.frames_by_type()
@@ -104,7 +104,8 @@ def test_random_use_of_a_full_machine(ops, free, seed):
 
 
 def test_hundreds_of_mebibytes():
-    """E21, C11: blocks of hundreds of MiB at their true addresses: written at both ends and in between, and given back."""
+    """E21, C11: blocks of hundreds of MiB at their true addresses: written at both ends and in between, and given
+    back."""
     with booted((0, GIB), (4 * GIB, GIB), mode="raw") as kernel:
         kernel.drain()
         before = kernel.heap.backed
@@ -197,10 +198,12 @@ def test_wrong_frees(boot, mode):
     top = int(kern["heap"] + kern["top"] * PAGE)
     end = int(kern["heap"] + kern["heap_pages"] * PAGE)
     wrong = {
-        status.BAD_ADDRESS: [0, 1, -1, -16, (1 << 63) - 1, -(1 << 63), int(kern["base"]), int(kern["heap"]) - 16, int(kern["heap_map"]),
-                             int(kern["tables"]), top, top + 16, end - 16, end, end + PAGE, kernel.view.kern_va, run + (1 << 40)],
-        status.INTERIOR: [run + 1, run + 16, *(run + i * PAGE for i in range(1, pages)), run + pages * PAGE - 1, below + 8 * PAGE,
-                          above + PAGE + 8, slot + 1, slot + 16, slot + kernel.size_of(slot) - 1, slots[0] + 1504],
+        status.BAD_ADDRESS: [0, 1, -1, -16, (1 << 63) - 1, -(1 << 63), int(kern["base"]), int(kern["heap"]) - 16,
+                             int(kern["heap_map"]), int(kern["tables"]), top, top + 16, end - 16, end, end + PAGE,
+                             kernel.view.kern_va, run + (1 << 40)],
+        status.INTERIOR: [run + 1, run + 16, *(run + i * PAGE for i in range(1, pages)), run + pages * PAGE - 1,
+                          below + 8 * PAGE, above + PAGE + 8, slot + 1, slot + 16, slot + kernel.size_of(slot) - 1,
+                          slots[0] + 1504],
         status.NOT_ALLOCATED: [slots[3]],
     }  # fmt: skip
     if mode == "twin":
@@ -257,8 +260,8 @@ def test_slots_of_one_size_reuse_the_last(boot):
 
 
 def test_the_core_table_and_objects_come_from_the_heap(boot):
-    """E1, E19, E22: every kernel structure that is made after the first step lies in the heap: core tables, region records,
-    objects; there is no other allocation path."""
+    """E1, E19, E22: every kernel structure that is made after the first step lies in the heap: core tables, region
+    records, objects; there is no other allocation path."""
     kernel = boot((0, 16 * MIB), (32 * MIB, 16 * MIB), mode="soft")
     kern = kernel.view.kern
     low, high = int(kern["heap"]), int(kern["heap"] + kern["top"] * PAGE)

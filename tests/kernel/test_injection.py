@@ -1,10 +1,12 @@
-"""Whatever can be short is made short, everywhere, once and in pairs: the call succeeds without it, or leaves all as it was.
+"""Whatever can be short is made short, everywhere, once and in pairs: the call succeeds without it, or leaves all as
+it was.
 
-Rows E26 (an abandoned call loses no frame), C1 (at the bound a typed error), C15 (a refused publication is rolled back). What may differ
-after a refusal: pages that were evicted, and write-backs that were asked for."""
+Rows E26 (an abandoned call loses no frame), C1 (at the bound a typed error), C15 (a refused publication is rolled
+back). What may differ after a refusal: pages that were evicted, and write-backs that were asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import unwrap
 
 import pytest
 from page_source import Source
@@ -12,14 +14,17 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, PAGE, Kern
+from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE, Kern
+from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.lang.status import LIMIT, NO_FRAMES, NO_VA, PROMISED, WOULD_BLOCK
 from kernmalloc.machine import lives
 
 # what can be short: by name, the function that says so, and what it then says
 SHORT = {
-    "frames": ("space_ask", NO_FRAMES), "frames that will come": ("space_ask", WOULD_BLOCK), "the promise": ("space_ask", PROMISED),
-    "free frames": ("supply", 0), "listed frames": ("frames_left", 0), "VA": ("grow", NO_VA), "the reserve": ("pages_ask", NO_VA), "slabs": ("slab_new", LIMIT),
+    "frames": ("space_ask", NO_FRAMES), "frames that will come": ("space_ask", WOULD_BLOCK),
+    "the promise": ("space_ask", PROMISED),
+    "free frames": ("supply", Region(0)), "listed frames": ("frames_left", 0), "VA": ("grow", NO_VA),
+    "the reserve": ("pages_ask", NO_VA), "slabs": ("slab_new", LIMIT),
     "objects": ("slot_take", LIMIT), "the ring": ("ring_room", 0), "windows": ("windows_left", 0),
 }  # fmt: skip
 ASKS = {
@@ -28,9 +33,12 @@ ASKS = {
 }  # elsewhere they have been asked before
 SURE = {"slot_take": {"publish", "_record"}}  # where slots have been made sure of
 HISTORY = {
-    "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common", "wanted",
+    "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common",
+    "wanted",
     "idle", "backed", "top", "map_pages", "moved",
 }  # fmt: skip
+COUNTED = {"free_frames", "page_frames", "heap_frames", "mapping_frames"}  # `room` and `held` say what they must be
+REGION = ("base", "count", "live", "ready_count", "used")
 NODE = 0xE0000
 
 
@@ -52,9 +60,12 @@ class World:
         kernel.drain()
         self.snapshot = kernel.snapshot()
         self.calls = {
-            "malloc": (24,), "malloc of pages": (9 * 4096,), "malloc_aligned": (8192, 1 << 14), "malloc_zeroed": (5000,),
-            "cache_get": (self.node,), "frame_get": (PAGE,), "block_get": (1, DMA), "range_get": (12, 4, 0, 1 << 40, 0, DMA),
-            "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (), "page_get": (77,),
+            "malloc": (24,), "malloc of pages": (9 * 4096,), "malloc_aligned": (8192, 1 << 14),
+            "malloc_zeroed": (5000,),
+            "cache_get": (self.node,), "frame_get": (PAGE,), "block_get": (1, DMA),
+            "range_get": (12, 4, 0, 1 << 40, 0, DMA),
+            "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (),
+            "page_get": (77,),
             "umap_map": (self.umap, 1 << 31, 3, 1), "umap_map of a page to be read": (self.umap, 1 << 30, 99, 0),
         }  # fmt: skip
 
@@ -67,11 +78,11 @@ class World:
         cached = int(kern["pages"]["counts"].sum())
         frames = self.kernel.frames_by_type()
         return {
-            **{name: kern[name].tolist() for name in Kern.fields if name not in HISTORY | {"free_frames", "page_frames", "heap_frames", "mapping_frames"}},
+            **{name: kern[name].tolist() for name in Kern.fields if name not in HISTORY | COUNTED},
             "held": frames["page"] - cached, "room": frames["free"] + cached + frames["heap"] + frames["mapping"],
             "dma": frames["dma"], "tables": int(kern["pages"]["tables"]), "slots": view.used_slots(),
             "large": sorted(pages["pages"][used & (pages["use"] == 5)].tolist()),
-            "regions": [(int(r["base"]), int(r["count"]), int(r["live"]), int(r["spare_count"]), int(r["used"])) for r in view.regions()],
+            "regions": [[int(r[name]) for name in REGION] for r in view.regions()],
         }  # fmt: skip
 
     def restore(self) -> None:
@@ -80,7 +91,8 @@ class World:
 
 @contextmanager
 def short(fails: dict[int, int | None], seen: list[str]) -> Iterator[None]:
-    """The functions that may say that something is short: their calls are counted in `seen`, and the nth says so if n is in `fails`."""
+    """The functions that may say that something is short: their calls are counted in `seen`, and the nth says so if n
+    is in `fails`."""
     by_name: dict[str, list[int]] = {}
     for name, answer in SHORT.values():
         by_name.setdefault(name, []).append(answer)
@@ -94,7 +106,7 @@ def short(fails: dict[int, int | None], seen: list[str]) -> Iterator[None]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        spaces, todo = {}, list(lives._functions.values())
+        spaces, todo = {}, [unwrap(function) for function in lives._functions.values()]
         while todo:
             function = todo.pop()
             if id(function.__globals__) not in spaces:
@@ -124,7 +136,8 @@ def world() -> Iterator[World]:
 
 
 def attempt(world: World, name: str, fails: dict[int, int]) -> int:
-    """One call with those failures: how many times something could have been short. All is as it was if it was refused."""
+    """One call with those failures: how many times something could have been short. All is as it was if it was
+    refused."""
     world.restore()
     before, seen = world.state(), []
     with short(fails, seen):
@@ -140,14 +153,16 @@ def attempt(world: World, name: str, fails: dict[int, int]) -> int:
 
 
 CALLS = (
-    "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "block_get", "range_get", "publish",
+    "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "block_get",
+    "range_get", "publish",
     "device_get", "umap_make", "page_get", "umap_map", "umap_map of a page to be read",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_E26_C1_C15_a_call_that_lacks_anything_leaves_all_as_it_was(world, name):
-    """E26: each thing that a call asks for is refused, once each and in pairs, with every status that it can be refused with."""
+    """E26: each thing that a call asks for is refused, once each and in pairs, with every status that it can be
+    refused with."""
     places = attempt(world, name, {})
     assert places > 0, "the call needs something"
     tried = 0

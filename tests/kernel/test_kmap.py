@@ -17,21 +17,22 @@ from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, HEAP, MAPPING, PAGE, TYPE_NAMES
+from kernmalloc.kernel.core.kern import DMA, HEAP, MAPPING, PAGE, TYPE_NAMES
 from kernmalloc.lang.status import BAD_FRAME
 from kernmalloc.machine.lives import Fault
 
-SLOT = 2 << 20
+SPAN = 2 << 20
 PROFILES = ["eros2", "eros", "coyotos-i386", "x86_64"]
 
 
 class Map:
-    """The kernel's map now, walked by the manual. Addresses are the kernel's own (`window`), not those of the target."""
+    """The kernel's map now, walked by the manual. Addresses are the kernel's own (`window`), not those of the
+    target."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel, loaded = kernel, kernel._loaded
+        self.kernel, loaded = kernel, kernel.handle.loaded
         self.arch, self.bits = kernel.profile.arch, kernel.profile.phys_bits
-        self.ram, self.root = kernel._life.ram.bytes, loaded.root
+        self.ram, self.root = kernel.handle.life.ram.bytes, loaded.root
         self.shift = loaded.window - loaded.target
         self.window, self.end = loaded.window, loaded.window + loaded.window_bytes
         self.layout = {name: int(loaded.info[name]) for name in ("tables", "heap_map", "heap", "windows")}
@@ -59,27 +60,27 @@ class Map:
         assert len(heap) - records == kern["backed"]
         assert all(va < self.layout["heap"] + int(kern["top"]) * FRAME for va in heap)
         self._tables(now)
-        self._counts(int(kern["slots"]))
+        self._counts(int(kern["spans"]))
 
     def _tables(self, now: dict[int, int]) -> None:
         """Leaf tables: at their page of the table window, of their own type, and only where they are needed."""
         for va, pa in self.tables.items():
-            assert self.pages[self.layout["tables"] + (va - self.window) // SLOT * FRAME].pa == pa  # E17
+            assert self.pages[self.layout["tables"] + (va - self.window) // SPAN * FRAME].pa == pa  # E17
         window = {va for va in self.pages if self.layout["tables"] <= va < self.layout["heap_map"]}
         assert len(window) == len(self.tables), "the table window maps leaf tables and nothing else"
         dynamic = {
             va: pa // FRAME for va, pa in self.tables.items() if self.layout["heap_map"] <= va < self.layout["windows"]
         }
         assert sorted(dynamic.values()) == [pfn for pfn, type in sorted(now.items()) if type == MAPPING]  # E18
-        used = {va // SLOT * SLOT for va in self.pages if va >= self.layout["heap_map"]}
-        assert set(dynamic) == used, "a leaf table is there exactly while its slot maps something"
+        used = {va // SPAN * SPAN for va in self.pages if va >= self.layout["heap_map"]}
+        assert set(dynamic) == used, "a leaf table is there exactly while its span maps something"
 
-    def _counts(self, slots: int) -> None:
-        """The kernel's count of entries, per slot."""
-        count = (self.end - self.window) // SLOT
-        counted = Counter((va - self.window) // SLOT for va in self.pages)
-        data = bytes(self.kernel.view.peek(slots, 2 * count))
-        kept = {slot: n for slot in range(count) if (n := int.from_bytes(data[2 * slot : 2 * slot + 2], "little"))}
+    def _counts(self, counts: int) -> None:
+        """The kernel's count of entries, per span."""
+        count = (self.end - self.window) // SPAN
+        counted = Counter((va - self.window) // SPAN for va in self.pages)
+        data = bytes(self.kernel.view.peek(counts, 2 * count))
+        kept = {span: n for span in range(count) if (n := int.from_bytes(data[2 * span : 2 * span + 2], "little"))}
         assert kept == counted
 
 
@@ -90,7 +91,7 @@ def boot(profile: str = "eros2", mode: str = "raw", size: int = 12 * MIB, **more
 
 
 def shake(kernel: Kernel, pick: random.Random, blocks: list[int], steps: int) -> None:
-    """Blocks of a few bytes up to several slots come and go, among pages and DMA frames of callers."""
+    """Blocks of a few bytes up to several spans come and go, among pages and DMA frames of callers."""
     for _ in range(steps):
         if blocks and pick.random() < 0.4:
             kernel.free(blocks.pop(pick.randrange(len(blocks))))
@@ -104,7 +105,8 @@ def shake(kernel: Kernel, pick: random.Random, blocks: list[int], steps: int) ->
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_processor_finds_what_the_kernel_mapped_E14_E16_E17_E18(profile, mode):
-    """After boot, while blocks come and go, and when all are gone: the tables are legal and map heap, tables and image only."""
+    """After boot, while blocks come and go, and when all are gone: the tables are legal and map heap, tables and image
+    only."""
     with boot(profile, mode, prepare=poison) as kernel:
         pick, blocks = random.Random(1), []
         Map(kernel).verify()
@@ -121,7 +123,7 @@ def test_a_processor_finds_what_the_kernel_mapped_E14_E16_E17_E18(profile, mode)
 @settings(max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(1, 60))
 def test_leaf_tables_come_and_go_E17_E18(pick, steps):
-    """Any sequence over several slots: a table for every slot in use, none for the others."""
+    """Any sequence over several spans: a table for every span in use, none for the others."""
     with boot(size=24 * MIB) as kernel:
         blocks: list[int] = []
         shake(kernel, pick, blocks, steps)
@@ -130,7 +132,8 @@ def test_leaf_tables_come_and_go_E17_E18(pick, steps):
 
 
 def test_an_empty_heap_gives_its_tables_back():
-    """Tables and frames of a large block are gone after it: mapping frames, slots, and directory entries are as they were."""
+    """Tables and frames of a large block are gone after it: mapping frames, spans, and directory entries are as they
+    were."""
     with boot(size=64 * MIB) as kernel:
         kernel.drain()
         before, counts = set(Map(kernel).tables), kernel.frames_by_type()
@@ -146,7 +149,7 @@ def test_an_empty_heap_gives_its_tables_back():
 
 def host_map(kernel: Kernel) -> dict[int, int]:
     """{address: offset in the memory file} of every page of the window that is RAM, as the host tells."""
-    window = kernel._loaded.window, kernel._loaded.window + kernel._loaded.window_bytes
+    window = kernel.handle.loaded.window, kernel.handle.loaded.window + kernel.handle.loaded.window_bytes
     pages = {}
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high, rights, offset, name = re.match(r"(\w+)-(\w+) (\S+) (\w+) \S+ \d+ *(.*)", line).groups()
@@ -164,7 +167,8 @@ def host_map(kernel: Kernel) -> dict[int, int]:
 
 @pytest.mark.parametrize("profile", ["eros2", "x86_64"])
 def test_the_host_maps_what_the_tables_map_E20(profile):
-    """Raw mode: each page that an entry maps is mapped by the host to that physical address, and no other page reaches RAM."""
+    """Raw mode: each page that an entry maps is mapped by the host to that physical address, and no other page reaches
+    RAM."""
     with boot(profile, size=24 * MIB) as kernel:
         pick, blocks = random.Random(2), []
         for _ in range(4):
@@ -172,7 +176,7 @@ def test_the_host_maps_what_the_tables_map_E20(profile):
             assert host_map(kernel) == {va: leaf.pa for va, leaf in Map(kernel).pages.items()}
         kernel.restore(kernel.snapshot())
         assert host_map(kernel) == {va: leaf.pa for va, leaf in Map(kernel).pages.items()}
-        assert kernel._life.state["failed"] == 0
+        assert kernel.handle.life.state["failed"] == 0
 
 
 def test_the_host_forgets_what_a_restored_kernel_had_mapped():
@@ -196,24 +200,25 @@ def test_the_host_forgets_what_a_restored_kernel_had_mapped():
 
 @pytest.mark.parametrize("mode", ["soft", "twin"])
 def test_an_access_that_nothing_maps_is_a_fault(mode):
-    """Below the window, above the heap, in it before it has grown, and after it has shrunk: a typed error with the address."""
+    """Below the window, above the heap, in it before it has grown, and after it has shrunk: a typed error with the
+    address."""
     with boot(mode=mode) as kernel:
         va = kernel.malloc(200_000)
         kernel.view.pa(va)
         kernel.free(va)
         kernel.drain()
-        info = kernel._loaded.info
+        info = kernel.handle.loaded.info
         gone = va & -FRAME
         assert gone not in Map(kernel).pages
         for address in (
             gone,
             int(info["heap"]) + 64 * MIB,
-            kernel._loaded.window - FRAME,
+            kernel.handle.loaded.window - FRAME,
             FRAME,
             int(info["heap_map"]) - FRAME,
         ):
             with pytest.raises(Fault, match=f"{address >> 12:#x}"):
-                kernel._life.call("frame_get", address, PAGE)  # its context record would be there
+                kernel.handle.life.call("layout", address)  # what it is asked would be there
         conserved(kernel)
 
 
@@ -222,7 +227,7 @@ def test_memory_behind_a_new_page_is_zero():
     with boot(prepare=poison) as kernel:
         pfns = [kernel.frame_get() for _ in range(200)]
         for pfn in pfns:
-            kernel._life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME] = b"\xee" * FRAME
+            kernel.handle.life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME] = b"\xee" * FRAME
             kernel.frame_put(pfn)
         va = kernel.call("malloc_zeroed", 250 * FRAME)
         assert bytes(kernel.view.peek(va, 250 * FRAME)) == bytes(250 * FRAME)
@@ -235,7 +240,7 @@ def test_entries_of_pages_that_went_are_zero():
         pick, blocks = random.Random(4), []
         shake(kernel, pick, blocks, 40)
         for pa in Map(kernel).tables.values():
-            present = {at for _, at, _ in entries(kernel._life.ram.bytes, pa)}
+            present = {at for _, at, _ in entries(kernel.handle.life.ram.bytes, pa)}
             for at in range(pa, pa + FRAME, 8):
                 if at not in present:
-                    assert kernel._life.ram.bytes[at : at + 8] == bytes(8)
+                    assert kernel.handle.life.ram.bytes[at : at + 8] == bytes(8)

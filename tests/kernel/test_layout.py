@@ -12,20 +12,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from page_walk import leaf_tables, leaves
 
-from kernmalloc.kernel import layout
-from kernmalloc.kernel.heap import CLASS_TABLE_BYTES, SIZE_CLASSES, classes_init
-from kernmalloc.kernel.kern import CACHES, CPUS, WINDOWS_SHIFT, Cpu, Kern
-from kernmalloc.kernel.layout import BootInfo
-from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.slabs import Cache
+from kernmalloc.kernel.boot import layout
+from kernmalloc.kernel.boot.layout import BootInfo
+from kernmalloc.kernel.core.kern import CACHES, CPUS, SIZE_CLASSES, WINDOWS_SHIFT, Byte, Cpu, Kern
+from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES, classes_init
+from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import twin
 from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
-from kernmalloc.machine.mmu import I386_PAE, X86_64
+from kernmalloc.machine.arch import FORMATS
 
-PAGE, SLOT = 4096, 2 << 20
+PAGE, SPAN = 4096, 2 << 20
 MIB, GIB = 1 << 20, 1 << 30
 DO = twin.compile([layout.layout, layout.prepare])
 AREA_PA = 0x10_0000
+I386_PAE, X86_64 = FORMATS["i386-pae"].number, FORMATS["x86_64"].number
 ARCHES = {I386_PAE: "i386-pae", X86_64: "x86_64"}
 
 
@@ -76,9 +77,11 @@ class World:
 
 WINDOWS = {
     I386_PAE: st.tuples(st.integers(1, 512 + 511), st.integers(1, 512)).map(
-        lambda w: (w[0] * SLOT, min(w[1] * SLOT, (1 << 32) - w[0] * SLOT))
+        lambda w: (w[0] * SPAN, min(w[1] * SPAN, (1 << 32) - w[0] * SPAN))
     ),
-    X86_64: st.tuples(st.integers(1, 1 << 25), st.integers(1, 3000)).map(lambda w: (w[0] * SLOT, w[1] * SLOT)),
+    X86_64: st.tuples(st.integers(1, 1 << 25) | st.integers(-(1 << 26), -3001), st.integers(1, 3000)).map(
+        lambda w: (w[0] * SPAN, w[1] * SPAN)
+    ),
 }
 REQUESTS = st.sampled_from([I386_PAE, X86_64]).flatmap(
     lambda arch: st.fixed_dictionaries(
@@ -120,16 +123,16 @@ def test_the_window_is_divided_without_overlap_E4_C1_C4(request):
     assume(world.status != NO_VA)
     assert world.status == OK
     end = info["window"] + info["window_bytes"]
-    assert info["windows"] == (end - info["cpu_windows"]) // SLOT * SLOT, (
-        "the kept part, and the rest of its first slot"
+    assert info["windows"] == (end - info["cpu_windows"]) // SPAN * SPAN, (
+        "the kept part, and the rest of its first span"
     )
-    assert info["cpus"] * PAGE << WINDOWS_SHIFT <= min(info["cpu_windows"], info["cpu_tables"] * SLOT)
-    slots = info["window_bytes"] // SLOT
+    assert info["cpus"] * PAGE << WINDOWS_SHIFT <= min(info["cpu_windows"], info["cpu_tables"] * SPAN)
+    spans = info["window_bytes"] // SPAN
     assert info["window"] + info["image_bytes"] + info["area_bytes"] <= info["tables"]
-    assert info["tables"] % SLOT == info["heap_map"] % SLOT == info["heap"] % SLOT == 0
-    assert info["tables"] + slots * PAGE <= info["heap_map"], "a page for the leaf table of every slot"
+    assert info["tables"] % SPAN == info["heap_map"] % SPAN == info["heap"] % SPAN == 0
+    assert info["tables"] + spans * PAGE <= info["heap_map"], "a page for the leaf table of every span"
     assert info["heap_map"] + info["heap_pages"] * 64 <= info["heap"], "a record for every page"
-    assert 0 < info["heap_pages"] and info["heap"] + info["heap_pages"] * PAGE <= info["windows"]
+    assert info["heap_pages"] > 0 and info["heap"] + info["heap_pages"] * PAGE <= info["windows"]
     if not request["bound"]:
         assert info["heap"] + (info["heap_pages"] + 1) * PAGE > info["windows"], "no page is given away"
     else:
@@ -139,22 +142,22 @@ def test_the_window_is_divided_without_overlap_E4_C1_C4(request):
 @given(REQUESTS)
 @settings(max_examples=150)
 def test_the_boot_area_is_divided_without_overlap(request):
-    """Every record and table of the boot area, by its true length, between its neighbours; tables on pages of their own."""
+    """Every record and table of the boot area, by its true length, between its neighbours; tables on own pages."""
     world = asked(request)
     assume(world.status == OK)
     info = world.info
-    slots = info["window_bytes"] // SLOT
+    spans = info["window_bytes"] // SPAN
     area = info["window"] + info["image_bytes"]
     cpu = world.prepare() - area
-    k = Kern(AREA_PA + Cpu(AREA_PA + cpu).kern - area)
+    k = Kern(AREA_PA + Cpu(AREA_PA + cpu).kern.addr - area)
     parts = [
         ("info", 0, info["info_bytes"]),
         ("cpu", cpu, Cpu.size),
         ("kern", k.addr - AREA_PA, Kern.size),
-        ("region", k.boot_region - area, Region.size),
-        ("slot counts", k.slots - area, 2 * slots),
-        ("caches", k.caches - area, CACHES * Cache.size),
-        ("class table", k.class_of - area, CLASS_TABLE_BYTES),
+        ("region", k.boot_region.addr - area, Region.size),
+        ("span counts", k.spans.addr - area, 2 * spans),
+        ("caches", k.caches.addr - area, CACHES * Cache.size),
+        ("class table", k.class_of.addr - area, CLASS_TABLE_BYTES),
         ("root", info["root"], PAGE),
         ("directories", info["directory"], info["directories"] * PAGE),
         (
@@ -175,8 +178,8 @@ def test_the_boot_area_is_divided_without_overlap(request):
 @given(REQUESTS)
 @settings(max_examples=60)
 def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
-    """A processor that walks the tables finds image and boot area one after the other, and each leaf table at its page of the
-    table window; and nothing else."""
+    """A processor that walks the tables finds image and boot area one after the other, and each leaf table at its page
+    of the table window; and nothing else."""
     world = asked(request)
     assume(world.status == OK)
     world.prepare()
@@ -188,13 +191,13 @@ def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
     assert len(tables) == info["image_tables"] + info["window_tables"] + info["cpu_tables"]
     assert info["windows"] - window in {table.va - info["target"] for table in tables}, "E15: windows need no frame"
     for table in tables:
-        slot = (table.va - info["target"]) // SLOT
-        expected[info["tables"] - window + slot * PAGE] = table.pa
+        span = (table.va - info["target"]) // SPAN
+        expected[info["tables"] - window + span * PAGE] = table.pa
     assert world.pages() == expected
-    counts = numpy.zeros(info["window_bytes"] // SLOT, int)
+    counts = numpy.zeros(info["window_bytes"] // SPAN, int)
     for at in expected:
-        counts[at // SLOT] += 1
-    at = AREA_PA + Kern(AREA_PA + info["kern"]).slots - window - info["image_bytes"]
+        counts[at // SPAN] += 1
+    at = AREA_PA + Kern(AREA_PA + info["kern"]).spans.addr - window - info["image_bytes"]
     assert numpy.frombuffer(bytes(world.memory.bytes[at : at + 2 * len(counts)]), "<u2").tolist() == counts.tolist()
 
 
@@ -204,14 +207,14 @@ def test_before_the_heap_the_tables_map_image_area_and_themselves_E17(request):
         0xFFFF_8880_0000_0000,
         0xFFFF_FFFF_8000_0000,
         0x0000_7F80_0000_0000,
-        0xFFFF_8880_0000_0000 + 511 * SLOT,
-        0xFFFF_8880_0000_0000 - SLOT,
+        0xFFFF_8880_0000_0000 + 511 * SPAN,
+        0xFFFF_8880_0000_0000 - SPAN,
     ],
 )
 @pytest.mark.parametrize("size", [64 * MIB, 2 * GIB, 3 * GIB - 14 * MIB])
 def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, size):
-    """A high-half kernel's tables are indexed by the target's addresses, also where it crosses a directory or a table of them."""
-    size = min(size, (1 << 64) - target) if target >= 1 << 63 else size
+    """A high-half kernel's tables are indexed by the target's addresses, also across a directory or a table of them."""
+    size = min(size, (1 << 64) - SPAN - target) if target >= 1 << 63 else size
     signed = target - (1 << 64) if target >= 1 << 63 else target
     world = World(arch=X86_64, window=16 * GIB, target=signed, window_bytes=size)
     assert world.status == OK
@@ -230,36 +233,72 @@ def test_a_window_that_the_host_puts_elsewhere_is_mapped_at_its_target(target, s
 
 def test_the_size_classes_fit_where_they_are():
     """The class table's last byte is its own: filling it changes nothing else, in windows of every size up to 4 GiB."""
-    for slots in [*range(512, 2048, 64), *range(1530, 1570)]:
-        world = World(arch=X86_64, window=16 * GIB, window_bytes=slots * SLOT)
+    for spans in [*range(512, 2048, 64), *range(1530, 1570)]:
+        world = World(arch=X86_64, window=16 * GIB, window_bytes=spans * SPAN)
         world.prepare()
         area = world.info["window"] + world.info["image_bytes"]
         before = world.pages()
         root = world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]]
         # paging by hand: the records are at their physical addresses
-        cpu, kern = AREA_PA + world.info["cpu"], AREA_PA + world.info["kern"]
-        Cpu(cpu).kern = kern
-        for field in ("caches", "class_of"):
-            setattr(Kern(kern), field, getattr(Kern(kern), field) - area + AREA_PA)
+        cpu, kern = Cpu(AREA_PA + world.info["cpu"]), Kern(AREA_PA + world.info["kern"])
+        cpu.kern = kern
+        kern.caches = Cache(kern.caches.addr - area + AREA_PA)
+        kern.class_of = Byte(kern.class_of.addr - area + AREA_PA)
         classes_init(cpu)
-        assert Kern(kern).cache_count == SIZE_CLASSES
+        assert kern.cache_count == SIZE_CLASSES
         assert world.memory.bytes[AREA_PA + world.info["root"] : AREA_PA + world.info["area_bytes"]] == root, (
-            f"{slots} slots"
+            f"{spans} spans"
         )
         assert world.pages() == before
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"window": 0xC000_1000}, {"target": 0xC010_0000, "arch": X86_64}, {"cpus": 0}, {"cpus": CPUS + 1}],
+    [
+        {"window": 0xC000_1000},
+        {"target": 0xC010_0000, "arch": X86_64},
+        {"cpus": 0},
+        {"cpus": CPUS + 1},
+        {"arch": 0},
+        {"arch": -1},
+    ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_request_that_contradicts_itself_is_refused(wrong):
-    """Windows that are no whole slots, and processors that there is no record for."""
+    """Windows that are no whole spans, and processors that there is no record for."""
     assert World(**wrong).status == BAD_BOOT
 
 
-@pytest.mark.parametrize("size", [SLOT, 2 * SLOT, 3 * SLOT])
+LIMITS = {"the last page": -PAGE, "the end of the low half": (1 << 63) - SPAN}
+
+
+@pytest.mark.parametrize("end", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("which", ["window", "target"])
+def test_a_window_lies_on_one_side_of_0_and_leaves_the_statuses_out(which, end):
+    """It may reach up to the last page of the address space, whose addresses would be statuses, and no further; and up
+    to the end of the low half. Nothing overflows on the way to the refusal, which the twin would tell."""
+    base = (end - GIB) // SPAN * SPAN
+    fields = {"arch": X86_64, "window": 16 * GIB, which: base}
+    assert World(**fields, window_bytes=end - base).status == OK
+    assert World(**fields, window_bytes=end - base + PAGE).status == BAD_BOOT
+    assert World(**fields, window_bytes=(1 << 63) - 1).status == BAD_BOOT
+
+
+@pytest.mark.parametrize("base", [-(1 << 47), -(1 << 46), -(1 << 31)])
+def test_a_window_in_the_high_half(base):
+    """Its addresses are negative, in order, and none is a status."""
+    world = World(arch=X86_64, window=base, window_bytes=GIB)
+    assert world.status == OK
+    info = world.info
+    assert base < info["tables"] < info["heap_map"] < info["heap"] < info["windows"] < -(1 << 12)
+    cpu = world.prepare()
+    assert cpu == base + info["image_bytes"] + info["cpu"]
+    kern = Kern(AREA_PA + Cpu(AREA_PA + info["cpu"]).kern.addr - base - info["image_bytes"])
+    assert (kern.base, kern.heap, kern.windows) == (base, info["heap"], info["windows"])
+    assert world.pages()[info["image_bytes"]] == AREA_PA
+
+
+@pytest.mark.parametrize("size", [SPAN, 2 * SPAN, 3 * SPAN])
 def test_a_window_without_room_for_a_heap_is_refused_E3(size):
     """NO_VA, not a heap of less than one page."""
     assert World(window_bytes=size, image_bytes=4 * MIB).status == NO_VA

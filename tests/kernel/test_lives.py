@@ -9,8 +9,9 @@ from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.caches import REGION_CACHE
-from kernmalloc.kernel.kern import DMA, PAGE
+from kernmalloc.kernel.core.kern import DMA, PAGE
+from kernmalloc.kernel.heap.caches import REGION_CACHE
+from kernmalloc.lang import failed
 
 SEQUENCES = 510  # in all, over the machines below
 LENGTH = 50
@@ -84,7 +85,7 @@ class Replay:
         return name, tuple(args)
 
     def note(self, name: str, args: tuple[int, ...], result: int) -> None:
-        if result < 0:
+        if failed(result):
             return
         if name.startswith("malloc"):
             self.blocks.append(result)
@@ -129,7 +130,7 @@ def test_same_operations_same_memory(trio, operations):
     """At least 500 sequences of 50 operations: equal results, byte-identical memory, every invariant, no frame lost."""
     kernels, memories = trio
     replay = Replay()
-    for kernel, memory in zip(kernels, memories):
+    for kernel, memory in zip(kernels, memories, strict=True):
         kernel.restore(memory)
     for operation in operations:
         name, args = replay.arguments(operation)

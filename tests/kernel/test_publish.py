@@ -1,5 +1,5 @@
-"""Device ranges: what a publication guarantees, what it costs, what it cuts out of firmware's regions, and that one that is
-refused has changed nothing."""
+"""Device ranges: what a publication guarantees, what it costs, what it cuts out of firmware's regions, and that one
+that is refused has changed nothing."""
 
 from io import BytesIO
 
@@ -56,9 +56,9 @@ def chunk_of(kernel: Kernel, region, pfn: int) -> bool:
 @effort(0.2)
 @given(st.integers(0, 70), st.integers(1, 200), st.data())
 def test_C10_every_frame_resolves_to_an_entry_or_to_its_extent(offset, frames, data):
-    """C10, E6: of a range with a guarantee, the guaranteed frames can be used whatever else is asked for, each first use gives
-    its frame an entry, and a frame without one is its region's. Beyond the guarantee a first use takes a chunk from what is
-    left of the reserve, or is refused, typed, and nothing has changed."""
+    """C10, E6: of a range with a guarantee, the guaranteed frames can be used whatever else is asked for, each first
+    use gives its frame an entry, and a frame without one is its region's. Beyond the guarantee a first use takes a
+    chunk from what is left of the reserve, or is refused, typed, and nothing has changed."""
     guarantee = data.draw(st.integers(0, frames))
     base = GIB // PAGE + offset
     kernel = Kernel.boot(machine((MIB, 15 * MIB)), eros2(device_frames=64), "raw")
@@ -185,8 +185,9 @@ RANGES = st.tuples(st.integers(-2, 82), st.integers(1, 24))
     )
 )
 def test_C10_firmware_is_cut_and_joined(last_words, operations):
-    """C10, E6, E25: a range inside one of firmware's regions is cut out of it, at the cost of a record per cut; any others that
-    touch firmware are refused and change nothing; withdrawn in any order, firmware has its regions back."""
+    """C10, E6, E25: a range inside one of firmware's regions is cut out of it, at the cost of a record per cut; any
+    others that touch firmware are refused and change nothing; withdrawn in any order, firmware has its regions
+    back."""
     with Kernel.boot(firmware(FIRM, TOUCHING), eros2(device_frames=640), "raw") as kernel:
         start = state(kernel)
         origin = FIRM[0] // PAGE

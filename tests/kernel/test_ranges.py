@@ -1,25 +1,26 @@
 """Ranges: where they are found, what is moved for them, and that nothing is lost or half done.
 
-Rows E12-13 (length, alignment, lowest and highest address, boundary; pages moved, pinned frames avoided, frames zeroed), E14, E16
-(pages are copied through windows)."""
+Rows E12-13 (length, alignment, lowest and highest address, boundary; pages moved, pinned frames avoided, frames
+zeroed), E14, E16 (pages are copied through windows)."""
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from frame_model import FRAME, World
+from heap_model import empty_stock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from heap_model import empty_stock
 from page_walk import leaves
 from range_model import Pages, costs, places, stamp
-from small_machines import MIB, MODES, conserved, machine, poison
+from small_machines import MIB, MODES, conserved, machine, poison, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, PAGE, Cpu, Kern
-from kernmalloc.kernel.umap import Umap
-from kernmalloc.kernel.windows import WINDOWS
+from kernmalloc.kernel.core.kern import DMA, PAGE, Cpu, Kern
+from kernmalloc.kernel.map.windows import WINDOWS
+from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.status import BAD_ALIGN, BAD_SIZE, NO_FRAMES, NO_VA, PROMISED
 
 AREA = 80  # frames that an example arranges
@@ -56,8 +57,9 @@ def full(request) -> Iterator[Full]:
 
 
 def arrange(full: Full, kinds: list[str], spares: int, first: int) -> dict[int, int]:
-    """Make frames from `first` on what `kinds` says and free `spares` others; returns {number: frame} of the pages that are left."""
-    kernel, pages = full.kernel, full.pages
+    """Make frames from `first` on what `kinds` says and free `spares` others; returns {number: frame} of the pages that
+    are left."""
+    kernel = full.kernel
     kernel.restore(full.snapshot)
     numbers = dict(full.numbers)
     area = [pfn for pfn in full.frames if pfn >= first][: len(kinds)]
@@ -65,7 +67,7 @@ def arrange(full: Full, kinds: list[str], spares: int, first: int) -> dict[int, 
     for pfn in others[:: max(len(others) // spares, 1)][:spares] if spares else []:
         assert kernel.call("page_discard", pfn) == 0
         del numbers[pfn]
-    for pfn, kind in zip(area, kinds):
+    for pfn, kind in zip(area, kinds, strict=False):
         if kind == "pinned":
             kernel.call("page_pin", pfn)
         elif kind != "page":
@@ -90,8 +92,8 @@ COUNT = st.one_of(st.integers(1, 40), st.integers(1, 12))
     st.data(),
 )
 def test_the_place_with_the_least_to_move_E12_E13(full, kinds, spares, count, shift, boundary, data):
-    """Against trying every place: a range is found where there is one, as many pages are moved as must be, each page is whole and where
-    its owner says, what stays stayed, the range is zeros; and what is refused changes nothing."""
+    """Against trying every place: a range is found where there is one, as many pages are moved as must be, each page is
+    whole and where its owner says, what stays stayed, the range is zeros; and what is refused changes nothing."""
     kernel, pages = full.kernel, full.pages
     start = data.draw(st.sampled_from(full.frames[:-AREA]))
     before = arrange(full, kinds, spares, start)
@@ -114,11 +116,11 @@ def test_the_place_with_the_least_to_move_E12_E13(full, kinds, spares, count, sh
         assert int(kernel.view.kern["moved"]) == moved + least
         inside = range(result, result + count)
         assert all(kernel.call("frame_type", pfn) == DMA for pfn in inside)
-        assert not any(kernel._life.ram.bytes[result * FRAME : (result + count) * FRAME]), "zeros"
+        assert not any(kernel.handle.life.ram.bytes[result * FRAME : (result + count) * FRAME]), "zeros"
         for number, pfn in before.items():
             now = pages.where(number) if cost[pfn] == 1 else pfn
             assert (now != pfn) == (pfn in inside), "only what is in the way is moved"
-            assert bytes(kernel._life.ram.bytes[now * FRAME : (now + 1) * FRAME]) == stamp(number)
+            assert bytes(kernel.handle.life.ram.bytes[now * FRAME : (now + 1) * FRAME]) == stamp(number)
         assert kernel.frames_by_type()["free"] == free - count
         kernel.call("range_put", result, count)
         assert kernel.frames_by_type()["free"] == free
@@ -130,13 +132,13 @@ def test_the_place_with_the_least_to_move_E12_E13(full, kinds, spares, count, sh
 def conserved_but_pins(kernel: Kernel) -> None:
     result = kernel.check()
     assert result.passed, result.failure
-    assert int(kernel.view.read(Cpu, kernel._loaded.cpu)[0]["open"]) == 0
+    assert int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["open"]) == 0
 
 
 @pytest.mark.parametrize("load", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_more_ranges_than_a_buddy_allocator_that_cannot_move_E12(load):
-    """Pages anywhere, 32 frames at a multiple of 32, one range after the other: all that the free frames can make, but for the few
-    places that the kernel itself is in; a buddy allocator has what is free and aligned."""
+    """Pages anywhere, 32 frames at a multiple of 32, one range after the other: all that the free frames can make, but
+    for the few places that the kernel itself is in; a buddy allocator has what is free and aligned."""
     with (full := Full("raw")).kernel as kernel:
         pick = random.Random(load)
         for pfn in (free := set(pick.sample(full.frames, round(len(full.frames) * (1 - load))))):
@@ -159,11 +161,11 @@ def test_more_ranges_than_a_buddy_allocator_that_cannot_move_E12(load):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_range_across_regions_that_touch_E12(mode, boot):
-    """A range of RAM that was described in two pieces is one to drivers: a range is found across them, where pages are in the way, too,
-    and is put back as a whole or piece by piece."""
+    """A range of RAM that was described in two pieces is one to drivers: a range is found across them, where pages are
+    in the way, too, and is put back as a whole or piece by piece."""
     kernel = boot((0, 4 * MIB), (4 * MIB, 2 * MIB), (8 * MIB, 4 * MIB), mode=mode)
     regions = [(r.pfn, r.pfn + r.frames) for r in kernel.regions if r.area]
-    edge = next((end for (_, end), (base, _) in zip(regions, regions[1:]) if end == base), None)
+    edge = next((end for (_, end), (base, _) in pairwise(regions) if end == base), None)
     assert edge, "the machine has two regions that touch"
     world = World(kernel)
     world.range_get(24, 1, edge - 11, edge + 13, DMA)
@@ -188,8 +190,8 @@ def test_a_range_across_regions_that_touch_E12(mode, boot):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_mappings_follow_the_pages_that_are_moved_E12(mode):
-    """Pages mapped in two address spaces, some to be written: after the move each address leads to the page's new frame, with the rights
-    that it had, by a processor's walk; and no table leads to a frame of the range."""
+    """Pages mapped in two address spaces, some to be written: after the move each address leads to the page's new
+    frame, with the rights that it had, by a processor's walk; and no table leads to a frame of the range."""
     with Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), mode, prepare=poison) as kernel:
         pages = Pages(kernel)
         spaces = [kernel.call("umap_make") for _ in range(2)]
@@ -210,7 +212,7 @@ def test_mappings_follow_the_pages_that_are_moved_E12(mode):
             return {
                 (i, leaf.va): (leaf.pa // FRAME, leaf.entry & ~0x000F_FFFF_FFFF_F000)
                 for i, root in enumerate(roots)
-                for leaf in leaves(kernel._life.ram.bytes, "i386-pae", root)
+                for leaf in leaves(kernel.handle.life.ram.bytes, "i386-pae", root)
                 if leaf.va < 0xC000_0000
             }
 
@@ -251,7 +253,7 @@ def test_what_a_range_needs_is_made_sure_of_first_E12(mode):
         start = full.frames[200]
         arrange(full, ["page", "free"] * 10, 0, start)
         for field, value in (("lenient", 0), ("promised", kernel.ledger.available - 9)):
-            kernel.view.poke(kernel.view.kern_va + Kern.offset(field), value.to_bytes(8, "little"))
+            poke(kernel.view, kernel.view.kern_va + Kern.offset(field), value.to_bytes(8, "little"))
         empty_stock(kernel)
         state = full.state()
         assert kernel.call("range_get", 10, 1, 0, 1 << 52, 0, DMA) == PROMISED
@@ -263,21 +265,22 @@ def test_what_a_range_needs_is_made_sure_of_first_E12(mode):
         for va in held:
             kernel.call("window_close", va)
         first = kernel.call("range_get", 10, 1, 0, 1 << 52, 0, PAGE)
-        assert first >= 0 and not any(kernel._life.ram.bytes[first * FRAME : (first + 10) * FRAME])
+        assert first >= 0 and not any(kernel.handle.life.ram.bytes[first * FRAME : (first + 10) * FRAME])
         assert all(pages.content(number) == stamp(number) for pfn, number in full.numbers.items() if pfn < start)
         conserved_but_pins(kernel)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_frame_is_zeroed_before_it_changes_its_owner_E12(mode):
-    """What one owner wrote the next does not read; memory that nobody ever had and the machine vouches for is not zeroed again."""
+    """What one owner wrote the next does not read; memory that nobody ever had and the machine vouches for is not
+    zeroed again."""
     with Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), mode) as kernel:
-        opened = int(kernel.view.read(Cpu, kernel._loaded.cpu)[0]["opened"])
+        opened = int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["opened"])
         first = kernel.range_get(40, align=8)
-        assert int(kernel.view.read(Cpu, kernel._loaded.cpu)[0]["opened"]) == opened, "known to be zero"
-        kernel._life.ram.bytes[first * FRAME : (first + 40) * FRAME] = b"\xee" * (40 * FRAME)
+        assert int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["opened"]) == opened, "known to be zero"
+        kernel.handle.life.ram.bytes[first * FRAME : (first + 40) * FRAME] = b"\xee" * (40 * FRAME)
         kernel.range_put(first, 40)
         assert kernel.range_get(40, align=8, low=first * FRAME) == first
-        assert not any(kernel._life.ram.bytes[first * FRAME : (first + 40) * FRAME])
-        assert int(kernel.view.read(Cpu, kernel._loaded.cpu)[0]["opened"]) == opened + 40
+        assert not any(kernel.handle.life.ram.bytes[first * FRAME : (first + 40) * FRAME])
+        assert int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["opened"]) == opened + 40
         conserved(kernel)

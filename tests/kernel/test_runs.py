@@ -1,17 +1,18 @@
 """Heap pages: runs that split, join, grow over scattered frames and shrink, against what a plain model says."""
 
+import itertools
 import random
 from pathlib import Path
 
 import pytest
-from heap_model import PAGE, HeapModel, booted, effort, empty_stock, leave_free, write
+from heap_model import PAGE, HeapModel, booted, effort, empty_stock, leave_free
 from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
 
 from kernmalloc.facade.errors import OutOfMemory, WouldBlock
-from kernmalloc.kernel.bins import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
-from kernmalloc.kernel.kern import BINS
+from kernmalloc.kernel.core.kern import BINS
+from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
 from kernmalloc.lang import status
 
 SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap
@@ -29,7 +30,8 @@ def runs(kernel):
 
 
 def test_bins_hold_what_they_say():
-    """C1: a run is filed where every run is at least as long as a search from `bin_holding` promises, and no bin is missing."""
+    """C1: a run is filed where every run is at least as long as a search from `bin_holding` promises, and no bin is
+    missing."""
     lengths = [
         *range(1, 5000),
         *(1 << n for n in range(13, 28)),
@@ -57,8 +59,9 @@ page_ops = st.lists(
 @effort(0.6)
 @given(page_ops, st.sampled_from([1, 3, 16, 64]), st.booleans())
 def test_random_runs(ops, growth, poisoned):
-    """E21, C11: after every take and give all invariants hold, backed pages are those in use and at most one growth step
-    of idle ones, neighbours that are free alike have joined, and the top is where the last page with a frame is."""
+    """E21, C11: after every take and give all invariants hold, backed pages are those in use and at most one growth
+    step of idle ones, neighbours that are free alike have joined, and the top is where the last page with a frame
+    is."""
     with booted(growth=growth, prepare=poison if poisoned else None) as kernel:
         used: dict[int, int] = {}
         for op, pages, which in ops:
@@ -78,7 +81,7 @@ def test_random_runs(ops, growth, poisoned):
             assert in_use <= kern["backed"] <= in_use + growth
             if op == "drain":
                 assert kern["backed"] == in_use
-            assert all(a[0] != b[0] for a, b in zip(found, found[1:]) if a[0] in (IDLE, BARE))
+            assert all(a[0] != b[0] for a, b in itertools.pairwise(found) if a[0] in (IDLE, BARE))
             assert found[-1][0] != BARE
             conserved(kernel)
 
@@ -105,8 +108,8 @@ def test_growth_joins_the_idle_run_behind_it():
 
 @pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
 def test_shrinks_to_where_it_was(boot, mode):
-    """C11, E21: when all is freed and drained, backed bytes, mapping frames and top are those after boot; the frames are
-    in page space again."""
+    """C11, E21: when all is freed and drained, backed bytes, mapping frames and top are those after boot; the frames
+    are in page space again."""
     kernel = boot((0, 32 * MIB), mode=mode)
     kernel.drain()
     kept = ("backed", "map_pages", "top", "idle", "free_frames", "heap_frames", "mapping_frames")
@@ -141,7 +144,7 @@ def test_grows_from_scattered_frames(boot, mode, prepare):
     pfns = [kernel.view.pa(blocks[0] + at) // PAGE for at in range(0, 300_000, PAGE)]
     assert len(set(pfns)) == len(pfns)
     assert free.issuperset(pfns)
-    assert not any(b == a + 1 for a, b in zip(pfns, pfns[1:]))
+    assert not any(b == a + 1 for a, b in itertools.pairwise(pfns))
     model.finish()
 
 
@@ -160,8 +163,8 @@ REQUESTS = [
 @pytest.mark.parametrize(("size", "align"), REQUESTS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_growth_with_every_number_of_free_frames(size, align, seed):
-    """E26, E20: whatever number of frames is free, malloc succeeds or leaves every byte of the machine as it was; once it
-    succeeds with n frames it does with more, and freeing gives all of them back (C11)."""
+    """E26, E20: whatever number of frames is free, malloc succeeds or leaves every byte of the machine as it was; once
+    it succeeds with n frames it does with more, and freeing gives all of them back (C11)."""
     with booted((0, 8 * MIB)) as kernel:
         if seed:  # a heap with holes and a partly filled slab
             kept = [kernel.malloc(n) for n in (50_000, 16, 600, 90_000, 16, 40_000)]
@@ -285,7 +288,8 @@ def test_would_block_and_no_frames(type):
 
 @pytest.mark.parametrize("size", [100_000, 2 * MIB])
 def test_a_refusal_with_idle_pages(size):
-    """E26, E21: a malloc that must wait may give idle pages back to page space, and changes nothing that anybody holds."""
+    """E26, E21: a malloc that must wait may give idle pages back to page space, and changes nothing that anybody
+    holds."""
     with booted((0, 8 * MIB), growth=16) as kernel:
         model = HeapModel(kernel)
         for block in (40_000, 16, 3000, 70_000, 600):
@@ -311,16 +315,16 @@ def test_a_refusal_with_idle_pages(size):
 def translated(kernel):
     """Pages of which this processor has a translation."""
     if kernel.mode == "twin":
-        return set(kernel._life.pages)
+        return set(kernel.handle.life.pages)
     if kernel.mode == "soft":
-        return set(kernel._life.state["tlb"]["tag"].tolist())
+        return set(kernel.handle.life.state["tlb"]["tag"].tolist())
     found = set()
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high = (int(end, 16) for end in line.split()[0].split("-"))
         if (
             "kernmalloc" in line
-            and low >= kernel._loaded.window
-            and high <= kernel._loaded.window + kernel._loaded.window_bytes
+            and low >= kernel.handle.loaded.window
+            and high <= kernel.handle.loaded.window + kernel.handle.loaded.window_bytes
         ):
             found |= set(range(low // PAGE, high // PAGE))
     return found
@@ -344,10 +348,11 @@ def test_no_translation_outlives_its_frame(boot, mode):
 
 
 def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
-    """C11: while the processors are told to forget pages, the frames behind them are the heap's still, and no entry maps them."""
+    """C11: while the processors are told to forget pages, the frames behind them are the heap's still, and no entry
+    maps them."""
     kernel = boot((0, 16 * MIB), mode="twin")
     told = []
-    shootdown = kernel._life.km_shootdown
+    shootdown = kernel.handle.life.km_shootdown
 
     def observed(va, pages):
         kern = kernel.view.kern
@@ -362,7 +367,7 @@ def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
     va = kernel.malloc(200 * PAGE)
     kernel.drain()
     owned = int(kernel.view.kern["heap_frames"])
-    monkeypatch.setattr(kernel._life, "km_shootdown", observed)
+    monkeypatch.setattr(kernel.handle.life, "km_shootdown", observed)
     kernel.free(va)
     assert len(told) == 200 - 16
     assert set(told) <= set(range(va, va + 200 * PAGE, PAGE))

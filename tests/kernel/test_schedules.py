@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import unwrap
 from types import FunctionType
 from typing import Any
 
@@ -12,8 +13,8 @@ from schedules import Processors
 from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel import locks
-from kernmalloc.kernel.kern import DEVICE_MEMORY, DMA, FRAMES, PAGE
+from kernmalloc.kernel.core import locks
+from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, FRAMES, PAGE, Cpu
 from kernmalloc.lang.memory import use
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine import lives
@@ -98,7 +99,7 @@ def two_refills_from_one_slab(a, b):
 
 @scenario
 def free_and_drain(a, b):
-    va = [a.malloc(100) for _ in range(2)][0]
+    va, _ = a.malloc(100), a.malloc(100)
     return [[("drain",)], [("free", va)]]
 
 
@@ -257,8 +258,8 @@ def prepared(
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_schedule_of_a_few_preemptions_E26_E31(base, name):
-    """Whatever the schedule, results are those of one operation after the other, every invariant holds, no frame is lost, and
-    nothing shared is stored outside the lock."""
+    """Whatever the schedule, results are those of one operation after the other, every invariant holds, no frame is
+    lost, and nothing shared is stored outside the lock."""
     with prepared(base, name) as (processors, programs):
         explored = processors.explore(programs, PREEMPTIONS)
         print(f"{name}: {explored} schedules, {len(processors.shared)} shared words")
@@ -278,7 +279,7 @@ def test_schedules_at_random_E26_E31(base, name):
 @contextmanager
 def without(*names: str) -> Iterator[None]:
     """The twin with functions that do nothing."""
-    todo, seen = list(lives._functions.values()), {}
+    todo, seen = [unwrap(function) for function in lives._functions.values()], {}
     while todo:
         space = todo.pop().__globals__
         if id(space) not in seen:
@@ -308,22 +309,31 @@ BROKEN_WITHOUT = (
 
 @pytest.mark.parametrize("name", BROKEN_WITHOUT)
 def test_without_the_lock_stores_are_seen(base, name):
-    with without("enter", "leave"), prepared(base, name) as (processors, programs):
-        with pytest.raises(AssertionError, match="outside the lock"):
-            processors.explore(programs, 0)
+    with (
+        without("enter", "leave"),
+        prepared(base, name) as (processors, programs),
+        pytest.raises(AssertionError, match="outside the lock"),
+    ):
+        processors.explore(programs, 0)
 
 
 @pytest.mark.parametrize("name", BROKEN_WITHOUT)
 def test_without_the_lock_one_preemption_breaks_it(base, name):
-    with without("enter", "leave"), prepared(base, name, watch=False) as (processors, programs):
-        with pytest.raises(AssertionError, match="Schedule.*(is none of|does not hold|nothing maps)"):
-            processors.explore(programs, 1)
+    with (
+        without("enter", "leave"),
+        prepared(base, name, watch=False) as (processors, programs),
+        pytest.raises(AssertionError, match=r"Schedule.*(is none of|does not hold|nothing maps)"),
+    ):
+        processors.explore(programs, 1)
 
 
 def test_a_lock_that_is_not_given_back_is_a_deadlock(base):
-    with without("leave"), prepared(base, "malloc_and_malloc") as (processors, programs):
-        with pytest.raises(AssertionError, match="spins for ever"):
-            processors.explore(programs, 0)
+    with (
+        without("leave"),
+        prepared(base, "malloc_and_malloc") as (processors, programs),
+        pytest.raises(AssertionError, match="spins for ever"),
+    ):
+        processors.explore(programs, 0)
 
 
 class Torn(Processors):
@@ -353,9 +363,11 @@ class Deaf(Processors):
 
 
 def test_a_shootdown_that_is_not_heard_is_found(base):
-    with prepared(base, "heap_shrinks_and_grows_over_other_frames", Deaf) as (processors, programs):
-        with pytest.raises(AssertionError, match="Schedule"):
-            processors.explore(programs, PREEMPTIONS)
+    with (
+        prepared(base, "heap_shrinks_and_grows_over_other_frames", Deaf) as (processors, programs),
+        pytest.raises(AssertionError, match="Schedule"),
+    ):
+        processors.explore(programs, PREEMPTIONS)
 
 
 # the lock itself
@@ -366,8 +378,8 @@ def test_only_who_is_inside_leaves(base, held):
     """`leave` without `enter`, or of another processor's, is refused and changes nothing."""
     kernel, memory = base
     kernel.restore(memory)
-    first, second = kernel._cpu, kernel.cpu(1)._cpu
-    use(kernel._life)
+    first, second = Cpu(kernel.processor), Cpu(kernel.cpu(1).processor)
+    use(kernel.handle.life)
     for depth in range(held):
         assert locks.enter(first) == depth + 1
     before = kernel.snapshot()

@@ -1,4 +1,5 @@
-"""Whatever comes and goes, in any order: nothing leaks, every invariant holds after every step (C1, C11 to C18, E25, E27)."""
+"""Whatever comes and goes, in any order: nothing leaks, every invariant holds after every step (C1, C11 to C18, E25,
+E27)."""
 
 import random
 from collections import Counter
@@ -30,17 +31,28 @@ def tuned(strategy: str, chance: random.Random) -> Profile:
     pick = chance.choice
     return replace(
         with_strategy(altered("eros2", window=WINDOW), strategy),
-        heap=Heap(growth_frames=pick((1, 4, 16)), growable=pick((0, 64 << 10, MIB)), spare=pick((0, 64 << 10, 2 * MIB)), excess=2 * MIB),
-        devices=Devices(ranges=pick((0, 4, 40)), frames=pick((0, 40, 500, 2000)), last_words=pick((0, 1, 64, 256)), last_maps=pick((0, 2))),
+        heap=Heap(
+            growth_frames=pick((1, 4, 16)),
+            growable=pick((0, 64 << 10, MIB)),
+            spare=pick((0, 64 << 10, 2 * MIB)),
+            excess=2 * MIB,
+        ),
+        devices=Devices(
+            ranges=pick((0, 4, 40)),
+            frames=pick((0, 40, 500, 2000)),
+            last_words=pick((0, 1, 64, 256)),
+            last_maps=pick((0, 2)),
+        ),
         bank=Bank(withheld=pick((0, 20, 200, 1000)), promised=pick((0, 0, 500)), lenient=pick((False, True))),
         objects=OBJECTS[: pick((1, 4, 4))],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_E25_E27_every_counter_returns_to_its_start(strategy):
-    """E25, E27, C1, C11, C18: random publishing, withdrawing, malloc, free, release and more, with `check` after each step;
-    what refuses changes nothing; when all is withdrawn and freed, every counter is where it began, or as `release` left it."""
+    """E25, E27, C1, C11, C18: random publishing, withdrawing, malloc, free, release and more, with `check` after each
+    step; what refuses changes nothing; when all is withdrawn and freed, every counter is where it began, or as
+    `release` left it."""
     steps, refused, shortages, released = 0, 0, Counter(), 0
     for seed in range(SEQUENCES // BATCH):
         chance = random.Random(f"{strategy} {seed}")
@@ -57,7 +69,8 @@ def test_E25_E27_every_counter_returns_to_its_start(strategy):
                     raise
             steps, refused, released = steps + world.steps, refused + world.refused, released + world.releases
             shortages += world.shortages
-    told = f"{strategy}: {SEQUENCES:,} sequences, {steps:,} steps, {refused:,} refused, {dict(shortages)}, {released:,} released"
+    told = f"{strategy}: {SEQUENCES:,} sequences, {steps:,} steps, {refused:,} refused, "
+    told += f"{dict(shortages)}, {released:,} released"
     assert (
         refused > SEQUENCES and shortages.total() > SEQUENCES // 2 and (released > 0) == STRATEGIES[strategy].affine
     ), told

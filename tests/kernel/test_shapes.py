@@ -3,6 +3,8 @@
 Rows E6 (every frame of every range is described), E32-35 (the donation comes from a range that can afford it), E39 (the
 others need none). Real maps end in ranges of a few frames, between firmware tables."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -11,7 +13,7 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Heap, Profile
-from kernmalloc.kernel.kern import CLASS_NAMES, RAM
+from kernmalloc.kernel.core.kern import CLASS_NAMES, RAM
 from kernmalloc.lang.status import BAD_FRAME
 
 FRAME = 4096
@@ -52,7 +54,7 @@ def test_every_shape_of_ram_boots_E6_E35_E39(profile, first, ranges):
         regions = kernel.regions
         described = sum(r.frames for r in regions if r.kind == CLASS_NAMES[RAM])
         assert described + kernel.frames_by_type()["reserved"] == sum(count for _, count in spans)
-        assert all(a.pfn + a.frames <= b.pfn for a, b in zip(regions, regions[1:]))
+        assert all(a.pfn + a.frames <= b.pfn for a, b in itertools.pairwise(regions))
         for base, count in spans:
             assert any(r.pfn <= base < r.pfn + r.frames for r in regions)
             assert any(r.pfn <= base + count - 1 < r.pfn + r.frames for r in regions)

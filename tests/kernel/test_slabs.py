@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved
 
-from kernmalloc.kernel.heap import LARGEST_CLASS, SIZE_CLASSES, class_bytes
-from kernmalloc.kernel.kern import Kern
-from kernmalloc.kernel.slabs import (
+from kernmalloc.kernel.core.kern import SIZE_CLASSES, Kern
+from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.kernel.heap.malloc import LARGEST_CLASS, class_bytes
+from kernmalloc.kernel.heap.slabs import (
     MAX_SLAB_PAGES,
     MAX_SLOTS,
     RETURNED_BYTES,
     SPARSE,
     Cache,
-    SlabPage,
     _fill,
     reciprocal_of,
     slab_pages,
@@ -53,7 +53,8 @@ class Flat:
 
 
 def test_size_classes():
-    """E22: every size from 1 to 32768 has a class at least as large, of which it wastes at most an eighth and 16 bytes."""
+    """E22: every size from 1 to 32768 has a class at least as large, of which it wastes at most an eighth and 16
+    bytes."""
     assert sorted(CLASSES) == CLASSES
     assert CLASSES[-1] == LARGEST_CLASS
     with booted() as kernel:
@@ -67,7 +68,8 @@ def test_size_classes():
             *(size - 1 for size in CLASSES[1:]),
             *(size + 1 for size in CLASSES[:-1]),
         }:
-            assert kernel.size_of(va := kernel.malloc(size)) == CLASSES[classes[(size + 15) >> 4]]
+            va = kernel.malloc(size)
+            assert kernel.size_of(va) == CLASSES[classes[(size + 15) >> 4]]
             kernel.free(va)
 
 
@@ -92,30 +94,31 @@ def test_slabs_hold_their_slots(page_shift):
 
 @pytest.mark.parametrize("page_shift", [12, 13])
 def test_slot_numbers_are_exact(page_shift):
-    """In slabs of every size class and object size: each slot's start gives its number, and the addresses beside it none."""
+    """In slabs of every size class and object size: each slot's start gives its number, and the addresses beside it
+    none."""
     heap, page, record, cache, heap_pages = 1 << 30, 3, 1 << 16, 1 << 15, 40
     view = Flat((heap_pages + 4) << 6, heap, heap_pages << page_shift, record)
     twin.use(view)
     kern, c = Kern(0), Cache(cache)
-    kern.heap, kern.page_shift, kern.heap_map, kern.caches = heap, page_shift, record, cache
+    kern.heap, kern.page_shift, kern.heap_map, kern.caches = heap, page_shift, HeapPage(record), Cache(cache)
     for size in [*CLASSES, *range(144, 33000, 592), 32752, 21856, 21840]:
         c.size, c.reciprocal = size, reciprocal_of(size)
         c.pages, c.slots = slab_pages(size, page_shift), slab_slots(size, page_shift)
         before, start = 0, heap + (page << page_shift)
         for i in range(c.pages):
-            before += _fill(0, page + i, cache, 0, i, before)
+            before += _fill(kern, page + i, c, 0, i, before)
         assert before == c.slots
         numbers = {start + k * size for k in range(c.slots)}
         for k in range(c.slots):
             va = start + k * size
             of = (va - heap) >> page_shift
             first = -(-((of - page) << page_shift) // size)
-            assert slot_number(0, of, va) == k - first
+            assert slot_number(kern, of, va) == k - first
             for beside in (va + 1, va + size - 1, va + size // 2):
-                assert slot_number(0, (beside - heap) >> page_shift, beside) < 0
+                assert slot_number(kern, (beside - heap) >> page_shift, beside) < 0
         end = start + c.slots * size
         if end < start + (c.pages << page_shift):
-            assert end not in numbers and slot_number(0, (end - heap) >> page_shift, end) < 0
+            assert end not in numbers and slot_number(kern, (end - heap) >> page_shift, end) < 0
 
 
 @pytest.mark.parametrize("size", CLASSES)
@@ -159,7 +162,8 @@ def test_slots_of_every_class(size):
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1000)), max_size=300),
 )
 def test_random_slots(size, ops):
-    """Slots of one class, taken and given in any order: none given out twice, and every doubled free refused unchanged."""
+    """Slots of one class, taken and given in any order: none given out twice, and every doubled free refused
+    unchanged."""
     with booted((0, 16 * MIB)) as kernel:
         live, dead = [], []
         for op, which in ops:
@@ -197,6 +201,27 @@ def test_an_edge_does_not_thrash():
         assert kernel.view.kern["returned"] == before
 
 
+def test_empty_slabs_go_for_a_run_that_they_can_make():
+    """E21: before the heap grows for a run, empty slabs are given back of whose pages it can be made, and none in
+    vain."""
+    with booted((0, 32 * MIB)) as kernel:
+
+        def pages() -> tuple[int, int, int]:
+            empty = int(kernel.view.magazines()["empty_pages"].sum())
+            return int(kernel.view.kern["backed"]), int(kernel.view.kern["idle"]), empty
+
+        kernel.drain()
+        for va in [kernel.malloc(3072) for _ in range(20)]:
+            kernel.free(va)
+        backed, idle, empty = pages()
+        assert 0 < idle < 8 <= idle + empty
+        kernel.malloc(3 * MIB)
+        backed += 3 * MIB // PAGE
+        assert pages() == (backed, idle, empty), "they could never make a run of so many pages"
+        kernel.malloc(8 * PAGE)
+        assert pages() == (backed, idle - 8 + 3, empty - 3), "the heap need not grow: one slab is enough"
+
+
 def test_a_refill_that_fails_changes_nothing():
     """E26: malloc of a slot when the magazine is empty and no slab can be had leaves every byte as it was."""
     with booted((0, 8 * MIB)) as kernel:
@@ -218,4 +243,4 @@ def test_a_refill_that_fails_changes_nothing():
         for pfn in held[: slab_pages(3072, 12) + 4]:
             kernel.frame_put(pfn)
         assert kernel.malloc(3072) % 16 == 0
-        assert PAGE * 3 == slots * 3072
+        assert slots * 3072 == PAGE * 3

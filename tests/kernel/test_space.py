@@ -1,6 +1,7 @@
 """The grand page space: all frames, from which everything else is made, wherever they lie.
 
-Rows E3, E9, E20, E28-29, E38. Memory is poisoned, machines are filled to the last frame, and what is free is scattered."""
+Rows E3, E9, E20, E28-29, E38. Memory is poisoned, machines are filled to the last frame, and what is free is
+scattered."""
 
 import itertools
 import random
@@ -22,14 +23,15 @@ from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, HEAP, PAGE, TYPE_NAMES
+from kernmalloc.kernel.core.kern import DMA, HEAP, PAGE, TYPE_NAMES
 from kernmalloc.lang.status import BAD_FRAME, NO_FRAMES, OK, WOULD_BLOCK
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("mode", MODES)
 def test_right_after_boot_all_available_frames_are_in_page_space_E28_E29(mode, shape):
-    """The machine's frames are: taken before boot, heap, mapping tables, and page space, which has all the others, free."""
+    """The machine's frames are: taken before boot, heap, mapping tables, and page space, which has all the others,
+    free."""
     with boot_shape(shape, mode) as kernel:
         counts = kernel.frames_by_type()
         now = types(kernel)
@@ -39,7 +41,7 @@ def test_right_after_boot_all_available_frames_are_in_page_space_E28_E29(mode, s
         assert counts["page"] == counts["dma"] == counts["device"] == 0
         available = len(now) - counts["reserved"]
         assert counts["free"] == available - counts["heap"] - counts["mapping"]
-        taken = sum(high - low for low, high in kernel._loaded.placement.reserved)
+        taken = sum(high - low for low, high in kernel.handle.loaded.placement.reserved)
         assert counts["reserved"] == taken, "image and boot area, and nothing else"
         conserved(kernel)
 
@@ -47,8 +49,8 @@ def test_right_after_boot_all_available_frames_are_in_page_space_E28_E29(mode, s
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", ["odd", "crumbs"])
 def test_filled_to_the_last_frame_and_emptied_in_random_order_E38(shape, mode):
-    """Every free frame is handed out once; then there is none, for anyone; then all come back, in any order, and the heap
-    can have them."""
+    """Every free frame is handed out once; then there is none, for anyone; then all come back, in any order, and the
+    heap can have them."""
     with boot_shape(shape, mode, prepare=poison) as kernel:
         world = World(kernel)
         for i in range(len(world.free)):
@@ -100,15 +102,15 @@ def pattern(va: int, size: int) -> bytes:
 @pytest.mark.parametrize("prepare", [None, poison], ids=["fresh", "poisoned"])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_heap_is_right_on_scattered_frames_E9_E20(mode, prepare):
-    """Only lone frames are free. The heap grows over them: contiguous in virtual memory, anywhere in physical memory; what is
-    written stays, while other blocks come and go."""
+    """Only lone frames are free. The heap grows over them: contiguous in virtual memory, anywhere in physical memory;
+    what is written stays, while other blocks come and go."""
     pick = random.Random(5)
     with Kernel.boot(machine((0, 16 * MIB)), Profile.load("eros2"), mode, prepare=prepare) as kernel:
         before = types(kernel)
         loose = scatter(kernel, pick)
         assert kernel.call("block_get", 1, DMA) == NO_FRAMES, "no two neighbours are free"
         blocks: dict[int, int] = {}
-        for step in range(60):
+        for _ in range(60):
             if blocks and pick.random() < 0.35:
                 va = pick.choice(list(blocks))
                 size = blocks.pop(va)
@@ -154,7 +156,7 @@ def test_frames_above_four_gigabytes_E3(shape, mode):
         assert set(behind) <= above
         write(kernel, va, pattern(va, 98304))
         assert (
-            kernel._life.ram.bytes[behind[3] * FRAME : (behind[3] + 1) * FRAME]
+            kernel.handle.life.ram.bytes[behind[3] * FRAME : (behind[3] + 1) * FRAME]
             == pattern(va, 98304)[3 * FRAME : 4 * FRAME]
         )
         assert kernel.call("range_get", 3, 1, 0, 1 << 20, 0, DMA) < 1 << 20, "and low ones can be asked for"

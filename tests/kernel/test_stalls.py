@@ -12,8 +12,8 @@ from stall_model import CLEANER, NAMES, RESERVE, World, tight
 
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.threads import waits
-from kernmalloc.kernel.kern import PAGE
-from kernmalloc.kernel.threads import READY, RUNNABLE, STALLED, Thread
+from kernmalloc.kernel.core.kern import PAGE
+from kernmalloc.kernel.frames.claims import READY, RUNNABLE, STALLED, Thread
 from kernmalloc.lang.status import (
     BAD_ADDRESS,
     BUSY,
@@ -30,9 +30,12 @@ def step(chance: random.Random) -> tuple:
     """Anything that a thread, its owner, a driver or somebody without a thread may do."""
     name, draw = chance.choice(NAMES), chance.randrange(100)
     for limit, action in (
-        (15, ("frame", name)), (30, ("malloc", name, chance.randrange(12))), (42, ("page", name, chance.randrange(12), chance.randrange(2))),
-        (46, ("frame", None)), (50, ("malloc", None, 1)), (64, ("put", chance.randrange(100))), (70, ("free_block", chance.randrange(100))),
-        (82, ("resume",)), (88, ("answer",)), (91, ("cancel", name)), (94, ("die", name)), (97, ("limit", name, chance.randrange(4))),
+        (15, ("frame", name)), (30, ("malloc", name, chance.randrange(12))),
+        (42, ("page", name, chance.randrange(12), chance.randrange(2))),
+        (46, ("frame", None)), (50, ("malloc", None, 1)), (64, ("put", chance.randrange(100))),
+        (70, ("free_block", chance.randrange(100))),
+        (82, ("resume",)), (88, ("answer",)), (91, ("cancel", name)), (94, ("die", name)),
+        (97, ("limit", name, chance.randrange(4))),
     ):  # fmt: skip
         if draw < limit:
             return action
@@ -56,14 +59,16 @@ def run(world: World, seed: int, steps: int) -> Counter:
 
 
 def test_E26_nobody_overtakes_nothing_is_lost():
-    """Random calls, gifts, answers, cancels, deaths and timeouts: served in order, every wait ends when memory is back, and
-    every frame is where it was."""
+    """Random calls, gifts, answers, cancels, deaths and timeouts: served in order, every wait ends when memory is back,
+    and every frame is where it was."""
     seen = Counter()
     for seed in range(effort(0.3).max_examples):
         with tight("raw") as kernel:
             seen += run(World(kernel, free=1 + seed % 9), seed, 80)
-    for event in (("frame", WOULD_BLOCK), ("malloc", WOULD_BLOCK), ("page", WOULD_BLOCK), ("resume", OK), ("resume", WOULD_BLOCK),
-                  ("resume", TIMED_OUT), ("cancel", OK), ("malloc", DEADLOCK), ("frame", BUSY)):  # fmt: skip
+    for event in (
+        ("frame", WOULD_BLOCK), ("malloc", WOULD_BLOCK), ("page", WOULD_BLOCK), ("resume", OK),
+        ("resume", WOULD_BLOCK), ("resume", TIMED_OUT), ("cancel", OK), ("malloc", DEADLOCK), ("frame", BUSY),
+    ):  # fmt: skip
         assert seen[event] > 0, (event, seen)
 
 
@@ -87,7 +92,8 @@ def test_E26_the_same_in_each_life():
 DEPTH = 4 if effort(1).max_examples == 100 else 6  # actions in a row
 ACTIONS = (
     ("malloc", "A", 1), ("frame", "B"), ("page", "B", 7), ("frame", "C"), ("frame", CLEANER), ("frame", None),
-    ("give", 9), ("put", 0), ("free_block", 0), ("answer",), ("resume",), ("cancel", "A"), ("cancel", "B"), ("die", "A"),
+    ("give", 9), ("put", 0), ("free_block", 0), ("answer",), ("resume",), ("cancel", "A"), ("cancel", "B"),
+    ("die", "A"),
     ("expire", "B"),
 )  # fmt: skip
 
@@ -104,8 +110,8 @@ class Small(World):
 
 
 def test_E26_all_short_histories():
-    """Every order of a few calls, gifts, answers, cancels, timeouts and deaths, each state once: from each of them all waits
-    end when memory comes back."""
+    """Every order of a few calls, gifts, answers, cancels, timeouts and deaths, each state once: from each of them all
+    waits end when memory comes back."""
     with tight("soft") as kernel:
         first = Small(kernel, free=1)
         start = kernel.snapshot()
@@ -138,7 +144,8 @@ def world(request):
 
 
 def test_E26_frames_are_owed_in_order(world):
-    """Frames that come are set aside for the first who waits; nobody behind it gets one, nor anybody new, until it has run."""
+    """Frames that come are set aside for the first who waits; nobody behind it gets one, nor anybody new, until it has
+    run."""
     assert world.act("frame", "A") == world.act("malloc", "B", 1) == world.act("frame", "C") == WOULD_BLOCK
     world.act("give", 1)
     assert world.waiting("A") == (READY, 1, 1) and world.waiting("B").state == STALLED
@@ -195,13 +202,14 @@ def test_E26_heap_memory_wakes_too(world):
 
 
 def test_E26_E30_a_wait_for_a_write_back(world):
-    """All frames hold dirty pages: malloc waits until some have been written back, and takes these frames. Nobody reads."""
+    """All frames hold dirty pages: malloc waits until some have been written back, and takes these frames. Nobody
+    reads."""
     kernel, source = world.kernel, world.source
     world.act("give", 30)
     for oid in range(30):
         pfn = source.call("page_get", oid)
         assert pfn > 0 and kernel.call("page_dirty", pfn) == OK
-        kernel._life.ram.bytes[pfn * PAGE_BYTES] = oid
+        kernel.handle.life.ram.bytes[pfn * PAGE_BYTES] = oid
     assert world.act("frame", "B") == world.act("malloc", "A", 1) == WOULD_BLOCK
     assert source.word(0, 4) > source.taken, "write-backs were asked for"
     while world.queue:
@@ -235,8 +243,8 @@ def test_E26_who_waits_for_a_page_is_woken_by_its_answer(world):
 
 
 def test_E26_a_deadlock_is_named(world):
-    """The last thread that could run is not let wait when the one that cleans pages waits too: it is told, who waits for what
-    is known, and what it then gives back serves the others."""
+    """The last thread that could run is not let wait when the one that cleans pages waits too: it is told, who waits
+    for what is known, and what it then gives back serves the others."""
     world.act("give", 1)
     assert world.act("frame", "C") == OK
     for _ in range(RESERVE):
@@ -245,7 +253,7 @@ def test_E26_a_deadlock_is_named(world):
     before = world.kernel.snapshot()
     world.kernel.call("thread_run", world.threads["C"])
     assert world.kernel.call("malloc", 70_000) == DEADLOCK
-    found = [str(wait) for wait in waits(world.kernel, world.threads["C"])]
+    found = [str(wait) for wait in waits(world.kernel.view, world.threads["C"])]
     assert found[1:] == [
         "thread 2 waits for 1 frame", "thread 3 waits for 18 frames", "thread 4, which cleans pages, waits for 1 frame",
     ]  # fmt: skip
@@ -257,8 +265,8 @@ def test_E26_a_deadlock_is_named(world):
 
 
 def test_E26_a_deadlock_by_death_is_named(world):
-    """When the last thread that runs goes, and the others wait for pages, the driver's among them, whoever asks for the next
-    one to run is told."""
+    """When the last thread that runs goes, and the others wait for pages, the driver's among them, whoever asks for the
+    next one to run is told."""
     world.act("give", 3)
     for oid, name in enumerate(NAMES[1:]):
         world.act("page", name, oid)
@@ -273,8 +281,8 @@ def test_E26_a_deadlock_by_death_is_named(world):
 
 
 def test_E26_cleaners_have_their_reserve(world):
-    """A thread that cleans pages gets the planned frames when nobody else gets one, and past the queue; the bank was never
-    promised them, and who comes for the rest waits until the reserve is whole again."""
+    """A thread that cleans pages gets the planned frames when nobody else gets one, and past the queue; the bank was
+    never promised them, and who comes for the rest waits until the reserve is whole again."""
     kern = world.kernel.view.kern
     assert kern["stalls"]["reserve"] == RESERVE == world.free()
     assert kern["promised"] == kern["opening"] - RESERVE
@@ -327,8 +335,8 @@ def test_E26_what_could_never_come_is_not_waited_for(world):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_E26_nothing_passes_a_waiter_by_in_a_stock(mode):
-    """While a thread waits, another processor's puts are listed at once, with all that is in its stock, and it gets nothing
-    past the queue; the reserve is not served from stocks either."""
+    """While a thread waits, another processor's puts are listed at once, with all that is in its stock, and it gets
+    nothing past the queue; the reserve is not served from stocks either."""
     with tight(mode, cpus=2) as kernel:
         a, b = kernel, kernel.cpu(1)
         thread, cleaner = a.call("thread_make", 0), a.call("thread_make", 1)
@@ -339,20 +347,25 @@ def test_E26_nothing_passes_a_waiter_by_in_a_stock(mode):
         assert b.call("frame_put", taken.pop()) == OK and kernel.view.stocks()[:, 0].tolist() == [0, 1]
         a.call("thread_run", thread)
         assert a.call("malloc", 40_000) == WOULD_BLOCK
+        conserved(kernel)
         assert b.call("frame_get", PAGE) == WOULD_BLOCK, "its own frame, too, is for who waits"
+        conserved(kernel)
         assert kernel.view.stocks()[:, 0].tolist() == [0, 0]
         while kernel.view.read(Thread, thread)[0]["state"] == STALLED:
             assert b.call("frame_put", taken.pop()) == OK
             assert b.call("frame_get", PAGE) == WOULD_BLOCK
+            conserved(kernel)
         assert a.call("thread_run", thread) == OK
         va = a.call("malloc", 40_000)
         assert va > 0 and a.call("free", va) == OK and a.call("thread_run", cleaner) == OK
+        conserved(kernel)
         a.drain()
         while (pfn := a.call("frame_get", PAGE)) >= 0:
             taken.append(pfn)
         a.call("thread_cancel", cleaner)
         assert b.call("frame_put", taken.pop()) == OK and kernel.view.stocks()[:, 0].tolist() == [0, 0]
         assert b.call("frame_get", PAGE) == NO_FRAMES, "the reserve is filled up first"
+        conserved(kernel)
         a.call("thread_run", 0)
         for pfn in taken:
             assert b.call("frame_put", pfn) == OK

@@ -8,8 +8,8 @@ from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.bitmap import CHUNK, CHUNK_ORDER
-from kernmalloc.kernel.kern import DMA, FRAMES, PAGE
+from kernmalloc.kernel.core.kern import DMA, FRAMES, PAGE
+from kernmalloc.kernel.frames.bitmap import CHUNK, CHUNK_ORDER
 from kernmalloc.lang.status import BAD_FRAME, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK
 
 FRAME = 4096
@@ -26,8 +26,8 @@ def drained(kernel: Kernel) -> None:
     conserved(kernel)
     for number in range(len(kernel.view.cpus())):
         kernel.cpu(number).drain()
+        conserved(kernel)
     assert not kernel.view.stocks().any()
-    conserved(kernel)
 
 
 OPERATIONS = st.lists(
@@ -44,8 +44,8 @@ OPERATIONS = st.lists(
 @effort(0.5)
 @given(OPERATIONS)
 def test_stocks_agree_with_a_set_of_what_is_owned(operations):
-    """E28, E29: two processors get and put single frames and chunks, each other's too: nothing is handed out twice, wrong puts are
-    refused, whatever is in a stock, and every frame comes back."""
+    """E28, E29: two processors get and put single frames and chunks, each other's too: nothing is handed out twice,
+    wrong puts are refused, whatever is in a stock, and every frame comes back."""
     with boot() as kernel:
         free = kernel.frames_by_type()["free"]
         owned: dict[int, int] = {}  # first pfn -> order
@@ -80,7 +80,7 @@ def test_stocks_agree_with_a_set_of_what_is_owned(operations):
                     assert cpu.call("frame_put", pfn) == NOT_ALLOCATED
                     taken -= set(range(pfn, pfn + (1 << order)))
                     del owned[pfn]
-        conserved(kernel)
+            conserved(kernel)
         for pfn in owned:
             assert kernel.call("frame_put", pfn) == OK
         drained(kernel)
@@ -89,7 +89,7 @@ def test_stocks_agree_with_a_set_of_what_is_owned(operations):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_chunks_come_from_a_stock_and_go_back_there(mode):
-    """E28: a chunk that was put is got next; a second one has been drawn along with the first; the inside of one is refused."""
+    """E28: a chunk that was put is got next; another one was drawn with the first; the inside of one is refused."""
     with boot(mode, ((0, 80 * MIB),)) as kernel:
         first = kernel.call("block_get", CHUNK_ORDER, PAGE)
         drawn = int(kernel.view.stocks()[0, 1])
@@ -125,7 +125,7 @@ def test_a_stock_takes_what_chunks_there_are(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_group_of_two_regions(mode):
-    """Frames of two regions that lie in one word are put into one group, got from it, and each listed in its own bitmap."""
+    """Frames of two regions in one word are put into one group, got from it, and each is listed in its own bitmap."""
     with boot(mode) as kernel:
         edge = EDGE // FRAME
         pair = [kernel.call("range_get", 1, 1, pfn, pfn + 1, 0, PAGE) for pfn in (edge - 1, edge)]
@@ -141,7 +141,7 @@ def test_a_group_of_two_regions(mode):
 
 
 def test_a_full_stock_keeps_what_was_put_last():
-    """Frames of as many groups as there is room for, and one more: the older half is listed, the rest got back in turn."""
+    """Frames of one group more than there is room for: the older half is listed, the rest got back in turn."""
     with boot(shape=((0, 400 * MIB),)) as kernel:
         pages = [kernel.frame_get() for _ in range(64 * (FRAMES + 70))]
         kernel.drain()

@@ -1,7 +1,7 @@
 """Windows: what a processor maps of page space, for how long, and what it is refused.
 
-Rows E14 and E16 (outside of a bracket no kernel entry maps page space; counted, zero at rest), E15 (each processor has its own;
-nothing is flushed on another)."""
+Rows E14 and E16 (outside of a bracket no kernel entry maps page space; counted, zero at rest), E15 (each processor has
+its own; nothing is flushed on another)."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from frame_model import FRAME, read, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page_walk import leaves
-from small_machines import MIB, MODES, conserved, machine, poison
+from small_machines import MIB, MODES, conserved, machine, poison, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import Cpu
-from kernmalloc.kernel.windows import WINDOWS
+from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.kernel.map.windows import WINDOWS
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BAD_SIZE, NO_VA, NOT_ALLOCATED, OK, OVERLAP
 from kernmalloc.machine.lives import Fault
 
@@ -24,32 +24,32 @@ LEAST, MOST = -(1 << 63), (1 << 63) - 1
 
 def window_leaves(kernel: Kernel) -> dict[int, int]:
     """{address: frame} of what the per-CPU windows map, by a processor's walk."""
-    loaded = kernel._loaded
+    loaded = kernel.handle.loaded
     shift = loaded.window - loaded.target
-    found = leaves(kernel._life.ram.bytes, kernel.profile.arch, loaded.root, kernel.profile.phys_bits)
+    found = leaves(kernel.handle.life.ram.bytes, kernel.profile.arch, loaded.root, kernel.profile.phys_bits)
     first = int(loaded.info["windows"])
     return {leaf.va + shift: leaf.pa // FRAME for leaf in found if leaf.va + shift >= first}
 
 
 def cpu_field(kernel: Kernel, name: str) -> int:
-    return int(kernel.view.read(Cpu, kernel._loaded.cpu)[0][name])
+    return int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0][name])
 
 
 def content(kernel: Kernel, pfn: int) -> bytes:
-    return bytes(kernel._life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME])
+    return bytes(kernel.handle.life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME])
 
 
 def fill(kernel: Kernel, pfn: int, seed: int) -> bytes:
     """Bytes that differ from frame to frame and from place to place."""
     data = b"".join((seed * 1_000_003 + i).to_bytes(8, "little") for i in range(FRAME // 8))
-    kernel._life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME] = data
+    kernel.handle.life.ram.bytes[pfn * FRAME : (pfn + 1) * FRAME] = data
     return data
 
 
 @pytest.mark.parametrize(("profile", "mode"), [*(("eros2", mode) for mode in MODES), ("x86_64", "soft")])
 def test_brackets_nest_up_to_the_number_of_windows_E14_E15_E16(mode, profile):
-    """Frames shown in any number of nested brackets, closed in any order, also one frame twice: each leads to its frame, no memory is
-    taken, the kernel's windows lie in its own part, and in the end nothing is mapped."""
+    """Frames shown in any number of nested brackets, closed in any order, also one frame twice: each leads to its
+    frame, no memory is taken, the kernel's windows lie in its own part, and in the end nothing is mapped."""
     size = 8 * MIB if profile == "eros2" else 40 * MIB
     with Kernel.boot(machine((0, size)), Profile.load(profile), mode, prepare=poison) as kernel:
         frames = [kernel.frame_get("page"), kernel.frame_get("dma"), *range(first := kernel.block_get(2), first + 4)]
@@ -111,8 +111,8 @@ STEPS = st.lists(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.integers(0, 5))
 def test_zero_copy_copyin_copyout_do_what_bytes_do_E14_E16(kernel, steps, held):
-    """Any sequence, with up to five other windows open: the frames and the kernel's memory are what bytearrays say, whatever is
-    refused changes nothing, and no window stays open."""
+    """Any sequence, with up to five other windows open: the frames and the kernel's memory are what bytearrays say,
+    whatever is refused changes nothing, and no window stays open."""
     kernel, frames, va = kernel
     kernel_pa = [kernel.view.pa(va), kernel.view.pa(va + FRAME)]
     model = [bytearray(fill(kernel, pfn, 7 * i + held)) for i, pfn in enumerate(frames)]
@@ -148,7 +148,8 @@ def test_zero_copy_copyin_copyout_do_what_bytes_do_E14_E16(kernel, steps, held):
 
 
 def test_what_is_refused_changes_nothing_E14_E16(kernel):
-    """Frames that are not the callers' (free, the heap's, a table, none), addresses that are no open window and no backed heap."""
+    """Frames that are not the callers' (free, the heap's, a table, none), addresses that are no open window and no
+    backed heap."""
     kernel, frames, va = kernel
     spare = kernel.frame_get()
     kernel.frame_put(spare)
@@ -180,7 +181,7 @@ def test_what_is_refused_changes_nothing_E14_E16(kernel):
         assert kernel.call("window_close", bad) == BAD_ADDRESS
     assert kernel.call("window_close", windows) == NOT_ALLOCATED
     hits = {page for page, data in kernel.snapshot().items() if data != before.get(page)}
-    assert hits <= {kernel.view.pa(kernel._loaded.cpu) & -FRAME}, "but for the note of the last region found"
+    assert hits <= {kernel.view.pa(kernel.handle.loaded.cpu) & -FRAME}, "but for the note of the last region found"
     conserved(kernel)
 
 
@@ -198,7 +199,7 @@ def test_a_leaked_bracket_is_found_E16(mode):
 def test_only_this_processor_and_only_this_page_is_flushed_E15():
     """A bracket drops one translation when it opens, none when it closes; another page's stays."""
     with Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), "soft") as kernel:
-        pfn, state = kernel.frame_get(), kernel._life.state
+        pfn, state = kernel.frame_get(), kernel.handle.life.state
         before = int(state["flushes"])
         va = kernel.call("window_open", pfn)
         assert int(state["flushes"]) == before + 1
@@ -211,21 +212,22 @@ def test_only_this_processor_and_only_this_page_is_flushed_E15():
 
 
 def test_windows_of_all_processors_share_no_page_E15(boot):
-    """Each processor's windows follow the ones of the processor before; a processor whose windows lie elsewhere is found."""
+    """Each processor's windows follow the ones of the processor before; a processor whose windows lie elsewhere is
+    found."""
     kernel = boot(mode="twin")
-    first, cpu = int(kernel.layout["windows"]), kernel._loaded.cpu
+    first, cpu = int(kernel.layout["windows"]), kernel.handle.loaded.cpu
     assert cpu_field(kernel, "windows") == first + cpu_field(kernel, "id") * WINDOWS * FRAME
     field = cpu + Cpu.offset("windows")
     for wrong in (first + FRAME, first - FRAME, first + WINDOWS * FRAME, 0):
-        kernel.view.poke(field, wrong.to_bytes(8, "little"))
+        poke(kernel.view, field, wrong.to_bytes(8, "little"))
         result = kernel.check()
         assert not result.passed and "windows == tally.windows" in result.failure
-    kernel.view.poke(field, first.to_bytes(8, "little"))
+    poke(kernel.view, field, first.to_bytes(8, "little"))
 
 
 def test_nothing_outside_a_window_maps_page_space_E14(boot):
-    """An entry of the image's tables, of the table window's, or of the windows' that leads to a page, a DMA frame or a free frame is
-    found by check."""
+    """An entry of the image's tables, of the table window's, or of the windows' that leads to a page, a DMA frame or a
+    free frame is found by check."""
     kernel = boot(mode="soft")
     kern = kernel.view.kern
     page, dma = kernel.frame_get("page"), kernel.frame_get("dma")
@@ -236,12 +238,12 @@ def test_nothing_outside_a_window_maps_page_space_E14(boot):
         at = tables + (va - base) // FRAME * 8
         old = bytes(kernel.view.peek(at, 8))
         for pfn in (page, dma, spare):
-            kernel.view.poke(at, (pfn * FRAME | 3).to_bytes(8, "little"))
-            kernel._life.refresh()
+            poke(kernel.view, at, (pfn * FRAME | 3).to_bytes(8, "little"))
+            kernel.handle.life.refresh()
             result = kernel.check()
             assert not result.passed and "tally.table_errors" in result.failure
-        kernel.view.poke(at, old)
-    kernel._life.refresh()
+        poke(kernel.view, at, old)
+    kernel.handle.life.refresh()
 
 
 @pytest.mark.parametrize("mode", ["soft", "twin"])
@@ -250,5 +252,5 @@ def test_a_window_that_never_opened_maps_nothing_E14(mode):
     with Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), mode) as kernel:
         va = cpu_field(kernel, "windows")
         with pytest.raises(Fault, match=f"{va >> 12:#x}"):
-            kernel._life.call("frame_get", va, 3)  # its context record would be there
+            kernel.handle.life.call("frame_get", va, 3)  # its context record would be there
         conserved(kernel)

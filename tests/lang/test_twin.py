@@ -1,10 +1,13 @@
 """The checked twin refuses what compiled code does silently, and says where."""
 
-import pytest
-from conftest import CPU, Memory
-from lang_sample import arithmetic, lists
+from __future__ import annotations
 
-from kernmalloc.lang import twin
+import pytest
+from conftest import CPU, Define, Memory
+from lang_sample import arithmetic, lists
+from lang_sample.records import Cpu
+
+from kernmalloc.lang import element, twin
 
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 
@@ -25,8 +28,10 @@ MIN, MAX = -(1 << 63), (1 << 63) - 1
         ("abs(a)", MIN, 0, twin.TwinOverflow, "abs(-9223372036854775808) is outside int64"),
     ],
 )
-def test_names_function_line_and_values(define, expression, a, b, error, message):
-    f = define(f"@kernel\ndef f(a, b):\n    c = b\n    return {expression}\n")
+def test_names_function_line_and_values(
+    define: Define, expression: str, a: int, b: int, error: type[twin.TwinError], message: str
+) -> None:
+    f = define(f"@kernel\ndef f(a: int, b: int) -> int:\n    c = b\n    return {expression}\n")
     with pytest.raises(error) as refused:
         twin.compile([f])["f"](a, b)
     assert str(refused.value) == f"f:5: {message}"
@@ -44,23 +49,22 @@ def test_names_function_line_and_values(define, expression, a, b, error, message
         ("-5 + a", 5, 0, 0),
     ],
 )
-def test_the_edges_themselves_pass(define, expression, a, b, result):
-    f = define(f"@kernel\ndef f(a, b):\n    return {expression}\n")
+def test_the_edges_themselves_pass(define: Define, expression: str, a: int, b: int, result: int) -> None:
+    f = define(f"@kernel\ndef f(a: int, b: int) -> int:\n    return {expression}\n")
     assert twin.compile([f])["f"](a, b) == result
 
 
-def test_augmented_assignment_is_checked_and_evaluates_once(define, memory):
+def test_augmented_assignment_is_checked_and_evaluates_once(define: Define, memory: Memory) -> None:
     f = define("""
-@record(size=8)
-class Word:
+class Word(Record):
     "One."
-    value: i64 = "it"
+    value: i64 = field("it")
 @kernel
-def count(a):
+def count(a: int) -> int:
     Word(64).value += 1
     return a
 @kernel
-def f(a):
+def f(a: int) -> int:
     Word(count(a)).value += 7
     x = a
     x *= 2
@@ -72,39 +76,61 @@ def f(a):
     assert checked(128) == 7 + 511
     assert memory.load(64, 8) == 1, "the record was found once"
     memory.store(128, 8, MAX)
-    with pytest.raises(twin.TwinOverflow, match="f:13: 9223372036854775807 [+] 7"):
+    with pytest.raises(twin.TwinOverflow, match=r"f:12: 9223372036854775807 [+] 7"):
         checked(128)
 
 
-def test_callees_are_checked_and_originals_untouched(define):
-    f = define("@kernel\ndef g(a):\n    return a + 1\n@kernel\ndef f(a):\n    return g(a)\n")
-    with pytest.raises(twin.TwinOverflow, match="^g:4: "):
+def test_elements_are_checked(define: Define) -> None:
+    f = define("""
+class Word(Record):
+    "One."
+    value: i64 = field("it")
+@kernel
+def f(w: Word, i: int) -> int:
+    return element(w, i).addr
+""")
+    checked = twin.compile([f])["f"]
+    assert checked(MIN, 1) == MIN + 8 and checked(8, -3) == -16
+    with pytest.raises(twin.TwinOverflow, match=r"^f:8: element\(Word\(0x8\), 1152921504606846975\) is outside int64$"):
+        checked(8, (1 << 60) - 1)
+
+
+def test_callees_are_checked_and_originals_untouched(define: Define) -> None:
+    f = define("@kernel\ndef g(a: int) -> int:\n    return a + 1\n@kernel\ndef f(a: int) -> int:\n    return g(a)\n")
+    with pytest.raises(twin.TwinOverflow, match=r"^g:4: "):
         twin.compile([f])["f"](MAX)
     assert f(MAX) == MAX + 1
 
 
-def test_recursion_is_checked(define):
-    f = define("@kernel\ndef f(a):\n    if a > 100:\n        return a << 62\n    return f(a + 50)\n")
-    with pytest.raises(twin.TwinOverflow, match="^f:5: 150 << 62"):
+def test_recursion_is_checked(define: Define) -> None:
+    f = define("@kernel\ndef f(a: int) -> int:\n    if a > 100:\n        return a << 62\n    return f(a + 50)\n")
+    with pytest.raises(twin.TwinOverflow, match=r"^f:5: 150 << 62"):
         twin.compile([f])["f"](0)
 
 
-def test_instances_do_not_share_a_namespace():
-    one, two = (twin.compile([lists.push])["push"] for _ in range(2))
-    assert one.__globals__ is not two.__globals__ and one.__globals__["node_at"] is not lists.node_at
+def test_takes_and_gives_numbers(memory: Memory) -> None:
+    """A reference is a number to whoever calls the kernel."""
+    checked = twin.compile([lists.befriend, lists.last_friend])
+    assert checked["befriend"](CPU, 1, 3) == 0
+    assert checked["last_friend"](CPU, 1, 1) == element(Cpu(CPU).kern.table, 3).addr
+    assert checked["last_friend"](CPU, 1, 2) == 0
+    assert {type(checked["last_friend"](CPU, 1, n)) for n in range(3)} == {int}
 
 
-def test_equal_names_are_refused(define):
-    f, g = define("@kernel\ndef f(a):\n    return a\n"), define("@kernel\ndef f(a):\n    return a\n")
-    with pytest.raises(ValueError, match="two functions are called f: compile them apart"):
+def test_equal_names_are_refused(define: Define) -> None:
+    f, g = (
+        define("@kernel\ndef f(a: int) -> int:\n    return a\n"),
+        define("@kernel\ndef f(a: int) -> int:\n    return a\n"),
+    )
+    with pytest.raises(ValueError, match=r"two functions are called f: compile them apart"):
         twin.compile([f, g])
 
 
-def test_functions_given_twice_are_one():
+def test_functions_given_twice_are_one() -> None:
     assert list(twin.compile([arithmetic.a_add, arithmetic.a_add])) == ["a_add"]
 
 
-def test_memory_is_switched_by_use():
+def test_memory_is_switched_by_use() -> None:
     one, two = Memory(), Memory()
     for memory in (one, two):
         memory.boot()
@@ -115,6 +141,6 @@ def test_memory_is_switched_by_use():
     assert push(CPU, 5) == 5 and one.bytes == two.bytes
 
 
-def test_wild_accesses_reach_the_memory(memory):
-    with pytest.raises(twin.TwinFault, match="8 bytes at 0x100000"):
-        lists.push(0x100000, 1)
+def test_wild_accesses_reach_the_memory(memory: Memory) -> None:
+    with pytest.raises(twin.TwinFault, match=r"8 bytes at 0x100000"):
+        lists.push(Cpu(0x100000), 1)

@@ -20,7 +20,7 @@ def memory() -> FlatMemory:
 
 
 @given(st.integers(0, 64), st.integers(256, 320), st.integers(0, 192), st.booleans())
-def test_copy_is_a_copy_of_bytes_E14(of, to, size, back):
+def test_copy_is_a_copy_of_bytes_E14(of: int, to: int, size: int, back: bool) -> None:
     """From and to any address, any number of bytes: nothing else changes."""
     of, to = (to, of) if back else (of, to)
     made = memory()
@@ -31,7 +31,7 @@ def test_copy_is_a_copy_of_bytes_E14(of, to, size, back):
 
 
 @given(st.integers(0, 32), st.integers(0, 32))
-def test_zero_fills_words_E14(first, words):
+def test_zero_fills_words_E14(first: int, words: int) -> None:
     made = memory()
     expected = bytearray(made.bytes)
     expected[START + 8 * first : START + 8 * (first + words)] = bytes(8 * words)

@@ -1,9 +1,10 @@
-"""Lives: several kernels in one process, what a life refuses, and that no life can be told from another by its bytes."""
+"""Lives: several kernels in one process, what a life refuses, and that no life is told from another by its bytes."""
 
 import contextlib
 import gc
 import os
 import random
+from collections.abc import Callable, Iterator
 
 import pytest
 from small_machines import MIB, MODES, conserved, machine, poison
@@ -11,19 +12,24 @@ from small_machines import MIB, MODES, conserved, machine, poison
 from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA, PAGE
-from kernmalloc.machine.lives import Fault, HostLimit, LifeError, WindowBusy
+from kernmalloc.kernel.core.kern import DMA, PAGE
+from kernmalloc.machine.lives import Fault, HostLimit, LifeError, SoftLife, WindowBusy
+from kernmalloc.machine.ram import Ram
 
 FRAME = 4096
 
 
-def boot(mode: str, profile: str = "eros2", size: int = 8 * MIB, **more: object) -> Kernel:
-    return Kernel.boot(machine((0, size)), Profile.load(profile), mode, **more)
+def boot(
+    mode: str, profile: str = "eros2", size: int = 8 * MIB, prepare: Callable[[Ram], None] | None = None
+) -> Kernel:
+    return Kernel.boot(machine((0, size)), Profile.load(profile), mode, prepare=prepare)
 
 
-def work(kernel: Kernel, seed: int):
+def work(kernel: Kernel, seed: int) -> Iterator[tuple[list[int], list[int]]]:
     """Operations whose results depend on the kernel's own memory only; yields after each."""
-    pick, blocks, frames = random.Random(seed), [], []
+    pick = random.Random(seed)
+    blocks: list[int] = []
+    frames: list[int] = []
     for _ in range(60):
         choice = pick.random()
         if choice < 0.4:
@@ -38,7 +44,7 @@ def work(kernel: Kernel, seed: int):
 
 
 @pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire"])
-def test_the_same_work_leaves_the_same_bytes_in_every_life(profile):
+def test_the_same_work_leaves_the_same_bytes_in_every_life(profile: str) -> None:
     """Fresh and poisoned: raw, soft and twin agree byte for byte on all of memory, with pages of 4 KiB and of 8."""
     for prepare in (None, poison):
         states = []
@@ -52,7 +58,7 @@ def test_the_same_work_leaves_the_same_bytes_in_every_life(profile):
 @pytest.mark.parametrize(
     "modes", [("soft", "soft"), ("twin", "twin"), ("raw", "soft"), ("soft", "twin"), ("raw", "twin")]
 )
-def test_two_kernels_side_by_side_do_not_notice(modes):
+def test_two_kernels_side_by_side_do_not_notice(modes: tuple[str, str]) -> None:
     """Interleaved call by call, each is what it is alone."""
     alone = []
     for seed, mode in enumerate(modes):
@@ -67,7 +73,7 @@ def test_two_kernels_side_by_side_do_not_notice(modes):
         conserved(two)
 
 
-def test_raw_kernels_in_different_windows_live_together():
+def test_raw_kernels_in_different_windows_live_together() -> None:
     """One raw kernel per window: another window is another kernel."""
     with boot("raw", "eros2") as one, boot("raw", "x86_64", 64 * MIB) as two:
         for _ in zip(work(one, 0), work(two, 1), strict=True):
@@ -77,9 +83,9 @@ def test_raw_kernels_in_different_windows_live_together():
 
 
 @pytest.mark.parametrize("second", ["eros2", "eros", "coyotos-i386"])
-def test_a_second_raw_kernel_in_the_same_window_is_refused(second):
-    """A typed error that says what to do; the first kernel does not notice; and when it has gone the window is free. Windows that
-    overlap in part (0xC0000000 and 0xD0000000) are the same."""
+def test_a_second_raw_kernel_in_the_same_window_is_refused(second: str) -> None:
+    """A typed error that says what to do; the first kernel does not notice; and when it has gone the window is free.
+    Windows that overlap in part (0xC0000000 and 0xD0000000) are the same."""
     with boot("raw") as first:
         work_before = list(work(first, 3))
         before, descriptors = first.snapshot(), len(os.listdir("/proc/self/fd"))
@@ -97,7 +103,7 @@ def test_a_second_raw_kernel_in_the_same_window_is_refused(second):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_closed_kernel_leaves_nothing(mode):
+def test_a_closed_kernel_leaves_nothing(mode: str) -> None:
     """No descriptors, no mappings: fifty kernels, one after the other."""
     boot(mode).close()
     gc.collect()
@@ -109,13 +115,13 @@ def test_a_closed_kernel_leaves_nothing(mode):
         assert "memfd:kernmalloc" not in maps.read()
 
 
-def test_a_mode_that_is_none_is_refused():
+def test_a_mode_that_is_none_is_refused() -> None:
     with pytest.raises(LifeError, match="no mode 'rwa'"):
         boot("rwa")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_restored_kernel_goes_on_as_if_nothing_had_been(mode):
+def test_a_restored_kernel_goes_on_as_if_nothing_had_been(mode: str) -> None:
     """Translations of what came later are forgotten; the same work gives the same results and bytes again."""
     with boot(mode, prepare=poison) as kernel:
         list(work(kernel, 5))
@@ -130,7 +136,7 @@ def test_a_restored_kernel_goes_on_as_if_nothing_had_been(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_snapshot_moves_to_a_kernel_of_another_life(mode):
+def test_a_snapshot_moves_to_a_kernel_of_another_life(mode: str) -> None:
     """State is bytes and nothing else: what raw left, soft and twin take up, and the other way round."""
     with boot(mode) as kernel:
         list(work(kernel, 7))
@@ -144,34 +150,36 @@ def test_a_snapshot_moves_to_a_kernel_of_another_life(mode):
 
 
 @pytest.mark.parametrize("mode", ["soft", "twin"])
-def test_after_a_fault_the_kernel_is_usable(mode):
+def test_after_a_fault_the_kernel_is_usable(mode: str) -> None:
     """The fault is told once, with its address; the next call is as good as any."""
     with boot(mode) as kernel:
         before = kernel.snapshot()
         for _ in range(2):
             with pytest.raises(Fault, match="0x70"):
-                kernel._life.call("frame_get", 0x7000, PAGE)
+                kernel.handle.life.call("frame_get", 0x7000, PAGE)
         assert kernel.snapshot() == before
         assert kernel.call("frame_get", DMA) >= 0
         conserved(kernel)
 
 
-def test_the_soft_machine_counts_its_walks():
+def test_the_soft_machine_counts_its_walks() -> None:
     """Misses are walks: the first access to a page is one, the next ones are none, after a flush one again."""
     with boot("soft") as kernel:
-        state = kernel._life.state
+        life = kernel.handle.life
+        assert isinstance(life, SoftLife)
+        state = life.state
         kernel.frame_type(1000)
         misses = int(state["misses"])
         for _ in range(10):
             kernel.frame_type(1000)
         assert state["misses"] == misses, "all translations are in the TLB"
-        kernel._life.refresh()
+        life.refresh()
         kernel.frame_type(1000)
         assert misses < state["misses"] <= misses + 10
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_access_outside_ram_is_never_made(mode):
+def test_an_access_outside_ram_is_never_made(mode: str) -> None:
     """Frames that the map does not have are refused by the kernel itself, in every life."""
     with boot(mode) as kernel:
         for pfn in (8 * MIB // FRAME, 1 << 24, 1 << 40, -1):
@@ -180,8 +188,9 @@ def test_an_access_outside_ram_is_never_made(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_closed_kernel_is_refused_not_executed(mode):
-    """Its memory has gone: a typed error, where machine code would take the process down. Closing twice is closing once."""
+def test_a_closed_kernel_is_refused_not_executed(mode: str) -> None:
+    """Its memory has gone: a typed error, where machine code would take the process down. Closing twice is closing
+    once."""
     kernel = boot(mode)
     va = kernel.malloc(100)
     kernel.close()
@@ -192,7 +201,7 @@ def test_a_closed_kernel_is_refused_not_executed(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_numbers_of_more_than_64_bits_are_refused_not_cut(mode):
+def test_numbers_of_more_than_64_bits_are_refused_not_cut(mode: str) -> None:
     """2 ** 64 + 100 bytes are not 100 bytes, and 2 ** 64 + va is not va."""
     with boot(mode) as kernel:
         va = kernel.malloc(100)
@@ -212,7 +221,7 @@ def test_numbers_of_more_than_64_bits_are_refused_not_cut(mode):
         kernel.free(va)
 
 
-def test_more_mappings_than_the_host_can_hold():
+def test_more_mappings_than_the_host_can_hold() -> None:
     """E20: entirely scattered frames beyond vm.max_map_count: a typed error, and the process lives."""
     ram = machine((0, 700 * MIB))
     with Kernel.boot(ram, Profile.load("eros2")) as kernel:

@@ -44,32 +44,32 @@ def read(name: str) -> Machine:
     return Machine.read(FOLDER / f"{name}.toml")
 
 
-def test_every_file_is_listed():
+def test_every_file_is_listed() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(MACHINES)
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_facts(name):
+def test_facts(name: str) -> None:
     m = read(name)
     assert (m.arch, m.ram_bytes, len(m.ram), len(m.devices), len(m.carved)) == MACHINES[name]
     assert m.origin and m.licence
     assert not m.problems or name == "parisc-8g"
 
 
-def test_the_top_region_can_be_a_single_frame():
+def test_the_top_region_can_be_a_single_frame() -> None:
     pages, _, _ = read("travelmate-3g").ram_pages(12, 36)
     assert pages[-1][1] == 1
 
 
-def test_edges_inside_pages():
+def test_edges_inside_pages() -> None:
     pages, clipped, lost = read("linuxbios-8g").ram_pages(12, 36)
     assert pages[0][0] == 1 and (clipped, lost) == (0, 0x1000 - 0xE7C)
     assert read("laptop-504m").ram[-1].end == 0x1F7DFFFC
 
 
-def test_addresses_beyond_a_word_are_marked():
+def test_addresses_beyond_a_word_are_marked() -> None:
     assert {d.status for d in read("parisc-8g").devices} == {"beyond"}
 
 
-def test_two_sockets_of_power9_lie_far_apart():
+def test_two_sockets_of_power9_lie_far_apart() -> None:
     assert [r.base for r in read("ppc64-power9-64g").ram] == [0, 1 << 45]

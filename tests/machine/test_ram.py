@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -10,17 +11,18 @@ from hypothesis import strategies as st
 from kernmalloc.machine.ram import PAGE, POISON, Ram
 
 SIZE = 40 * PAGE
+Writes = list[tuple[int, bytes]]
 WRITES = st.lists(st.tuples(st.integers(0, SIZE - 1), st.binary(min_size=1, max_size=3 * PAGE)), max_size=6)
 
 
 @pytest.fixture
-def ram():
+def ram() -> Iterator[Ram]:
     ram = Ram(SIZE)
     yield ram
     ram.close()
 
 
-def put(ram: Ram, model: bytearray, writes: list[tuple[int, bytes]]) -> None:
+def put(ram: Ram, model: bytearray, writes: Writes) -> None:
     for at, data in writes:
         data = data[: SIZE - at]
         ram.bytes[at : at + len(data)] = data
@@ -28,7 +30,7 @@ def put(ram: Ram, model: bytearray, writes: list[tuple[int, bytes]]) -> None:
 
 
 @given(WRITES, WRITES)
-def test_a_snapshot_restores_every_byte(first, second):
+def test_a_snapshot_restores_every_byte(first: Writes, second: Writes) -> None:
     """Whatever was written before and after, zeros over data included: memory is what it was."""
     ram, model = Ram(SIZE), bytearray(SIZE)
     put(ram, model, first)
@@ -43,14 +45,14 @@ def test_a_snapshot_restores_every_byte(first, second):
     ram.close()
 
 
-def test_a_snapshot_is_a_copy(ram):
+def test_a_snapshot_is_a_copy(ram: Ram) -> None:
     ram.bytes[5:7] = b"ab"
     snapshot = ram.snapshot()
     ram.bytes[5:7] = b"cd"
     assert snapshot[0][5:7] == b"ab"
 
 
-def test_memory_that_is_restored_stays_mapped(ram):
+def test_memory_that_is_restored_stays_mapped(ram: Ram) -> None:
     """Addresses of RAM stay good: it is the same memory, with what it had in it."""
     snapshot = ram.snapshot()
     word = ctypes.c_int64.from_address(ram.address + 8)
@@ -62,14 +64,14 @@ def test_memory_that_is_restored_stays_mapped(ram):
 
 
 @pytest.mark.parametrize("top", [1, PAGE - 1, PAGE, PAGE + 1, 10 * PAGE + 5])
-def test_ram_is_whole_pages(top):
+def test_ram_is_whole_pages(top: int) -> None:
     ram = Ram(top)
     assert ram.top % PAGE == 0 and top <= ram.top < top + PAGE
     assert len(ram.bytes) == ram.top and not any(ram.bytes[:])
     ram.close()
 
 
-def test_256_gigabytes_take_the_room_of_what_is_written_E3_E4():
+def test_256_gigabytes_take_the_room_of_what_is_written_E3_E4() -> None:
     """Larger than this computer's memory; snapshots and restores look only at what was touched."""
     ram = Ram(256 << 30)
     places = [0, (4 << 30) - 1, 64 << 30, (256 << 30) - 1]
@@ -84,7 +86,7 @@ def test_256_gigabytes_take_the_room_of_what_is_written_E3_E4():
     ram.close()
 
 
-def test_poison_fills_its_ranges_and_vouches_for_nothing(ram):
+def test_poison_fills_its_ranges_and_vouches_for_nothing(ram: Ram) -> None:
     assert ram.fresh
     ram.poison([(3, 5), (PAGE + 1, 2 * PAGE)])
     assert not ram.fresh
@@ -93,7 +95,7 @@ def test_poison_fills_its_ranges_and_vouches_for_nothing(ram):
     assert ram.bytes[3 * PAGE + 2 :] == bytes(SIZE - 3 * PAGE - 2)
 
 
-def test_closing_lets_the_memory_go():
+def test_closing_lets_the_memory_go() -> None:
     ram = Ram(SIZE)
     fd = ram.fd
     ram.close()

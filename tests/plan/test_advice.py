@@ -20,8 +20,9 @@ MOST = {True: 6 << 30, False: 2 << 30}  # bytes: affine heaps and others that ar
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_C15_C16_advice_applied_cures_what_it_names(strategy):
-    """C15, C16, C21: where devices do not fit, a boot with the tunables advised publishes all of them; or no tunable helps, in
-    figures. What the address limit or the memory map forbids has no advice. At night on all machines, with and without a card."""
+    """C15, C16, C21: where devices do not fit, a boot with the tunables advised publishes all of them; or no tunable
+    helps, in figures. What the address limit or the memory map forbids has no advice. At night on all machines, with
+    and without a card."""
     asked = [
         (computer, name, card)
         for computer in machines("dmesg", "iomem") for name in Profile.shipped() for card in ("", "24GiB")
@@ -57,7 +58,7 @@ def test_C15_C16_advice_applied_cures_what_it_names(strategy):
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
 def test_C15_a_device_that_nothing_helps_takes_no_advice_from_the_others():
-    """C15: where the largest range can never fit, the others are cured all the same, and the reason is given for that one."""
+    """C15: where the largest range can never fit, the others are cured, and the reason is given for that one."""
     (computer,) = (m for m in machines("dmesg") if "linuxppc-Gigabyte" in m.file and m.file.endswith("a11af8.txt"))
     made = plan(computer, with_strategy(Profile.load("eros"), "static"))
     advice = advise(made)

@@ -39,6 +39,7 @@ def test_E40_nodes_alone_give_eight_times_the_address_space():
 
 
 def test_E40_coyotos_carries_about_three_gib():
-    """E40: by its own ratios Coyotos fills 1006 MiB with what about 3.2 GiB need; here identities and headroom come on top."""
+    """E40: by its own ratios Coyotos fills 1006 MiB with what about 3.2 GiB need; here identities and headroom add to
+    it."""
     coyotos = capacity(Profile.load("coyotos-i386"))
     assert 2.5 * 2**30 < coyotos.full < 3.3 * 2**30

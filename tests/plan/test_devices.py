@@ -2,9 +2,9 @@
 
 import msgspec
 import pytest
+from collection import DATA, machines
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from collection import DATA, machines
 from small_machines import MIB, machine
 
 from kernmalloc import Kernel, Machine, Profile

@@ -25,8 +25,8 @@ SMALL = machine((0, 640 << 10), (MIB, 255 * MIB), (512 * MIB, 64 * MIB))
 
 
 def agree(computer: Machine, profile: Profile) -> bool:
-    """A plan and a boot of the same come to the same, and with the devices published no bound is passed and no promise broken;
-    whether there was one. Heaps too large to boot here are passed over."""
+    """A plan and a boot of the same come to the same, and with the devices published no bound is passed and no promise
+    broken; whether there was one. Heaps too large to boot here are passed over."""
     try:
         made = plan(computer, profile)
     except TooSmall as error:
@@ -64,7 +64,7 @@ def test_C7_C8_planned_bytes_equal_used_bytes(kernel, strategy):
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_C7_C8_on_real_machines(strategy):
-    """C7, C8, C1: the same on machines of the collection under shipped profiles; at night, on all of them under each."""
+    """C7, C8, C1: the same on the collection's machines under shipped profiles; at night, on all under each."""
     profiles = [with_strategy(Profile.load(name), strategy) for name in SHIPPED]
     pairs = [(computer, profile) for computer in machines("dmesg", "iomem") for profile in profiles]
     some = random.Random(strategy).sample(pairs, min(effort(0.2).max_examples, len(pairs)))
@@ -88,7 +88,8 @@ def test_E5_a_plan_never_depends_on_devices(strategy):
 
 @pytest.mark.parametrize("strategy", AFFINE)
 def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
-    """C2, C3, C4, C5, C6: VA = PA + one constant over the fixed part, contiguous, whole large pages; a few TLB entries map it."""
+    """C2, C3, C4, C5, C6: VA = PA + one constant over the fixed part, in whole large pages; a few TLB entries map
+    it."""
     made = plan(Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), strategy))
     assert made.affine_share == 1.0
     assert made.affine_share_at_bound >= 0.95
@@ -109,7 +110,7 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
 
 @pytest.mark.parametrize("kernel, possible", [("eros2", False), ("x86_64", True)])
 def test_E10_a_direct_map_of_all_ram(kernel, possible):
-    """E10: RAM from 0 to above 16 GiB at VA = PA + constant does not fit 768 MiB of VA, by subtraction; and the plan says so."""
+    """E10: RAM from 0 to above 16 GiB at VA = PA + constant does not fit 768 MiB of VA, and the plan says so."""
     made = plan(Machine.shipped("desktop-16g"), Profile.load(kernel))
     pages, _, _ = made.machine.ram_pages(12, made.profile.phys_bits)
     most = (pages[-1][0] + pages[-1][1] - pages[0][0]) * made.page
@@ -144,8 +145,8 @@ def test_the_example_is_a_kernel_and_its_strategy_the_default():
 
 @pytest.mark.parametrize("kernel", ["eros2", "coyotos-i386"])
 def test_C17_what_hybrid_may_grow_by_is_set_aside(kernel):
-    """C17: where the window cannot hold all objects, they leave the growable part alone: all of it lies beyond the affine part,
-    is withheld from the bank, comes from single frames, and shrinks."""
+    """C17: where the window cannot hold all objects, they leave the growable part alone: all of it lies beyond the
+    affine part, is withheld from the bank, comes from single frames, and shrinks."""
     computer = machine((MIB, 16384 * MIB))
     profile = with_strategy(Profile.load(kernel), "hybrid")
     made = plan(computer, profile)

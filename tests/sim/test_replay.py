@@ -1,15 +1,15 @@
-"""Replays: what the kernel returns is nobody else's, peaks are those of a slow recount, and nothing is left in the end."""
+"""Replays: what the kernel returns is nobody else's, peaks are those of a slow recount, nothing is left in the end."""
 
 import os
 from pathlib import Path
 
 import numpy
 import pytest
+from collection import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_machines import MIB, MODES, machine
 
-from collection import DATA
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.trace import ORDERS, Recorder
 from kernmalloc.inputs.traces import read_trace
@@ -62,7 +62,7 @@ def test_every_kernel_replays(kernel):
 
 
 def made(script):
-    """The trace of a script: (key, how much) allocates a block, object or pages by the key's kind, or frees what is live."""
+    """The trace of a script: (key, how much) allocates by the key's kind, or frees what is live."""
     recorder = Recorder("script")
     for key, amount in script:
         if recorder.is_live(key):

@@ -89,7 +89,7 @@ def test_a_seed_says_it_all_in_raw_and_soft():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_E30_E31_two_processors_that_are_threads_hold(seed):
-    """Both fault and steal at the same time, and every page is written to; a third drives the disk and uses the heap."""
+    """Both fault and steal at the same time, every page is written to; a third drives the disk and uses the heap."""
     scenario = Scenario.parse(WRITERS.replace("ram", "cpus = 2\nram").replace("count = 3", "count = 4"))
     done = run(scenario.with_changes(seed=seed, touches=scenario.touches * EFFORT), threads=True)
     assert done.held and done.touches == scenario.touches * EFFORT and done.cpus == 2
@@ -106,9 +106,9 @@ def test_a_page_that_is_not_forgotten_is_seen(monkeypatch):
     """Processors that keep translations of frames that have gone read what is not theirs."""
     whole = Crowd.set_world
 
-    def deaf(self, scenario, kernel, timed):
-        whole(self, scenario, kernel, timed)
-        kernel._life.state["processors"] = 0
+    def deaf(self, scenario, kernel, source, timed):
+        whole(self, scenario, kernel, source, timed)
+        kernel.handle.life.state["processors"] = 0
 
     monkeypatch.setattr(Crowd, "set_world", deaf)
     done = run(Scenario.parse(SMALL))

@@ -22,7 +22,7 @@ WRONG = {
     "one of a table": (GOOD.replace("pages = 10", ""), r"processes\[0\].pages: missing"),
     "a wrong type": (GOOD.replace("1000", "'many'"), "touches: Expected `int`, got `str`"),
     "too few": (GOOD.replace("1000", "0"), "touches: Expected `int` >= 1"),
-    "no size": (GOOD.replace("16 MiB", "16 miles"), "ram: '16 miles' is not a byte count"),
+    "no size": (GOOD.replace("16 MiB", "16 miles"), "ram: '16 miles': not a size"),
     "not TOML": (GOOD + "pages = = 3", ":8: not TOML"),
     "two machines": (GOOD.replace("ram", 'machine = "desktop-16g"\nram'), "machine: a scenario has either"),
     "no machine": (GOOD.replace('ram = "16 MiB"', ""), "machine: a scenario has either a machine or ram"),

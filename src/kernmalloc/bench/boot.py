@@ -4,26 +4,27 @@ Concepts
   1. Core tables of RAM filled with a pattern are compared with a memset of as many bytes of such RAM, present and newly
      mapped, in turns in one run (`facade.measure`). Both meet every page for the first time, which is most of what they
      take on a computer without large pages for shared memory: what the page faults alone take stands beside.
-  2. Where memory is known to be zero nothing is written: of the tables of a fresh machine, only pages that hold something
-     have memory behind them. `touched` counts those that hold zeros alone; a single store or load would show.
+  2. Where memory is known to be zero nothing is written: of the tables of a fresh machine, only pages that hold
+     something have memory behind them. `touched` counts those that hold zeros alone; a single store or load would show.
   3. A device is published with entries for all of its frames, or by its extent, in chunks that come when they are used.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy
 
 from kernmalloc.bench.emulator import machine
-from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
+from kernmalloc.bench.rows import LIMIT, OURS, Goal, Progress, Row, Tell
 from kernmalloc.bench.timed import HOST, Call, Timed
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.measure import room_for, table_rate
 from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs import sizes
+from kernmalloc.kernel.core.kern import DEVICE_MEMORY
 from kernmalloc.kernel.devices import ANYONE
-from kernmalloc.kernel.kern import DEVICE_MEMORY
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.machine.ram import PAGE, Ram
 
@@ -32,8 +33,6 @@ MACHINES = (1, 16, 64, 256)  # GiB of RAM
 DEVICES = (256 * MIB, 16 * GIB, 256 * GIB)
 WHERE = 1 << 40  # PA of devices
 MEMSET, FAULTS = "memset", "page faults alone"
-
-Progress = Callable[[str, float], None]
 
 
 class NoRoom(LifeError):
@@ -56,9 +55,7 @@ GOALS = [
 ]
 
 
-def run(
-    runs: int, machines: Sequence[int], devices: Sequence[int], progress: Progress, tell: Callable[[Exception], None]
-) -> Iterator[Row]:
+def run(runs: int, machines: Sequence[int], devices: Sequence[int], progress: Progress, tell: Tell) -> Iterator[Row]:
     """Rows for machines of so many GiB, and for devices of so many bytes, published on the largest. `tell` is told of
     machines whose core tables this computer has no free memory for."""
     for number, gib in enumerate(machines):
@@ -103,7 +100,7 @@ def _machine(gib: int, runs: int) -> Iterator[Row]:
 def touched(kernel: Kernel) -> int:
     """Pages of core table entries and identities that this computer has memory for though they hold zeros alone."""
     va, pa, _ = kernel.view.backing()
-    ram, core = kernel._life.ram, kernel.profile.core
+    ram, core = kernel.view.ram, kernel.profile.core
     present = numpy.zeros(ram.top // PAGE, bool)
     for start, end in _present(ram):
         present[start // PAGE : end // PAGE] = True
@@ -132,7 +129,7 @@ def _present(ram: Ram) -> Iterator[tuple[int, int]]:
 def _device(kernel: Kernel, size: int, runs: int) -> Iterator[Row]:
     frames = size // kernel.profile.page
     first = WHERE // kernel.profile.page
-    what = f"{size // GIB} GiB" if size >= GIB else f"{size // MIB} MiB"
+    what = sizes.size(size)
     timed = Timed(kernel)
     for paid, how in ((frames, "an entry for each frame"), (0, "by its extent")):
         published: list[Call] = []

@@ -1,21 +1,23 @@
 """The freestanding object on a processor that is not ours: Unicorn, which is QEMU's x86-64.
 
 Concepts
-  1. The machine code is `build.freestanding`'s for x86_64, byte for byte; only its relocations are applied. It is one more
-     life of the kernel, "bare": the facade boots it, calls it and checks it like the others.
-  2. It is linked at one address, physical and virtual: the window begins where the image lies in RAM. So the same code
-     runs before paging is on and after. In the image, behind a page for the loader: code, counts, a stack, and the rest
-     for whoever drives the kernel in a loop (`ROOM`).
-  3. The processor walks the page tables that the kernel wrote. Nothing of this computer's stands in between: mapping a
-     page is what it is on a machine, a store to an entry and `invlpg`.
-  4. Every instruction of the kernel's is counted as it is executed, exactly: before each, Unicorn calls a function that is
-     compiled here. Two kinds are counted beside: `cli`, which is executed where the kernel lock is taken, and `invlpg`, of
-     which there is one for each page that is mapped or unmapped.
+  1. The machine code is `build.freestanding`'s for x86_64, byte for byte; only its relocations are applied. It is one
+     more life of the kernel, "bare": the facade boots it, calls it and checks it like the others.
+  2. The kernel's window lies at its true address, by default the profile's, in the high half. The code is linked where
+     the image lies in RAM and stays there, so that it runs before paging is on and after: the processor is given tables
+     of the loader's, which lead to the image and to the kernel's own tables (`enter`). In the image, behind a page for
+     the loader: code, counts, those tables, a stack, and the rest for whoever drives the kernel in a loop (`ROOM`).
+  3. In its window the processor walks the page tables that the kernel wrote. Nothing of this computer's stands in
+     between: mapping a page is what it is on a machine, a store to an entry and `invlpg`.
+  4. Every instruction of the kernel's is counted as it is executed, exactly: before each, Unicorn calls a function that
+     is compiled here. Two kinds are counted beside: `cli`, which is executed where the kernel lock is taken, and
+     `invlpg`, of which there is one for each page that is mapped or unmapped.
 """
 
 import ctypes
 import io
-from typing import BinaryIO, NamedTuple
+import struct
+from typing import Any, BinaryIO, NamedTuple
 
 import llvmlite.binding as llvm
 import msgspec
@@ -24,12 +26,13 @@ from kernmalloc.build.freestanding import freestanding
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bytes, Image, Profile, Window
 from kernmalloc.inputs.facts import Range
+from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.lives import LEAST, LIVES, MOST, Fault, LifeError, Paging
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import PAGE, Ram
 
 MIB = 1 << 20
-BASE = 64 * MIB  # of the image and of the window
+BASE = 64 * MIB  # of the image
 IMAGE = 32 * MIB
 CODE = BASE + PAGE  # the loader talks to the kernel in the page before
 CODE_END = BASE + MIB
@@ -37,7 +40,10 @@ COUNTS = CODE_END
 STACK = BASE + 2 * MIB  # its end
 ROOM = STACK  # for drivers, up to the image's end
 RETURN = COUNTS + PAGE  # where calls return to: nothing is executed there
-WINDOW = Window(base=Bytes(BASE), size=Bytes(1 << 30), windows=Bytes(4 * MIB))  # in reach of addresses of 32 bits
+TABLES = RETURN + PAGE  # root, the table below it, and a directory
+
+ENTRIES = 512  # of a page table
+LARGE_PAGE = 2 * MIB
 
 PROTECTED, WRITE_PROTECT, PAGING = 1 << 0, 1 << 16, 1 << 31  # CR0
 PAE = 1 << 5  # CR4
@@ -115,7 +121,7 @@ class Bare:
             x86.UC_X86_REG_MSR,
         )
 
-    def _count(self, unicorn: object) -> None:
+    def _count(self, unicorn: Any) -> None:
         """Have a compiled function called before every instruction of the kernel's."""
         from unicorn.unicorn_py3.unicorn import uclib
 
@@ -127,9 +133,8 @@ class Bare:
         self._compiled.finalize_object()
         handle, function = ctypes.c_size_t(), ctypes.c_void_p(self._compiled.get_function_address("count"))
         first, last = ctypes.c_uint64(CODE), ctypes.c_uint64(CODE_END - 1)
-        status = uclib.uc_hook_add(
-            self.uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last
-        )
+        emulated = self.uc._uch  # noqa: SLF001 (its Python methods cannot add a compiled function)
+        status = uclib.uc_hook_add(emulated, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last)
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
 
@@ -166,7 +171,7 @@ class Bare:
             self.uc.emu_start(function, RETURN)
         except self._error as error:
             raise Fault(f"{self._name(self.uc.reg_read(self._rip))}: {error}") from None
-        result = self.uc.reg_read(self._rax)
+        result: int = self.uc.reg_read(self._rax)
         return result - (1 << 64) if result >> 63 else result
 
     def _name(self, address: int) -> str:
@@ -174,10 +179,25 @@ class Bare:
         return max((place, name) for name, place in self.symbols.items() if place <= address)[1]
 
     def enter(self, paging: Paging) -> None:
-        self.uc.reg_write(self._cr3, paging.root)
+        """Turn paging on, with tables that map what the kernel's do, and the image at its physical address."""
+        root, upper, directory = (TABLES + i * PAGE for i in range(3))
+        top = self._table(paging.root)
+        form = FORMATS["x86_64"]
+        below = self._table(top[0] & form.address) if top[0] & form.present_bit else [0] * ENTRIES
+        top[0], below[0] = upper | form.table, directory | form.table
+        image = [0] * ENTRIES
+        for pa in range(BASE, BASE + IMAGE, LARGE_PAGE):
+            image[pa // LARGE_PAGE] = pa | form.large
+        for pa, entries in ((root, top), (upper, below), (directory, image)):
+            self.write(pa, struct.pack(f"<{ENTRIES}q", *entries))
+        self.uc.reg_write(self._cr3, root)
         self.uc.reg_write(self._cr4, PAE)
         self.uc.reg_write(self._msr, (EFER, LONG_MODE))
         self.uc.reg_write(self._cr0, PROTECTED | WRITE_PROTECT | PAGING)
+
+    def _table(self, pa: int) -> list[int]:
+        """The entries of a page table."""
+        return list(struct.unpack(f"<{ENTRIES}q", self.read(pa, PAGE)))
 
     def processors(self, count: int) -> int:
         """There is none but the kernel's own."""
@@ -194,9 +214,11 @@ LIVES["bare"] = Bare
 
 
 def link(file: BinaryIO, base: int) -> tuple[bytes, dict[str, int]]:
-    """The sections of a relocatable object that are loaded, as they lie in memory from `base` on, and where its functions
-    lie. KeyError for a relocation of another kind than these objects have."""
+    """The sections of a relocatable object that are loaded, as they lie in memory from `base` on, and where its
+    functions lie. KeyError for a relocation of another kind than these objects have."""
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.relocation import RelocationSection
+    from elftools.elf.sections import SymbolTableSection
 
     elf = ELFFile(file)
     starts, memory = {}, bytearray()
@@ -206,9 +228,10 @@ def link(file: BinaryIO, base: int) -> tuple[bytes, dict[str, int]]:
             starts[index] = base + len(memory)
             memory += section.data()
     table = elf.get_section_by_name(".symtab")
+    assert isinstance(table, SymbolTableSection)
     values = [starts.get(s["st_shndx"], 0) + s["st_value"] for s in table.iter_symbols()]
     for section in elf.iter_sections():
-        if section["sh_type"] == "SHT_RELA" and section["sh_info"] in starts:
+        if isinstance(section, RelocationSection) and section["sh_info"] in starts:
             for r in section.iter_relocations():
                 at, kind = starts[section["sh_info"]] + r["r_offset"], r["r_info_type"]
                 value = values[r["r_info_sym"]] + r["r_addend"] - (at if kind in RELATIVE else 0)
@@ -222,15 +245,20 @@ def machine(ram: int) -> Machine:
     return Machine(name="emulated", file="", ram=(Range(base=0, size=ram, kind="ram", name="", line=0),))
 
 
-def boot(ram: int) -> Kernel:
-    """A kernel on so many bytes of RAM, under profile x86_64 but for where it lies, and that it gives idle frames back at once, so
-    that growing and shrinking is counted, too; run by the emulator. Missing."""
+def boot(ram: int, window: Window | None = None) -> Kernel:
+    """A kernel on so many bytes of RAM, run by the emulator. Missing.
+
+    The profile is x86_64 but for two things: where the image lies, and that idle frames are given back at once, so that
+    growing and shrinking is counted, too. `window` replaces the profile's; it must lie above the first GiB."""
     profile = Profile.load("x86_64")
     heap = msgspec.structs.replace(profile.heap, idle_frames=None)
-    profile = msgspec.structs.replace(profile, va=WINDOW, image=Image(base=Bytes(BASE), size=Bytes(IMAGE)), heap=heap)
+    image = Image(base=Bytes(BASE), size=Bytes(IMAGE))
+    profile = msgspec.structs.replace(profile, va=window or profile.va, image=image, heap=heap)
     return Kernel.boot(machine(ram), profile, "bare")
 
 
 def processor(kernel: Kernel) -> Bare:
     """The processor that runs a kernel which `boot` made."""
-    return kernel._life
+    life = kernel.handle.life
+    assert isinstance(life, Bare)
+    return life

@@ -1,12 +1,13 @@
 """Frames: getting and putting single frames and blocks of 2 MiB, this project and three peers on the same work.
 
 Concepts
-  1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled; pairs of
-     a get and a put; pairs at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators take turns;
-     the first of each is not counted.
-  2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused. Before
-     anything is timed, this project must refuse a second put, the inside of a block, and a frame that there is not.
-  3. Peers keep nothing per frame, or 16 bytes that say who owns it and are checked when it is put, as this project does.
+  1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled; pairs
+     of a get and a put; pairs at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators
+     take turns; the first of each is not counted.
+  2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused.
+     Before anything is timed, this project must refuse a second put, the inside of a block, and a frame that is none.
+  3. Peers keep nothing per frame, or, as this project does, 16 bytes that say who owns it and are checked when it is
+     put.
   4. The harness's part of a row is what an allocator that does nothing takes in the same run, called in the same shape.
 """
 
@@ -17,14 +18,15 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.bench import native
 from kernmalloc.bench.native import Wrong
-from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row
+from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Progress, Row
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Range
-from kernmalloc.kernel.kern import PAGE
+from kernmalloc.kernel.core.kern import PAGE
 from kernmalloc.lang.status import BAD_FRAME, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
@@ -38,7 +40,6 @@ FRAME, BLOCK = 1, 2  # shapes of this project's entries; 0 is the peers'
 
 STATE = "the allocator's own state"
 
-Progress = Callable[[str, float], None]
 
 _JUDGED = (  # order, work, times the best peer, which keeps an entry per frame
     (0, "bulk allocate", 1.1, False), (0, "free in order", 1.1, False), (0, "free shuffled", 1.1, True),
@@ -110,7 +111,7 @@ def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]
             made = list(_contenders(harness, frames, order, threads, stack))
             for contender in made:
                 contender.round.per, contender.round.pairs = per, pairs
-            times = _rounds(harness, made, held, runs, lambda part: progress(_name(order, threads), (step + part) / 4))
+            times = _rounds(harness, made, held, runs, _part(progress, _name(order, threads), step))
             yield from _rows(made, times, order, threads)
             if (threads, order) == (1, 0):
                 states = list(_states(made))
@@ -169,9 +170,14 @@ def _checked(kernel: Kernel) -> None:
         raise Wrong(found.failure)
 
 
+def _part(progress: Progress, what: str, step: int) -> Callable[[float], None]:
+    """Tells of one of four steps."""
+    return lambda share: progress(what, (step + share) / 4)
+
+
 def _rounds(
-    harness: Any, made: list[Contender], held: numpy.ndarray, runs: int, progress: Callable[[float], None]
-) -> numpy.ndarray:
+    harness: Any, made: list[Contender], held: NDArray[numpy.uint32], runs: int, progress: Callable[[float], None]
+) -> NDArray[numpy.float64]:
     """ns by contender, run and work."""
     times = numpy.zeros((len(made), runs, len(WORKS)))
     for run in range(-1, runs):
@@ -185,7 +191,7 @@ def _rounds(
     return times
 
 
-def _rows(made: list[Contender], times: numpy.ndarray, order: int, threads: int) -> Iterator[Row]:
+def _rows(made: list[Contender], times: NDArray[numpy.float64], order: int, threads: int) -> Iterator[Row]:
     for work, name in enumerate(WORKS):
         base = {c.round.shape: float(median(times[n, :, work])) for n, c in enumerate(made) if not c.who}
         for number, c in enumerate(made):

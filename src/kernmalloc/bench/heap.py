@@ -1,15 +1,16 @@
 """The heap: malloc and free, this project and the C library's rivals on the same traces.
 
 Concepts
-  1. Every run is a process of its own for a peer, and a kernel of its own for this project, and the allocators take turns:
-     a first replay, with memory that nobody used yet (cold); more of them, which are timed together (warm); and one in which
-     each call is timed by itself (median, 99.9th percentile, worst). What the trace leaves allocated is freed between them.
-  2. One more replay in which every byte is written, in a process or kernel of its own, tells the peak of what is backed over
-     the peak of what is live: for a peer the growth of its resident set, for this project that of its heap's frames, their
-     map and the tables that map them. Both are backed on demand; this project, 16 frames at a time.
-  3. The harness's part is what a malloc and free that do nothing take, called in the same shape. It differs by trace: what it
-     takes to read the trace and to write what was allocated is in it.
-  4. Before anything is timed, this project's free must refuse an address that malloc did not give out, and a second free.
+  1. Every run is a process of its own for a peer, and a kernel of its own for this project, and the allocators take
+     turns: a first replay, with memory that nobody used yet (cold); more of them, which are timed together (warm); and
+     one in which each call is timed by itself (median, 99.9th percentile, worst). What the trace leaves allocated is
+     freed between them.
+  2. One more replay in which every byte is written, in a process or kernel of its own, tells the peak of what is backed
+     over the peak of what is live: for a peer the growth of its resident set, for this project that of its heap's
+     frames, their map and the tables that map them. Both are backed on demand; this project, 16 frames at a time.
+  3. The harness's part is what a malloc and free that do nothing take, called in the same shape. It differs by trace:
+     what it takes to read the trace and to write what was allocated is in it.
+  4. Before anything is timed, this project's free must refuse what malloc did not give out, and a second free.
   5. malloc-lab's files are short: they count as one, each for its operations.
 """
 
@@ -17,7 +18,7 @@ import ctypes
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import exp, log
 from pathlib import Path
 from statistics import fmean, median
@@ -25,12 +26,12 @@ from typing import Any, NamedTuple
 
 from kernmalloc.bench import native
 from kernmalloc.bench.native import Wrong
-from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Row
+from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Range
-from kernmalloc.kernel.kern import Kern
+from kernmalloc.kernel.core.kern import Kern
 from kernmalloc.lang.status import BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
@@ -42,9 +43,6 @@ SHORT = 2 << 20  # bytes live below which the footprint is that of the process, 
 MEAN, WORST = "geometric mean", "worst trace"
 NOTHING = "0"
 OTHER = "eros2"  # a second profile, with a window of 32 bits: shown beside
-
-Progress = Callable[[str, float], None]
-Tell = Callable[[object], object]
 
 
 def goals(rows: Sequence[Row]) -> Iterator[Goal]:
@@ -86,7 +84,8 @@ class Figures(NamedTuple):
 
 
 class Peer:
-    """An allocator in a process of its own. `library`: its shared object, - for the C library's, 0 for one that does nothing."""
+    """An allocator in a process of its own. `library`: its shared object; -: the C library's; 0: one that does
+    nothing."""
 
     def __init__(self, who: str, library: str) -> None:
         self.who, self.shape, self.judged, self._library = who, 0, True, library
@@ -102,12 +101,12 @@ class Peer:
         if done.returncode:
             raise Wrong(f"{self.who} on {trace.name}: {done.stderr.strip() or f'exit status {done.returncode}'}")
         *times, live, peak, wrong = done.stdout.split()
-        cold, warm, *calls = map(float, times)
+        cold, warm, median, p999, worst, *freed = map(float, times)
         if int(wrong):
             raise Wrong(f"{self.who} on {trace.name}: a call was refused")
-        return Figures(cold, warm, tuple(calls[:3]), tuple(calls[3:]), int(live), int(peak))
+        return Figures(cold, warm, (median, p999, worst), (freed[0], freed[1], freed[2]), int(live), int(peak))
 
-    def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess:
+    def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess[str]:
         command = [str(self._program), what, self._library, str(file), str(replays)]
         environment = {
             **os.environ,
@@ -192,8 +191,8 @@ class _Column(NamedTuple):
 
 
 def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
-    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations at least. Peers that are not
-    installed are told. NoCompiler, Wrong."""
+    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations at least. Peers that
+    are not installed are told. NoCompiler, Wrong."""
     there, missing = peers()
     if missing:
         tell(f"{', '.join(missing)}: {INSTALL}")
@@ -233,8 +232,10 @@ def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
 
     def weighted(of: _Column, which: str) -> tuple[float, ...]:
         """By run: ns per operation over all traces of the column."""
-        runs = zip(*of.figures)
-        return tuple(sum(getattr(f, which) * n for f, n in zip(each, counts)) / sum(counts) for each in runs)
+        runs = zip(*of.figures, strict=True)
+        return tuple(
+            sum(getattr(f, which) * n for f, n in zip(each, counts, strict=True)) / sum(counts) for each in runs
+        )
 
     for which in ("warm", "cold"):
         harness = {one.shape: median(weighted(of, which)) for one, of in found.items() if not one.who}
@@ -274,7 +275,7 @@ def _means(rows: list[Row]) -> Iterator[Row]:
         for who in everyone:
             on = [row for row in rows if row.who == who and row.work.startswith(f"{kind}: ")]
             if on:
-                by_run = zip(*([max(value - row.harness, RESOLVED) for value in row.values] for row in on))
+                by_run = zip(*([max(value - row.harness, RESOLVED) for value in row.values] for row in on), strict=True)
                 yield Row(
                     "heap",
                     f"{kind}: {MEAN}",

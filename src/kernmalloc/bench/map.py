@@ -2,8 +2,8 @@
 
 Concepts
   1. Works come in pairs that undo each other, so that a round leaves the kernel as it found it.
-  2. What a work takes is shown as instructions of the freestanding object (`emulator`): exact, the same in every run, with
-     filling pages and `invlpg` in it. That is what a kernel pays.
+  2. What a work takes is shown as instructions of the freestanding object (`emulator`): exact, the same in every run,
+     with filling pages and `invlpg` in it. That is what a kernel pays.
   3. Beside it stands the time in mode raw, most of which is this computer's part (`timed`).
 """
 
@@ -18,7 +18,7 @@ from kernmalloc.bench.timed import HOST, Call, Timed
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.kern import DMA
+from kernmalloc.kernel.core.kern import DMA
 
 RAM = 1 << 30
 WARM = 2  # rounds that are not counted
@@ -63,7 +63,7 @@ def measure(kernel: Kernel, call: Callable[..., tuple[int, Cost]], runs: int) ->
     with tempfile.TemporaryDirectory() as folder, kernel.pages.source(Path(folder) / "pages", pages=8):
         space = kernel.pages.space()
         frames = [kernel.frame_get("page") for _ in range(2)]
-        things = Things(*frames, kernel.malloc(kernel.profile.page), space.va, 1)
+        things = Things(frames[0], frames[1], kernel.malloc(kernel.profile.page), space.va, 1)
         kernel.pages.get(things.oid)
         for number in range(-WARM, runs):
             script = _round(kernel, things)
@@ -84,7 +84,7 @@ def measure(kernel: Kernel, call: Callable[..., tuple[int, Cost]], runs: int) ->
 def _next(script: Script, answer: int | None) -> tuple[str, str, tuple[int, ...]] | None:
     """The next step of a script; None at its end."""
     try:
-        return script.send(answer)
+        return next(script) if answer is None else script.send(answer)
     except StopIteration:
         return None
 

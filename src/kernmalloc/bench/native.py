@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from kernmalloc.inputs.errors import InputError
-from kernmalloc.lang import objects
+from kernmalloc.lang import cache
 
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-O2", "-march=native", "-pthread")
@@ -28,7 +28,7 @@ def compiled(name: str, *flags: str) -> Path:
     digest = hashlib.sha256(" ".join((_compiler(), *FLAGS, *flags)).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    folder = objects.cache_folder().parent / "bench"
+    folder = cache.folder().parent / "bench"
     made = folder / f"{name}-{digest.hexdigest()[:16]}{'.so' if '-shared' in flags else ''}"
     if not made.exists():
         _compile(SOURCES / f"{name}.c", made, flags)

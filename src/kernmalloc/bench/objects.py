@@ -1,7 +1,7 @@
 """Object caches: getting and putting objects of one type.
 
-Pair: an object is got and put. Bulk: 64 are got, then put, as a processor does that fills a page. Kernel-like: the generated
-trace of that name, each size in a cache of its own. Times are per call: a pair is two.
+Pair: an object is got and put. Bulk: 64 are got, then put, as a processor does that fills a page. Kernel-like: the
+generated trace of that name, each size in a cache of its own. Times are per call: a pair is two.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.bench import native
 from kernmalloc.bench.heap import Heap, address, machine
@@ -53,7 +54,7 @@ def run(trace: Trace, calls: int, runs: int, progress: Callable[[str, float], No
         yield Row("heap", f"object caches, per call: {work}", OURS, "ns", tuple(ns[work, True]), nothing)
 
 
-def numbered(pairs: numpy.ndarray, caches: dict[int, int]) -> numpy.ndarray:
+def numbered(pairs: NDArray[numpy.int32], caches: dict[int, int]) -> NDArray[numpy.int32]:
     """The trace with the number of a cache for each size, and its negative where a slot is freed."""
     ops = pairs.copy()
     for size, id in caches.items():
@@ -64,7 +65,7 @@ def numbered(pairs: numpy.ndarray, caches: dict[int, int]) -> numpy.ndarray:
     return ops
 
 
-def _heap(harness: Any, kernel: Kernel, ours: bool, ops: numpy.ndarray, calls: int) -> Heap:
+def _heap(harness: Any, kernel: Kernel, ours: bool, ops: NDArray[numpy.int32], calls: int) -> Heap:
     h = Heap(2, ops=ops.ctypes.data, count=calls, slots=int(ops[:, 0].max()) + 1, replays=1, context=kernel.processor)
     entries = kernel.entry if ours else lambda name: address(harness, f"nothing_km_{name}")
     h.malloc, h.free = entries("cache_get"), entries("cache_put")
@@ -74,4 +75,4 @@ def _heap(harness: Any, kernel: Kernel, ours: bool, ops: numpy.ndarray, calls: i
 def _checked(h: Heap) -> float:
     if h.wrong:
         raise Wrong(f"{OURS}, object caches: {h.wrong} calls were refused")
-    return h.warm
+    return float(h.warm)

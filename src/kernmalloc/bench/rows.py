@@ -4,14 +4,17 @@ Concepts
   1. A row is one allocator on one work: the values of its runs, in the order in which they were taken. What a figure is
      called (median) and how far it can be trusted (quartiles) follow from them.
   2. `harness` is what a do-nothing allocator of the same calling shape came to in the same runs: `net` is without it.
-  3. A goal names one work, what this project is compared with there, and the ratio to reach. Peers that keep nothing per
-     frame do less work: a row says whether it `keeps` a checked entry for each, and a goal, against which of them it is.
+  3. A goal names one work, what this project is compared with there, and the ratio to reach. Peers that keep nothing
+     per frame do less work: a row says whether it `keeps` a checked entry for each, and a goal, against which of them
+     it is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+Progress = Callable[[str, float], None]  # is told what is measured, and which share of it is done
+Tell = Callable[[object], object]  # is told what cannot be measured
 OURS = "kernmalloc"
 RESOLVED = 0.3  # ns: of what is less, nothing can be told
 BEST, SELF, LIMIT = "the best peer", "its own", ""  # what a goal compares with
@@ -53,8 +56,8 @@ class Row:
 class Goal:
     """What is to be reached on a work: at most `limit`, or at least, times what it is compared with.
 
-    `than` is BEST, or SELF with the work `other`, or LIMIT: then `limit` is a figure itself. `keeps`: of the peers, those that
-    keep an entry for each frame. `gross`: harness included."""
+    `than` is BEST, or SELF with the work `other`, or LIMIT: then `limit` is a figure itself. `keeps`: of the peers,
+    those that keep an entry for each frame. `gross`: harness included."""
 
     group: str
     work: str
@@ -68,8 +71,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal, and what came of it. `ratio` is a figure itself where the goal is one; `raw`: the same against peers that keep
-    nothing, None where there are none."""
+    """A goal, and what came of it. `ratio` is a figure itself where the goal is one; `raw`: the same against peers that
+    keep nothing, None where there are none."""
 
     goal: Goal
     ours: Row

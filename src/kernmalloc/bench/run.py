@@ -1,20 +1,17 @@
 """A run of the benchmarks: what is measured, on how much, and what was to be reached."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, traces
 from kernmalloc.bench.emulator import Missing
-from kernmalloc.bench.rows import Goal, Row
+from kernmalloc.bench.rows import Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
-
-Progress = Callable[[str, float], None]
-Tell = Callable[[object], object]
 
 
 class Work(NamedTuple):
-    """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces; GiB of the
-    machines that are booted, and bytes of the devices that are published."""
+    """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces; GiB of
+    the machines that are booted, and bytes of the devices that are published."""
 
     frames: int = 1 << 22
     calls: int = 2_000_000
@@ -69,7 +66,7 @@ def _same(parts: Sequence[str], tell: Tell) -> Iterator[Row]:
     """Whether what is timed through pointers is what a bare machine runs."""
     try:
         yield from same.rows() if {"frames", "heap"} & set(parts) else ()
-    except (same.NoDisassembler, ModuleNotFoundError) as error:
+    except same.NoDisassembler as error:
         tell(f"the freestanding object's code: {error}")
 
 
@@ -82,7 +79,8 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
 
 
 def run(parts: Sequence[str], work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
-    """The rows of some of PARTS, as they come; progress(what, share of its part); `tell` is told what cannot be measured."""
+    """The rows of some of PARTS, as they come; progress(what, share of its part); `tell` hears what cannot be
+    measured."""
     yield from _same(parts, tell)
     for part in parts:
         yield from PARTS[part](work, runs, progress, tell)

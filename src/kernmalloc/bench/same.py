@@ -1,11 +1,11 @@
 """Whether what is timed is what a bare machine runs: the code of the hosted object beside that of the freestanding one.
 
-Both are made from one intermediate form (`lang.backend`): what a life puts in are the primitives. Where an entry has a quick
-path, which takes no lock and so calls no primitive, the machine code must be the same. Compared is every instruction of that
-path and of the functions that it calls, up to the call that takes the lock: what it does, its constants, and the offsets
-that it accesses memory at; how many there are of each. Registers and the order of instructions are the code generator's
-choice, which differs with where the code may be put, and so are moves from one register to another, saving them, and
-padding. An entry without a quick path is not compared: its primitives are in it.
+Both are made from one intermediate form (`lang.backend`): what a life puts in are the primitives. Where an entry has a
+quick path, which takes no lock and so calls no primitive, the machine code must be the same. Compared is every
+instruction of that path and of the functions that it calls, up to the call that takes the lock: what it does, its
+constants, and the offsets that it accesses memory at; how many there are of each. Registers and the order of
+instructions are the code generator's choice, which differs with where the code may be put, and so are moves from one
+register to another, saving them, and padding. An entry without a quick path is not compared: its primitives are in it.
 """
 
 import re
@@ -37,12 +37,12 @@ Code = dict[str, list[str]]  # by symbol, the instructions
 
 
 class Comparison(NamedTuple):
-    """An entry's quick path: how many instructions were compared, and those that only the hosted or only the bare object has."""
+    """An entry's quick path: instructions that were compared, and those that only the hosted or the bare object has."""
 
     entry: str
     instructions: int
-    hosted: Counter
-    bare: Counter
+    hosted: Counter[str]
+    bare: Counter[str]
 
     @property
     def same(self) -> bool:
@@ -54,7 +54,7 @@ class NoDisassembler(Exception):
 
 
 def compare() -> list[Comparison]:
-    """The entries of TIMED that have a quick path. NoDisassembler; ModuleNotFoundError without the compiler."""
+    """The entries of TIMED that have a quick path. NoDisassembler."""
     return compared(disassembled(objects.built("raw")), disassembled(freestanding("x86_64")))
 
 
@@ -101,9 +101,9 @@ def disassembled(data: bytes) -> Code:
     return code
 
 
-def path(code: Code, start: str) -> Counter:
-    """What is executed from a function on before the lock: instructions without registers, and how often each stands there."""
-    found: Counter = Counter()
+def path(code: Code, start: str) -> Counter[str]:
+    """What is executed from a function on before the lock: instructions without registers, and how often each."""
+    found: Counter[str] = Counter()
     todo, seen = [start], {start}
     while todo:
         for text in code[todo.pop()]:

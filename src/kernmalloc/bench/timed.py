@@ -1,10 +1,10 @@
 """Calls in mode raw, timed one by one, with this computer's part of it told apart.
 
 Concepts
-  1. In mode raw this computer's kernel is asked to map what our kernel has mapped, a system call for each run of pages, and
-     meets each page once more when it is first touched. That is no part of the memory manager, and often most of the
-     time: how often both happened is counted, what one of each takes is measured on a window, and `host` is the product.
-     It is an estimate: the first touch of a page that this computer has no memory for yet takes longer.
+  1. In mode raw this computer's kernel is asked to map what our kernel has mapped, a system call for each run of pages,
+     and meets each page once more when it is first touched. That is no part of the memory manager, and often most of
+     the time: how often both happened is counted, what one of each takes is measured on a window, and `host` is the
+     product. It is an estimate: the first touch of a page that this computer has no memory for yet takes longer.
   2. `way` is what a call takes that is refused at once: from Python and back.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.machine.lives import Raw
 
 HOST = "this computer's part of it"
 OFTEN = 100
@@ -33,7 +34,8 @@ class Timed:
     """The calls of a kernel in mode raw."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._life = kernel._life
+        assert isinstance(kernel.handle.life, Raw)
+        self._life = kernel.handle.life
         pfn = kernel.frame_get("page")
         va = checked(kernel.call("window_open", pfn), "window_open")
         mappings, touches = zip(

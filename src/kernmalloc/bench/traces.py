@@ -1,12 +1,12 @@
 """Traces for the heap: int32 pairs (slot, bytes), as the harness replays them; bytes 0 frees the slot.
 
-Recorded ones are read from files (`inputs.traces`); of a kernel's, what its heap and its caches gave, not its pages. Others
-are generated, and the same on every machine.
+Recorded ones are read from files (`inputs.traces`); of a kernel's, what its heap and its caches gave, not its pages.
+Others are generated, and the same on every machine.
 
-`kernel` is what a kernel of this design does: objects of four sizes, in phases (boot, processes that come and go, mapping
-faults, a reclaim of node space, a flush and a burst of depend entries, the end). The others are of sizes spread evenly over
-the logarithm from 8 to 8192 bytes, freed at random, in the order of allocation or against it, one by one or in bulk; and
-two of one size each.
+`kernel` is what a kernel of this design does: objects of four sizes, in phases (boot, processes that come and go,
+mapping faults, a reclaim of node space, a flush and a burst of depend entries, the end). The others are of sizes spread
+evenly over the logarithm from 8 to 8192 bytes, freed at random, in the order of allocation or against it, one by one or
+in bulk; and two of one size each.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from random import Random
 from typing import NamedTuple
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.traces import read_trace
@@ -29,7 +30,7 @@ class Trace(NamedTuple):
 
     name: str
     column: str
-    pairs: numpy.ndarray
+    pairs: NDArray[numpy.int32]
 
 
 class _Kinds:
@@ -61,7 +62,7 @@ class _Kinds:
             self._free.append(slot)
 
 
-def kernel(scale: int) -> numpy.ndarray:
+def kernel(scale: int) -> NDArray[numpy.int32]:
     """The objects of a kernel with scale * 1000 processes at its start."""
     kinds = _Kinds(1)
     for _ in range(2 * scale):  # boot
@@ -92,14 +93,14 @@ def kernel(scale: int) -> numpy.ndarray:
     return numpy.array(kinds.ops, numpy.int32)
 
 
-def _sizes(random: numpy.random.Generator, count: int, size: int) -> numpy.ndarray:
+def _sizes(random: numpy.random.Generator, count: int, size: int) -> NDArray[numpy.int32]:
     """Of one size, or, for 0, spread over the logarithm."""
     if size:
         return numpy.full(count, size, numpy.int32)
     return (LEAST * (MOST / LEAST) ** random.random(count)).astype(numpy.int32)
 
 
-def steady(live: int, count: int, at_random: bool, size: int = 0) -> numpy.ndarray:
+def steady(live: int, count: int, at_random: bool, size: int = 0) -> NDArray[numpy.int32]:
     """`live` blocks; `count` times one of them is freed, at random or the oldest, and another allocated."""
     random = numpy.random.default_rng(2)
     slots = random.integers(0, live, count) if at_random else numpy.arange(count) % live
@@ -112,11 +113,11 @@ def steady(live: int, count: int, at_random: bool, size: int = 0) -> numpy.ndarr
     return numpy.concatenate([numpy.stack(first, 1), middle, numpy.stack(last, 1)]).astype(numpy.int32)
 
 
-def stack(depth: int, count: int) -> numpy.ndarray:
+def stack(depth: int, count: int) -> NDArray[numpy.int32]:
     """Up to 64 allocations, up to 64 frees of the newest, and so on: at least `count` of both, `depth` live at most."""
     random = numpy.random.default_rng(3)
-    slots: list[numpy.ndarray] = []
-    up: list[numpy.ndarray] = []
+    slots: list[NDArray[numpy.int64]] = []
+    up: list[NDArray[numpy.bool]] = []
     top = done = 0
     while done < count:
         rise, fall = random.integers(1, 65, 2)
@@ -132,7 +133,7 @@ def stack(depth: int, count: int) -> numpy.ndarray:
     return numpy.stack([numpy.concatenate(slots), sizes], 1).astype(numpy.int32)
 
 
-def bulk(live: int, rounds: int, reversed: bool) -> numpy.ndarray:
+def bulk(live: int, rounds: int, reversed: bool) -> NDArray[numpy.int32]:
     """`live` blocks are allocated, then all freed, the oldest or the newest first; so many rounds."""
     random = numpy.random.default_rng(4)
     every = numpy.arange(live)
@@ -145,8 +146,11 @@ def bulk(live: int, rounds: int, reversed: bool) -> numpy.ndarray:
 
 def generated(share: float) -> list[Trace]:
     """All of them; `share` of the full length, and of what is live."""
-    n = lambda full: max(int(full * share), 8)  # noqa: E731
-    made: dict[str, Callable[[], numpy.ndarray]] = {
+
+    def n(full: int) -> int:
+        return max(int(full * share), 8)
+
+    made: dict[str, Callable[[], NDArray[numpy.int32]]] = {
         "kernel-like": lambda: kernel(n(1000)),
         "random, 1,000 live": lambda: steady(n(1000), n(500_000), True),
         "random, 10,000 live": lambda: steady(n(10_000), n(500_000), True),

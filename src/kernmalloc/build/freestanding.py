@@ -2,39 +2,33 @@
 
 Its entries are the symbols `km_<name>` with 64-bit arguments and results in the target's C convention; it needs no
 library, no start-up code and no data of its own: its state is in the memory that it is given (`kernel.layout`).
-What is made is kept with this version's hosted objects (`lang.objects`).
+What is made is kept with this version's hosted objects (`lang.cache`).
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Callable
 
+import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
-import kernmalloc.kernel.check  # noqa: F401
-import kernmalloc.machine.bare as bare
-from kernmalloc.lang import objects
+import kernmalloc.kernel.check.check  # noqa: F401
+import kernmalloc.machine.bare  # noqa: F401
+from kernmalloc.lang import cache
 from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.machine.arch import ARCHES, TARGETS
 
 ROOMS = ("kernmalloc.kernel.", "kernmalloc.machine.")  # drivers are no part of a kernel
 
 
-def architectures() -> tuple[str, ...]:
-    """The targets that there are objects for."""
-    return tuple(bare.INSTRUCTIONS)
-
-
 def freestanding(architecture: str) -> bytes:
-    """The relocatable object for one of `architectures`; KeyError for another. It is compiled the first time, which takes
-    some seconds and needs numba (ModuleNotFoundError). OSError if the cache folder cannot be written."""
-    instructions = bare.INSTRUCTIONS[architecture]
+    """The relocatable object for one of `machine.arch.TARGETS`; KeyError for another. It is compiled the first time,
+    which takes some seconds. OSError if there is no folder at all to keep it in."""
+    target, instructions = TARGETS[architecture], ARCHES[architecture].instructions
 
     def make() -> bytes:
         from kernmalloc.lang import backend
 
-        return backend.link(_compiled(), "bare", backend.TARGETS[architecture], instructions)
+        return backend.link(_compiled(), "bare", target, instructions)
 
-    return _kept(f"{architecture}.o", make)
+    return cache.kept(f"{architecture}.o", make)
 
 
 def _compiled() -> dict[str, str]:
@@ -43,20 +37,9 @@ def _compiled() -> dict[str, str]:
     def make() -> bytes:
         from kernmalloc.lang import frontend
 
-        return json.dumps(frontend.compile(f for f in REGISTRY if f.__module__.startswith(ROOMS))).encode()
+        # the order in which a process has imported them is no part of an object
+        functions = sorted((f for f in REGISTRY if f.__module__.startswith(ROOMS)), key=lambda f: f.__module__)
+        return json.dumps(frontend.compile(functions)).encode()
 
-    return json.loads(_kept("bare.json", make))
-
-
-def _kept(name: str, make: Callable[[], bytes]) -> bytes:
-    """The file of that name, made if there is none, by one process of all that want it."""
-    folder = objects.cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            part = folder / f"{name}.part"
-            part.write_bytes(make())
-            os.replace(part, path)
-    return path.read_bytes()
+    compiled: dict[str, str] = json.loads(cache.kept("bare.json", make))
+    return compiled

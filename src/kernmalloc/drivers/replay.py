@@ -1,18 +1,20 @@
 """Replay of a trace: the kernel's own calls, one operation after the other.
 
 Concepts
-  1. A word of the list is an operation as `inputs/trace.py` writes it: the slot below, the code above. A slot of the table
-     holds what the kernel returned: an address, a pfn, or the status of a call that was refused; NOTHING once that was
-     given back. What was refused is not.
-  2. A cache of the trace has a number, and by it in a table the number of the kernel's cache for it; or the negative of an
-     object's bytes, for objects that get a size class.
-  3. Whoever is given a block writes into it, and what it writes tells which slot it is in. `replay` is for timing: it writes
-     the first word. `replay_marked` writes all of them, and the first of each frame, and looks whether they are still there
-     before it gives a block back: two owners of any word are seen. It notes the frames that stand behind the heap after each
-     operation, and what was refused.
+  1. A word of the list is an operation as `inputs/trace.py` writes it: the slot below, the code above. A slot of the
+     table holds what the kernel returned: an address, a pfn, or the status of a call that was refused. It holds
+     NOTHING once that was given back; what was refused is not given back.
+  2. A cache of the trace has a number. A table has, by that number, the number of the kernel's cache for it; or,
+     where a size class serves for it, the negative of the bytes of an object.
+  3. A block is written to as soon as it is allocated: the mark is the address of its slot. `replay` is for timing,
+     and marks the first word of a heap block. `replay_marked` marks all words of it, and the first of each frame, and
+     looks at the marks before it gives a block back: two owners of any word are seen. It also notes the frames behind
+     the heap after each operation, and what was refused.
 
 List, tables and notes lie in the kernel's heap: one driver for every life.
 """
+
+from __future__ import annotations
 
 from kernmalloc.inputs.trace import ORDERS
 from kernmalloc.kernel.calls import (
@@ -27,25 +29,24 @@ from kernmalloc.kernel.calls import (
     window_close,
     window_open,
 )
-from kernmalloc.kernel.kern import PAGE, Cpu, Kern, Word
-from kernmalloc.lang import entry, kernel, record, u32
+from kernmalloc.kernel.core.kern import PAGE, Cpu, Word
+from kernmalloc.lang import Record, element, entry, failed, field, kernel, u32
 from kernmalloc.lang.status import BROKEN, OK
 
 MASK = (1 << 32) - 1
 NOTHING = -1
 
 
-@record(size=8)
-class Note:
+class Note(Record):
     """What is noted of one operation."""
 
-    frames: u32 = "frames of the heap, its map and its mapping tables after it, but for what a fixed heap keeps free"
-    refused: u32 = "the negative of the status of an allocation that was refused, or 0"
+    frames: u32 = field("frames of heap, heap map and mapping tables after it, but for those that a fixed heap keeps")
+    refused: u32 = field("the negative of the status of an allocation that was refused, or 0")
 
 
 @kernel
-def _take(cpu, caches, code):
-    """Allocate what a code says: as the call that does it."""
+def _take(cpu: Cpu, caches: Word, code: int) -> int:
+    """Allocate what a code says: an address or pfn, or why it was refused."""
     if code > 0:
         return malloc(cpu, code)
     what = ~code >> 1
@@ -53,70 +54,70 @@ def _take(cpu, caches, code):
         return frame_get(cpu, PAGE)
     if what < ORDERS:
         return block_get(cpu, what, PAGE)
-    id = Word(caches + ((what - ORDERS) << 3)).bits
+    id = element(caches, what - ORDERS).bits
     return cache_get(cpu, id) if id >= 0 else malloc(cpu, -id)
 
 
 @kernel
-def _give(cpu, caches, code, what):
-    """Give back what a code says: as the call that does it."""
+def _give(cpu: Cpu, caches: Word, code: int, what: int) -> int:
+    """Give back what a code says: OK, or why it was refused."""
     if code == 0:
         return free(cpu, what)
     kind = ~code >> 1
     if kind < ORDERS:
         return frame_put(cpu, what)
-    id = Word(caches + ((kind - ORDERS) << 3)).bits
+    id = element(caches, kind - ORDERS).bits
     return cache_put(cpu, id, what) if id >= 0 else free(cpu, what)
 
 
 @kernel
-def _allocates(code):
+def _allocates(code: int) -> int:
     """1 if an operation allocates."""
     return 1 if code > 0 or (code < 0 and code & 1 != 0) else 0
 
 
 @kernel
-def _order(code):
+def _order(code: int) -> int:
     """The order of the pages that a code is about; -1: it is about the heap."""
     what = ~code >> 1
     return what if code < 0 and what < ORDERS else -1
 
 
 @entry
-def replay(cpu, ops, count, slots, caches):
+def replay(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word) -> int:
     """So many operations: OK, or the status of a free that was refused."""
-    for at in range(ops, ops + (count << 3), 8):
-        operation = Word(at).bits
+    for i in range(count):
+        operation = element(ops, i).bits
         code = operation >> 32
-        slot = slots + ((operation & MASK) << 3)
+        slot = element(slots, operation & MASK)
         if _allocates(code) != 0:
             got = _take(cpu, caches, code)
-            Word(slot).bits = got
-            if got >= 0 and _order(code) < 0:
-                Word(got).bits = slot
-        elif Word(slot).bits >= 0:
-            status = _give(cpu, caches, code, Word(slot).bits)
-            if status < 0:
+            slot.bits = got
+            if not failed(got) and _order(code) < 0:
+                Word(got).bits = slot.addr
+        elif not failed(slot.bits):
+            status = _give(cpu, caches, code, slot.bits)
+            if failed(status):
                 return status
-            Word(slot).bits = NOTHING
+            slot.bits = NOTHING
     return OK
 
 
 @kernel
-def _mark_frame(cpu, pfn, slot):
-    """Write into a frame whose it is: OK, or why it cannot be reached."""
+def _mark_frame(cpu: Cpu, pfn: int, slot: int) -> int:
+    """Write into a frame which slot owns it: OK, or why it cannot be reached."""
     window = window_open(cpu, pfn)
-    if window < 0:
+    if failed(window):
         return window
     Word(window).bits = slot
     return window_close(cpu, window)
 
 
 @kernel
-def _is_frame_of(cpu, pfn, slot):
-    """OK if it is there still, BROKEN if not."""
+def _is_frame_of(cpu: Cpu, pfn: int, slot: int) -> int:
+    """OK if a frame says that this slot owns it, BROKEN if not."""
     window = window_open(cpu, pfn)
-    if window < 0:
+    if failed(window):
         return window
     mark = Word(window).bits
     status = window_close(cpu, window)
@@ -124,13 +125,13 @@ def _is_frame_of(cpu, pfn, slot):
 
 
 @kernel
-def _mark(cpu, code, what, slot):
-    """Write all over a new block whose it is: OK, or BROKEN if it is too small."""
+def _mark(cpu: Cpu, code: int, what: int, slot: int) -> int:
+    """Write all over a new block which slot owns it: OK, or BROKEN if it is too small."""
     order = _order(code)
     if order >= 0:
         for pfn in range(what, what + (1 << order)):
             status = _mark_frame(cpu, pfn, slot)
-            if status < 0:
+            if failed(status):
                 return status
         return OK
     size = size_of(cpu, what)
@@ -142,13 +143,13 @@ def _mark(cpu, code, what, slot):
 
 
 @kernel
-def _is_marked(cpu, code, what, slot):
-    """OK if all of a block says that it is this slot's; BROKEN if not."""
+def _is_marked(cpu: Cpu, code: int, what: int, slot: int) -> int:
+    """OK if all of a block says that this slot owns it, BROKEN if not."""
     order = _order(code)
     if order >= 0:
         for pfn in range(what, what + (1 << order)):
             status = _is_frame_of(cpu, pfn, slot)
-            if status < 0:
+            if failed(status):
                 return status
         return OK
     for at in range(what, what + size_of(cpu, what), 8):
@@ -158,29 +159,30 @@ def _is_marked(cpu, code, what, slot):
 
 
 @entry
-def replay_marked(cpu, ops, count, slots, caches, notes):
-    """The same, with every block marked, and notes taken. BROKEN: a block had two owners, or is smaller than asked for."""
-    k = Kern(Cpu(cpu).kern)
+def replay_marked(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word, notes: Note) -> int:
+    """`replay` with every block marked, and a note of each operation.
+
+    BROKEN: a block had two owners, or is smaller than was asked for."""
+    kern = cpu.kern
     note = notes
-    for at in range(ops, ops + (count << 3), 8):
-        operation = Word(at).bits
+    for i in range(count):
+        operation = element(ops, i).bits
         code = operation >> 32
-        slot = slots + ((operation & MASK) << 3)
+        slot = element(slots, operation & MASK)
         status = OK
-        n = Note(note)
-        n.refused = 0
+        note.refused = 0
         if _allocates(code) != 0:
             got = _take(cpu, caches, code)
-            Word(slot).bits = got
-            n.refused = -got if got < 0 else 0
-            status = _mark(cpu, code, got, slot) if got >= 0 else OK
-        elif Word(slot).bits >= 0:
-            status = _is_marked(cpu, code, Word(slot).bits, slot)
-            if status >= 0:
-                status = _give(cpu, caches, code, Word(slot).bits)
-            Word(slot).bits = NOTHING
-        if status < 0:
+            slot.bits = got
+            note.refused = -got if failed(got) else 0
+            status = _mark(cpu, code, got, slot.addr) if not failed(got) else OK
+        elif not failed(slot.bits):
+            status = _is_marked(cpu, code, slot.bits, slot.addr)
+            if not failed(status):
+                status = _give(cpu, caches, code, slot.bits)
+            slot.bits = NOTHING
+        if failed(status):
             return status
-        n.frames = k.heap_frames + k.mapping_frames - k.kept
-        note += 8
+        note.frames = kern.heap_frames + kern.mapping_frames - kern.kept
+        note = element(note, 1)
     return OK

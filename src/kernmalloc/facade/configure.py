@@ -1,9 +1,9 @@
 """After the boot: publish the devices of a machine, as drivers would when they find them (E5, C10).
 
-Each range asks for entries for all its frames; if those cannot be had, it is published by its extent alone, if the profile
-wants that; and if not even so, it is refused. A console or boot device (`inputs/facts` tells which) then has what is kept for
-last words (C22): all its entries, or else those of as many frames as one chunk describes, which is enough to say what to tune.
-What a device costs is read from the kernel's records.
+Each range asks for entries for all its frames; if those cannot be had, it is published by its extent alone, if the
+profile wants that; and if not even so, it is refused. A console or boot device (`inputs/facts` tells which) then has
+what is kept for last words (C22): all its entries, or else those of as many frames as one chunk describes, which is
+enough to say what to tune. What a device costs is read from the kernel's records.
 """
 
 import random
@@ -12,8 +12,8 @@ from typing import NamedTuple
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES
-from kernmalloc.kernel.caches import CHUNK_CACHE, REGION_CACHE
 from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS
+from kernmalloc.kernel.heap.caches import CHUNK_CACHE, REGION_CACHE
 from kernmalloc.machine.memory_map import DeviceRange
 
 FITS, LAST, EXTENT_ONLY, REFUSED = "fits", "last-words", "extent-only", "refused"
@@ -48,8 +48,8 @@ def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
 
 
 def attempts(window: DeviceRange, extents: bool) -> list[tuple[str, int, int]]:
-    """How a range is published: (status that it then has, frames guaranteed, tier), one after the other until one is not
-    refused. `extents`: by its extent alone, too."""
+    """How a range is published: (status that it then has, frames guaranteed, tier), one after the other until one is
+    not refused. `extents`: by its extent alone, too."""
     frames, special = window.frames, bool(window.role)
     ways = [(FITS, frames, ANYONE)]
     if special:

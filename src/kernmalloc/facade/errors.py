@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes
 
 
@@ -82,7 +83,7 @@ KINDS = {
 
 
 def checked(result: int, what: str) -> int:
-    """The result of a kernel entry; raises the exception of its status if it is negative."""
-    if result < 0:
+    """The result of a kernel entry; raises the exception of its status if it is one that refuses."""
+    if failed(result):
         raise KINDS.get(result, KernelError)(result, what)
     return result

@@ -10,42 +10,38 @@
 
 Addresses are kernel virtual addresses, sizes are bytes, frames are pfns. What the kernel refuses raises an exception of
 `facade.errors`, and nothing has changed. Where it would have to wait it raises WouldBlock; a `thread` waits instead. A
-kernel booted for several processors has a handle for each, `kernel.cpu(1)`. Python threads take turns at a handle; in mode
-raw those with handles of their own run at the same time.
+kernel booted for several processors has a handle for each, `kernel.cpu(1)`. Python threads take turns at a handle; in
+mode raw those with handles of their own run at the same time.
 """
 
-import re
-import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from copy import copy
-from typing import TYPE_CHECKING, Any
 
 import numpy
 
 import kernmalloc.drivers.replay  # noqa: F401
-import kernmalloc.kernel.boot  # noqa: F401
+import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
-import kernmalloc.kernel.check as checks
+from kernmalloc.facade.caches import ObjectCache, cache_names
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.errors import KernelError, TooSmall, checked
-from kernmalloc.facade.loader import Loaded, Placement, load
+from kernmalloc.facade.handle import Handle
+from kernmalloc.facade.loader import Placement, load
 from kernmalloc.facade.pages import Pages
 from kernmalloc.facade.profile import Profile
-from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, ObjectCache, RegionState, Step
+from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Step, failure
 from kernmalloc.facade.story import refusal, told
-from kernmalloc.facade.view import Mappings, View
-from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.bins import HeapPage
-from kernmalloc.kernel.caches import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
-from kernmalloc.kernel.heap import SIZE_CLASSES
-from kernmalloc.lang import status
-from kernmalloc.machine.lives import LIVES, LifeError
+from kernmalloc.facade.threads import as_thread
+from kernmalloc.facade.view import Mappings
+from kernmalloc.inputs import sizes
+from kernmalloc.kernel.core import kern as k
+from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.lang import failed, status
+from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
-
-if TYPE_CHECKING:
-    from kernmalloc.facade.threads import Thread
 
 HIGHEST_RAM = 1 << 46  # bytes of physical address space that this process can hold a view of
 
@@ -55,31 +51,15 @@ def _type(name: str) -> int:
     return k.TYPE_NAMES.index(name) if name in k.TYPE_NAMES else k.TYPES
 
 
-class Monitor(threading.Condition):
-    """Where Python threads wait for their turn; `waiting`: how many do."""
-
-    waiting = 0
-
-
 class Kernel:
     """A booted kernel. Make one with `Kernel.boot`; use it in a `with` block or `close` it."""
 
-    def __init__(self, life: Any, loaded: Loaded, machine: Machine, profile: Profile, mode: str) -> None:
-        self.machine, self.profile, self.mode = machine, profile, mode
-        self._life, self._loaded, self._cpu = life, loaded, loaded.cpu
-        self.view = View(life.ram, loaded, mode == "raw")
+    def __init__(self, handle: Handle) -> None:
+        self.handle, self.view = handle, handle.view
+        self.machine, self.profile, self.mode = handle.machine, handle.profile, handle.mode
         self.steps: list[Step] = []
-        self.pages = Pages(self)
-        self._turns = [threading.Lock() for _ in range(int(loaded.info["cpus"]))]
-        self._turn, self._monitor = self._turns[0], Monitor()
-        self._cache_names = {REGION_CACHE: "region"}
-        self._last_words = {LAST_MAP_CACHE: "mapping frame"}
-        wanted, next_id = profile.wanted_counts(loaded.placement.frames), SIZE_CLASSES + OWN_CACHES
-        for kind in profile.objects:
-            for names, exists in ((self._cache_names, wanted[kind.name]), (self._last_words, kind.last_words)):
-                if exists:
-                    names[next_id] = kind.name
-                    next_id += 1
+        self.pages = Pages(handle)
+        self._names = cache_names(handle.profile, handle.loaded.placement.frames)
 
     # --- life
 
@@ -100,7 +80,7 @@ class Kernel:
         """
         kernel = cls.load(machine, profile, mode, prepare, cpus)
         try:
-            kernel._boot(observe)
+            _boot(kernel, observe)
             return kernel
         except BaseException:
             kernel.close()
@@ -123,43 +103,25 @@ class Kernel:
         ends = [r.end for r in machine.ram if r.base < 1 << profile.phys_bits]
         top = min(max(ends, default=0), 1 << profile.phys_bits)
         if not top:
-            raise TooSmall(f"no RAM below the physical address limit of {1 << profile.phys_bits - 30} GiB")
+            raise TooSmall(f"no RAM below the physical address limit of {sizes.size(1 << profile.phys_bits)}")
         if top > HIGHEST_RAM:
             raise TooSmall(f"RAM ends at {top:#x}, above the 64 TiB of addresses that a hosted machine can have")
-        ram = Ram(top)
-        life = None
+        end = ExitStack()
         try:
+            ram = Ram(top)
+            end.callback(ram.close)
             if prepare:
                 prepare(ram)
             life = LIVES[mode](ram)
-            return cls(life, load(life, machine, profile, cpus), machine, profile, mode)
+            end.callback(life.close)
+            return cls(Handle(life, load(life, machine, profile, cpus), machine, profile, mode, end))
         except BaseException:
-            if life:
-                life.close()
-            ram.close()
+            end.close()
             raise
 
-    def _boot(self, observe: Callable[[Step], None] | None) -> None:
-        stage = k.DONATE
-        while stage != k.UP:
-            done = int(self.view.kern["stage"])
-            started = time.perf_counter()
-            stage = self.call("boot_step")
-            seconds = time.perf_counter() - started
-            if stage < 0:
-                raise TooSmall(refusal(self, done, stage))
-            step = Step(done, *told(self, done), seconds)
-            self.steps.append(step)
-            if observe:
-                observe(step)
-
     def close(self) -> None:
-        """Let the machine's memory go, once. Addresses of this kernel mean nothing any more."""
-        if not self._life.ram.bytes.closed:
-            if self.pages.open:
-                self.pages.open.let_go()
-            self._life.close()
-            self._life.ram.close()
+        """Let the machine's memory go, once: its addresses mean nothing any more. A thread lets itself go."""
+        self.handle.end.close()
 
     def __enter__(self) -> "Kernel":
         return self
@@ -168,67 +130,63 @@ class Kernel:
         self.close()
 
     def call(self, entry: str, *args: int) -> int:
-        """Run an entry of the kernel on this processor: the plain result, negative if it is a status."""
-        with self._turn:
-            result = self._life.call(entry, self._cpu, *args)
-        self._wake()
-        return result
+        """Run an entry of the kernel on this processor: the plain result, which may be a status (`lang.failed`)."""
+        return self.handle.call(entry, *args)
 
-    def _wake(self) -> None:
-        """Let those that wait see whether it is their turn."""
-        if self._monitor.waiting:
-            with self._monitor:
-                self._monitor.notify_all()
-
-    def thread(self, cleaner: bool = False, wait: float | None = None) -> "Thread":
-        """This kernel for one thread: calls wait for frames, at most `wait` seconds. `cleaner`: it is a driver's that writes
-        pages back; it may take the frames that the profile keeps for such (`[bank] cleaners`)."""
-        from kernmalloc.facade.threads import Thread
-
-        return Thread(self, cleaner, wait)
+    def thread(self, cleaner: bool = False, wait: float | None = None) -> "Kernel":
+        """This kernel for one thread: calls wait for frames, at most `wait` seconds. `cleaner`: it is a driver's that
+        writes pages back; it may take the frames that the profile keeps for such (`[bank] cleaners`). Calls raise
+        TimedOut when the time is over, and Deadlock where waiting would be in vain; then nothing has changed."""
+        return self._called_by(as_thread(self.handle, cleaner, wait), self.pages)
 
     def call_kern(self, entry: str, *args: int) -> int:
         """Run an entry of the kernel that takes the kernel record instead of a processor."""
-        return self._life.call(entry, self.view.kern_va, *args)
+        return self.handle.call_kern(entry, *args)
 
     def cpu(self, number: int) -> "Kernel":
         """The same kernel as its processor `number`, from 0, calls it. IndexError if there is none."""
         if not 0 <= number < int(self.layout["cpus"]):
             raise IndexError(f"no processor {number}: this kernel was booted for {int(self.layout['cpus'])}")
-        handle = copy(self)
-        handle._cpu, handle._turn = self._loaded.cpu + number * k.Cpu.size, self._turns[number]
-        handle.pages = self.pages.on(handle)
-        return handle
+        handle = self.handle.on(number)
+        return self._called_by(handle, self.pages.on(handle))
+
+    def _called_by(self, handle: Handle, pages: Pages) -> "Kernel":
+        """The same kernel by another handle."""
+        other = copy(self)
+        other.handle, other.pages = handle, pages
+        return other
 
     def run(self, loop: str, *args: int) -> int:
         """Run a compiled loop of `drivers`: its arguments are addresses of this process."""
-        return self._life.call(loop, *args)
+        return self.handle.life.call(loop, *args)
 
     def processors(self, count: int) -> int:
         """Let so many processors run processes: the host address of their TLBs. LifeError in mode twin."""
-        return self._life.processors(count)
+        return self.handle.life.processors(count)
 
     def entry(self, name: str) -> int:
-        """Address of the C function km_<name>, int64 for every argument and the result, for callers that are compiled; its
-        first argument is `processor`. Good while the kernel is open. KeyError if there is none, LifeError if not in mode raw."""
-        if self.mode != "raw":
+        """Address of the C function km_<name>, int64 for every argument and the result, for callers that are compiled;
+        its first argument is `processor`. Good while the kernel is open. KeyError: there is none; LifeError: not mode
+        raw."""
+        life = self.handle.life
+        if not isinstance(life, Raw):
             raise LifeError(f"entry({name!r}): code of mode {self.mode} cannot be called by address: use mode raw")
-        return self._life.address(name)
+        return life.address(name)
 
     @property
     def processor(self) -> int:
         """VA of the record of the processor that this handle calls the kernel on."""
-        return self._cpu
+        return self.handle.processor
 
     @property
     def layout(self) -> numpy.void:
         """What the loader told the kernel and what `layout` answered: a `BootInfo` record."""
-        return self._loaded.info
+        return self.handle.loaded.info
 
     @property
     def placement(self) -> Placement:
         """What the loader decided: where RAM, firmware and image lie, in frames."""
-        return self._loaded.placement
+        return self.handle.loaded.placement
 
     # --- the heap
 
@@ -257,8 +215,8 @@ class Kernel:
             known = ", ".join(cache.name for cache in self.caches)
             raise KernelError(status.BAD_CACHE, f"cache({name!r}); there are {known}")
         id = checked(self.call("cache_create", size, limit or 0), f"cache({name!r}, {size}, {limit})")
-        cache = ObjectCache(self, id, name)
-        self._cache_names[id] = name
+        cache = ObjectCache(self.handle, id, name)
+        self._names.typed[id] = name
         return cache
 
     def release(self) -> int:
@@ -268,7 +226,7 @@ class Kernel:
     @property
     def devices(self) -> Devices:
         """Device ranges: publish, withdraw, use."""
-        return Devices(self)
+        return Devices(self.handle)
 
     @property
     def ledger(self) -> Ledger:
@@ -297,9 +255,9 @@ class Kernel:
     def range_get(
         self, frames: int, align: int = 1, low: int = 0, high: int = 1 << 52, boundary: int = 0, type: str = "dma"
     ) -> int:
-        """Contiguous frames of zeros within physical addresses [low, high) bytes, at a multiple of `align` frames, not across a
-        multiple of `boundary` bytes (0: any): the first pfn (E12). Pages may be moved for it. Raises OutOfMemory, WouldBlock,
-        BadRequest."""
+        """Contiguous frames of zeros within physical addresses [low, high) bytes, at a multiple of `align` frames, not
+        across a multiple of `boundary` bytes (0: any): the first pfn (E12). Pages may be moved for it. Raises
+        OutOfMemory, WouldBlock, BadRequest."""
         shift = self.profile.page_shift
         cut = boundary >> shift if boundary % self.profile.page == 0 else -1
         found = self.call("range_get", frames, align, -(-low >> shift), high >> shift, cut, _type(type))
@@ -322,13 +280,13 @@ class Kernel:
     @property
     def frames(self) -> CoreTable:
         """The core table."""
-        return CoreTable(self)
+        return CoreTable(self.handle)
 
     def frames_by_type(self) -> dict[str, int]:
-        """Frames of RAM by type, and "device" for frames of published ranges in use, which are none of RAM. "reserved" counts
-        what was carved out of RAM before the kernel ran."""
+        """Frames of RAM by type, and "device" for frames of published ranges in use, which are none of RAM. "reserved"
+        counts what was carved out of RAM before the kernel ran."""
         counts = self.view.frames()
-        counts["reserved"] += self._loaded.placement.frames - int(self.view.kern["frames"])
+        counts["reserved"] += self.handle.loaded.placement.frames - int(self.view.kern["frames"])
         return counts
 
     # --- state
@@ -340,7 +298,7 @@ class Kernel:
         backed = int(kern["backed"] + kern["map_pages"])
         bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // page)
         plan = kern["plan"]
-        planned = int(plan["top"] - plan["spare"] - plan["excess"] - plan["padding"])
+        planned = int(plan["top"] - plan["headroom"] - plan["excess"] - plan["padding"])
         used = self.view.used_pages()
         return HeapState(used * page, planned * page, backed * page, bound * page, int(kern["mapping_frames"]) * page)
 
@@ -365,20 +323,20 @@ class Kernel:
 
     def _region(self, r: numpy.void) -> RegionState:
         base, count, area = int(r["base"]), int(r["count"]), int(r["area"])
-        size = self._life.call("area_bytes", self.view.kern_va, base, count) if area else 0
+        size = self.call_kern("area_bytes", base, count) if area else 0
         return RegionState(base, count, k.CLASS_NAMES[r["kind"]], int(r["free"]), area, size)
 
     @property
     def caches(self) -> list[ObjectCache]:
         """The typed caches, in the order of the profile; those made later follow."""
         count = int(self.view.kern["cache_count"])
-        return [ObjectCache(self, id, name) for id, name in self._cache_names.items() if id < count]
+        return [ObjectCache(self.handle, id, name) for id, name in self._names.typed.items() if id < count]
 
     @property
     def last_words(self) -> dict[str, ObjectCache]:
-        """What is kept for console and boot devices, and for nobody else, beside the entries (`devices.last_words`): mapping
-        frames, which are a page of the heap each, and objects, by the name of their type (C22)."""
-        return {name: ObjectCache(self, id, name) for id, name in self._last_words.items()}
+        """What is kept for console and boot devices, and for nobody else, beside the entries (`devices.last_words`):
+        mapping frames, which are a page of the heap each, and objects, by the name of their type (C22)."""
+        return {name: ObjectCache(self.handle, id, name) for id, name in self._names.last_words.items()}
 
     @property
     def scale(self) -> float:
@@ -388,12 +346,12 @@ class Kernel:
     @property
     def clipped(self) -> int:
         """Bytes of RAM above the profile's physical address limit."""
-        return self._loaded.placement.clipped
+        return self.handle.loaded.placement.clipped
 
     @property
     def lost(self) -> int:
         """Bytes of RAM in pages that are only partly RAM."""
-        return self._loaded.placement.lost
+        return self.handle.loaded.placement.lost
 
     def check(self) -> Check:
         """Hold every invariant of every record against a recount."""
@@ -403,26 +361,29 @@ class Kernel:
 
     def failure(self) -> str:
         """What the last check that failed found."""
-        tally = self.view.kern["checked"]
-        record, index = divmod(int(tally["failed"]) - 1, 64)
-        return self._failure(checks.RECORDS[record], index, int(tally["culprit"]))
-
-    def _failure(self, record: Any, index: int, culprit: int) -> str:
-        """The equation that does not hold, and what its fields are."""
-        equation = record.invariants[index]
-        values = self.view.read(record, culprit)[0]
-        known = [(name, values[name]) for name, field in record.fields.items() if not field.inline]
-        known += [(f"tally.{name}", self.view.kern["checked"][name]) for name in k.Tally.fields]
-        told = ", ".join(
-            f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
-        )
-        return f"{record.name} at {culprit:#x}: {equation} does not hold ({told})"
+        return failure(self.view)
 
     def snapshot(self) -> dict[int, bytes]:
         """The machine's whole memory: every page that is not all zeros, by physical address."""
-        return self._life.ram.snapshot()
+        return self.view.ram.snapshot()
 
     def restore(self, snapshot: dict[int, bytes]) -> None:
         """Make the machine what it was when the snapshot was taken."""
-        self._life.ram.restore(snapshot)
-        self._life.refresh()
+        self.view.ram.restore(snapshot)
+        self.handle.life.refresh()
+
+
+def _boot(kernel: Kernel, observe: Callable[[Step], None] | None) -> None:
+    """Run the bootstrap, step by step."""
+    stage = k.DONATE
+    while stage != k.UP:
+        done = int(kernel.view.kern["stage"])
+        started = time.perf_counter()
+        stage = kernel.call("boot_step")
+        seconds = time.perf_counter() - started
+        if failed(stage):
+            raise TooSmall(refusal(kernel.handle, done, stage))
+        step = Step(done, *told(kernel.handle, done), seconds)
+        kernel.steps.append(step)
+        if observe:
+            observe(step)

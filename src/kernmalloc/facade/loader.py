@@ -11,12 +11,14 @@ import numpy
 
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Profile
-from kernmalloc.kernel.caches import ObjectType
-from kernmalloc.kernel.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM
-from kernmalloc.kernel.layout import BootInfo, BootRange
+from kernmalloc.inputs.sizes import size
+from kernmalloc.kernel.boot.layout import BootInfo, BootRange
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, Kern
+from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.status import OK
-from kernmalloc.machine import mmu
-from kernmalloc.machine.lives import Life
+from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.arch.model import Format
+from kernmalloc.machine.lives import Life, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
@@ -45,12 +47,13 @@ class Loaded(NamedTuple):
     info: numpy.void  # the BootInfo record, as answered
     cpu: int  # VA of the first processor record
     kern_pa: int
+    format: Format
     placement: Placement
 
     # what machine.lives.Paging asks for
     @property
-    def arch(self) -> int:
-        return int(self.info["arch"])
+    def format_pa(self) -> int:
+        return self.kern_pa + Kern.offset("format")
 
     @property
     def page_shift(self) -> int:
@@ -115,14 +118,14 @@ def plan_ram(machine: Machine, profile: Profile) -> Placement:
     if image is None:
         image = _find(ram, profile.image.base >> shift, -(-profile.image.size >> shift), LOW >> shift)
         if image is None:
-            raise TooSmall(f"no range of RAM holds the kernel image of {profile.image.size >> 10} KiB")
+            raise TooSmall(f"no range of RAM holds the kernel image of {size(profile.image.size)}")
         reserved.append(image)
         ram = without(ram, image)
     return Placement(ram, reserved, _firmware(machine, profile), image, frames, clipped, lost)
 
 
 def _find(ram: list[Span], preferred: int, count: int, low_end: int) -> Span | None:
-    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None if none has room."""
+    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None: no room."""
     for low, high in ram:
         if low <= preferred and preferred + count <= high:
             return preferred, preferred + count
@@ -157,14 +160,15 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     shift = profile.page_shift
     wanted = profile.wanted_counts(plan.frames)
     ranges = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
+    format = FORMATS[profile.arch]
     arrays = BootInfo.size + ranges * BootRange.size
     info = numpy.zeros(1, BootInfo.dtype)[0]
     va = profile.va
-    info["arch"] = mmu.ARCH_NAMES.index(profile.arch)
+    info["arch"] = format.number
     info["page_shift"] = shift
     info["max_pfn"] = 1 << (profile.phys_bits - shift)
-    info["window"] = va.base if va.hosted_base is None else va.hosted_base
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
+    info["window"] = va.hosted_base if va.hosted_base is not None and isinstance(life, Raw) else info["target"]
     info["window_bytes"], info["cpu_windows"] = va.size, va.windows
     info["image_pa"] = plan.image[0] << shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
@@ -177,7 +181,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
     info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> shift)
     info["excess"] = strategy.excess and -(-profile.heap.excess >> shift)
-    info["spare"] = strategy.affine and -(-profile.heap.spare >> shift)
+    info["headroom"] = strategy.affine and -(-profile.heap.spare >> shift)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
     info["device_pages"] = profile.device_frames(plan.frames)
     info["last_frames"], info["last_ranges"] = profile.devices.last_words, profile.devices.last_ranges
@@ -193,7 +197,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     frames = int(info["area_bytes"]) >> shift
     area = _find(plan.ram, plan.image[1], frames, LOW >> shift)
     if area is None:
-        raise TooSmall(f"no range of RAM holds the boot area of {frames << shift >> 10} KiB beside the image")
+        raise TooSmall(f"no range of RAM holds the boot area of {size(frames << shift)} beside the image")
     plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
     spans = sorted(
         [(low, high, RAM) for low, high in plan.ram]
@@ -202,15 +206,15 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     )
     info["area_pa"], info["range_count"] = area[0] << shift, len(spans)
     life.ram.bytes[area[0] << shift : (area[0] << shift) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
-    _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind, 0) for low, high, kind in spans])
+    _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind) for low, high, kind in spans])
     _write(
         life.ram,
         int(info["area_pa"] + info["objects"]),
-        [(kind.size, wanted[kind.name], kind.last_words, 0) for kind in profile.objects],
+        [(kind.size, wanted[kind.name], kind.last_words) for kind in profile.objects],
     )
     info = _ask_layout(life, info, int(info["area_pa"]))
     cpu = life.call("prepare", life.phys, life.phys + int(info["area_pa"]))
-    loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), plan)
+    loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), format, plan)
     life.enter(loaded)
     return loaded
 
@@ -219,8 +223,9 @@ def _ask_layout(life: Life, info: numpy.void, pa: int) -> numpy.void:
     """Put the request at `pa`, have the kernel's own `layout` answer it there, and read the answer."""
     life.ram.bytes[pa : pa + BootInfo.size] = info.tobytes()
     if life.call("layout", life.phys + pa) != OK:
-        raise TooSmall(f"the kernel's window of {int(info['window_bytes']) >> 20} MiB has no room for a heap")
-    return numpy.frombuffer(life.ram.bytes[pa : pa + BootInfo.size], BootInfo.dtype)[0].copy()
+        raise TooSmall(f"the kernel's window of {size(int(info['window_bytes']))} has no room for a heap")
+    answer: numpy.void = numpy.frombuffer(life.ram.bytes[pa : pa + BootInfo.size], BootInfo.dtype)[0].copy()
+    return answer
 
 
 def _write(ram: Ram, pa: int, rows: list[tuple[int, ...]]) -> None:

@@ -1,8 +1,8 @@
 """How fast core tables are made, against memset of as many bytes, side by side in one run.
 
-On fresh RAM a zeroed core table costs nothing: the machine vouches for the zeros (`known_zero`). So the rate is measured
-on poisoned RAM: the same machine boots once more, with every frame that its heap will have filled with a pattern, and
-memset then clears as many bytes of the same kind of memory: present, but not yet mapped where it is written.
+On fresh RAM a zeroed core table costs nothing: the machine vouches for the zeros (`known_zero`). So the rate is
+measured on poisoned RAM: the same machine boots once more, with every frame that its heap will have filled with a
+pattern, and memset then clears as many bytes of the same kind of memory: present, but not yet mapped there.
 """
 
 import ctypes
@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.kern import OBJECTS
+from kernmalloc.kernel.core.kern import OBJECTS
 from kernmalloc.machine.ram import PAGE, Ram
 
 
 class TableRate(NamedTuple):
-    """Bytes cleared for all core tables; the seconds that they and a memset of as many bytes took, and those that this computer
-    takes to meet so many pages, which is part of both."""
+    """Bytes cleared for all core tables; the seconds that they and a memset of as many bytes took, and those that this
+    computer takes to meet so many pages, which is part of both."""
 
     bytes: int
     fresh: float  # on RAM known to be zero
@@ -36,12 +37,12 @@ class TableRate(NamedTuple):
 
 
 def room_for(kernel: Kernel) -> bool:
-    """Whether this computer has free memory for the measurement: a heap of patterns, the same to clear, and some more."""
+    """Whether this computer has free memory to measure: a heap of patterns, the same to clear, and some more."""
     return 3 * kernel.heap.backed <= os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def table_rate(kernel: Kernel) -> TableRate:
-    """Measure it for the machine and profile of a raw kernel. The kernel is closed first: two cannot share the window."""
+    """Measure it for the machine and profile of a raw kernel, which is closed first: two cannot share the window."""
     fresh, size, frames = _seconds(kernel), _table_bytes(kernel), kernel.view.backing()[1]
     page = kernel.profile.page
     kernel.close()
@@ -62,14 +63,14 @@ def _table_bytes(kernel: Kernel) -> int:
     return int(kernel.view.kern["fixed"]) * kernel.profile.page or sum(region.area_bytes for region in kernel.regions)
 
 
-def _poison(ram: Ram, frames: numpy.ndarray, page: int) -> None:
+def _poison(ram: Ram, frames: NDArray[numpy.int64], page: int) -> None:
     starts = numpy.sort(frames)
     breaks = numpy.flatnonzero(numpy.diff(starts) != page) + 1
     ram.poison([(int(run[0]), len(run) * page) for run in numpy.split(starts, breaks)])
 
 
 def _memset(size: int) -> tuple[float, float]:
-    """Seconds to clear that many bytes of RAM that is present but newly mapped; and to store a byte to each page of it."""
+    """Seconds to clear so many bytes of RAM that is present but newly mapped; and to store a byte to each page."""
     ram = Ram(size)
     ram.poison([(0, ram.top)])
     clear = _on_new_mapping(ram, lambda address: ctypes.memset(address, 0, size))
@@ -79,7 +80,7 @@ def _memset(size: int) -> tuple[float, float]:
 
 
 def _touch(address: int, size: int) -> None:
-    numpy.frombuffer((ctypes.c_char * size).from_address(address), numpy.uint8)[::PAGE] = 0
+    numpy.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))[::PAGE] = 0
 
 
 def _on_new_mapping(ram: Ram, act: Callable[[int], object]) -> float:

@@ -11,19 +11,17 @@ processors, that is the one on which the source was opened; who asks on another 
 
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 
 from kernmalloc.facade.errors import SourceError, WouldBlock, checked
+from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.source import PageFile, Source
-from kernmalloc.facade.state import page_layout
-from kernmalloc.kernel.kern import DIRTY, PAGE
-from kernmalloc.kernel.umap import Umap
+from kernmalloc.facade.state import CoreTable, page_layout
+from kernmalloc.kernel.core.kern import DIRTY, PAGE
+from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.status import IO_ERROR, WOULD_BLOCK
-
-if TYPE_CHECKING:
-    from kernmalloc.facade.kernel import Kernel
 
 STATE_NAMES = ("empty", "reading", "clean", "dirty", "writing", "rewritten", "failed")
 
@@ -87,11 +85,12 @@ class AddressSpace:
 
     @property
     def _record(self) -> numpy.void:
-        return self._pages.kernel.view.read(Umap, self.va)[0]
+        record: numpy.void = self._pages.view.read(Umap, self.va)[0]
+        return record
 
     def map(self, va: int, oid: int, write: bool = False) -> None:
-        """Map the page of an object id, as the fault of a process would. Raises BadAddress, Busy (another page is there),
-        and as `Pages.get`."""
+        """Map the page of an object id, as the fault of a process would. Raises BadAddress, Busy (another page is
+        there), and as `Pages.get`."""
         self._pages.call("umap_map", self.va, va, oid, int(write))
 
     def unmap(self, va: int) -> None:
@@ -106,15 +105,16 @@ class AddressSpace:
 class Pages:
     """The page cache of one kernel."""
 
-    def __init__(self, kernel: "Kernel") -> None:
-        self.kernel = kernel
-        self.page = 1 << int(kernel.view.kern["page_shift"])  # bytes
+    def __init__(self, handle: Handle) -> None:
+        self.handle, self.view = handle, handle.view
+        self.page = handle.view.page  # bytes
         self._sources: list[Source] = []  # the one that is open; all processors share it
+        handle.end.callback(self._let_go)
 
-    def on(self, kernel: "Kernel") -> "Pages":
+    def on(self, handle: Handle) -> "Pages":
         """The same pages as another processor's handle of this kernel asks for them."""
         pages = copy(self)
-        pages.kernel = kernel
+        pages.handle = handle
         return pages
 
     @property
@@ -123,19 +123,19 @@ class Pages:
         return self._sources[-1] if self._sources else None
 
     def source(self, path: str | Path, pages: int | None = None) -> Source:
-        """Open a file of pages as the source; `pages` makes a new one of so many. Raises Busy if one is open, SourceError if
-        that is no such file, OSError."""
+        """Open a file of pages as the source; `pages` makes a new one of so many. Raises Busy if one is open,
+        SourceError if that is no such file, OSError."""
         file = PageFile(path, self.page, pages)
         try:
-            self._sources[:] = [Source(self.kernel, file)]
+            self._sources[:] = [Source(self.handle, file)]
         except BaseException:
             file.close()
             raise
         return self._sources[0]
 
     def get(self, oid: int) -> Page:
-        """The page of an object id, read if it is not there. Raises BadAddress, SourceError (no source, or it cannot read
-        the page), OutOfMemory, WouldBlock where no answer of the source could help."""
+        """The page of an object id, read if it is not there. Raises BadAddress, SourceError (no source, or it cannot
+        read the page), OutOfMemory, WouldBlock where no answer of the source could help."""
         return Page(self, oid, self.call("page_get", oid))
 
     def space(self) -> AddressSpace:
@@ -143,12 +143,12 @@ class Pages:
         return AddressSpace(self, self.call("umap_make"))
 
     def flush(self) -> int:
-        """Write back all that is dirty: how many pages. Raises SourceError if the source cannot write one of them, WouldBlock
-        while another processor's thread has some to write."""
+        """Write back all that is dirty: how many pages. Raises SourceError if the source cannot write one of them,
+        WouldBlock while another processor's thread has some to write."""
         dirty = self.in_state(DIRTY)
         for pfn in dirty:
             self.call("page_clean", pfn)
-        while self._drives() and self.open.run():
+        while self._drive():
             pass
         counts = self.counts()
         if counts["writing"] + counts["rewritten"]:
@@ -160,38 +160,45 @@ class Pages:
     def in_state(self, state: int) -> list[int]:
         """Frames whose pages are in a state of `kernel.kern`."""
         found = []
-        for base, entries in self.kernel.frames:
+        for base, entries in CoreTable(self.handle):
             pages = entries.view(page_layout(entries.dtype.itemsize))
             found += (base + numpy.flatnonzero((pages["type"] == PAGE) & (pages["state"] == state))).tolist()
         return found
 
     def counts(self) -> dict[str, int]:
         """Pages by state."""
-        counts = self.kernel.view.kern["pages"]["counts"]
-        return {name: int(count) for name, count in zip(STATE_NAMES, counts) if name != "empty"}
+        counts = self.view.kern["pages"]["counts"]
+        return {name: int(count) for name, count in zip(STATE_NAMES, counts, strict=True) if name != "empty"}
 
     @property
     def state(self) -> Any:
         """The page cache's record: hits, misses, evictions, reads, writes."""
-        return self.kernel.view.kern["pages"]
+        return self.view.kern["pages"]
 
     # what pages and address spaces are made of
 
     def call(self, entry: str, *args: int) -> int:
         """Call the kernel; while it has to wait, run the source."""
-        result = self.kernel.call(entry, *args)
-        while result == WOULD_BLOCK and self._drives() and self.open.run():
-            result = self.kernel.call(entry, *args)
+        result = self.handle.call(entry, *args)
+        while result == WOULD_BLOCK and self._drive():
+            result = self.handle.call(entry, *args)
         return checked(result, f"{entry}({', '.join(map(hex, args))})")
 
-    def _drives(self) -> bool:
+    def _drive(self) -> int:
+        """Run the source, if it is this processor's: how many requests it answered."""
         source = self.open
-        return source is not None and not source.closed and source.kernel.processor == self.kernel.processor
+        if source is None or source.closed or source.handle.processor != self.handle.processor:
+            return 0
+        return source.run()
+
+    def _let_go(self) -> None:
+        if self.open:
+            self.open.let_go()
 
     def memory(self, pa: int, size: int) -> bytes:
         """Physical memory."""
-        return self.kernel.view.ram.bytes[pa : pa + size]
+        return self.view.ram.bytes[pa : pa + size]
 
     def put(self, pa: int, data: bytes) -> None:
         """Write to physical memory."""
-        self.kernel.view.ram.bytes[pa : pa + len(data)] = data
+        self.view.ram.bytes[pa : pa + len(data)] = data

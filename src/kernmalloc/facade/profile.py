@@ -17,16 +17,19 @@ import re
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from kernmalloc.inputs.errors import InputError
-from kernmalloc.kernel.caches import LARGEST_OBJECT, OWN_CACHES
-from kernmalloc.kernel.heap import SIZE_CLASSES
-from kernmalloc.kernel.kern import CACHES, WINDOWS_SHIFT
-from kernmalloc.machine import mmu
+from kernmalloc.inputs.sizes import parse_size
+from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, WINDOWS_SHIFT
+from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, OWN_CACHES
+from kernmalloc.machine.arch import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
 
@@ -56,23 +59,7 @@ STRATEGIES = {
 }
 MOST_TYPES = CACHES - SIZE_CLASSES - OWN_CACHES  # caches that are left for object types
 ENTRY = 16  # bytes of our own part of a core table entry
-UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below
-
-
-class Arch(NamedTuple):
-    """What an architecture's page tables can express."""
-
-    va_bits: int  # width of a virtual address; where it exceeds 47, bit 47 is sign-extended
-    phys_bits: int  # width of a physical address in an entry
-    tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
-
-
-ARCHES = {
-    "i386-pae": Arch(va_bits=32, phys_bits=52),  # Intel SDM 3A, 4.4: PAE paging
-    "x86_64": Arch(va_bits=48, phys_bits=52),  # Intel SDM 3A, 4.5: 4-level paging
-    "coldfire": Arch(va_bits=32, phys_bits=32, tlb=32),  # MCF547x reference manual, 5: as many again for instructions
-}
 
 
 class ProfileError(InputError):
@@ -84,21 +71,14 @@ class ProfileError(InputError):
 
 
 class Bytes(int):
-    """A byte count or an address: in TOML an integer, or text such as "1 GiB", "64KiB", "0xC0000000"."""
+    """A byte count or an address: in TOML an integer, or text as `parse_size` reads it."""
 
     @classmethod
     def parse(cls, value: object) -> Bytes:
-        if isinstance(value, int) and not isinstance(value, bool):
-            number = value
-        else:
-            match = re.fullmatch(r"(0x[0-9a-f_]+|[0-9][0-9_]*)\s*([KMGTP]?i?B)?", str(value), re.IGNORECASE)
-            unit = next((size for name, size in UNITS.items() if match and name == (match[2] or "B")), None)
-            if not isinstance(value, str) or unit is None:
-                raise ValueError(f"{value!r} is not a byte count: write an integer, hexadecimal, or text like '64 KiB'")
-            number = int(match[1], 0) * unit
-        if number < 0:
-            raise ValueError(f"{number} is negative")
-        return cls(number)
+        """Raises InputError for what is neither."""
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return cls(value)
+        return cls(parse_size(value if isinstance(value, str) else repr(value)))
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -110,9 +90,9 @@ Positive = Annotated[int, Meta(ge=1, le=2**62)]
 Ratio = Annotated[float, Meta(gt=0, le=1e6)]
 
 
-class Window(_Table):
+class Window(_Table, frozen=True):
     """The kernel's virtual window, in bytes. `windows` are kept at its top for per-CPU mappings (E15); the heap ends
-    below them. `hosted_base` is where a hosted kernel's window lies when `base` is beyond what a process can map."""
+    below them. `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map."""
 
     base: Bytes
     size: Bytes
@@ -120,14 +100,14 @@ class Window(_Table):
     hosted_base: Bytes | None = None
 
 
-class Image(_Table):
+class Image(_Table, frozen=True):
     """The kernel's image in physical memory, in bytes; used where the machine's own log does not tell."""
 
     base: Bytes
     size: Bytes
 
 
-class Core(_Table):
+class Core(_Table, frozen=True):
     """Bytes per frame: `stride` of a core table entry, of which the first 16 are the memory manager's own and the rest
     the kernel's; `identity` of the parallel array that names the cached page; `header` is the kernel's structure as
     its source declares it, for the record, `stride` being that rounded up to 8."""
@@ -137,10 +117,11 @@ class Core(_Table):
     header: Bytes | None = None
 
 
-class Heap(_Table):
-    """`growth_frames`: frames that the heap takes at a time when it grows (E21). `idle_frames`: frames behind free pages that it
-    keeps at most, by default one growth step. `growable`: bytes by which the heap of
-    strategy hybrid may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after boot. `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
+class Heap(_Table, frozen=True):
+    """`growth_frames`: frames that the heap takes at a time when it grows (E21). `idle_frames`: frames behind free
+    pages that it keeps at most, by default one growth step. `growable`: bytes by which the heap of
+    strategy hybrid may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after boot. `excess`: bytes
+    that the strategies with release reserve beyond the plan (C18)."""
 
     growth_frames: Positive = 16
     idle_frames: Positive | None = None
@@ -149,12 +130,12 @@ class Heap(_Table):
     excess: Bytes = Bytes(8 << 20)
 
 
-class Devices(_Table):
-    """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap does
-    not grow allocate at boot (C15); by default 1 GiB's worth, which covers 98.8 % of machines, at most one for 8 frames of
-    RAM. Kept for console and boot devices (C22): entries for `last_words` device frames, `last_ranges` region records and
-    `last_maps` mapping frames. `extents`: a range whose entries cannot all be had is published by its extent, in two
-    resolutions (C10); without, it is refused."""
+class Devices(_Table, frozen=True):
+    """`frames` and `ranges`: device frames whose entries, and device ranges whose records, the strategies whose heap
+    does not grow allocate at boot (C15); by default 1 GiB's worth, which covers 98.8 % of machines, at most one for 8
+    frames of RAM. Kept for console and boot devices (C22): entries for `last_words` device frames, `last_ranges` region
+    records and `last_maps` mapping frames. `extents`: a range whose entries cannot all be had is published by its
+    extent, in two resolutions (C10); without, it is refused."""
 
     ranges: Annotated[int, Meta(ge=0, le=2**20)] = 64
     frames: Annotated[int, Meta(ge=0, le=2**40)] | None = None
@@ -164,10 +145,10 @@ class Devices(_Table):
     extents: bool = True
 
 
-class Bank(_Table):
-    """What the space bank is promised (C13): `promised` frames, by default all that are left when the boot is over, less
-    `withheld` and `cleaners`. `lenient`: growth may break the promise, and the ledger says by how much. `cleaners`: free frames
-    that only threads which clean pages may take, so that they never wait for themselves."""
+class Bank(_Table, frozen=True):
+    """What the space bank is promised (C13): `promised` frames, by default all that are left when the boot is over,
+    less `withheld` and `cleaners`. `lenient`: growth may break the promise, and the ledger says by how much.
+    `cleaners`: free frames that only threads which clean pages may take, so that they never wait for themselves."""
 
     promised: Annotated[int, Meta(ge=0, le=2**40)] = 0
     withheld: Annotated[int, Meta(ge=0, le=2**40)] = 0
@@ -175,7 +156,7 @@ class Bank(_Table):
     cleaners: Annotated[int, Meta(ge=0, le=2**20)] = 0
 
 
-class ObjectType(_Table):
+class ObjectType(_Table, frozen=True):
     """One type of kernel object: bytes each, alignment, and how many, in one of four ways."""
 
     name: Name
@@ -193,7 +174,7 @@ class ObjectType(_Table):
         return [key for key in ("per_page", "pages_per", "per", "count") if getattr(self, key) is not None]
 
 
-class Profile(_Table):
+class Profile(_Table, frozen=True):
     """One kernel. `Profile.load("eros2")` or `Profile.load("mine.toml")`."""
 
     name: Name
@@ -212,7 +193,7 @@ class Profile(_Table):
     @property
     def page_shift(self) -> int:
         """log2 of the bytes in a page: the architecture's."""
-        return mmu.page_shift(mmu.ARCH_NAMES.index(self.arch))
+        return FORMATS[self.arch].page_shift
 
     @property
     def page(self) -> int:
@@ -222,7 +203,7 @@ class Profile(_Table):
     @property
     def large_page(self) -> int:
         """Bytes in a large page."""
-        return self.page << mmu.index_bits(mmu.ARCH_NAMES.index(self.arch))
+        return FORMATS[self.arch].large_page
 
     @staticmethod
     def shipped() -> list[str]:
@@ -278,6 +259,7 @@ class Profile(_Table):
                 return frames // kind.pages_per
             if kind.per_page is not None:
                 return int(frames * Fraction(str(kind.per_page)))
+            assert kind.per is not None  # one of the four ways is given
             return int(wanted(types[kind.per]) * Fraction(str(kind.ratio)))
 
         return {kind.name: wanted(kind) for kind in self.objects}
@@ -313,20 +295,23 @@ def _refusal(file: str, message: str) -> ProfileError:
     return ProfileError(file, where, what)
 
 
-def _contradictions(profile: Profile):
+Contradiction = tuple[str, str, str]  # key, reason, advice
+
+
+def _contradictions(profile: Profile) -> Iterator[Contradiction]:
     """Yields (key, reason, advice) for what no kernel could be, however well typed; the first is reported."""
     yield from _bad_layout(profile)
     yield from _bad_objects(profile)
 
 
-def _bad_layout(profile: Profile):
+def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     va, image, core = profile.va, profile.image, profile.core
-    if profile.arch not in ARCHES:
-        yield "arch", f"unknown architecture {profile.arch!r}", f"known: {', '.join(ARCHES)}"
+    if profile.arch not in FORMATS:
+        yield "arch", f"unknown architecture {profile.arch!r}", f"known: {', '.join(FORMATS)}"
         return
     if profile.strategy not in STRATEGIES:
         yield "strategy", f"unknown strategy {profile.strategy!r}", f"known: {', '.join(STRATEGIES)}"
-    arch, page = ARCHES[profile.arch], profile.page
+    arch, page = FORMATS[profile.arch], profile.page
     if not 20 <= profile.phys_bits <= arch.phys_bits:
         yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {arch.phys_bits}"
 
@@ -340,9 +325,16 @@ def _bad_layout(profile: Profile):
         yield "va.size", f"the window ends at {end:#x}, beyond 32 bits", f"at most {(1 << 32) - va.base:#x}"
     if arch.va_bits > 32:
         half = 1 << (arch.va_bits - 1)
-        if not (end <= half or (1 << 64) - half <= va.base and end <= 1 << 64):
+        if not (end <= half or ((1 << 64) - half <= va.base and end <= 1 << 64)):
             halves = f"below {half:#x} or from {(1 << 64) - half:#x}"
             yield "va.base", f"{va.base:#x} to {end:#x} is not canonical", halves
+        if (1 << 64) - page < end <= 1 << 64:
+            most = (1 << 64) - profile.large_page - va.base
+            yield (
+                "va.size",
+                "the window contains the last page of the address space, where statuses lie",
+                f"at most {most:#x}",
+            )
     if va.base >= HOSTED_LIMIT and va.hosted_base is None:
         yield "va.hosted_base", "missing", f"a base of {va.base:#x} cannot be mapped in a process"
     hosted = va.base if va.hosted_base is None else va.hosted_base
@@ -373,7 +365,7 @@ def _bad_layout(profile: Profile):
         yield "heap.idle_frames", "less than one growth step", f"at least {profile.heap.growth_frames}"
 
 
-def _bad_objects(profile: Profile):
+def _bad_objects(profile: Profile) -> Iterator[Contradiction]:
     caches = sum(2 if kind.last_words else 1 for kind in profile.objects)
     if caches > MOST_TYPES:
         yield (

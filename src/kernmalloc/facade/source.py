@@ -1,9 +1,9 @@
 """An object source: pages in a file on disk, each with a checksum; the driver that serves the kernel's ring.
 
 Concepts
-  1. The file is its pages, by object id, and behind them a table of their CRC-32 sums, four bytes each. A new file is sparse.
-  2. The driver is user-mode code: it shares one page with the kernel, the ring, and reaches the frames that requests name.
-     The kernel does no I/O (`kernel/source.py`).
+  1. The file is its pages, by object id, and behind them their CRC-32 sums, four bytes each. A new file is sparse.
+  2. The driver is user-mode code: it shares one page with the kernel, the ring, and reaches the frames that requests
+     name. The kernel does no I/O (`kernel/pages/source.py`).
   3. What is read is held against its sum. A page that does not match, or that the file does not have, is answered with
      IO_ERROR, and whoever asked for it is told.
 """
@@ -12,17 +12,16 @@ import mmap
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from kernmalloc.facade.errors import KernelError, SourceError, checked
-from kernmalloc.kernel.source import ANSWERED, RING_BYTES, SLOT_SHIFT, SLOTS
+from kernmalloc.facade.handle import Handle
+from kernmalloc.kernel.pages.source import ANSWERED, ASKED, SLOTS, Answer, Request, Ring
 from kernmalloc.lang.status import IO_ERROR, OK
 
-if TYPE_CHECKING:
-    from kernmalloc.facade.kernel import Kernel
-
 SUM = 4  # bytes of a checksum
+WORD = 8  # bytes of a number in the ring
+REQUESTS, ANSWERS = Ring.offset("requests") // WORD, Ring.offset("answers") // WORD
 
 
 class PageFile:
@@ -68,11 +67,11 @@ class PageFile:
 class Source:
     """The open source of a kernel's pages and its driver. Made by `kernel.pages.source`; use it in a `with` block."""
 
-    def __init__(self, kernel: "Kernel", file: PageFile) -> None:
-        self.kernel, self.file = kernel, file
-        self.ring = checked(kernel.call("source_open"), "source()")  # its VA
-        self.ring_pa = kernel.view.pa(self.ring)
-        self._memory = memoryview(kernel.view.ram.bytes)
+    def __init__(self, handle: Handle, file: PageFile) -> None:
+        self.handle, self.file = handle, file
+        self.ring = checked(handle.call("source_open"), "source()")  # its VA
+        self.ring_pa = handle.view.pa(self.ring)
+        self._memory = memoryview(handle.view.ram.bytes)
         page = self._memory[self.ring_pa : self.ring_pa + file.page]
         self._counts, self._words, self._page = page.cast("I"), page.cast("q"), page
         self.taken = 0  # requests that the driver has seen
@@ -81,39 +80,39 @@ class Source:
     @property
     def waiting(self) -> int:
         """Requests that have not been answered."""
-        return (self._counts[0] - self.taken) & 0xFFFFFFFF
+        return (self._counts[ASKED // 4] - self.taken) & 0xFFFFFFFF
 
     def serve(self, most: int = SLOTS) -> int:
         """Do what the kernel asks for, in the order in which it asked, and put in the answers: how many."""
         count = min(self.waiting, most)
         words, file, memory = self._words, self.file, self._memory
         for _ in range(count):
-            slot = self.taken % SLOTS << SLOT_SHIFT
-            at = RING_BYTES + slot >> 3
+            slot = self.taken % SLOTS
+            at = REQUESTS + slot * Request.size // WORD
             oid, frame = words[at], words[at + 1]
             pa = (frame >> 1) * file.page
             if frame & 1:
                 status = file.write(oid, bytes(memory[pa : pa + file.page]))
             else:
                 status = file.read(oid, memory[pa : pa + file.page])
-            at = RING_BYTES + (SLOTS << SLOT_SHIFT) + slot >> 3
+            at = ANSWERS + slot * Answer.size // WORD
             words[at], words[at + 1] = frame, status
             self.taken += 1
-            self._counts[ANSWERED >> 2] = self.taken & 0xFFFFFFFF
+            self._counts[ANSWERED // 4] = self.taken & 0xFFFFFFFF
         return count
 
     def run(self, most: int = SLOTS) -> int:
         """`serve`, and have the kernel act on the answers: how many."""
         done = self.serve(most)
-        checked(self.kernel.call("source_poll"), "source_poll()")
+        checked(self.handle.call("source_poll"), "source_poll()")
         return done
 
     def close(self) -> None:
-        """Answer what has been asked, and let the kernel and the file go. What is dirty stays dirty: see `pages.flush`."""
+        """Answer what has been asked, and let the kernel and the file go. What is dirty stays so: see `pages.flush`."""
         if not self.closed:
             while self.run():
                 pass
-            checked(self.kernel.call("source_close"), "source.close()")
+            checked(self.handle.call("source_close"), "source.close()")
             self.let_go()
 
     def let_go(self) -> None:

@@ -1,16 +1,18 @@
-"""What a person asks a running kernel about: its heap, donation, regions, object caches and core table."""
+"""What a person asks a running kernel about: its bootstrap, heap, donation, regions and core table."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
-from kernmalloc.facade.errors import checked
-from kernmalloc.kernel.frames import Frame, Page
-
-if TYPE_CHECKING:
-    from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.handle import Handle
+from kernmalloc.facade.view import View
+from kernmalloc.kernel.check.check import RECORDS
+from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
+from kernmalloc.kernel.frames.table import Frame, Page
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class HeapState:
 
 @dataclass(frozen=True)
 class Donation:
-    """The frames set aside for the heap before the first core table (E35): first pfn, how many of how many bytes, and for what."""
+    """The frames set aside for the heap before the first core table (E35): first pfn, how many, bytes of each, and for
+    what."""
 
     pfn: int
     frames: int
@@ -75,81 +78,37 @@ class RegionState:
     area_bytes: int
 
 
-class ObjectCache:
-    """One object type's cache: `get` and `put` objects of it (E19, E22)."""
-
-    def __init__(self, kernel: "Kernel", id: int, name: str) -> None:
-        self._kernel, self.id, self.name = kernel, id, name
-
-    def get(self) -> int:
-        """A new object: its address. Raises OutOfMemory, WouldBlock."""
-        return checked(self._kernel.call("cache_get", self.id), f"{self.name}.get()")
-
-    def put(self, va: int) -> None:
-        """Give an object back. Raises BadAddress."""
-        checked(self._kernel.call("cache_put", self.id, va), f"{self.name}.put({va:#x})")
-
-    @property
-    def state(self) -> numpy.void:
-        """The cache's record."""
-        return self._kernel.view.cache(self.id)
-
-    @property
-    def size(self) -> int:
-        """Bytes of one object as declared."""
-        return int(self.state["object"])
-
-    @property
-    def wanted(self) -> int:
-        """Objects that the profile's ratio asks for on this machine."""
-        return int(self.state["wanted"])
-
-    @property
-    def limit(self) -> int:
-        """Objects there may be, in whole slabs: the lesser of wanted and what the window holds."""
-        return int(self.state["limit"]) * int(self.state["slots"])
-
-    @property
-    def used(self) -> int:
-        """Objects given out now, recounted."""
-        return self._kernel.view.used_slots().get(self.id, 0)
-
-    @property
-    def slots(self) -> int:
-        """Objects for which there is memory now."""
-        return int(self.state["slabs"]) * int(self.state["slots"])
-
-
 class CoreTable:
     """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame.
 
     In raw mode they are views of the kernel's memory, in the other modes copies. `table[pfn]` is one entry."""
 
-    def __init__(self, kernel: "Kernel") -> None:
-        self._kernel = kernel
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
 
-    def __iter__(self) -> Iterator[tuple[int, numpy.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[int, NDArray[numpy.void]]]:
         """(first pfn, entries) of each region of RAM, from the lowest."""
-        stride = self._kernel.profile.core.stride
+        stride = self._handle.profile.core.stride
         spaced = _spaced(Frame, stride)
-        for region in self._kernel.view.regions():
+        for region in self._handle.view.regions():
             if region["area"]:
-                data = self._kernel.view.peek(int(region["entries"]), int(region["count"]) * stride)
+                data = self._handle.view.peek(int(region["entries"]), int(region["count"]) * stride)
                 yield int(region["base"]), numpy.frombuffer(data, spaced)
 
     def __getitem__(self, pfn: int) -> numpy.void:
         for base, entries in self:
             if base <= pfn < base + len(entries):
-                return entries[pfn - base]
+                entry: numpy.void = entries[pfn - base]
+                return entry
         raise KeyError(f"no core table entry for frame {pfn:#x}")
 
 
-def page_layout(stride: int) -> numpy.dtype:
+def page_layout(stride: int) -> numpy.dtype[numpy.void]:
     """The dtype that reads core table entries as those of cached pages."""
     return _spaced(Page, stride)
 
 
-def _spaced(record: Any, stride: int) -> numpy.dtype:
+def _spaced(record: Any, stride: int) -> numpy.dtype[numpy.void]:
     dtype = record.dtype
     return numpy.dtype(
         {
@@ -159,3 +118,18 @@ def _spaced(record: Any, stride: int) -> numpy.dtype:
             "itemsize": stride,
         }
     )
+
+
+def failure(view: View) -> str:
+    """What the last check that failed found: the equation that does not hold, and what its fields are."""
+    tally = view.kern["checked"]
+    number, index = divmod(int(tally["failed"]) - 1, MOST_EQUATIONS)
+    record, culprit = RECORDS[number], int(tally["culprit"])
+    equation = record.invariants[index]
+    values = view.read(record, culprit)[0]
+    known = [(name, values[name]) for name, field in record.fields.items() if not field.inline]
+    known += [(f"tally.{name}", tally[name]) for name in Tally.fields]
+    told = ", ".join(
+        f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
+    )
+    return f"{record.name} at {culprit:#x}: {equation} does not hold ({told})"

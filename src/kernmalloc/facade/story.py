@@ -1,13 +1,10 @@
-"""The bootstrap in words: what each step did, for people who learn how it resolves the chicken and egg, and why it failed."""
+"""The bootstrap in words: what each step did to resolve the chicken and egg, and why it failed."""
 
-from typing import TYPE_CHECKING
-
-from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.layout import BootRange
+from kernmalloc.facade.handle import Handle
+from kernmalloc.inputs.sizes import size
+from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.core import kern as k
 from kernmalloc.lang import status
-
-if TYPE_CHECKING:
-    from kernmalloc.facade.kernel import Kernel
 
 NAMES = ("donate", "table", "mark", "list", "rest", "objects")
 
@@ -16,17 +13,10 @@ def _frames(count: int) -> str:
     return f"{count:,} frame{'s' if count != 1 else ''}"
 
 
-def _size(size: int) -> str:
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} B"
-
-
-def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
+def told(handle: Handle, stage: int) -> tuple[str, str, dict[str, int]]:
     """(name, what it did, state of the donated frames) of the step just done."""
-    kern, page = kernel.view.kern, kernel.profile.page
-    top = kernel.view.read(BootRange, int(kern["ranges"] + kern["plan"]["donor"] * BootRange.size))[0]
+    kern, page = handle.view.kern, handle.profile.page
+    top = handle.view.read(BootRange, int(kern["ranges"] + kern["plan"]["donor"] * BootRange.size))[0]
     first, frames = int(kern["donation_pfn"]), int(kern["donation_frames"])
     where = f"{first * page:#x}-{(first + frames) * page - 1:#x}"
     marked = stage >= k.MARK
@@ -44,52 +34,63 @@ def told(kernel: "Kernel", stage: int) -> tuple[str, str, dict[str, int]]:
             f"{_frames(int(top['count']))}; that table costs {_frames(frames)}: {where} is donated to the heap"
         )
     elif stage == k.TABLE:
-        text = f"the table is malloc'd; the heap took {_frames(state['used by the heap'])} of the donation, its mapping tables {state['used by mapping tables']:,}"
+        text = (
+            f"the table is malloc'd; the heap took {_frames(state['used by the heap'])} of the donation, "
+            f"its mapping tables {state['used by mapping tables']:,}"
+        )
     elif stage == k.MARK:
-        text = f"the entries of {where} are marked by hand: {state['marked heap']:,} heap, {state['marked mapping']:,} mapping"
+        text = (
+            f"the entries of {where} are marked by hand: {state['marked heap']:,} heap, "
+            f"{state['marked mapping']:,} mapping"
+        )
     elif stage == k.LIST:
-        text = f"the remaining {_frames(state['free'])} go to the free list; from now on malloc finds frames through the core table"
+        text = (
+            f"the remaining {_frames(state['free'])} go to the free list; "
+            "from now on malloc finds frames through the core table"
+        )
     elif stage == k.REST:
-        text = f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; the heap has {_size(int(kern['backed']) * page)}; no donation was needed"
+        text = (
+            f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; "
+            f"the heap has {size(int(kern['backed']) * page)}; no donation was needed"
+        )
     else:
-        text = f"typed caches are made, {int(kern['plan']['scale']) * 100 / 65536:.1f} % of the objects that the ratios ask for"
+        share = int(kern["plan"]["scale"]) * 100 / 65536
+        text = f"typed caches are made, {share:.1f} % of the objects that the ratios ask for"
     return NAMES[stage], text, state
 
 
-def refusal(kernel: "Kernel", stage: int, code: int) -> str:
+def refusal(handle: Handle, stage: int, code: int) -> str:
     """Why this machine and this kernel do not go together, in figures, on one line."""
-    kern = kernel.view.kern
-    profile, page = kernel.profile, kernel.profile.page
-    ram = kernel._loaded.placement
+    kern = handle.view.kern
+    profile, page = handle.profile, handle.profile.page
+    ram = handle.loaded.placement
     frames = sum(high - low for low, high in ram.ram)
-    need = sum(kernel._life.call("area_bytes", kernel.view.kern_va, low, high - low) for low, high in ram.ram)
+    need = sum(handle.call_kern("area_bytes", low, high - low) for low, high in ram.ram)
     bound = int(kern["heap_pages"]) * page
     plan, per = kern["plan"], profile.core.stride + profile.core.identity
+    tables = (
+        f"core tables for {size(frames * page)} of RAM take {size(need)} ({per} bytes per frame and the bitmaps), "
+        f"the heap's bound is {size(bound)}"
+    )
     if code == status.NO_VA and plan["scale"] < 0:
         taken = int(
-            plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"] + kern["spare"] + kern["excess"]
+            plan["tables"] + plan["regions"] + plan["chunks"] + plan["last_words"] + kern["headroom"] + kern["excess"]
         )
         left, half = bound - taken * page, (int(plan["frames"]) - taken) // 2 * page
         if int(kern["static"]) and half < left:
-            return f"half of the free frames, {_size(max(half, 0))}, hold less than one slab of each object type"
-        return (
-            f"core tables for {_size(frames * page)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), the heap's "
-            f"bound is {_size(bound)}: with its reserves {_size(max(left, 0))} is left, less than one slab of each object type"
-        )
+            return f"half of the free frames, {size(max(half, 0))}, hold less than one slab of each object type"
+        return f"{tables}: with its reserves {size(max(left, 0))} is left, less than one slab of each object type"
     if code == status.NO_VA:
-        return (
-            f"core tables for {_size(frames * page)} of RAM take {_size(need)} ({per} bytes per frame and the bitmaps), "
-            f"the heap's bound is {_size(bound)}"
-        )
+        return tables
     if code == status.TOO_SMALL and int(kern["affine"]):
         block = int(plan["donation"])
         largest = max((high - low for low, high in ram.ram), default=0)
         return (
-            f"an affine heap of {_size(int(plan['top']) * page)} needs {_frames(block)} in one piece, at a large page's "
-            f"boundary; the largest of {len(ram.ram)} ranges of RAM has {_frames(largest)}"
+            f"an affine heap of {size(int(plan['top']) * page)} needs {_frames(block)} in one piece, "
+            f"at a large page's boundary; the largest of {len(ram.ram)} ranges of RAM has {_frames(largest)}"
         )
     if code == status.TOO_SMALL:
-        return f"none of the {len(ram.ram)} ranges of RAM, {_size(frames * page)} in all, can hold its own core table"
+        return f"none of the {len(ram.ram)} ranges of RAM, {size(frames * page)} in all, can hold its own core table"
     if code == status.NO_FRAMES:
         return f"free: {_frames(int(kern['free_frames']))}, too few to describe the rest of {_frames(frames)} of RAM"
     return f"the bootstrap stopped in stage {NAMES[stage]}: {status.MEANINGS[code]} ({status.NAMES[code]})"

@@ -3,17 +3,18 @@
     >>> with kernel.thread(wait=5) as thread:
     ...     va = thread.malloc(1 << 20)
 
-A `Thread` is the kernel as one of its threads sees it: all that a `Kernel` does, but what would raise WouldBlock there blocks
-here, for at most `wait` seconds. One Python thread uses one `Thread`; any number of them, and of other users of the kernel,
-work side by side.
+A thread is the kernel called in another way: what would raise WouldBlock blocks, for at most `wait` seconds. One Python
+thread uses one of them; any number of them, and of other users of the kernel, work side by side.
 """
 
 import time
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from kernmalloc.facade.errors import Deadlock, checked
-from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel import threads as records
+from kernmalloc.facade.handle import Handle
+from kernmalloc.facade.view import View
+from kernmalloc.kernel.frames import claims as records
 from kernmalloc.lang import status
 
 
@@ -34,13 +35,13 @@ def _in_words(need: int) -> str:
     return f"page {~need}" if need < 0 else "room for a request to the source"
 
 
-def waits(kernel: Kernel, refused: int = 0) -> list[Wait]:
+def waits(view: View, refused: int = 0) -> list[Wait]:
     """The wait graph: what each thread waits for, those made first first. `refused`: VA of one whose call was refused
     because it could only have waited."""
-    kern = kernel.view.kern
+    kern = view.kern
     found, at = [], int(kern["stalls"]["threads"])
     while at:
-        thread = kernel.view.read(records.Thread, at)[0]
+        thread = view.read(records.Thread, at)[0]
         if at == refused or thread["state"] == records.STALLED:
             need = int(kern["wanted"] if at == refused else thread["need"])
             found.append(Wait(int(thread["number"]), bool(thread["cleaner"]), _in_words(need)))
@@ -48,76 +49,76 @@ def waits(kernel: Kernel, refused: int = 0) -> list[Wait]:
     return found[::-1]
 
 
-class Thread(Kernel):
-    """A kernel as one thread sees it. Make one with `Kernel.thread`; use it in a `with` block or `close` it.
+def as_thread(handle: Handle, cleaner: bool, wait: float | None) -> Handle:
+    """The handle of a new thread of the kernel. Its end lets the thread go, and the kernel stays.
 
     Calls raise TimedOut after `wait` seconds and Deadlock where waiting would be in vain; then nothing has changed."""
+    thread = Thread(checked(handle.call("thread_make", int(cleaner)), "thread()"), wait)
+    end = ExitStack()
+    end.callback(thread.free, handle)
+    return handle.by(thread.call, end)
 
-    def __init__(self, kernel: Kernel, cleaner: bool, wait: float | None) -> None:
-        made = checked(kernel.call("thread_make", int(cleaner)), "thread()")
-        self.__dict__.update(kernel.__dict__)
-        self._va, self.wait, self._closed = made, wait, False
 
-    def close(self) -> None:
-        """Let the thread go, once; the kernel stays."""
-        if not self._closed:
-            self._closed = True
-            self._enter("thread_free", self._va)
-            self._wake()
+class Thread:
+    """A thread's way of calling. `va`: its record in the kernel."""
 
-    def call(self, entry: str, *args: int) -> int:
+    def __init__(self, va: int, wait: float | None) -> None:
+        self.va, self.wait = va, wait
+
+    def free(self, handle: Handle) -> None:
+        """Let the thread go."""
+        handle.enter("thread_free", self.va)
+        handle.wake()
+
+    def call(self, handle: Handle, entry: str, args: tuple[int, ...]) -> int:
         """Run an entry of the kernel as this thread, again and again until it need not wait."""
         until = 0 if self.wait is None else time.monotonic_ns() + int(self.wait * 1e9)
-        self._enter("thread_limit", self._va, until)
+        handle.enter("thread_limit", self.va, until)
         try:
-            result = self._attempt(entry, args)
+            result = self._attempt(handle, entry, args)
             while result == status.WOULD_BLOCK:
-                self._sleep(until, entry)
-                result = self._attempt(entry, args)
+                self._sleep(handle, until, entry)
+                result = self._attempt(handle, entry, args)
             return result
         except BaseException:
-            self._enter("thread_cancel", self._va)
+            handle.enter("thread_cancel", self.va)
             raise
         finally:
-            self._wake()
+            handle.wake()
 
-    def _enter(self, entry: str, *args: int) -> int:
-        """Run an entry that is about threads, and no thread's own."""
-        with self._turn:
-            return self._life.call(entry, self._cpu, *args)
-
-    def _attempt(self, entry: str, args: tuple[int, ...]) -> int:
+    def _attempt(self, handle: Handle, entry: str, args: tuple[int, ...]) -> int:
         """The call, once: WOULD_BLOCK if the thread is stalled now."""
-        life, cpu = self._life, self._cpu
-        with self._turn:
-            result = life.call("thread_run", cpu, self._va)
+        life, cpu = handle.life, handle.processor
+        with handle.turn:
+            result = life.call("thread_run", cpu, self.va)
             try:
                 result = life.call(entry, cpu, *args) if result == status.OK else result
             finally:
                 life.call("thread_run", cpu, 0)
             if result == status.DEADLOCK:
-                raise self._deadlock(entry)
+                raise self._deadlock(handle, entry)
             return result
 
-    def _sleep(self, until: int, entry: str) -> None:
+    def _sleep(self, handle: Handle, until: int, entry: str) -> None:
         """Let others work until this thread is the one to run next."""
-        with self._monitor:
-            self._monitor.waiting += 1
+        monitor = handle.monitor
+        with monitor:
+            monitor.waiting += 1
             try:
-                self._monitor.notify_all()
-                turn = self._enter("thread_next")
-                while turn != self._va:
+                monitor.notify_all()
+                turn = handle.enter("thread_next")
+                while turn != self.va:
                     if turn == status.DEADLOCK:
-                        raise self._deadlock(entry)
+                        raise self._deadlock(handle, entry)
                     left = (until - time.monotonic_ns()) / 1e9 if until else None
                     if left is not None and left <= 0:
-                        self._enter("tick", time.monotonic_ns())
-                        self._monitor.notify_all()
+                        handle.enter("tick", time.monotonic_ns())
+                        monitor.notify_all()
                         left = 0.01  # others that were woken before are to run first
-                    self._monitor.wait(left)
-                    turn = self._enter("thread_next")
+                    monitor.wait(left)
+                    turn = handle.enter("thread_next")
             finally:
-                self._monitor.waiting -= 1
+                monitor.waiting -= 1
 
-    def _deadlock(self, entry: str) -> Deadlock:
-        return Deadlock(status.DEADLOCK, entry, [str(wait) for wait in waits(self, self._va)])
+    def _deadlock(self, handle: Handle, entry: str) -> Deadlock:
+        return Deadlock(status.DEADLOCK, entry, [str(wait) for wait in waits(handle.view, self.va)])

@@ -4,24 +4,15 @@ import ctypes
 from typing import Any, NamedTuple
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.facade.loader import Loaded
-from kernmalloc.kernel.bins import LARGE as LARGE_RUN
-from kernmalloc.kernel.bins import SLAB, HeapPage
-from kernmalloc.kernel.bitmap import CHUNK_ORDER
-from kernmalloc.kernel.kern import TYPE_NAMES, Cpu, Kern
-from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
-from kernmalloc.machine.mmu import (
-    PRESENT,
-    entry_pa,
-    entry_shift,
-    index_at,
-    index_bits,
-    large_bit,
-    page_inside,
-    root_shift,
-)
+from kernmalloc.kernel.core.kern import TYPE_NAMES, Cpu, Kern
+from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER
+from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.bins import LARGE as LARGE_RUN
+from kernmalloc.kernel.heap.bins import SLAB, HeapPage
+from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
 from kernmalloc.machine.ram import Ram
 
 
@@ -41,24 +32,26 @@ class View:
 
     def __init__(self, ram: Ram, loaded: Loaded, direct: bool) -> None:
         self.ram, self.loaded, self.direct = ram, loaded, direct
+        self.format = loaded.format
         self.page = 1 << loaded.page_shift
 
     def pa(self, va: int) -> int:
         """Physical address behind a kernel address, by the kernel's own page tables. KeyError if nothing is."""
         p = self.loaded
-        return self._walk(p.root, root_shift(p.arch), va - p.window + p.target) | (va % self.page)
+        return self._walk(p.root, self.format.root_shift, va - p.window + p.target) | (va % self.page)
 
     def _walk(self, table: int, shift: int, va: int) -> int:
-        arch = self.loaded.arch
-        at = table + index_at(arch, va, shift)
+        f = self.format
+        at = table + ((va >> shift & (1 << f.index_bits) - 1) << f.entry_shift)
         entry = int.from_bytes(self.ram.bytes[at : at + 8], "little")
-        if not entry & PRESENT:
+        if not entry & f.present_bit:
             raise KeyError(f"nothing maps {va:#x}")
-        if shift == self.loaded.page_shift:
-            return entry_pa(arch, entry)
-        if entry & large_bit(arch) and shift < root_shift(arch):
-            return entry_pa(arch, page_inside(arch, entry, shift, va))
-        return self._walk(entry_pa(arch, entry), shift - index_bits(arch), va)
+        if shift == f.page_shift:
+            return entry & f.address
+        if entry & f.large_bit and shift < f.root_shift:
+            inside = (1 << shift) - self.page
+            return (entry & ~inside | va & inside) & f.address
+        return self._walk(entry & f.address, shift - f.index_bits, va)
 
     def peek(self, va: int, size: int) -> Any:
         """Memory at va: in raw mode the memory itself, else a copy. KeyError where nothing is mapped."""
@@ -73,19 +66,15 @@ class View:
             at += n
         return b"".join(parts)
 
-    def poke(self, va: int, data: bytes) -> None:
-        """Overwrite memory within one page."""
-        pa = self.pa(va)
-        self.ram.bytes[pa : pa + len(data)] = data
-
-    def read(self, record: Any, va: int, count: int = 1) -> numpy.ndarray:
+    def read(self, record: Any, va: int, count: int = 1) -> NDArray[numpy.void]:
         """`count` records at va."""
         return numpy.frombuffer(self.peek(va, count * record.size), record.dtype)
 
     @property
     def kern(self) -> numpy.void:
         """The kernel record."""
-        return numpy.frombuffer(self.ram.bytes, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
+        record: numpy.void = numpy.frombuffer(self.ram.bytes, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
+        return record
 
     @property
     def kern_va(self) -> int:
@@ -109,7 +98,7 @@ class View:
     def region(self, pfn: int) -> numpy.void:
         """The record of the region that holds a frame. KeyError if none does."""
         va = int(self.kern["regions"])
-        found = None
+        found: numpy.void | None = None
         while va:
             region = self.read(Region, va)[0]
             if region["base"] <= pfn:
@@ -121,31 +110,32 @@ class View:
 
     def cache(self, id: int) -> numpy.void:
         """The record of a cache."""
-        return self.read(Cache, int(self.kern["caches"]) + id * Cache.size)[0]
+        record: numpy.void = self.read(Cache, int(self.kern["caches"]) + id * Cache.size)[0]
+        return record
 
-    def heap_pages(self) -> numpy.ndarray:
+    def heap_pages(self) -> NDArray[numpy.void]:
         """The heap map: a record per heap page below the top."""
         kern = self.kern
         if not kern["top"]:
             return numpy.zeros(0, HeapPage.dtype)
         return self.read(HeapPage, int(kern["heap_map"]), int(kern["top"]))
 
-    def cpus(self) -> numpy.ndarray:
+    def cpus(self) -> NDArray[numpy.void]:
         """The processor records."""
         return self.read(Cpu, self.loaded.cpu, int(self.loaded.info["cpus"]))
 
-    def magazines(self) -> numpy.ndarray:
+    def magazines(self) -> NDArray[numpy.void]:
         """The magazines by owner and cache: the first row has those of the common caches, then a row per processor."""
         return numpy.concatenate([[self.kern["common"]], self.cpus()["magazines"]])
 
-    def stocks(self) -> numpy.ndarray:
+    def stocks(self) -> NDArray[numpy.int64]:
         """Frames in the stocks of each processor: single ones, and those of chunks."""
         cpus = self.cpus()
         groups = (
             numpy.bitwise_count(cpus[name]["bits"].view(numpy.uint64)).sum(axis=1)
             for name in ("frame_groups", "chunk_groups")
         )
-        return numpy.stack(list(groups), axis=1).astype(int) << (0, CHUNK_ORDER)
+        return numpy.stack(list(groups), axis=1).astype(numpy.int64) << (0, CHUNK_ORDER)
 
     def frames(self) -> dict[str, int]:
         """Frames by type: what the kernel counts, and the pages that came out of processors' stocks."""
@@ -178,51 +168,51 @@ class View:
         """Entries present in the kernel's window: recounted from the page tables."""
         kern = self.kern
         directory = self._directory(kern)
-        present = directory[directory & PRESENT != 0]
-        is_large = present & large_bit(self.loaded.arch) != 0
+        present = directory[directory & self.format.present_bit != 0]
+        is_large = present & self.format.large_bit != 0
         large, small = int(is_large.sum()), 0
         for entry in present[~is_large]:
-            small += int((self._table(int(entry)) & PRESENT != 0).sum())
+            small += int((self._table(int(entry)) & self.format.present_bit != 0).sum())
         return Mappings(large, small)
 
-    def _directory(self, kern: numpy.void) -> numpy.ndarray:
+    def _directory(self, kern: numpy.void) -> NDArray[numpy.int64]:
         """The directory's entries for the slots of the window."""
-        step = entry_shift(self.loaded.arch)
-        slots = int(kern["bytes"]) >> int(kern["slot_shift"])
+        step = self.format.entry_shift
+        slots = int(kern["bytes"]) >> int(kern["span_shift"])
         return numpy.frombuffer(self.peek(int(kern["directory"]), slots << step), numpy.int64)[:: 1 << step - 3]
 
-    def _table(self, entry: int) -> numpy.ndarray:
+    def _table(self, entry: int) -> NDArray[numpy.int64]:
         """The entries of the leaf table that a directory entry leads to."""
-        arch = self.loaded.arch
-        leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, self.page // 8, entry_pa(arch, entry))
-        return leaves[:: 1 << entry_shift(arch) - 3]
+        leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, self.page // 8, entry & self.format.address)
+        return leaves[:: 1 << self.format.entry_shift - 3]
 
-    def backing(self) -> tuple[numpy.ndarray, numpy.ndarray, int]:
-        """VA and PA of each heap page that has a frame, read from the page tables; and how many of them lie in large pages."""
+    def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:
+        """VA and PA of each heap page that has a frame, from the page tables; and how many of them lie in large
+        pages."""
         kern = self.kern
-        shift, slot = int(kern["page_shift"]), int(kern["slot_shift"])
+        shift, slot = int(kern["page_shift"]), int(kern["span_shift"])
         each = 1 << (slot - shift)
-        arch, directory = self.loaded.arch, self._directory(kern)
+        f, directory = self.format, self._directory(kern)
         vas, pas, large = [numpy.zeros(0, numpy.int64)], [numpy.zeros(0, numpy.int64)], 0
         for page in range(0, int(kern["top"]), each):
             start = int(kern["heap"]) + (page << shift)
             entry = int(directory[(start - int(kern["base"])) >> slot])
-            if not entry & PRESENT:
+            if not entry & f.present_bit:
                 continue
             va = start + (numpy.arange(min(int(kern["top"]) - page, each), dtype=numpy.int64) << shift)
-            if entry & large_bit(arch):
-                pa = (entry_pa(arch, entry) & -(1 << slot)) + va - start
+            if entry & f.large_bit:
+                pa = (entry & f.address & -(1 << slot)) + va - start
                 large += len(va)
             else:
                 leaves = self._table(entry)[: len(va)]
-                backed = leaves & PRESENT != 0
-                va, pa = va[backed], entry_pa(arch, leaves[backed])
+                backed = leaves & f.present_bit != 0
+                va, pa = va[backed], leaves[backed] & f.address
             vas.append(va)
             pas.append(pa)
         return numpy.concatenate(vas), numpy.concatenate(pas), large
 
     def shares(self) -> tuple[float, float]:
-        """Of the heap pages that have a frame: the share whose VA is PA + one constant, and that in large pages (C3, C6)."""
+        """Of the heap pages with a frame: the share whose VA is PA + one constant, and that in large pages (C3, C6)."""
         va, pa, large = self.backing()
         if not len(va):
             return 0.0, 0.0

@@ -8,19 +8,34 @@ their own: `traces`.
 
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts, uboot_board
 from .errors import InputError, UnreadableError
 from .facts import Facts
 from .packed import unpacked
+from .sizes import size
 from .text import decode
 
-__all__ = ["BINARY_READERS", "Facts", "InputError", "READERS", "UnreadableError", "read", "read_bytes", "read_stream"]
+__all__ = ["BINARY_READERS", "READERS", "Facts", "InputError", "UnreadableError", "read", "read_bytes", "read_stream"]
 
-READERS = (fleet, toml_facts, uboot_board, dmesg, iomem, pciconf, sysfs_resource, lspci)
-BINARY_READERS = (devicetree,)
 
+class Reader(Protocol):
+    """A reader of text."""
+
+    def recognises(self, head: str, /) -> bool: ...
+    def read(self, text: str, file: str, /) -> list[Facts]: ...
+
+
+class BinaryReader(Protocol):
+    """A reader of bytes."""
+
+    def recognises(self, head: bytes, /) -> bool: ...
+    def read(self, data: bytes, file: str, /) -> list[Facts]: ...
+
+
+READERS: tuple[Reader, ...] = (fleet, toml_facts, uboot_board, dmesg, iomem, pciconf, sysfs_resource, lspci)
+BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
 
 LIMIT = 256 << 20
 """Bytes of input that are read at most: no log is larger, and a device file may never end."""
@@ -37,22 +52,22 @@ def read(path: str | Path) -> list[Facts]:
 
 
 def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
-    """The same for a binary stream; `file` names it in messages."""
+    """Facts of every machine or boot in a binary stream; `file` names it in messages.  Raises as `read`."""
     data = unpacked(stream, file).read(LIMIT + 1)
     if len(data) > LIMIT:
-        raise UnreadableError(file, 0, f"more than {LIMIT >> 20} MiB")
+        raise UnreadableError(file, 0, f"more than {size(LIMIT)}")
     return _read(data, file)
 
 
 def read_bytes(data: bytes, file: str) -> list[Facts]:
-    """The same for bytes at hand; `file` names them in messages."""
+    """Facts of every machine or boot in bytes at hand; `file` names them in messages.  Raises as `read`."""
     return read_stream(io.BytesIO(data), file)
 
 
 def _read(data: bytes, file: str) -> list[Facts]:
-    for reader in BINARY_READERS:
-        if reader.recognises(data):
-            return reader.read(data, file)
+    for binary in BINARY_READERS:
+        if binary.recognises(data):
+            return binary.read(data, file)
     text = decode(data, file)
     if not text.strip():
         raise UnreadableError(file, 0, "empty")

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import UnreadableError
 from .facts import Device, Facts, Range
+from .sizes import size
 
 if TYPE_CHECKING:
     from fdt import FDT, Node
 
 MAGIC = b"\xd0\x0d\xfe\xed"
 LIMIT, DEPTH = 2 << 20, 64
-"""Bytes and nested nodes of a tree at most, as Linux takes it (Documentation/arch/arm64/booting.rst; drivers/of/fdt.c)."""
+"""Bytes and nested nodes of a tree at most, as Linux takes it (Documentation/arch/arm64/booting.rst,
+drivers/of/fdt.c)."""
 
 _ALL = (0, 0, 1 << 128)  # the window of an empty `ranges`: every address is the same above
 _PCI = ("pci", "pciex", "ht")
@@ -101,7 +103,7 @@ def _parsed(data: bytes, file: str) -> "FDT":
     import fdt  # late: nothing else needs it
 
     if len(data) > LIMIT:
-        raise UnreadableError(file, 0, f"a device tree of more than {LIMIT >> 20} MiB")
+        raise UnreadableError(file, 0, f"a device tree of more than {size(LIMIT)}")
     fdt.FDT().entries.clear()  # this list is one for all trees in fdt 0.3.3
     try:
         tree = fdt.parse_dtb(data)
@@ -120,7 +122,8 @@ def _value(node: "Node", name: str) -> bytes | None:
     if found is None:
         return None
     blob = found.to_dtb("")[0]  # token, length and name's place, then the value, padded
-    return blob[12 : 12 + int.from_bytes(blob[4:8], "big")]
+    value: bytes = blob[12 : 12 + int.from_bytes(blob[4:8], "big")]
+    return value
 
 
 def _text(node: "Node", name: str) -> str:
@@ -150,7 +153,7 @@ def _take(facts: Facts, node: "Node", bus: _Bus) -> _Bus:
     used = bus.used and _text(node, "status") in ("", "ok", "okay")
     top = bus.above is None
     if kind == "cpu" or place == "cpu":
-        processor = f"{_value(node, 'compatible')} {node.name} {_text(node, 'model')}"
+        processor = f"{_value(node, 'compatible')!r} {node.name} {_text(node, 'model')}"
         if facts.arch == "?":
             facts.arch = next((arch for arch, pattern in _ARCHITECTURES if pattern.search(processor)), "?")
     elif top and (kind == "memory" or place == "memory"):
@@ -175,8 +178,10 @@ def _below(facts: Facts, node: "Node", bus: _Bus, used: bool, pci: bool) -> _Bus
     address, size = _number(node, "#address-cells", 2), _number(node, "#size-cells", 1)
     ranges = _value(node, "ranges")
     if not pci:
-        windows = () if ranges is None else tuple(_cells(ranges, address, bus.address, size)) if ranges else (_ALL,)
-        return _Bus(address, size, used, bus, windows)
+        if ranges == b"":
+            return _Bus(address, size, used, bus, (_ALL,))
+        told = _cells(ranges or b"", address, bus.address, size)
+        return _Bus(address, size, used, bus, tuple((here, above, length) for here, above, length in told))
     for flags, _, base, length in _cells(ranges or b"", 1, 2, bus.address, size):
         where = bus.to_cpu(base)
         if used and where is not None and flags >> 24 & 3 in _PCI_MEMORY:
@@ -186,20 +191,20 @@ def _below(facts: Facts, node: "Node", bus: _Bus, used: bool, pci: bool) -> _Bus
 
 def _windows(facts: Facts, node: "Node", bus: _Bus) -> Iterator[tuple[int, int]]:
     """Base and size of each window in `reg` that a processor can load from."""
-    for base, size in _cells(_value(node, "reg") or b"", bus.address, bus.size):
+    for base, length in _cells(_value(node, "reg") or b"", bus.address, bus.size):
         where = bus.to_cpu(base)
-        if not size or where is None:
-            facts.ignored["register of another bus" if size else "register without a size"] += 1
+        if not length or where is None:
+            facts.ignored["register of another bus" if length else "register without a size"] += 1
         else:
-            yield where, size
+            yield where, length
 
 
 def _memory(facts: Facts, node: "Node", bus: _Bus) -> None:
     """RAM: what the kernel may use of it, if that is told, else all."""
     value = _value(node, "linux,usable-memory") or _value(node, "reg") or b""
-    for base, size in _cells(value, bus.address, bus.size):
-        if size:
-            facts.memory.append(Range(base, size, "ram", node.name))
+    for base, length in _cells(value, bus.address, bus.size):
+        if length:
+            facts.memory.append(Range(base, length, "ram", node.name))
         elif facts.ram_base is None:
             facts.ram_base = base
             facts.lacks = ("the device tree leaves the size of memory to the boot loader", "give --ram SIZE")

@@ -8,10 +8,12 @@ Ranges are half open: `base <= address < end`.
 import re
 from collections import Counter
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .errors import InputError
+if TYPE_CHECKING:
+    from .errors import InputError
 
 MAP_KINDS = ("ram", "reserved", "nvram", "rom")
 """Kinds of memory map entries, weakest first: where entries overlap the later one in this list wins.
@@ -45,7 +47,7 @@ _BOOT = re.compile(r"mmc|sdhci|sd host|nand|flash|sata|ahci|nvme|non-volatile|sc
 
 
 def role_of(name: str) -> str:
-    """The role of a device that is known by its name alone: serial@10000000, fe340000.mmc, VGA compatible controller."""
+    """The role of a device that is known by its name alone: serial@10000000, fe340000.mmc, VGA controller."""
     return "console" if _CONSOLE.search(name) else "boot" if _BOOT.search(name) else ""
 
 
@@ -114,9 +116,10 @@ class Facts:
     that forbids to use these facts, because a line that matters cannot be read.  `ignored` counts harmless lines that
     were not used, by reason.
 
-    `line` is the line that tells of this machine in a file that holds many (0: the file tells of one, perhaps in several
-    boots).  Where `memory` holds no RAM, `lacks` says why and what to do about it; `ram_base` is where RAM begins, if
-    the file tells that much (None: not told), and `like_pc` whether otherwise RAM may be taken to lie as on a PC.
+    `line` is the line that tells of this machine in a file that holds many (0: the file tells of one, perhaps in
+    several boots).  Where `memory` holds no RAM, `lacks` says why and what to do about it; `ram_base` is where RAM
+    begins, if the file tells that much (None: not told), and `like_pc` whether otherwise RAM may be taken to lie as on
+    a PC.
 
     `roles` are those of PCI functions whose class is told, by address; other devices have theirs by name.
     """

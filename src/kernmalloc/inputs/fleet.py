@@ -48,7 +48,7 @@ def read(text: str, file: str) -> list[Facts]:
     return [_facts(file, line, text, decoder) for line, text in enumerate(text.split("\n"), 1) if text.strip()]
 
 
-def _facts(file: str, line: int, text: str, decoder: msgspec.json.Decoder) -> Facts:
+def _facts(file: str, line: int, text: str, decoder: "msgspec.json.Decoder[_Machine]") -> Facts:
     facts = facts_of(file, "list of machines")
     facts.line = line
     try:

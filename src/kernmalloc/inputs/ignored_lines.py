@@ -101,7 +101,7 @@ _NUMBERS = (
 )
 
 
-def _alternatives(rules: tuple[tuple[str, str], ...]) -> re.Pattern:
+def _alternatives(rules: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?P<r{index}>{pattern})" for index, (_, pattern) in enumerate(rules)))
 
 
@@ -112,11 +112,15 @@ def reason(line: str) -> str:
     """The kind of an unused line: "" if it holds no address, "unclassified" if no rule knows it."""
     if not _ADDRESS.search(line):
         return ""
-    if match := _RANGES_RE.match(line):
-        return _RANGES[int(match.lastgroup[1:])][0]
-    if not _RANGE.search(line):
-        if match := _NUMBERS_RE.match(line):
-            return _NUMBERS[int(match.lastgroup[1:])][0]
-        if not _AMOUNT.search(line):
+    known = _first(_RANGES, _RANGES_RE, line)
+    if not known and not _RANGE.search(line):
+        known = _first(_NUMBERS, _NUMBERS_RE, line)
+        if not known and not _AMOUNT.search(line):
             return "number without a range"
-    return "unclassified"
+    return known or "unclassified"
+
+
+def _first(rules: tuple[tuple[str, str], ...], alternatives: re.Pattern[str], line: str) -> str:
+    """The reason of the first rule that fits a line; "" if none does."""
+    match = alternatives.match(line)
+    return rules[int(match.lastgroup[1:])][0] if match and match.lastgroup else ""

@@ -9,8 +9,8 @@ Concepts
          perf         bash 19815 [001]  1219.004382:   kmem:kmalloc: call_site=f+0x24 ptr=0xffff8881ba3a5bc7 ...
 
   2. Fields come in another order from one kernel to the next, and some not at all. Needed are ptr and, to allocate,
-     bytes_req; of pages pfn (or else page) and order. A cache without a name is known by its objects' size. Pointers may
-     be hashed, which does no harm.
+     bytes_req; of pages pfn (or else page) and order. A cache without a name is known by its objects' size. Pointers
+     may be hashed, which does no harm.
   3. An object may be freed by kfree, too; a free ends whatever its address names. A block of pages is freed as a whole,
      when the first of it is freed. `mm_page_free_batched` tells of pages for which `mm_page_free` follows: not a free.
   4. A kernel's slabs lie in pages that it also reports as allocated: in a trace of both, these are replayed as both.
@@ -46,7 +46,8 @@ _TIMED = re.compile(  # at a time, an event, or what the function tracer prints
 )
 _PASSED = re.compile(  # headings and warnings, stack traces, the function graph
     r"\s*(?:#.*|(?:cpus|version)\s*=\s*\d+|CPU \d+ is empty|Warning:|Check IO/CPU overload!)?\s*$"
-    r"|\s*=> |(?:.*: )?<(?:user )?stack trace ?>\s*$|\t *[0-9a-f]+ |\s+[0-9a-f]{4,16}(?:\s|$)|\s+\S.* \(\S*\)$|\s*\d+\)\s"
+    r"|\s*=> |(?:.*: )?<(?:user )?stack trace ?>\s*$|\t *[0-9a-f]+ |\s+[0-9a-f]{4,16}(?:\s|$)"
+    r"|\s+\S.* \(\S*\)$|\s*\d+\)\s"
 )
 _LOST = re.compile(
     r"(?:CPU:\s*\d+ )?\[(?:LOST )?(\d*) ?EVENTS(?: DROPPED)?\]"
@@ -123,9 +124,12 @@ def _take_pages(made: Recorder, event: str, fields: str) -> None:
     pfn = _PFN.search(fields)
     named = "pfn" if "pfn=" in fields or "page=" not in fields else "page"
     page = _PAGE.search(fields) if named == "page" else None
-    if not pfn and not page:
+    if pfn:
+        key = int(pfn[1], 0)
+    elif page:
+        key = _address(page[1])
+    else:
         raise _refused(made, event, fields, named, "a frame")
-    key = int(pfn[1], 0) if pfn else _address(page[1])
     if event in FREES:
         made.free(~key)
         return

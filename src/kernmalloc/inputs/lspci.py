@@ -14,6 +14,7 @@ import re
 
 from .facts import Device, Facts, Problem, class_role, role_of
 from .pci_dump import address, comment, facts_of, lines, unknown
+from .sizes import parse_size
 
 _HEADER = re.compile(
     r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?"
@@ -28,10 +29,9 @@ _REGISTER = re.compile(
     r"\(([\w-]+), ((?:non-)?prefetchable)\)(.*)"
 )
 _ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
-_SIZE = re.compile(r"\[size=(\d{1,6})([KMGT]?)\]")
+_SIZE = re.compile(r"\[size=(\d{1,6}[KMGT]?)\]")
 _VIRTUAL_FUNCTIONS = re.compile(r"(?:Initial VFs|VF offset|.*\(SR-IOV\))")
 _REST = re.compile(r"(?:\[(?:disabled|virtual|enhanced)\] ?)*\[size=\w+\]$")
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _KNOWN = (
     ("I/O ports", re.compile(r"(?:Region \d: )?I/O (?:ports|window|behind)")),
     ("window of a bridge", re.compile(r"(?:Prefetchable m|M)emory (?:behind|window)")),
@@ -52,7 +52,8 @@ def read(text: str, file: str) -> list[Facts]:
     """The one machine described; its RAM is not told."""
     facts = facts_of(file, "lspci")
     found: dict[str, dict[tuple[int, int], Device]] = {}  # by device, then by register and address
-    name, listed, virtual = "0000:00:00.0", {}, False
+    name, virtual = "0000:00:00.0", False
+    listed: dict[tuple[int, int], Device] = {}
     for number, line in _joined(text):
         device = None
         if match := _HEADER.match(line):
@@ -99,7 +100,7 @@ def _register(
     base = 0 if where.startswith("<") else int(where, 16)
     return Device(
         base,
-        int(size[1]) << _UNITS[size[2]],
+        parse_size(size[1]),
         "rom" if bar == 6 else "bar",
         name,
         bar,

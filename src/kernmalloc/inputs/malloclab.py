@@ -1,9 +1,9 @@
 """Readers of allocation traces of programs: malloc-lab `.rep`, and binary pairs.
 
 A `.rep` begins with three or four integers, one a line (suggested heap or weight, ids, operations, weight), on which
-nothing here depends. Then come `a ID BYTES`, `r ID BYTES` and `f ID`; a free of a negative ID is one of nothing. realloc
-allocates the new size in a fresh slot, then frees the old one; one of nothing allocates. Where the field of BYTES is
-there but empty it is that of the line before, as malloc-lab's own driver takes it.
+nothing here depends. Then come `a ID BYTES`, `r ID BYTES` and `f ID`; a free of a negative ID is one of nothing.
+realloc allocates the new size in a fresh slot, then frees the old one; one of nothing allocates. Where the field of
+BYTES is there but empty it is that of the line before, as malloc-lab's own driver takes it.
 
 Binary pairs are little-endian int32 (ID, BYTES): BYTES > 0 allocates, 0 frees.
 """
@@ -51,7 +51,7 @@ def read(lines: Iterator[tuple[int, str]], file: str) -> Trace:
     return made.trace("malloc-lab")
 
 
-def _take(made: Recorder, found: re.Match, bytes: str) -> None:
+def _take(made: Recorder, found: re.Match[str], bytes: str) -> None:
     """One operation, if it allocates of so many bytes."""
     what, id, _, freed = found.groups()
     if not what:

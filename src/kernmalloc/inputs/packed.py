@@ -3,44 +3,66 @@
 import gzip
 import io
 import zlib
-from typing import BinaryIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backports import zstd
 
 from .errors import UnreadableError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import WriteableBuffer
+
 BUFFER = 1 << 20  # bytes
 
+
+class Readable(Protocol):
+    """What bytes are read from: at most so many, none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Packer(NamedTuple):
+    """A form of packing: its name, what opens a packed stream, and what that raises for damaged data."""
+
+    name: str
+    opened: "Callable[[io.BufferedReader[_Inner]], Readable]"
+    errors: tuple[type[Exception], ...]
+
+
 PACKERS = {
-    b"\x1f\x8b": ("gzip", gzip.open, (OSError, EOFError, zlib.error)),
-    b"\x28\xb5\x2f\xfd": ("zstd", zstd.open, (EOFError, zstd.ZstdError)),
+    b"\x1f\x8b": Packer("gzip", gzip.open, (OSError, EOFError, zlib.error)),
+    b"\x28\xb5\x2f\xfd": Packer("zstd", zstd.open, (EOFError, zstd.ZstdError)),
 }
 
 
-def unpacked(stream: BinaryIO, file: str) -> io.BufferedReader:
+def unpacked(stream: Readable, file: str) -> "io.BufferedReader[_Inner]":
     """A stream of what the binary stream holds: the same bytes if it is not compressed. Reading from it raises
     UnreadableError, which names `file`, where the compressed data are damaged."""
-    outer = io.BufferedReader(stream, BUFFER)
+    outer = io.BufferedReader(_Inner(stream, "damaged file", (), file), BUFFER)
     head = outer.peek(4)
-    for magic, (name, opened, errors) in PACKERS.items():
+    for magic, packer in PACKERS.items():
         if head.startswith(magic):
-            return io.BufferedReader(_Inner(opened(outer), f"damaged {name} file", errors, file), BUFFER)
+            inner = _Inner(packer.opened(outer), f"damaged {packer.name} file", packer.errors, file)
+            return io.BufferedReader(inner, BUFFER)
     return outer
 
 
 class _Inner(io.RawIOBase):
-    """What is packed in a stream; what is wrong with the packing is wrong with the input."""
+    """What is in a stream, packed or not; what is wrong with the packing is wrong with the input."""
 
-    def __init__(self, inner: BinaryIO, reason: str, errors: tuple[type[Exception], ...], file: str) -> None:
+    def __init__(self, inner: Readable, reason: str, errors: tuple[type[Exception], ...], file: str) -> None:
         self._inner, self._reason, self._errors, self._file = inner, reason, errors, file
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, into: memoryview) -> int:
+    def readinto(self, into: "WriteableBuffer") -> int:
+        room = memoryview(into)
         try:
-            data = self._inner.read(len(into))
+            data = self._inner.read(len(room))
         except self._errors as error:
             raise UnreadableError(self._file, 0, f"{self._reason}: {error}") from None
-        into[: len(data)] = data
+        room[: len(data)] = data
         return len(data)

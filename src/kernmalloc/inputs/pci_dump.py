@@ -83,6 +83,6 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
 def unknown(facts: Facts, line: int, text: str) -> None:
     """A line that no rule knows: a problem if it may state where memory is."""
     word = _MEMORY.search(text)
-    if word and _NUMBER.search(text, word.end()) or _SPAN.search(text):
+    if (word and _NUMBER.search(text, word.end())) or _SPAN.search(text):
         facts.ignored["unclassified"] += 1
         facts.problems.append(Problem(line, "not understood", text))

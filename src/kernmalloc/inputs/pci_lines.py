@@ -52,11 +52,12 @@ class PciFacts:
             if match := _REGISTER.match(rest):
                 offset = int(match[1], 16)
                 bar = 6 if offset in (0x30, 0x38) else (offset - 0x10) // 4
-                return self._register(number, name, bar, match[2], match[3], match[4], match[5], lost=False)
+                return self._register(number, name, bar, match[2], match[3], match[4], match[5], False)
             if match := _BAR.match(rest):
                 bar = 6 if match[2] else int(match[1])
                 lost = match[3] in _LOST or match[8].startswith(_LOST_AFTER)
-                return self._register(number, name, bar, *match.group(4, 5, 6, 7), lost=lost)
+                first, last, size, flags = match.group(4, 5, 6, 7)
+                return self._register(number, name, bar, first, last, size, flags, lost)
             if match := _CLASS.match(rest):
                 self._roles[name] = class_role(int(match[1], 16))
         elif match := _WINDOW.match(line):
@@ -80,7 +81,7 @@ class PciFacts:
         if bar > 6:
             return False
         base = int(first, 16) if first else 0
-        length = int(size, 16) if size else int(last, 16) + 1 - base
+        length = int(size, 16) if size else int(last, 16) + 1 - base if last else 0
         if length <= 0:
             return False
         if lost:

@@ -52,7 +52,8 @@ def log_lines(text: str) -> Iterator[tuple[int, str]]:
     """Number and text of each log record: without prefix and trailing space, wrapped ones (by mail) joined."""
     number, record, joined = 0, "", 0
     for here, raw in plain_lines(text):
-        end = _PREFIX.match(raw).end()
+        prefix = _PREFIX.match(raw)
+        end = prefix.end() if prefix else 0
         line = raw[end : end + _LONGEST].rstrip()
         stamped = "[" in raw[:end] or "kernel" in raw[:end]
         if number and not stamped and line and joined < 3 and _OPEN.search(record) and not _RECORD.match(line):

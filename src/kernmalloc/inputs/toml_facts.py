@@ -15,6 +15,7 @@ a wrong type, an unknown kind, an empty range, an overlap or an address beyond 2
 
 import re
 import tomllib
+from itertools import pairwise
 
 import msgspec
 
@@ -104,27 +105,32 @@ def read(text: str, file: str) -> list[Facts]:
     return [facts]
 
 
-def _check(file: str, line: int, place: str, key: str, entry: msgspec.Struct) -> None:
+def _check(file: str, line: int, place: str, key: str, entry: _Entry | _Window | _Device) -> None:
     allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": DEVICE_KINDS}
+    beyond = isinstance(entry, _Device) and entry.status == "beyond"
     if entry.base < 0 or entry.size <= 0:
         raise InputError(file, line, f"{place}: base must not be negative and size must be positive")
-    if entry.base + entry.size > _LIMIT and getattr(entry, "status", "") != "beyond":
+    if entry.base + entry.size > _LIMIT and not beyond:
         raise InputError(file, line, f"{place}: ends at {entry.base + entry.size:#x}, above 2^63")
     if entry.kind not in allowed[key]:
         raise InputError(file, line, f"{place}: unknown kind {entry.kind!r}", "one of " + ", ".join(allowed[key]))
-    if key == "devices" and entry.status not in DEVICE_STATUS:
-        raise InputError(file, line, f"{place}: unknown status {entry.status!r}", "one of " + ", ".join(DEVICE_STATUS))
-    if key == "devices" and entry.role not in DEVICE_ROLES:
-        raise InputError(
-            file, line, f"{place}: unknown role {entry.role!r}", "one of " + ", ".join(filter(None, DEVICE_ROLES))
-        )
-    if key == "devices" and entry.bits not in (0, 32, 64):
+    if isinstance(entry, _Device):
+        _check_device(file, line, place, entry)
+
+
+def _check_device(file: str, line: int, place: str, device: _Device) -> None:
+    if device.status not in DEVICE_STATUS:
+        raise InputError(file, line, f"{place}: unknown status {device.status!r}", "one of " + ", ".join(DEVICE_STATUS))
+    if device.role not in DEVICE_ROLES:
+        known = ", ".join(filter(None, DEVICE_ROLES))
+        raise InputError(file, line, f"{place}: unknown role {device.role!r}", f"one of {known}")
+    if device.bits not in (0, 32, 64):
         raise InputError(file, line, f"{place}: bits must be 32 or 64")
 
 
 def _disjoint(file: str, key: str, ranges: list[Range]) -> None:
     ordered = sorted(ranges, key=lambda r: r.base)
-    for low, high in zip(ordered, ordered[1:]):
+    for low, high in pairwise(ordered):
         if high.base < low.end:
             raise InputError(
                 file,
@@ -176,7 +182,7 @@ def _inline(entry: Range | Device) -> str:
     defaults = {
         "line": entry.line,
         "name": "",
-        "kind": {Device: "bar"}.get(type(entry), "window"),
+        "kind": "bar" if isinstance(entry, Device) else "window",
         "bar": -1,
         "bits": 0,
         "prefetch": False,

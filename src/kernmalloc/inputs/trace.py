@@ -11,9 +11,10 @@ Concepts
          ~(2 * what)         2 ** what pages in one block, or, from ORDERS on, an object of cache number what - ORDERS
          ~(2 * what + 1)     free those
 
-  3. A recording begins and ends in the middle of a kernel's life, and is not complete: frees of what was allocated before
-     it, frees that were lost or that the kernel does not report (objects freed in bulk). What no operation can be made of
-     is counted in `Skipped`, never an error. A block that is given out again was freed before: that free is put in.
+  3. A recording begins and ends in the middle of a kernel's life, and is not complete: frees of what was allocated
+     before it, frees that were lost or that the kernel does not report (objects freed in bulk). What no operation can
+     be made of is counted in `Skipped`, never an error. A block that is given out again was freed before: that free is
+     put in.
 """
 
 from array import array
@@ -77,7 +78,8 @@ class Trace:
     def allocates(self) -> numpy.ndarray:
         """Of each operation: whether it allocates."""
         code = self.ops["code"]
-        return (code > 0) | ((code < 0) & (~code & 1 == 0))
+        allocates: numpy.ndarray = (code > 0) | ((code < 0) & (~code & 1 == 0))
+        return allocates
 
     @cached_property
     def kinds(self) -> numpy.ndarray:
@@ -111,7 +113,8 @@ class Trace:
 
     def pairs(self) -> numpy.ndarray:
         """The heap's part as int32 pairs (slot, bytes), shape (n, 2): bytes > 0 allocates, 0 frees. Blocks and objects
-        alike; pages are left out, for it is not the heap that gives them. What the trace never frees stays allocated."""
+        alike; pages are left out, for it is not the heap that gives them. What the trace never frees stays
+        allocated."""
         heap = (self.kinds < 0) | (self.kinds >= ORDERS)
         slots = numpy.unique(self.ops["slot"][heap], return_inverse=True)[1]
         return numpy.stack([slots, numpy.maximum(self.bytes()[heap], 0)], axis=1).astype(numpy.int32)

@@ -8,15 +8,24 @@ import io
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from . import kmem, malloclab
 from .errors import InputError, UnreadableError
 from .packed import unpacked
 from .trace import MOST, OP, Skipped, Trace, TracedCache
 
-__all__ = ["InputError", "OP", "Skipped", "Trace", "TracedCache", "UnreadableError", "read_stream", "read_trace"]
+__all__ = ["OP", "InputError", "Skipped", "Trace", "TracedCache", "UnreadableError", "read_stream", "read_trace"]
 
+
+class Reader(Protocol):
+    """A reader of text: the lines that it begins with, and all of them with their numbers."""
+
+    def recognises(self, lines: list[str], /) -> bool: ...
+    def read(self, lines: Iterator[tuple[int, str]], file: str, /) -> Trace: ...
+
+
+READERS: tuple[Reader, ...] = (malloclab, kmem)
 HEAD = 1000  # lines that tell the form
 LONGEST = 4096  # characters of a line that are looked at: no kernel prints more
 RECORDINGS = {
@@ -36,7 +45,7 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def read_stream(stream: BinaryIO, file: str) -> Trace:
-    """The same for a binary stream; `file` names it in messages."""
+    """The trace in a binary stream; `file` names it in messages.  Raises InputError."""
     inner = unpacked(stream, file)
     head = inner.peek(1)
     for magic, (what, advice) in RECORDINGS.items():
@@ -50,7 +59,7 @@ def read_stream(stream: BinaryIO, file: str) -> Trace:
     shown = [line for _, line in first if line.strip()]
     if not shown:
         raise UnreadableError(file, 0, "empty: there is no event in it", kmem.RECORD)
-    for reader in (malloclab, kmem):
+    for reader in READERS:
         if reader.recognises(shown):
             return reader.read(chain(first, lines), file)
     raise UnreadableError(file, 0, "not a trace: no kernel event, no malloc-lab operation, no pairs", kmem.RECORD)

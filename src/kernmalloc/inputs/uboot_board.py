@@ -1,4 +1,4 @@
-"""Reader of a board's constants in U-Boot: its configuration header as `name=value`, and the ranges that follow from it.
+"""Reader of a board's constants in U-Boot: its configuration header as `name=value`, and the ranges that follow.
 
     board=M5475AFE
     CONFIG_SYS_SDRAM_BASE=0x0              where RAM begins

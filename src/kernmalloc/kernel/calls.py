@@ -1,89 +1,128 @@
 """The calls: how the kernel is entered for all that it does.
 
 Concepts
-  1. What a call does stands in the module of its concept, as a function that either does all of it or nothing. Here it
-     is made an entry, and only here: one list of what the kernel can be asked for.
-  2. All that a call needs around it (who may be inside, what happens when frames are short) is in `call`, once: a quick
-     path where there is one; else the lock. A call that is refused for want of frames has changed nothing: this
-     processor's stock is put back, then frames are reclaimed, and it is done again from its beginning (E26, E30). If that
-     is not possible its thread waits.
-  3. While threads wait every call ends by waking those for whom there is now what they wait for. What a call can bring
-     stands in the list: frames, or memory of the heap.
+  1. What a call does stands in the room of its concept, as a function that either does all of it or nothing. Its
+     docstring is what the call promises. Here it becomes the entry km_<name>, and only here: this file is the list of
+     what the kernel can be asked for.
+  2. `call` puts around a function what every call needs. Where there are quick paths, these are tried first: they take
+     no lock. Then the function is done under the lock.
+  3. A call that is refused for want of frames has changed nothing. This processor's stock is put back, then frames are
+     reclaimed, and each time the whole function is done again (E26, E30). If that does not help, the thread waits.
+  4. While threads wait, every call ends by waking those for whom there is now what they wait for. `settled` says what a
+     call may have brought: nothing, frames, or memory of the heap.
+
+What any call may answer that needs frames: WOULD_BLOCK, and its thread waits, to do the call again when it is woken;
+DEADLOCK instead, where nothing could ever end that wait.
 """
 
-import linecache
-from types import FunctionType
+from __future__ import annotations
 
-from kernmalloc.kernel import caches, devices, faults, frames, heap, ranges, reclaim, source, stalls, stock, windows
-from kernmalloc.kernel.locks import SLOW, enter, leave
-from kernmalloc.lang import entry, rare
+import linecache
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kernmalloc.kernel import devices, stalls
+from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.kernel.core.locks import SLOW, enter, leave
+from kernmalloc.kernel.frames import stock, table
+from kernmalloc.kernel.heap import caches
+from kernmalloc.kernel.heap import malloc as heap
+from kernmalloc.kernel.map import windows
+from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
+from kernmalloc.lang import entry, failed, rare
+from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
 
-_LOCKED = """
-def {name}({arguments}):
+F = TypeVar("F", bound=Callable[..., int])
+
+_LOCKED = '''
+def {name}({parameters}) -> int:
+    """Under the lock, and again as long as that may bring frames for it."""
     enter(cpu)
     result = inner({arguments})
     while (result == NO_FRAMES or result == WOULD_BLOCK) and stock_drain(cpu) > 0:
         result = inner({arguments})
-    while result < 0 and again(cpu, result) != 0:
+    while failed(result) and again(cpu, result) != 0:
         result = inner({arguments})
-    result = result if result >= 0 and quiet(cpu) != 0 else settled(cpu, result)
+    if failed(result) or quiet(cpu) == 0:
+        result = settled(cpu, result)
     leave(cpu)
     return result
-"""
-_QUICK = """
-def {name}({arguments}):
+'''
+_QUICK = '''
+def {name}({parameters}) -> int:
+    """Without the lock, or the next way if that cannot be."""
     result = quick({arguments})
     return slower({arguments}) if result == SLOW else result
-"""
+'''
+_NAMES = {
+    "enter": enter,
+    "leave": leave,
+    "stock_drain": stock.stock_drain,
+    "again": reclaim.again,
+    "quiet": stalls.quiet,
+    "failed": failed,
+    "NO_FRAMES": NO_FRAMES,
+    "WOULD_BLOCK": WOULD_BLOCK,
+    "SLOW": SLOW,
+}
+"""What the templates name; `inner`, `settled`, `quick` and `slower` are each call's own."""
 
 
-def _make(template: str, function: FunctionType, way: str, **names: object) -> FunctionType:
-    """A kernel function of the arguments of another: `way` by which the call of its name is done."""
-    name, arguments = function.__name__ + way, ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
-    source = template.format(name=name, arguments=arguments)
+def _made(template: str, function: F, way: str, **own: object) -> F:
+    """A function with the arguments of another, made from a template; `way` is added to its name."""
+    name = function.__name__ + way
+    arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
+    kinds = signature(function).arguments
+    records = {kind.name: kind for kind in kinds if kind}
+    parameters = [
+        f"{argument}: {kind.name if kind else 'int'}" for argument, kind in zip(arguments, kinds, strict=True)
+    ]
+    text = template.format(name=name, parameters=", ".join(parameters), arguments=", ".join(arguments))
+
     file = f"<call of {function.__module__}.{name}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
-    space = {**names, "__name__": __name__}
-    exec(compile(source, file, "exec"), space)
-    space[name].__doc__ = function.__doc__
-    return space[name]
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # the gates and the twin read it there
+    space: dict[str, Any] = {**_NAMES, **records, **own, "__name__": __name__}
+    exec(compile(text, file, "exec", dont_inherit=True), space)  # its annotations are records, not names
+    made: F = space[name]
+    return made
 
 
-def call(function: FunctionType, *quick: FunctionType, settled: FunctionType = stalls.settled) -> FunctionType:
-    """Make the entry km_<name> of a kernel function: the same arguments and results. `settled` ends a call that is refused, or
-    while threads wait. `quick` ways do the same without the lock, or say SLOW: the next one is tried then."""
-    made = _make(
-        _LOCKED, function, "_locked" if quick else "", inner=function, enter=enter, leave=leave,
-        stock_drain=stock.stock_drain, again=reclaim.again, quiet=stalls.quiet, settled=settled,
-        NO_FRAMES=NO_FRAMES, WOULD_BLOCK=WOULD_BLOCK,
-    )  # fmt: skip
-    for left in range(len(quick) - 1, -1, -1):
-        made = _make(_QUICK, function, f"_{left}" if left else "", quick=quick[left], slower=rare(made), SLOW=SLOW)
+def call(function: F, *quick: F, settled: Callable[[Cpu, int], int] = stalls.settled) -> F:
+    """Make a kernel function the entry km_<name>, with its arguments and results.
+
+    `quick` are ways to do it without the lock, in the order in which they are tried: each says SLOW where it cannot.
+    `settled` ends a call that is refused, or that ends while threads wait.
+    """
+    made = _made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled)
+    for number in reversed(range(len(quick))):
+        made = _made(_QUICK, function, f"_{number}" if number else "", quick=quick[number], slower=rare(made))
+    made.__doc__ = function.__doc__
     return entry(made)
 
 
+# how a call ends that may have brought frames, or memory of the heap
 FRAMES = stalls.frames_came
 MEMORY = stalls.memory_came
 
-malloc = call(heap.malloc, heap.malloc_quick, heap.malloc_next)
+malloc = call(heap.malloc, heap.malloc_quick, heap.malloc_own)
 malloc_aligned = call(heap.malloc_aligned)
 malloc_zeroed = call(heap.malloc_zeroed)
-free = call(heap.free, heap.free_quick, heap.free_next, settled=MEMORY)
+free = call(heap.free, heap.free_quick, heap.free_own, settled=MEMORY)
 size_of = call(heap.size_of)
 drain = call(heap.drain, settled=FRAMES)
 release = call(heap.release, settled=FRAMES)
 
 cache_create = call(caches.cache_create)
-cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_next)
-cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_next, settled=MEMORY)
+cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_own)
+cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own, settled=MEMORY)
 
 frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
 frame_put = call(stock.frame_put, stock.frame_put_quick, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
-frame_type = call(frames.frame_type)
+frame_type = call(table.frame_type)
 
 window_open = call(windows.window_open)
 window_close = call(windows.window_close)
@@ -106,7 +145,7 @@ page_unpin = call(faults.page_unpin, settled=FRAMES)
 page_dirty = call(faults.page_dirty)
 page_clean = call(faults.page_clean, settled=FRAMES)
 page_discard = call(faults.page_discard, settled=FRAMES)
-umap_make = call(faults.umap_make)
+umap_make = call(umap.umap_make)
 umap_map = call(faults.umap_map)
 umap_unmap = call(faults.umap_unmap, settled=MEMORY)
 umap_free = call(faults.umap_free, settled=MEMORY)
@@ -115,9 +154,9 @@ source_close = call(source.source_close, settled=MEMORY)
 source_poll = call(source.source_poll, settled=FRAMES)
 
 thread_make = call(stalls.thread_make)
-thread_run = call(stalls.thread_run, settled=stalls.looked_after)
-thread_next = call(stalls.thread_next, settled=stalls.looked_after)
-thread_limit = call(stalls.thread_limit, settled=stalls.looked_after)
-thread_cancel = call(stalls.thread_cancel, settled=stalls.looked_after)
-thread_free = call(stalls.thread_free, settled=stalls.looked_after)
-tick = call(stalls.tick, settled=stalls.looked_after)
+thread_run = call(stalls.thread_run, settled=stalls.served)
+thread_next = call(stalls.thread_next, settled=stalls.served)
+thread_limit = call(stalls.thread_limit, settled=stalls.served)
+thread_cancel = call(stalls.thread_cancel, settled=stalls.served)
+thread_free = call(stalls.thread_free, settled=stalls.served)
+tick = call(stalls.tick, settled=stalls.served)

@@ -27,33 +27,14 @@ def _cas(addr: int, old: int, new: int, width: int) -> int:
     return memory.atomically(step)
 
 
-def _add(addr: int, n: int, width: int) -> int:
-    def step() -> int:
-        old = memory.load(addr, width)
-        memory.store(addr, width, _cut(old + n, width))
-        return old
-
-    return memory.atomically(step)
-
-
 def cas32(addr: int, old: int, new: int) -> int:
-    """If the u32 at addr is old, make it new: 1 if so (acquire), else 0."""
+    """If the u32 at addr is old, make it new: 1 if so (acquire and release), else 0."""
     return _cas(addr, old, new, 4)
 
 
 def cas64(addr: int, old: int, new: int) -> int:
-    """If the i64 at addr is old, make it new: 1 if so (acquire), else 0."""
+    """If the i64 at addr is old, make it new: 1 if so (acquire and release), else 0."""
     return _cas(addr, old, new, 8)
-
-
-def add32(addr: int, n: int) -> int:
-    """Add n to the u32 at addr, wrapping; gives what was there before (acquire and release)."""
-    return _add(addr, n, 4)
-
-
-def add64(addr: int, n: int) -> int:
-    """Add n to the i64 at addr, wrapping; gives what was there before (acquire and release)."""
-    return _add(addr, n, 8)
 
 
 def load_acquire32(addr: int) -> int:
@@ -72,15 +53,9 @@ def store_release32(addr: int, value: int) -> int:
     return 0
 
 
-def store_release64(addr: int, value: int) -> int:
-    """Put value into the i64 at addr after every earlier access; gives 0."""
-    memory.store(addr, 8, _cut(value, 8))
-    return 0
-
-
 def pause() -> int:
     """Tell the processor that this is a spin loop; gives 0."""
     return memory.pause()
 
 
-ATOMICS = (cas32, cas64, add32, add64, load_acquire32, load_acquire64, store_release32, store_release64, pause)
+ATOMICS = (cas32, cas64, load_acquire32, load_acquire64, store_release32, pause)

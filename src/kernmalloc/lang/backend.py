@@ -12,40 +12,24 @@ its record. An object with undefined symbols that nobody supplies is refused.
 from __future__ import annotations
 
 import ctypes
-import platform
+import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import llvmlite.binding as llvm
 
 from kernmalloc.lang import models
+from kernmalloc.lang.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class LinkError(Exception):
     """An object would have undefined symbols; the message names them."""
 
-
-class Target(NamedTuple):
-    """What bare objects are made for. The code model says how far from zero they may be linked."""
-
-    triple: str
-    cpu: str
-    features: str
-    code_model: str = "small"
-
-
-TARGETS = {
-    "i386": Target("i386-unknown-none-elf", "i686", "-x87,-mmx,-sse,-sse2,+soft-float"),
-    # "kernel" reaches both the lowest and the highest 2 GiB, "medium" is RISC-V's medany: RAM starts at 2 GiB there
-    "x86_64": Target("x86_64-unknown-none-elf", "x86-64", "-x87,-mmx,-sse,-sse2,+soft-float", "kernel"),
-    "riscv64": Target("riscv64-unknown-none-elf", "generic-rv64", "+m,+a,+zihintpause", "medium"),
-    "armv7": Target("armv7-none-eabi", "generic", "+v7,+soft-float,-neon,-vfp2,-fpregs"),
-    "aarch64": Target("aarch64-none-elf", "generic", "-neon,-fp-armv8"),
-}
-"""Bare targets by architecture. Features leave out every register but the general ones, which kernels do not save."""
 
 GROUPS = {"raw": "hosted", "soft": "soft", "bare": "bare"}
 """Life to the host-level group that it links."""
@@ -62,38 +46,41 @@ define i64 @km_machine_record() alwaysinline nounwind "no-builtins" {
 
 def link(groups: Mapping[str, str], life: str, target: Target | None = None, extra_ir: str = "") -> bytes:
     """An ELF object of the groups' IR (frontend.compile) for a life: "raw" and "soft" for this computer, "bare" for
-    `target`, one of TARGETS. `extra_ir` is linked in as it is: a bare machine's primitives. LinkError if a symbol
-    remains undefined that the process (hosted lives) does not have."""
-    machine = target_machine(target)
-    return machine.emit_object(linked(groups, life, machine, extra_ir))
+    `target`. `extra_ir` is linked in as it is: a bare machine's primitives. LinkError if a symbol remains undefined
+    that the process (hosted lives) does not have."""
+    target = target or host()
+    data: bytes = target_machine(target).emit_object(linked(groups, life, target, extra_ir))
+    return data
 
 
-def target_machine(target: Target | None) -> llvm.TargetMachine:
-    """LLVM's code generator for a bare target, or for this computer."""
+def host(cpu: str = "", pause: str = "") -> Target:
+    """This computer as a target. Tuned as the bare target is, it has the bare object's code, so that what is measured
+    hosted holds for both. Position independent: one allocation holds an object (objects.py), at any address."""
+    return Target(llvm.get_default_triple(), cpu, "", pause=pause, relocation="pic")
+
+
+def target_machine(target: Target) -> llvm.TargetMachine:
+    """LLVM's code generator for a target."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()  # `extra_ir` may hold inline assembly, for this computer's architecture only
-    if target is None:  # position independent, and one allocation holds it (objects.py): works at any address
-        host = llvm.Target.from_default_triple()
-        bare = TARGETS.get(platform.machine())  # tuned alike, so that what is measured hosted is the bare object's code
-        return host.create_target_machine(cpu=bare.cpu if bare else "", opt=2, reloc="pic", codemodel="small")
     return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel=target.code_model
+        cpu=target.cpu, features=target.features, opt=2, reloc=target.relocation, codemodel=target.code_model
     )
 
 
-def linked(groups: Mapping[str, str], life: str, machine: llvm.TargetMachine, extra_ir: str = "") -> llvm.ModuleRef:
-    """The same as an optimised module."""
+def linked(groups: Mapping[str, str], life: str, target: Target, extra_ir: str = "") -> llvm.ModuleRef:
+    """The optimised module that `link` makes an object of."""
+    machine = target_machine(target)
     module = _module(machine, groups["kernel"])
     group = _module(machine, re.sub(r'@("?)km\.', r"@\1host.", groups[GROUPS[life]]))
     if life == "soft":
         _inline_translation(group)
     _internalise(group)  # what both groups use is there twice, each with accesses of its kind
     module.link_in(group)
-    architecture = machine.triple.partition("-")[0]
     texts = [
-        models.definitions("km", architecture, translated=life == "soft"),
-        models.definitions("host", architecture),
+        models.definitions("km", target.pause, translated=life == "soft"),
+        models.definitions("host", target.pause),
     ]
     for text in [*texts, extra_ir, "" if life == "bare" else _MACHINE]:
         module.link_in(_module(machine, text))
@@ -172,9 +159,9 @@ def _refuse_undefined(module: llvm.ModuleRef, life: str) -> None:
 
 
 def main(life: str, folder: str) -> None:
-    """Make <folder>/<life>.o out of <folder>/<group>.ll: a process of its own, so that lives are made in parallel."""
-    groups = {path.stem: path.read_text() for path in Path(folder).glob("*.ll")}
-    (Path(folder) / f"{life}.o").write_bytes(link(groups, life))
+    """Make <folder>/<life>.o, for this computer, out of <folder>/groups.json."""
+    made = json.loads((Path(folder) / "groups.json").read_text())
+    (Path(folder) / f"{life}.o").write_bytes(link(made["groups"], life, host(*made["host"])))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class _Flow:
             self.read(node.test, names)
         self.loops.append([])
         self.block(node.body, inside)
-        end = None if forever else self.block(node.orelse, names)
+        end = None if forever else names
         for at_break in self.loops.pop():
             end = _join(end, at_break)
         return end

@@ -1,76 +1,61 @@
-"""Front end: typed kernel Python becomes LLVM IR, once for every life. The only file that imports Numba.
+"""Front end: the typed tree of kernel functions becomes LLVM IR, once for every life.
 
-Numba analyses the bytecode of one function at a time, infers types and writes the IR; nothing is optimised, linked or
-executed here. A function's namespace is replaced before: another kernel function and a primitive are external C
-functions over int64, so each function is compiled on its own and a call is just a call of a symbol; intrinsics and
-atomics are calls of `km.<name>`, and a field access is a call of `km.ld8` ... `km.st64`, all of which the back end
-defines as the life requires. The calling convention is C's: values in, value out.
+Locals are stack slots, all of them in the first block, so that one pass of LLVM (mem2reg) makes them registers. A field
+access is a call of `km.ld8` ... `km.st64`; intrinsics and atomics are calls of `km.<name>`. The back end defines these
+as the life requires (`models`). A call of another kernel function or of a primitive is a call of its symbol. Everything
+is an int64, references too; the calling convention is C's. Nothing is undefined: sums wrap, and shift counts are taken
+modulo 64.
+
+The functions must have passed the gates: what these refuse is not looked for here.
 """
 
 from __future__ import annotations
 
-import operator
+import ast
 import re
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
-from llvmlite import binding, ir
-from numba import types
-from numba.core import cgutils, compiler, errors, typing
-from numba.core.callconv import BaseCallConv
-from numba.core.codegen import Codegen, CodeLibrary
-from numba.core.compiler_machinery import AnalysisPass, PassManager, register_pass
-from numba.core.cpu import CPUContext
-from numba.core.datamodel import models
-from numba.core.descriptors import TargetDescriptor
-from numba.core.target_extension import target_override
-from numba.core.typed_passes import (
-    IRLegalization,
-    NativeLowering,
-    NoPythonBackend,
-    NopythonTypeInference,
-    PreLowerStripPhis,
-)
-from numba.core.typing.templates import AttributeTemplate, make_concrete_template
-from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
-from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, register_model
+from llvmlite import ir
 
-from kernmalloc.lang import atomics, intrinsics
-from kernmalloc.lang.functions import HOST_LEVEL, INLINED, RARE, REGISTRY, Primitive, callees, group, symbol
-from kernmalloc.lang.gates import GateError
-from kernmalloc.lang.records import Record
+from kernmalloc.lang.functions import HOST_LEVEL, INLINED, RARE, REGISTRY, Function, Primitive, callees, group, symbol
+from kernmalloc.lang.records import Field, RecordType, element
+from kernmalloc.lang.typed import typed
 
-I64 = types.int64
-_WORD, _VOID = ir.IntType(64), ir.VoidType()
+I64, I1, VOID = ir.IntType(64), ir.IntType(1), ir.VoidType()
+ARITHMETIC = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor"}
+COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 Progress = Callable[[str, float], None]
 
 
 def compile(
-    functions: Iterable[FunctionType] | None = None, progress: Progress = lambda stage, done: None
+    functions: Iterable[Function] | None = None, progress: Progress = lambda stage, done: None
 ) -> dict[str, str]:
-    """LLVM IR of kernel functions (all that are registered, if None) and what they call, by group, not optimised.
+    """LLVM IR of kernel functions (all that are registered, if None) and what they call, by group, not optimised."""
+    groups = groups_of(REGISTRY if functions is None else functions)
+    texts: dict[str, list[str]] = {name: [] for name in ("kernel", *HOST_LEVEL)}
+    calls: dict[str, dict[str, str]] = {name: {} for name in texts}
+    for index, (function, names) in enumerate(groups.items()):
+        progress(f"compiling {function.__name__}", index / len(groups))
+        made = _Function(function)
+        for name in names:
+            texts[name].append(made.text())
+            calls[name] |= made.declarations()
+    defined = {name: {symbol(function) for function, names in groups.items() if name in names} for name in texts}
+    return {
+        name: "\n".join([*(text for called, text in calls[name].items() if called not in defined[name]), *texts[name]])
+        for name in texts
+    }
 
-    Functions must have passed the gates. GateError names file and line of a value that is not kernel Python's.
-    """
-    modules = {name: binding.parse_assembly("") for name in ("kernel", *HOST_LEVEL)}
-    groups = _groups(REGISTRY if functions is None else functions)
-    with target_override("cpu"):
-        for index, (function, names) in enumerate(groups.items()):
-            progress(f"compiling {function.__name__}", index / len(groups))
-            text = _compile(function)
-            for name in names:
-                modules[name].link_in(binding.parse_assembly(text))
-    return {name: str(module) for name, module in modules.items()}
 
-
-def _groups(functions: Iterable[FunctionType]) -> dict[FunctionType, set[str]]:
+def groups_of(functions: Iterable[Function]) -> dict[Function, set[str]]:
     """The groups that each function goes into: its own, and those of host-level code that calls it, for there its
     accesses are of another kind. A call of an entry crosses over: the kernel runs it with its own accesses."""
-    groups: dict[FunctionType, set[str]] = {}
+    groups: dict[Function, set[str]] = {}
 
-    def need(function: FunctionType, name: str) -> None:
+    def need(function: Function, name: str) -> None:
         if name not in groups.setdefault(function, set()):
             groups[function].add(name)
             for callee in callees(function):
@@ -81,298 +66,247 @@ def _groups(functions: Iterable[FunctionType]) -> dict[FunctionType, set[str]]:
     return groups
 
 
-def _compile(function: FunctionType) -> str:
-    code = function.__code__
-    known = {**_PYTHON, **function.__globals__}
-    space = {name: _seen(known[name]) for name in code.co_names if name in known}
-    copy = FunctionType(code, space, function.__name__)
-    copy.__module__, copy.__qualname__ = symbol(function), "function"  # see _Context.mangler
-    try:
-        result = compiler.compile_extra(
-            _TARGET.typing_context,
-            _TARGET.target_context,
-            copy,
-            (I64,) * code.co_argcount,
-            I64,
-            _flags(),
-            {},
-            pipeline_class=_Compiler,
+class _Function:
+    """One kernel function on its way to IR."""
+
+    def __init__(self, function: Function) -> None:
+        self.of = function
+        self.typed = typed(function)
+        self.module = ir.Module(function.__name__)
+        arguments = self.typed.arguments
+        self.function = ir.Function(self.module, ir.FunctionType(I64, [I64] * len(arguments)), symbol(function))
+        self.b = ir.IRBuilder(self.function.append_basic_block())
+        self.slots = {name: self.b.alloca(I64, name=name) for name in self.typed.locals}
+        self.loops: list[tuple[ir.Block, ir.Block]] = []
+        for name, value in zip(arguments, self.function.args, strict=True):
+            self.b.store(value, self.slots[name])
+        self.block(self.typed.definition.body)
+        if not self.b.block.is_terminated:
+            self.b.unreachable()
+
+    def text(self) -> str:
+        """The definition."""
+        wish = "noinline" if self.of in RARE else "alwaysinline" if self.of in INLINED else ""
+        # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
+        align = "align 64" if REGISTRY[self.of] else ""
+        return (
+            re.sub(r"\A(define .*\))", rf'\1 nounwind "no-builtins" {wish} {align}', str(self.function).strip()) + "\n"
         )
-    except errors.NumbaError as error:
-        line = getattr(error.loc, "line", code.co_firstlineno)
-        raise GateError(f"{code.co_filename}:{line}: this does not compile: {error.msg.strip()}") from None
-    text = result.library.text
-    wish = "noinline" if function in RARE else "alwaysinline" if function in INLINED else ""
-    text = re.sub(r"^(define .*nounwind)", rf"\1 {wish}", text, flags=re.MULTILINE) if wish else text
-    # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
-    return (
-        re.sub(r'^(define .*"no-builtins")', r"\1 align 64", text, flags=re.MULTILINE) if REGISTRY[function] else text
-    )
 
-
-def _flags() -> compiler.Flags:
-    flags = compiler.Flags()
-    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"
-    return flags
-
-
-# What a global of a kernel function means to Numba -------------------------------------------------------------------
-
-
-def _external(name: str, arity: int) -> types.ExternalFunction:
-    return types.ExternalFunction(name, I64(*[I64] * arity))
-
-
-def _seen(value: Any) -> Any:
-    if isinstance(value, FunctionType) and value in REGISTRY:
-        return _external(symbol(value), value.__code__.co_argcount)
-    if isinstance(value, FunctionType) and value in _BUILT_IN:
-        return _external(f"km.{value.__name__}", value.__code__.co_argcount)
-    if isinstance(value, Primitive):
-        return _external(value.symbol, value.arity)
-    if isinstance(value, Record):
-        if value not in _DECLARED:
-            _declare(value)
-    return value
-
-
-_PYTHON = {"min": _external("km.min", 2), "max": _external("km.max", 2), "abs": _external("km.abs", 1)}
-_BUILT_IN = {*intrinsics.INTRINSICS, *atomics.ATOMICS}
-_DECLARED: set[Record] = set()
-
-
-class Reference(types.Type):
-    """The type of `Frame(addr)`: an int64 that knows its record."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        super().__init__(name=f"Reference({record.__module__}.{record.name})")
-
-
-@register_model(Reference)
-class _Model(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _WORD)
-
-
-def _declare(record: Record) -> None:
-    """Tell Numba that `record(addr)` is a Reference with the value addr."""
-    signature = Reference(record)(I64)
-    function = types.Function(make_concrete_template(record.name, record, [signature]))
-    _TARGET.typing_context.insert_global(record, function)
-    _TARGET.target_context.insert_func_defn([(lambda context, builder, signature, args: args[0], record, (I64,))])
-    _DECLARED.add(record)
-
-
-@infer_getattr
-class _Fields(AttributeTemplate):
-    key = Reference
-
-    def generic_resolve(self, reference: Reference, name: str) -> Any:
-        return I64 if name == "addr" or name in reference.record.fields else None
-
-
-@lower_getattr_generic(Reference)
-def _load(context: Any, builder: Any, reference: Reference, addr: Any, name: str) -> Any:
-    if name == "addr":
-        return addr
-    field = reference.record.fields[name]
-    addr = builder.add(addr, _WORD(field.offset))
-    if field.inline:
-        return addr
-    load = ir.FunctionType(_WORD, [_WORD])
-    return builder.call(cgutils.get_or_insert_function(builder.module, load, f"km.ld{8 * field.size}"), [addr])
-
-
-@lower_setattr_generic(Reference)
-def _store(context: Any, builder: Any, signature: Any, args: Any, name: str) -> None:
-    field = signature.args[0].record.fields[name]
-    addr = builder.add(args[0], _WORD(field.offset))
-    value = context.cast(builder, args[1], signature.args[1], I64)
-    store = ir.FunctionType(_VOID, [_WORD, _WORD])
-    builder.call(cgutils.get_or_insert_function(builder.module, store, f"km.st{8 * field.size}"), [addr, value])
-
-
-# A Numba target that stops at IR -------------------------------------------------------------------------------------
-
-
-@register_pass(mutates_CFG=False, analysis_only=True)
-class _TypeGate(AnalysisPass):
-    """The last gate: every inferred type is int64, a truth value, a reference, a function or the inside of a range."""
-
-    _name = "kernel_type_gate"
-    allowed = (
-        types.Boolean,
-        types.Literal,
-        Reference,
-        types.Function,
-        types.ExternalFunction,
-        types.RangeType,
-        types.RangeIteratorType,
-    )
-
-    def __init__(self) -> None: ...
-
-    def run_pass(self, state: Any) -> bool:
-        for name, kind in state.typemap.items():
-            if kind != I64 and not isinstance(kind, self.allowed) and kind != types.Pair(I64, types.boolean):
-                places = [value.loc for value in state.func_ir._definitions.get(name, []) if hasattr(value, "loc")]
-                self.refuse(
-                    state, places, f"{name.partition('.')[0]} would be {kind}: every value is int64 or a reference"
-                )
-        for block in state.func_ir.blocks.values():
-            for expression in block.find_exprs("unary"):
-                if expression.fn is not operator.not_ and isinstance(
-                    state.typemap[expression.value.name], types.Boolean
-                ):
-                    self.refuse(
-                        state,
-                        [expression.loc],
-                        "a truth value has no sign and no bits: add 0 to it first, or use `not`",
-                    )
-        return False
-
-    def refuse(self, state: Any, places: list[Any], rule: str) -> None:
-        line = places[0].line if places else state.func_id.firstlineno
-        raise GateError(f"{state.func_id.filename}:{line}: {rule}")
-
-
-class _Compiler(compiler.CompilerBase):
-    """Only the passes that straight int64 code needs: a third of Numba's time."""
-
-    def define_pipelines(self) -> list[PassManager]:
-        passes = PassManager("kernel")
-        for step in (
-            TranslateByteCode,
-            FixupArgs,
-            IRProcessing,
-            ReconstructSSA,
-            NopythonTypeInference,
-            _TypeGate,
-            PreLowerStripPhis,
-            IRLegalization,
-            NativeLowering,
-            NoPythonBackend,
-        ):
-            passes.add_pass(step, step.__name__)
-        passes.finalize()
-        return [passes]
-
-
-class _Library(CodeLibrary):
-    """Keeps the IR text of one function."""
-
-    text = ""
-
-    def add_ir_module(self, module: ir.Module) -> None:
-        text = _defined(cgutils.normalize_ir_text(str(module)))
-        self.text = re.sub(r"^(define .*\))$", r'\1 nounwind "no-builtins"', text, flags=re.MULTILINE)
-
-    def finalize(self) -> None:
-        self._finalized = True
-
-    def add_linking_library(self, library: CodeLibrary) -> None:
-        raise RuntimeError(f"{self.name} would link {library.name}: kernel Python has no such construct")
-
-    def get_function(self, name: str) -> None: ...
-
-    def get_llvm_str(self) -> str:
-        return self.text
-
-    def get_asm_str(self) -> str:
-        return ""
-
-
-def _defined(text: str) -> str:
-    """IR without undefined behaviour, on which an optimiser builds: sums wrap, shift counts are taken modulo 64."""
-    count = r'\1%"\2.count" = and i64 \5, 63\n\1%"\2" = \3 i64 \4, %"\2.count"'
-    return re.sub(
-        r'^( *)%"(.+)" = (shl|ashr) i64 (\S+), (%\S+)$', count, text.replace(" nsw ", " "), flags=re.MULTILINE
-    )
-
-
-class _Codegen(Codegen):
-    _library_class = _Library
-
-    def _create_empty_module(self, name: str) -> ir.Module:
-        return ir.Module(name)
-
-    def _add_module(self, module: Any) -> None: ...
-
-    target_data = property(lambda self: binding.create_target_data("e-p:64:64"))
-
-
-class _Ok:
-    is_error, is_ok, is_none = cgutils.false_bit, cgutils.true_bit, cgutils.false_bit
-
-
-class _CConvention(BaseCallConv):
-    """C's calling convention: Numba's own returns a status and stores the value through a pointer."""
-
-    def _make_call_helper(self, builder: Any) -> None:
-        return None
-
-    def return_value(self, builder: Any, value: Any) -> Any:
-        return builder.ret(value)
-
-    def return_user_exc(self, builder: Any, *_: Any, **__: Any) -> None:
-        trap = ir.FunctionType(_VOID, [])
-        builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.trap"), [])
-        builder.unreachable()
-
-    def return_status_propagate(self, builder: Any, status: Any) -> None:
-        builder.unreachable()
-
-    def get_return_type(self, kind: Any) -> Any:
-        return self.context.data_model_manager[kind].get_return_type()
-
-    def get_function_type(self, result: Any, args: Any) -> ir.FunctionType:
-        return ir.FunctionType(self.get_return_type(result), list(self._get_arg_packer(args).argument_types))
-
-    def decorate_function(self, function: Any, args: Any, kinds: Any, noalias: bool = False) -> None:
-        self._get_arg_packer(kinds).assign_names(function.args, ["arg." + name for name in args])
-
-    def get_arguments(self, function: Any) -> Any:
-        return function.args
-
-
-class _Context(CPUContext):
-    call_conv = property(_CConvention)
-
-    def init(self) -> None:
-        self.is32bit = False
-        self._internal_codegen = _Codegen()
-
-    def load_additional_registries(self) -> None:
-        from numba.cpython import builtins, numbers, rangeobj  # noqa: F401 their import registers the code
-
-    def post_lowering(self, module: Any, library: CodeLibrary) -> None:
-        return None  # Numba's would link its run time
-
-    def mangler(self, name: str, kinds: Any, *, abi_tags: Any = (), uid: Any = None) -> str:
-        return name.removesuffix(".function")
-
-    def declare_external_function(self, module: Any, description: Any) -> Any:
-        kind = self.get_external_function_type(description)  # a function that calls itself is not external
-        return cgutils.get_or_insert_function(module, kind, description.mangled_name)
-
-    def declare_env_global(self, module: Any, name: str) -> None:
-        return None
-
-    def get_executable(self, library: Any, description: Any, environment: Any) -> str:
-        return description.llvm_func_name  # the key under which Numba finds it: it must be unique
-
-
-class _Target(TargetDescriptor):
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        self.typing_context = typing.BaseContext()
-        self.target_context = _Context(self.typing_context, "cpu")
-        self.typing_context.refresh()
-        self.target_context.refresh()
-
-    typing_context = target_context = None
-
-
-_TARGET = _Target()
+    def declarations(self) -> dict[str, str]:
+        """Of each symbol that it calls, the declaration."""
+        return {name: str(value).strip() for name, value in self.module.globals.items() if value is not self.function}
+
+    # statements
+
+    def block(self, statements: list[ast.stmt]) -> None:
+        for statement in statements:
+            getattr(self, type(statement).__name__)(statement)
+
+    def Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Call):
+            self.value(node.value)
+
+    def Pass(self, node: ast.Pass) -> None: ...
+
+    def Return(self, node: ast.Return) -> None:
+        assert node.value is not None
+        self.b.ret(self.value(node.value))
+
+    def Assign(self, node: ast.Assign) -> None:
+        value = self.value(node.value)
+        target = node.targets[0]
+        if isinstance(target, ast.Name):
+            self.b.store(value, self.slots[target.id])
+        elif isinstance(target, ast.Attribute):
+            self.store(target, self.value(target.value), value)
+
+    def AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            slot = self.slots[node.target.id]
+            self.b.store(self.arithmetic(node.op, self.b.load(slot), node.value), slot)
+        elif isinstance(node.target, ast.Attribute):
+            base = self.value(node.target.value)
+            self.store(node.target, base, self.arithmetic(node.op, self.load(node.target, base), node.value))
+
+    def If(self, node: ast.If) -> None:
+        yes, no, end = (self.function.append_basic_block() for _ in range(3))
+        self.branch(node.test, yes, no)
+        for start, body in ((yes, node.body), (no, node.orelse)):
+            self.b.position_at_end(start)
+            self.block(body)
+            if not self.b.block.is_terminated:
+                self.b.branch(end)
+        self.b.position_at_end(end)
+
+    def While(self, node: ast.While) -> None:
+        test, body, end = (self.function.append_basic_block() for _ in range(3))
+        self.b.branch(test)
+        self.b.position_at_end(test)
+        self.branch(node.test, body, end)
+        self.loop(node.body, body, test, end)
+
+    def For(self, node: ast.For) -> None:
+        assert isinstance(node.iter, ast.Call) and isinstance(node.target, ast.Name)
+        given = [self.value(argument) for argument in node.iter.args]
+        first, last = (I64(0), given[0]) if len(given) == 1 else given[:2]
+        step = (self.typed.constant(node.iter.args[2]) or 1) if len(given) == 3 else 1
+        low, high = (first, last) if step > 0 else (last, first)
+        # how often it turns is counted before: no step leaves int64 then, and LLVM unrolls what it can count
+        stride = I64(abs(step).bit_length() - 1)
+        turns = self.b.add(self.b.lshr(self.b.sub(self.b.sub(high, low), I64(1)), stride), I64(1))
+        turns = self.b.select(self.b.icmp_signed("<", low, high), turns, I64(0))
+        with self.b.goto_entry_block():
+            at, left = self.b.alloca(I64), self.b.alloca(I64)
+        self.b.store(first, at)
+        self.b.store(turns, left)
+        test, body, more, end = (self.function.append_basic_block() for _ in range(4))
+        self.b.branch(test)
+        self.b.position_at_end(test)
+        self.b.cbranch(self.b.icmp_signed("!=", self.b.load(left), I64(0)), body, end)
+        self.b.position_at_end(more)
+        self.b.store(self.b.add(self.b.load(at), I64(step)), at)
+        self.b.store(self.b.sub(self.b.load(left), I64(1)), left)
+        self.b.branch(test)
+        self.b.position_at_end(body)
+        self.b.store(self.b.load(at), self.slots[node.target.id])
+        self.loop(node.body, body, more, end)
+
+    def loop(self, statements: list[ast.stmt], body: ir.Block, again: ir.Block, end: ir.Block) -> None:
+        self.loops.append((again, end))
+        self.b.position_at_end(body)
+        self.block(statements)
+        if not self.b.block.is_terminated:
+            self.b.branch(again)
+        self.loops.pop()
+        self.b.position_at_end(end)
+
+    def Break(self, node: ast.Break) -> None:
+        self.b.branch(self.loops[-1][1])
+
+    def Continue(self, node: ast.Continue) -> None:
+        self.b.branch(self.loops[-1][0])
+
+    # expressions
+
+    def value(self, node: ast.expr) -> Any:
+        return getattr(self, type(node).__name__)(node)
+
+    def Constant(self, node: ast.Constant) -> Any:
+        return I64(self.typed.constant(node))
+
+    def Name(self, node: ast.Name) -> Any:
+        return self.b.load(self.slots[node.id]) if node.id in self.slots else I64(self.typed.constant(node))
+
+    def Attribute(self, node: ast.Attribute) -> Any:
+        size = self.typed.constant(node)
+        if size is not None:
+            return I64(size)
+        return self.load(node, self.value(node.value))
+
+    def load(self, node: ast.Attribute, base: Any) -> Any:
+        """The value of a field of the record at `base`."""
+        if self.typed.field(node) is None:
+            return base  # of `.addr`
+        item, addr = self.place(node, base)
+        return addr if item.inline else self.call(f"km.ld{8 * item.size}", [addr])
+
+    def store(self, node: ast.Attribute, base: Any, value: Any) -> None:
+        item, addr = self.place(node, base)
+        self.call(f"km.st{8 * item.size}", [addr, value], VOID)
+
+    def place(self, node: ast.Attribute, base: Any) -> tuple[Field, Any]:
+        item = self.typed.field(node)
+        assert item is not None
+        return item, self.b.add(base, I64(item.offset)) if item.offset else base
+
+    def Call(self, node: ast.Call) -> Any:
+        target = self.typed.target(node)
+        assert target is not None
+        arguments = [self.value(argument) for argument in node.args]
+        if isinstance(target, RecordType):
+            return arguments[0]
+        if target is element:
+            kind = self.typed.kind(node)
+            assert kind is not None
+            return self.b.add(arguments[0], self.b.mul(arguments[1], I64(kind.size)))
+        if isinstance(target, Primitive):
+            return self.call(target.symbol, arguments)
+        if isinstance(target, FunctionType) and target in REGISTRY:
+            return self.call(symbol(target), arguments)
+        return self.call(f"km.{target.__name__}", arguments)
+
+    def call(self, name: str, arguments: list[Any], result: ir.Type = I64) -> Any:
+        known = self.module.globals.get(name)
+        return self.b.call(
+            known or ir.Function(self.module, ir.FunctionType(result, [I64] * len(arguments)), name), arguments
+        )
+
+    def BinOp(self, node: ast.BinOp) -> Any:
+        return self.arithmetic(node.op, self.value(node.left), node.right)
+
+    def arithmetic(self, operator: ast.operator, a: Any, right: ast.expr) -> Any:
+        b, kind = self.value(right), type(operator)
+        if kind in ARITHMETIC:
+            return getattr(self.b, ARITHMETIC[kind])(a, b)
+        if kind in (ast.LShift, ast.RShift):
+            count = self.b.and_(b, I64(63))
+            return self.b.shl(a, count) if kind is ast.LShift else self.b.ashr(a, count)
+        n = self.typed.constant(right) or 1  # the gates admit powers of two only
+        return self.b.ashr(a, I64(n.bit_length() - 1)) if kind is ast.FloorDiv else self.b.and_(a, I64(n - 1))
+
+    def UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.Not):
+            return self.truth(node)
+        value = self.value(node.operand)
+        return self.b.neg(value) if isinstance(node.op, ast.USub) else self.b.not_(value)
+
+    def IfExp(self, node: ast.IfExp) -> Any:
+        yes, no, end = (self.function.append_basic_block() for _ in range(3))
+        self.branch(node.test, yes, no)
+        ways = []
+        for start, part in ((yes, node.body), (no, node.orelse)):
+            self.b.position_at_end(start)
+            value = self.value(part)
+            ways.append((value, self.b.block))
+            self.b.branch(end)
+        return self.joined(ways, end)
+
+    def joined(self, ways: list[tuple[Any, ir.Block]], end: ir.Block) -> Any:
+        self.b.position_at_end(end)
+        phi = self.b.phi(I64)
+        for value, block in ways:
+            phi.add_incoming(value, block)
+        return phi
+
+    def truth(self, node: ast.expr) -> Any:
+        """A condition as a number: 1 or 0."""
+        return self.IfExp(ast.IfExp(node, ast.Constant(1), ast.Constant(0)))
+
+    def Compare(self, node: ast.Compare) -> Any:
+        return self.truth(node)
+
+    def BoolOp(self, node: ast.BoolOp) -> Any:
+        return self.truth(node)
+
+    def branch(self, node: ast.expr, yes: ir.Block, no: ir.Block) -> None:
+        """Go to one of two blocks, as a condition says."""
+        if isinstance(node, ast.BoolOp):
+            for part in node.values[:-1]:
+                more = self.function.append_basic_block()
+                self.branch(part, *((more, no) if isinstance(node.op, ast.And) else (yes, more)))
+                self.b.position_at_end(more)
+            self.branch(node.values[-1], yes, no)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            self.branch(node.operand, no, yes)
+        elif isinstance(node, ast.Compare):
+            left = self.value(node.left)
+            for index, (operator, side) in enumerate(zip(node.ops, node.comparators, strict=True)):
+                right = self.value(side)
+                more = yes if index == len(node.ops) - 1 else self.function.append_basic_block()
+                self.b.cbranch(self.b.icmp_signed(COMPARE[type(operator)], left, right), more, no)
+                if more is not yes:
+                    self.b.position_at_end(more)
+                left = right
+        else:
+            self.b.cbranch(self.b.icmp_signed("!=", self.value(node), I64(0)), yes, no)

@@ -1,22 +1,33 @@
 """What a kernel is made of: kernel functions, entries, and the primitives that a machine supplies.
 
-A kernel function is a plain Python function over int64: `kernel` registers it and returns it unchanged, so a kernel
-module runs under CPython as it is. The front end compiles whatever is registered.
+A kernel function is a plain Python function. Its annotations say of each argument and of the result whether it is a
+number (`int`) or a reference to a record. `kernel` registers it and returns it unchanged, so a kernel module runs under
+CPython as it is. The front ends compile whatever is registered.
 """
 
 from __future__ import annotations
 
+import dis
+from collections.abc import Callable
+from functools import cache, update_wrapper
 from types import FunctionType
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from kernmalloc.lang import memory
+from kernmalloc.lang.records import DeclarationError, RecordType, named
 
-REGISTRY: dict[FunctionType, bool] = {}
+Function: TypeAlias = Callable[..., Any]
+"""A kernel function, or what may become one."""
+
+F = TypeVar("F", bound=Function)
+
+REGISTRY: dict[Function, bool] = {}
 """Every kernel function in order of definition; True if it is an entry."""
 
-RARE: set[FunctionType] = set()
+RARE: set[Function] = set()
 """Kernel functions that are never inlined."""
 
-INLINED: set[FunctionType] = set()
+INLINED: set[Function] = set()
 """Kernel functions that always are."""
 
 HOST_LEVEL = ("hosted", "soft", "bare")
@@ -26,46 +37,89 @@ PRIMITIVES: dict[str, Primitive] = {}
 """Every declared primitive by C symbol."""
 
 
-def kernel(function: FunctionType) -> FunctionType:
-    """Register a kernel function: arguments and result are int64."""
+def kernel(function: F) -> F:
+    """Register a kernel function."""
     REGISTRY[function] = False
     return function
 
 
-def rare(function: FunctionType) -> FunctionType:
+def rare(function: F) -> F:
     """Register a kernel function that is kept apart from its callers: where it is not called, it costs them nothing."""
     RARE.add(function)
     return kernel(function)
 
 
-def inlined(function: FunctionType) -> FunctionType:
+def inlined(function: F) -> F:
     """Register a kernel function that becomes part of each caller, however many there are: for fast paths."""
     INLINED.add(function)
     return kernel(function)
 
 
-def entry(function: FunctionType) -> FunctionType:
+def entry(function: F) -> F:
     """Register a kernel function that objects export as the C symbol km_<name>."""
     REGISTRY[function] = True
     return function
 
 
-def symbol(function: FunctionType) -> str:
+def symbol(function: Function) -> str:
     """The symbol of a kernel function: km_<name> if it is an entry, else its qualified name."""
     return f"km_{function.__name__}" if REGISTRY[function] else f"{function.__module__}.{function.__name__}"
 
 
-def group(function: FunctionType) -> str:
+def group(function: Function) -> str:
     """Which objects a function goes into: "hosted", "soft" or "bare" if its module or package is called that (or
     begins so, as in hosted_flush), else "kernel"."""
     parts = {part.partition("_")[0] for part in function.__module__.split(".")}
     return next((name for name in HOST_LEVEL if name in parts), "kernel")
 
 
-def callees(function: FunctionType) -> list[FunctionType]:
+@cache
+def callees(function: Function) -> tuple[Function, ...]:
     """The kernel functions that a function names."""
-    values = [function.__globals__.get(name) for name in function.__code__.co_names]
-    return [value for value in values if isinstance(value, FunctionType) and value in REGISTRY]
+    # not `co_names`: these hold its fields, too
+    names = dict.fromkeys(step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL")
+    values = [function.__globals__.get(name) for name in names]
+    return tuple(value for value in values if isinstance(value, FunctionType) and value in REGISTRY)
+
+
+class Signature(NamedTuple):
+    """What a kernel function takes and gives: of each argument and of the result the record, or None for a number."""
+
+    arguments: tuple[RecordType | None, ...]
+    result: RecordType | None
+
+
+@cache
+def signature(function: Function) -> Signature:
+    """What a kernel function's annotations say; DeclarationError for what is neither `int` nor a record."""
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    kinds = [_annotated(function, name) for name in (*names, "return")]
+    return Signature(tuple(kinds[:-1]), kinds[-1])
+
+
+def _annotated(function: Function, name: str) -> RecordType | None:
+    annotation = function.__annotations__.get(name)
+    if annotation in (int, "int"):
+        return None
+    kind = named(annotation, function.__module__) if annotation is not None else None
+    if not isinstance(kind, RecordType):
+        what = "the result" if name == "return" else name
+        says = "" if annotation is None else f", not {getattr(annotation, '__name__', annotation)}"
+        raise DeclarationError(f"{function.__name__}: annotate {what} with int or a record{says}")
+    return kind
+
+
+def over_numbers(function: Function, body: Function | None = None) -> Callable[..., int]:
+    """A kernel function as callers outside the kernel see it: references are numbers, in and out. `body` is called in
+    its place, if given."""
+    kinds, result = signature(function)
+    run = body or function
+
+    def call(*args: int) -> int:
+        value: Any = run(*(kind(arg) if kind else arg for kind, arg in zip(kinds, args, strict=True)))
+        return int(value.addr if result else value)
+
+    return update_wrapper(call, run)
 
 
 class Primitive:
@@ -77,7 +131,7 @@ class Primitive:
     def __call__(self, *args: int) -> int:
         if len(args) != self.arity:
             raise TypeError(f"primitive {self.symbol} takes {self.arity} arguments, not {len(args)}")
-        return getattr(memory.machine, self.symbol)(*args)
+        return int(getattr(memory.machine, self.symbol)(*args))
 
     def __repr__(self) -> str:
         return f"primitive {self.symbol}/{self.arity}"

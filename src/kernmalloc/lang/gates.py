@@ -1,348 +1,87 @@
 """Gates: what kernel Python refuses, checked on the source before anything is compiled.
 
-The compiler accepts far more than a kernel may use, some of it silently wrong: a variable unset on a path, a constant
-outside int64 that becomes unsigned, a division that calls a helper which a freestanding object does not have. Each
-gate refuses one such thing with `file:line: rule: what to do instead`. The front end adds one gate on inferred types.
+Each gate refuses one thing with `file:line: rule: what to do instead`: what kernel Python does not have (`syntax`), a
+variable that is not set and a path that does not return (`flow`), a number where a reference is wanted and the other
+way round (`typed`), what depends on the order of evaluation (`effects`). What concerns several functions is here.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-from collections.abc import Iterable
-from types import FunctionType
+from typing import TYPE_CHECKING
 
-from kernmalloc.lang import atomics, intrinsics
+from kernmalloc.lang.effects import check_order
 from kernmalloc.lang.flow import check_flow
-from kernmalloc.lang.functions import HOST_LEVEL, REGISTRY, Primitive, callees, group, symbol
-from kernmalloc.lang.records import Record
-from kernmalloc.lang.source import tree
+from kernmalloc.lang.functions import HOST_LEVEL, callees, group, signature, symbol
+from kernmalloc.lang.records import DeclarationError
+from kernmalloc.lang.syntax import check_syntax
+from kernmalloc.lang.typed import typed
 
-MIN, MAX = -(1 << 63), (1 << 63) - 1
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kernmalloc.lang.functions import Function
 
 
 class GateError(Exception):
     """Every violation, one a line."""
 
 
-def check(functions: Iterable[FunctionType]) -> None:
+def check(functions: Iterable[Function]) -> None:
     """Check functions. GateError lists whatever is wrong with them."""
     functions = list(functions)
-    violations = _doubles(functions) + _crossings(functions)
+    violations = _undeclared(functions) or _doubles(functions) + _crossings(functions)
+    if violations:
+        raise GateError("\n".join(violations))
     for function in functions:
-        definition = tree(function)
         file = function.__code__.co_filename
-        found = _Gate(function).run(definition) + check_flow(definition)
-        violations += [f"{file}:{line}: {rule}" for line, rule in sorted(set(found))]
+        violations += [f"{file}:{line}: {rule}" for line, rule in sorted(set(_violations(function)))]
     if violations:
         raise GateError("\n".join(violations))
 
 
-def _doubles(functions: list[FunctionType]) -> list[str]:
+def _violations(function: Function) -> list[tuple[int, str]]:
+    try:
+        own = typed(function)
+        found = check_syntax(function, own.definition) + check_flow(own.definition)
+        return found or own.violations or check_order(function)
+    except DeclarationError as error:  # of a record that the function uses
+        return [(function.__code__.co_firstlineno, str(error))]
+
+
+def _undeclared(functions: list[Function]) -> list[str]:
+    """Functions whose annotations do not say what they take and give."""
+    found = []
+    for function in functions:
+        try:
+            signature(function)
+        except DeclarationError as error:
+            found.append(f"{_place(function)}: {error}")
+    return found
+
+
+def _place(function: Function) -> str:
+    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+
+
+def _doubles(functions: list[Function]) -> list[str]:
     """Functions that would have one symbol in one object."""
-    first: dict[tuple[str, str], FunctionType] = {}
+    first: dict[tuple[str, str], Function] = {}
     found = []
     for function in functions:
         for life in HOST_LEVEL if group(function) == "kernel" else [group(function)]:
             other = first.setdefault((life, symbol(function)), function)
             if other is not function:
-                code, there = function.__code__, other.__code__
-                found.append(
-                    f"{code.co_filename}:{code.co_firstlineno}: {function.__name__} is also defined at "
-                    f"{there.co_filename}:{there.co_firstlineno}: rename one"
-                )
+                found.append(f"{_place(function)}: {function.__name__} is also defined at {_place(other)}: rename one")
                 break
     return found
 
 
-def _crossings(functions: list[FunctionType]) -> list[str]:
+def _crossings(functions: list[Function]) -> list[str]:
     """Calls from the kernel into a machine, or from one machine into another: each object has one machine."""
     return [
-        f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}: {function.__name__} calls "
-        f"{callee.__name__} of {callee.__module__}: declare a primitive for what it does"
+        f"{_place(function)}: {function.__name__} calls {callee.__name__} of {callee.__module__}: "
+        "declare a primitive for what it does"
         for function in functions
         for callee in callees(function)
         if group(callee) not in ("kernel", group(function))
     ]
-
-
-Violation = tuple[int, str]
-
-_STATEMENTS = (
-    ast.FunctionDef,
-    ast.arguments,
-    ast.arg,
-    ast.Return,
-    ast.Assign,
-    ast.AugAssign,
-    ast.AnnAssign,
-    ast.If,
-    ast.While,
-    ast.For,
-    ast.Break,
-    ast.Continue,
-    ast.Pass,
-    ast.Expr,
-)
-_EXPRESSIONS = (
-    ast.BoolOp,
-    ast.BinOp,
-    ast.UnaryOp,
-    ast.IfExp,
-    ast.Compare,
-    ast.Call,
-    ast.Constant,
-    ast.Attribute,
-    ast.Name,
-    ast.expr_context,
-    ast.boolop,
-    ast.unaryop,
-)
-_COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-
-_INSTEAD = {
-    ast.Raise: "no exceptions: return a status code",
-    ast.Assert: "no assert: state an invariant on the record, or return a status code",
-    ast.Try: "no exceptions: test the status code that the call returned",
-    ast.With: "no with: pair the calls by hand",
-    ast.Lambda: "no lambda: write a kernel function",
-    ast.AsyncFunctionDef: "no nested functions: write a kernel function",
-    ast.ClassDef: "no classes: declare a record beside the function",
-    ast.Global: "no global: state lives in records",
-    ast.Nonlocal: "no nonlocal: state lives in records",
-    ast.Import: "no import: import at the head of the module",
-    ast.ImportFrom: "no import: import at the head of the module",
-    ast.Delete: "no del: names end with the function",
-    ast.Match: "no match: use if and elif",
-    ast.Tuple: "no tuples: return one value, or store several through a record",
-    ast.List: "no containers: use records",
-    ast.Dict: "no containers: use records",
-    ast.Set: "no containers: use records",
-    ast.Subscript: "no subscripts: compute the address and make a reference",
-    ast.JoinedStr: "no strings: return a status code",
-    ast.NamedExpr: "no walrus: assign first",
-    ast.Starred: "no starred arguments: pass each one",
-    ast.Div: "no /: use // by a power of two, or a shift",
-    ast.Pow: "no **: use shl or a constant",
-    ast.MatMult: "no @: int64 only",
-    ast.Is: "no is: use ==",
-    ast.IsNot: "no is not: use !=",
-    ast.In: "no in: compare with each",
-    ast.NotIn: "no not in: compare with each",
-}
-_COMPREHENSION = "no comprehensions: write a loop"
-
-
-class _Gate(ast.NodeVisitor):
-    def __init__(self, function: FunctionType) -> None:
-        self.globals = function.__globals__
-        self.locals = set(function.__code__.co_varnames)
-        self.folded = function.__code__.co_consts  # CPython evaluates expressions of constants
-        self.found: list[Violation] = []
-
-    def run(self, definition: ast.FunctionDef) -> list[Violation]:
-        self.signature(definition)
-        for statement in definition.body[_is_docstring(definition.body[0]) :]:
-            self.visit(statement)
-        for constant in self.folded:
-            if isinstance(constant, int) and not MIN <= constant <= MAX and not self.found:
-                self.refuse(
-                    definition, f"a constant expression has the value {constant}, outside int64: write it signed"
-                )
-        return self.found
-
-    def refuse(self, node: ast.AST, rule: str) -> None:
-        self.found.append((node.lineno, rule))
-
-    def signature(self, definition: ast.FunctionDef) -> None:
-        a = definition.args
-        if a.vararg or a.kwarg or a.kwonlyargs or a.posonlyargs or a.defaults:
-            self.refuse(definition, "every argument is one positional int64: no defaults, keywords or *args")
-        for annotation in [definition.returns, *(argument.annotation for argument in a.args)]:
-            if annotation is not None:
-                self.refuse(annotation, "no annotations: arguments and results are int64")
-
-    def visit(self, node: ast.AST) -> None:
-        if type(node) in _INSTEAD:
-            self.refuse(node, _INSTEAD[type(node)])
-        elif isinstance(node, ast.FunctionDef):
-            self.refuse(node, "no nested functions: write a kernel function")
-        elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            self.refuse(node, _COMPREHENSION)
-        elif isinstance(node, _STATEMENTS + _EXPRESSIONS):
-            super().visit(node)
-        else:
-            self.refuse(
-                node, f"{type(node).__name__} is not kernel Python: use assignments, if, while, for over range, return"
-            )
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        operator = type(node.op)
-        if operator in _INSTEAD:
-            self.refuse(node, _INSTEAD[operator])
-        elif operator in (ast.FloorDiv, ast.Mod) and not self.is_power_of_two(node.right):
-            sign = "//" if operator is ast.FloorDiv else "%"
-            self.refuse(
-                node, f"{sign} by other than a power of two: choose one, or loop (32-bit targets would call a helper)"
-            )
-        elif operator in (ast.LShift, ast.RShift) and self.constant(node.right) not in (None, *range(64)):
-            self.refuse(node, "a shift by a constant outside 0..63: the count is taken modulo 64")
-        self.visit(node.left)
-        self.visit(node.right)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self.visit_BinOp(ast.copy_location(ast.BinOp(node.target, node.op, node.value), node))
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self.refuse(node, "no annotations: every variable is int64 or a reference")
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        if len(node.targets) > 1:
-            self.refuse(node, "one assignment at a time: write one statement for each")
-        for target in node.targets:
-            if isinstance(target, ast.Attribute) and target.attr == "addr":
-                self.refuse(node, "addr cannot be assigned: make a new reference")
-        self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, ast.Call):
-            self.refuse(node, "an expression without effect: assign or return it")
-        self.generic_visit(node)
-
-    def visit_For(self, node: ast.For) -> None:
-        call = node.iter
-        is_range = (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Name)
-            and call.func.id == "range"
-            and self.constant(call.func) is builtins.range
-        )
-        if not is_range or not isinstance(node.target, ast.Name):
-            self.refuse(node, "for loops over range only: use `for i in range(n)` or while")
-            return
-        if len(call.args) == 3 and not self.constant(call.args[2]):
-            self.refuse(node, "the step of a range is a constant other than 0: use while")
-        for part in [*call.args, *node.body, *node.orelse]:
-            self.visit(part)
-
-    def visit_Return(self, node: ast.Return) -> None:
-        if node.value is None:
-            self.refuse(node, "return without a value: return a status code")
-        else:
-            self.visit(node.value)
-
-    def visit_Compare(self, node: ast.Compare) -> None:
-        for operator in node.ops:
-            if not isinstance(operator, _COMPARISONS):
-                self.refuse(node, _INSTEAD[type(operator)])
-        for part in [node.left, *node.comparators]:
-            self.visit(part)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        if isinstance(node.op, ast.UAdd):
-            self.refuse(node, "no unary +: leave it out")
-        if (
-            isinstance(node.op, ast.Not)
-            and isinstance(node.operand, ast.UnaryOp)
-            and isinstance(node.operand.op, ast.Not)
-        ):
-            self.refuse(node, "no double not: write != 0 (from Python 3.13 on, the compiler would drop both)")
-        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            self.integer(node, node.operand.value, negative=True)
-        else:
-            self.visit(node.operand)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        self.integer(node, node.value)
-
-    def integer(self, node: ast.AST, value: object, negative: bool = False) -> None:
-        if not isinstance(value, int):
-            self.refuse(node, f"{value!r} is not an integer: kernel Python has no other values")
-        elif not MIN <= (-value if negative else value) <= MAX:
-            self.refuse(node, f"{value} is outside int64: write it as a signed number")
-
-    def visit_Call(self, node: ast.Call) -> None:
-        if node.keywords:
-            self.refuse(node, "no keyword arguments: pass every argument by position")
-        if not isinstance(node.func, ast.Name):
-            self.refuse(node, "call functions by their bare name: import it from its module")
-            return
-        name = node.func.id
-        target = self.constant(node.func)
-        arity = _arity(target)
-        if name in self.locals or target is None and not hasattr(builtins, name):
-            self.refuse(node, f"{name} is not a function of this module: import it")
-        elif target is builtins.range:
-            self.refuse(node, "range is for for loops only")
-        elif arity is None:
-            self.refuse(node, f"{name} cannot be called from kernel Python: declare it with @kernel or primitive()")
-        elif arity != len(node.args) and not node.keywords:
-            hint = ": nest the calls" if name in ("min", "max") else ""
-            self.refuse(node, f"{name} takes {arity} arguments, not {len(node.args)}{hint}")
-        for argument in node.args:
-            self.visit(argument)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        if isinstance(node.value, ast.Name) and node.value.id not in self.locals:
-            value = self.globals.get(node.value.id)
-            hint = (
-                f"give it a name: SIZE = {value.name}.{node.attr}"
-                if isinstance(value, Record)
-                else "import the name itself"
-            )
-            self.refuse(node, f"{node.value.id}.{node.attr} is not a field of a reference: {hint}")
-        elif not isinstance(node.value, ast.Name | ast.Call):
-            self.refuse(node, "fields belong to references: make one, as in Record(addr).field")
-        else:
-            self.visit(node.value)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if node.id in self.locals:
-            return
-        value = self.constant(node)
-        if not isinstance(value, int):
-            self.refuse(node, f"global {node.id} is not an integer constant: state lives in records")
-        elif not MIN <= value <= MAX:
-            self.refuse(node, f"constant {node.id} is outside int64: write it as a signed number")
-
-    def constant(self, node: ast.expr) -> object:
-        """The value of a constant or a global name; None of anything else."""
-        if isinstance(node, ast.Constant):
-            return node.value
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            value = self.constant(node.operand)
-            return -value if isinstance(value, int) else None
-        if isinstance(node, ast.Name) and node.id not in self.locals:
-            return self.globals.get(node.id, getattr(builtins, node.id, None))
-        return None
-
-    def is_power_of_two(self, node: ast.expr) -> bool:
-        value = self.constant(node)
-        return isinstance(value, int) and value > 0 and value & (value - 1) == 0
-
-
-def _is_docstring(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
-
-
-_BUILT_IN = {builtins.min: 2, builtins.max: 2, builtins.abs: 1}
-
-
-def _arity(target: object) -> int | None:
-    """How many arguments a callable takes; None if kernel Python may not call it."""
-    if isinstance(target, Record):
-        return 1
-    if isinstance(target, Primitive):
-        return target.arity
-    if isinstance(target, FunctionType) and (
-        target in REGISTRY or target in intrinsics.INTRINSICS or target in atomics.ATOMICS
-    ):
-        return target.__code__.co_argcount
-    try:
-        return _BUILT_IN.get(target)
-    except TypeError:
-        return None

@@ -37,4 +37,24 @@ def shr(x: int, n: int) -> int:
     return ((((x & _MASK) >> (n & 63)) + _SIGN) & _MASK) - _SIGN
 
 
-INTRINSICS = (ctz, clz, popcount, rest, shl, shr)
+def failed(x: int) -> int:
+    """1 if x is a status that refuses, in [-4095, -1]; 0 if it is OK, a count or an address, which may be negative."""
+    return 1 if -4095 <= x < 0 else 0
+
+
+def little(x: int) -> int:
+    """The word that has, in memory, the bytes of x from the lowest to the highest: x on little-endian targets."""
+    return x
+
+
+def poison(addr: int, bytes: int) -> int:
+    """Nobody may touch these bytes from now on. A sanitizer of C tells who does; elsewhere nothing happens. Gives 0."""
+    return 0
+
+
+def unpoison(addr: int, bytes: int) -> int:
+    """From now on these bytes may be touched again. Gives 0."""
+    return 0
+
+
+INTRINSICS = (ctz, clz, popcount, rest, shl, shr, failed, little, poison, unpoison)

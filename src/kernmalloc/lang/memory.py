@@ -6,8 +6,10 @@ all at once. Compiled code never comes here: its memory is chosen when it is lin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Memory(Protocol):

@@ -8,27 +8,18 @@ Accesses are naturally aligned, which records guarantee.
 from __future__ import annotations
 
 
-def definitions(prefix: str, architecture: str, translated: bool = False) -> str:
-    """IR of all of them, named `<prefix>.<name>`, for an architecture (the first part of LLVM's triple)."""
-    pause = _PAUSE.get(architecture, "")
+def definitions(prefix: str, pause: str, translated: bool = False) -> str:
+    """IR of all of them, named `<prefix>.<name>`; `pause` is the target's."""
     bodies = _intrinsics() | {"pause": ((), "i64", f" call void {pause}\n ret i64 0\n" if pause else " ret i64 0\n")}
     for bits in (8, 16, 32, 64):
         bodies |= _accesses(bits, translated)
     for bits in (32, 64):
         bodies |= _atomics(bits, translated)
+    bodies |= _release(translated)
     declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
     declarations += ["declare i64 @km_translate(i64, i64)"] if translated else []
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
 
-
-_PAUSE = {
-    "i386": "@llvm.x86.sse2.pause()",
-    "x86_64": "@llvm.x86.sse2.pause()",
-    "riscv64": "@llvm.riscv.pause()",
-    "armv7": "@llvm.arm.hint(i32 1)",
-    "aarch64": "@llvm.aarch64.hint(i32 1)",
-}
-"""The processor's hint that this is a spin loop, by architecture."""
 
 Body = tuple[tuple[str, ...], str, str]  # parameters, all i64; result type; instructions
 
@@ -67,39 +58,23 @@ def _accesses(bits: int, translated: bool) -> dict[str, Body]:
 
 def _atomics(bits: int, translated: bool) -> dict[str, Body]:
     kind, align = f"i{bits}", f"align {bits // 8}"
-    read, write = _pointer(translated, 0), _pointer(translated, 1)
     cut_old, old = _cut(bits, "old")
     cut_new, new = _cut(bits, "new")
-    cut_n, n = _cut(bits, "n")
-    cut_value, value = _cut(bits, "value")
+    swap = (
+        f" %r = cmpxchg ptr %p, {kind} {old}, {kind} {new} acq_rel monotonic, {align}\n"
+        f" %done = extractvalue {{ {kind}, i1 }} %r, 1\n %v = zext i1 %done to i64\n ret i64 %v\n"
+    )
+    load = f" %v = load atomic {kind}, ptr %p acquire, {align}\n"
     return {
-        f"cas{bits}": (
-            ("addr", "old", "new"),
-            "i64",
-            write
-            + cut_old
-            + cut_new
-            + (
-                f" %r = cmpxchg ptr %p, {kind} {old}, {kind} {new} acquire monotonic, {align}\n"
-                f" %done = extractvalue {{ {kind}, i1 }} %r, 1\n %v = zext i1 %done to i64\n ret i64 %v\n"
-            ),
-        ),
-        f"add{bits}": (
-            ("addr", "n"),
-            "i64",
-            write + cut_n + (f" %v = atomicrmw add ptr %p, {kind} {n} acq_rel, {align}\n") + _widen(bits, "%v"),
-        ),
-        f"load_acquire{bits}": (
-            ("addr",),
-            "i64",
-            read + (f" %v = load atomic {kind}, ptr %p acquire, {align}\n") + _widen(bits, "%v"),
-        ),
-        f"store_release{bits}": (
-            ("addr", "value"),
-            "i64",
-            write + cut_value + (f" store atomic {kind} {value}, ptr %p release, {align}\n ret i64 0\n"),
-        ),
+        f"cas{bits}": (("addr", "old", "new"), "i64", _pointer(translated, 1) + cut_old + cut_new + swap),
+        f"load_acquire{bits}": (("addr",), "i64", _pointer(translated, 0) + load + _widen(bits, "%v")),
     }
+
+
+def _release(translated: bool) -> dict[str, Body]:
+    cut, value = _cut(32, "value")
+    store = f" store atomic i32 {value}, ptr %p release, align 4\n ret i64 0\n"
+    return {"store_release32": (("addr", "value"), "i64", _pointer(translated, 1) + cut + store)}
 
 
 def _intrinsics() -> dict[str, Body]:
@@ -116,6 +91,10 @@ def _intrinsics() -> dict[str, Body]:
         "rest": (("x",), "i64", " %below = sub i64 %x, 1\n %v = and i64 %x, %below\n ret i64 %v\n"),
         "shl": (("x", "n"), "i64", shift("shl")),
         "shr": (("x", "n"), "i64", shift("lshr")),
+        "failed": (("x",), "i64", " %f = icmp uge i64 %x, -4095\n %v = zext i1 %f to i64\n ret i64 %v\n"),
+        "little": (("x",), "i64", " ret i64 %x\n"),  # every target of LLVM's is little-endian
+        "poison": (("addr", "bytes"), "i64", " ret i64 0\n"),  # nobody looks on here
+        "unpoison": (("addr", "bytes"), "i64", " ret i64 0\n"),
         "min": (("x", "y"), "i64", call("smin", "i64 %x, i64 %y")),
         "max": (("x", "y"), "i64", call("smax", "i64 %x, i64 %y")),
         "abs": (("x",), "i64", call("abs", "i64 %x, i1 false")),

@@ -1,29 +1,23 @@
 """Objects: found or built once, loaded in milliseconds, without a compiler or a linker.
 
 An object is the whole kernel for one hosted life. `load` takes it from the package (wheels ship them), else from the
-user's cache, else builds it; both places are keyed by a digest of the sources, so a stale object is never loaded.
+user's cache folder, else builds it. Both places know which sources an object is of, so a stale one is never loaded.
 `python -m kernmalloc.lang.objects [FOLDER]` puts objects where the package ships them, for `make wheel`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-PACKAGE = Path(__file__).resolve().parent.parent
-SHIPPED = PACKAGE / "_objects"
-KEPT = 4
-"""Builds that stay in the cache: the newest."""
+from kernmalloc.lang import cache
+
+SHIPPED = cache.PACKAGE / "_objects"
 
 Progress = Callable[[str, float], None]
 
@@ -51,14 +45,14 @@ class Library:
         self._word = ctypes.c_int64.from_address(self._engine.get_global_value_address("km_machine"))
         text = ctypes.string_at(self._engine.get_global_value_address("km_entries")).decode()
         self.entries = {name: int(arity) for name, _, arity in (entry.partition("/") for entry in text.split())}
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, Callable[..., int]] = {}
 
     def function(self, name: str) -> Callable[..., int]:
         """The entry km_<name> as a ctypes function; KeyError if there is none."""
         if name not in self._functions:
             kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.entries[name])
             function = kind(self.address(name))
-            function.library = self  # keeps the code as long as the function
+            vars(function)["library"] = self  # keeps the code as long as the function
             self._functions[name] = function
         return self._functions[name]
 
@@ -66,7 +60,8 @@ class Library:
         """Address of the entry km_<name> in this process; KeyError if there is none."""
         if name not in self.entries:
             raise KeyError(name)
-        return self._engine.get_function_address(f"km_{name}")
+        address: int = self._engine.get_function_address(f"km_{name}")
+        return address
 
     @property
     def machine(self) -> int:
@@ -79,85 +74,79 @@ class Library:
 
 
 def load(life: str, progress: Progress | None = None) -> Library:
-    """A fresh copy of the kernel for "raw" or "soft". Builds both, with progress(stage, fraction), if it must.
+    """A fresh copy of the kernel for "raw" or "soft". Builds that one, with progress(stage, fraction), if it must.
 
-    BuildError if the sources do not compile, OSError if the cache folder cannot be written.
+    BuildError if the sources do not compile, OSError if there is no folder at all to build in.
     """
     return Library(built(life, progress))
 
 
-def is_built() -> bool:
+def is_built(life: str) -> bool:
     """True if load will not have to build."""
-    return any((folder / "soft.o").exists() for folder in _places())
+    return (_shipped(life) or cache.found(f"{life}.o")) is not None
 
 
 def built(life: str, progress: Progress | None = None) -> bytes:
     """The object file of a life, which `load` loads. As `load`."""
-    for folder in _places():
-        if (folder / f"{life}.o").exists():
-            return (folder / f"{life}.o").read_bytes()
-    build(cache_folder(), progress)
-    _forget_old(cache_folder().parent)
-    return (cache_folder() / f"{life}.o").read_bytes()
+    return _shipped(life) or cache.kept(f"{life}.o", lambda: _linked(life, progress))
 
 
-def _places() -> Iterator[Path]:
+def _shipped(life: str) -> bytes | None:
     digest_file = SHIPPED / "digest"
-    if digest_file.exists() and digest_file.read_text() == digest():
-        yield SHIPPED
-    yield cache_folder()
+    if digest_file.exists() and digest_file.read_text() == cache.digest():
+        return cache.whole(SHIPPED / f"{life}.o")
+    return None
 
 
-@cache
-def digest() -> str:
-    """Of every source that an object depends on, and of the processor's architecture."""
-    sources = hashlib.sha256(platform.machine().encode())
-    for folder in ("lang", "machine", "kernel", "drivers"):
-        for path in sorted((PACKAGE / folder).rglob("*.py")):
-            sources.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return sources.hexdigest()[:32]
+def _linked(life: str, progress: Progress | None) -> bytes:
+    """What the back end makes for a life. Its input is kept, so that the next life needs the back end only."""
+    groups = cache.kept("groups.json", lambda: _compiled(progress))
+    if progress:
+        progress(f"optimising for {life}", 0.7)
+    with tempfile.TemporaryDirectory() as work:
+        Path(work, "groups.json").write_bytes(groups)
+        _run(progress, "kernmalloc.lang.backend", life, work)
+        if progress:
+            progress(f"made {life}", 1.0)
+        return Path(work, f"{life}.o").read_bytes()
 
 
-def cache_folder() -> Path:
-    """Where this version's objects are kept for the user."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "kernmalloc" / digest()
+def _compiled(progress: Progress | None) -> bytes:
+    """What the front end makes for all lives."""
+    with tempfile.TemporaryDirectory() as work:
+        _run(progress, "kernmalloc.lang.pipeline", work)
+        return Path(work, "groups.json").read_bytes()
 
 
-def build(folder: Path, progress: Progress | None = None) -> None:
-    """Build all hosted objects in a process of its own and move them into `folder`: nobody sees them half made."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "kernmalloc.lang.pipeline"]
-    environment = {**os.environ, "PYTHONPATH": path}
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work, tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(
-            [*command, work], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        ) as process:
-            for line in process.stdout:
-                fraction, _, stage = line.strip().partition("\t")
-                if progress:
-                    progress(stage, float(fraction))
-        if process.returncode:
+def _run(progress: Progress | None, module: str, *arguments: str) -> None:
+    """Run a part of the compiler in a process of its own, so that no other ever loads it."""
+    path = os.pathsep.join(filter(None, [str(cache.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            fraction, _, stage = line.strip().partition("\t")
+            if progress:
+                progress(stage, float(fraction))
+        if process.wait():
             errors.seek(0)
             raise BuildError(errors.read().strip())
-        folder.mkdir(exist_ok=True)
-        for made in Path(work).glob("*.o"):
-            os.replace(made, folder / made.name)
-
-
-def _forget_old(root: Path) -> None:
-    builds = sorted(
-        (folder for folder in root.iterdir() if (folder / "soft.o").exists()), key=lambda folder: folder.stat().st_mtime
-    )
-    for folder in builds[:-KEPT]:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(folder: Path) -> None:
     """Put this version's objects and their digest into a folder, for the package to ship."""
-    build(folder, lambda stage, fraction: print(f"{fraction:5.0%} {stage}", flush=True))
-    (folder / "digest").write_text(digest())
+    folder.mkdir(parents=True, exist_ok=True)
+    for life in ("raw", "soft"):
+        made = built(life, lambda stage, fraction: print(f"{fraction:5.0%} {stage}", flush=True))
+        cache.put(folder / f"{life}.o", made)
+    (folder / "digest").write_text(cache.digest())
 
 
 if __name__ == "__main__":

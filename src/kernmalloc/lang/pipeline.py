@@ -1,18 +1,17 @@
-"""The build: every kernel module is imported, gated, compiled once, and linked for each hosted life in parallel.
+"""The build up to the back end: every kernel module is imported, gated and compiled, once for all lives.
 
-`python -m kernmalloc.lang.pipeline FOLDER` leaves raw.o and soft.o in the folder and reports progress on standard
-output, one "fraction TAB stage" a line. It is a process of its own, so that no other ever loads the compiler.
+`python -m kernmalloc.lang.pipeline FOLDER` leaves groups.json in the folder: the IR of each group, which the back end
+links for a life. It reports progress on standard output, one "fraction TAB stage" a line.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
-import subprocess
+import platform
 import sys
 from pathlib import Path
-
-LIVES = ("raw", "soft")
 
 
 def import_kernel() -> None:
@@ -24,7 +23,7 @@ def import_kernel() -> None:
 
 
 def build(folder: Path) -> None:
-    """Make <folder>/raw.o and <folder>/soft.o."""
+    """Make <folder>/groups.json."""
     _report(0.0, "reading kernel Python")
     import_kernel()
     from kernmalloc.lang import frontend, gates
@@ -32,16 +31,9 @@ def build(folder: Path) -> None:
 
     gates.check(REGISTRY)
     groups = frontend.compile(progress=lambda stage, done: _report(0.1 + 0.6 * done, stage))
-    for name, text in groups.items():
-        (folder / f"{name}.ll").write_text(text)
-    _report(0.7, "optimising for raw and soft")
-    backends = {
-        life: subprocess.Popen([sys.executable, "-m", "kernmalloc.lang.backend", life, str(folder)]) for life in LIVES
-    }
-    for done, (life, process) in enumerate(backends.items(), 1):
-        if process.wait():
-            raise SystemExit(1)  # the back end has said why
-        _report(0.7 + 0.3 * done / len(LIVES), f"made {life}")
+    target = importlib.import_module("kernmalloc.machine.arch").TARGETS.get(platform.machine())
+    host = [target.cpu, target.pause] if target else []
+    (folder / "groups.json").write_text(json.dumps({"groups": groups, "host": host}))
 
 
 def _report(fraction: float, stage: str) -> None:
@@ -55,7 +47,3 @@ if __name__ == "__main__":
         build(Path(sys.argv[1]))
     except GateError as error:
         raise SystemExit(str(error)) from None
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        raise SystemExit("the kernel has to be compiled first, which needs numba: install kernmalloc[build]") from None

@@ -1,7 +1,11 @@
 """Status codes: what a kernel function returns when it cannot give an address or a count.
 
-A result is an address or a count (0 or more), or one of these small negatives. Nothing fails after its first store,
-so on a negative result memory is as it was; but that a malloc, before it gives up, returns idle heap pages to page space.
+A result is an address, a count, or one of these small negatives. Every status but OK lies in [-4095, -1], which no
+address does: a window never contains the last page of the address space. `failed(x)` asks whether x is one. An address
+may be any other number: in the high half of 64 bits it is negative.
+
+Nothing fails after its first store, so where a call failed memory is as it was; but that a malloc, before it gives up,
+returns idle heap pages to page space.
 """
 
 OK = 0

@@ -1,21 +1,25 @@
 """The twin: kernel Python executed by CPython, on any memory, with checks.
 
 A kernel module is executable as it is, once `use` has named a memory. `compile` gives the checked twin: the same
-source, in which every `+ - * <<`, unary `-` and `abs` that leaves int64, every shift by other than 0..63 and every
-division by zero raises a TwinError that names function, line and operands. Compiled code does all of these silently.
+source, in which every `+ - * <<`, unary `-`, `abs` and `element` that leaves int64, every shift by other than 0..63 and
+every division by zero raises a TwinError that names function, line and operands. Compiled code does all of these
+silently.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kernmalloc.lang.functions import REGISTRY, callees
+from kernmalloc.lang.functions import REGISTRY, Function, callees, over_numbers
 from kernmalloc.lang.memory import Memory, use
+from kernmalloc.lang.records import R, element
 from kernmalloc.lang.source import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Memory", "TwinDivision", "TwinError", "TwinFault", "TwinOverflow", "TwinShift", "compile", "use"]
 
@@ -42,10 +46,13 @@ class TwinFault(TwinError):
     """An access outside any mapped range: for memories to raise."""
 
 
-def compile(functions: Iterable[FunctionType]) -> dict[str, FunctionType]:
-    """The checked twins of functions, by name. Whatever they call is checked too. ValueError if two share a name."""
+def compile(functions: Iterable[Function]) -> dict[str, Callable[..., int]]:
+    """The checked twins of functions, by name, over numbers. Whatever they call is checked too.
+
+    ValueError if two share a name.
+    """
     wanted = list(functions)
-    checked: dict[FunctionType, FunctionType] = {}
+    checked: dict[Function, Function] = {}
     todo = list(wanted)
     while todo:
         function = todo.pop()
@@ -56,7 +63,7 @@ def compile(functions: Iterable[FunctionType]) -> dict[str, FunctionType]:
     for twin in checked.values():
         space = twin.__globals__
         space.update({name: checked[value] for name, value in space.items() if _is_kernel(value)})
-    by_name = {function.__name__: checked[function] for function in wanted}
+    by_name = {function.__name__: over_numbers(function, checked[function]) for function in wanted}
     if len(by_name) != len(set(wanted)):
         names = [function.__name__ for function in set(wanted)]
         raise ValueError(f"two functions are called {max(names, key=names.count)}: compile them apart")
@@ -67,9 +74,12 @@ def _is_kernel(value: Any) -> bool:
     return isinstance(value, FunctionType) and value in REGISTRY
 
 
-def _checked(function: FunctionType) -> FunctionType:
+def _checked(function: Function) -> Function:
     """The function with checked operators, in a namespace of its own holding only the globals that it reads."""
     definition = _Checks(function.__name__).visit(tree(function))
+    definition.returns = None
+    for argument in definition.args.args:
+        argument.annotation = None
     code = builtins.compile(
         ast.fix_missing_locations(ast.Module([definition], [])), function.__code__.co_filename, "exec"
     )
@@ -78,7 +88,7 @@ def _checked(function: FunctionType) -> FunctionType:
     space.update(_CHECKS, __name__=function.__module__)
     own = space.get(function.__name__)
     exec(code, space)
-    twin = space.pop(function.__name__)
+    twin: Function = space.pop(function.__name__)
     if own is not None:
         space[function.__name__] = own  # recursion goes to the checked version, like every other call
     return twin
@@ -87,7 +97,7 @@ def _checked(function: FunctionType) -> FunctionType:
 class _Checks(ast.NodeTransformer):
     """Replaces operators by calls of the functions in _CHECKS, with the site as their last argument."""
 
-    operators = {
+    operators: ClassVar = {
         ast.Add: "_add",
         ast.Sub: "_sub",
         ast.Mult: "_mul",
@@ -97,10 +107,12 @@ class _Checks(ast.NodeTransformer):
         ast.Mod: "_mod",
     }
 
+    functions: ClassVar = {"abs": "_abs", "element": "_element"}
+
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def call(self, check: str, node: ast.AST, *operands: ast.expr) -> ast.Call:
+    def call(self, check: str, node: ast.expr, *operands: ast.expr) -> ast.Call:
         site = ast.Constant(f"{self.name}:{node.lineno}")
         return ast.copy_location(ast.Call(ast.Name(check, ast.Load()), [*operands, site], []), node)
 
@@ -116,8 +128,8 @@ class _Checks(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        absolute = isinstance(node.func, ast.Name) and node.func.id == "abs"
-        return self.call("_abs", node, *node.args) if absolute else node
+        check = self.functions.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        return self.call(check, node, *node.args) if check else node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> Any:
         """`target op= value` becomes `target = target op value`, with the target's record evaluated once."""
@@ -125,15 +137,10 @@ class _Checks(ast.NodeTransformer):
         if isinstance(node.target, ast.Attribute):
             first = [ast.Assign([ast.Name("_record", ast.Store())], node.target.value)]
             node.target = ast.Attribute(ast.Name("_record", ast.Load()), node.target.attr, ast.Store())
-        value = ast.copy_location(ast.BinOp(_read(node.target), node.op, node.value), node)
+        read = ast.parse(ast.unparse(node.target), mode="eval").body
+        value = ast.copy_location(ast.BinOp(read, node.op, node.value), node)
         assign = ast.copy_location(ast.Assign([node.target], value), node)
         return [ast.copy_location(self.visit(statement), node) for statement in [*first, assign]]
-
-
-def _read(target: ast.expr) -> ast.expr:
-    if isinstance(target, ast.Name):
-        return ast.Name(target.id, ast.Load())
-    return ast.Attribute(target.value, target.attr, ast.Load())
 
 
 def _add(a: int, b: int, site: str) -> int:
@@ -196,4 +203,11 @@ def _abs(a: int, site: str) -> int:
     raise TwinOverflow(f"{site}: abs({a}) is outside int64")
 
 
-_CHECKS = {check.__name__: check for check in (_add, _sub, _mul, _shl, _shr, _div, _mod, _neg, _abs)}
+def _element(first: R, index: int, site: str) -> R:
+    found = element(first, index)
+    if MIN <= found.addr <= MAX:
+        return found
+    raise TwinOverflow(f"{site}: element({first!r}, {index}) is outside int64")
+
+
+_CHECKS = {check.__name__: check for check in (_add, _sub, _mul, _shl, _shr, _div, _mod, _neg, _abs, _element)}

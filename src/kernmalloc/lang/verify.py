@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import ast
-import linecache
-from collections.abc import Mapping
-from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernmalloc.lang.functions import kernel
-from kernmalloc.lang.records import Record
+from kernmalloc.lang.source import define
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kernmalloc.lang.records import RecordType
 
 
 def verifier(
-    cls: Record,
+    cls: RecordType,
     *,
     namespace: Mapping[str, Any],
-    tally: Record | None = None,
-    kern: Record | None = None,
-    cpu: Record | None = None,
-) -> FunctionType:
-    """Make and register verify_<record>(cpu, addr, tally) from the invariants of `cls`.
+    cpu: RecordType,
+    tally: RecordType,
+) -> Callable[..., int]:
+    """Make and register verify_<record>(cpu, self, tally) from the invariants of `cls`.
 
-    It returns how many invariants there are if all hold for the record at addr, else -(i + 1) for the first, i, that
-    does not. In an equation a field's name is that field; `tally.x` is a field of the `tally` record at the third
-    argument; `kern.x` is a field of the `kern` record, which `cpu`'s field kern leads to; any other name is a constant
-    of `namespace` (pass globals()). TypeError names whatever is none of these.
+    It returns how many invariants there are if all hold for the record `self`, else -(i + 1) for the first, i, that
+    does not. In an equation a field's name is that field; `tally.x` is a field of the third argument; `kern.x` is a
+    field of the record that the field `kern` of `cpu` leads to; any other name is a constant of `namespace` (pass
+    globals()). TypeError names whatever is none of these.
     """
     name = f"verify_{cls.name.lower()}"
-    resolve = _Resolve(cls, {"tally": tally, "kern": kern if cpu is not None else None}, namespace)
+    kern = cpu.fields["kern"].target if "kern" in cpu.fields else None
+    resolve = _Resolve(cls, {"tally": tally, "kern": kern}, namespace)
     tests = []
     for index, equation in enumerate(cls.invariants):
         resolve.equation = equation
         condition = ast.unparse(resolve.visit(ast.parse(equation, mode="eval")))
         tests += [f"    if not ({condition}):", f"        return -{index + 1}"]
-    references = {"self": "Self(addr)", "tally": "Tally(tally)", "kern": "Kern(Cpu(cpu).kern)"}
-    body = [f"    {used}_ = {references[used]}" for used in sorted(resolve.used)]
-    source = "\n".join([f"def {name}(cpu, addr, tally):", *body, *tests, f"    return {len(cls.invariants)}", ""])
+    head = f"def {name}(cpu: {cpu.name}, self: {cls.name}, tally: {tally.name}) -> int:"
+    kern_line = ["    kern = cpu.kern"] if "kern" in resolve.used else []
+    source = "\n".join([head, *kern_line, *tests, f"    return {len(cls.invariants)}", ""])
 
     file = f"<invariants of {cls.__module__}.{cls.name}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # the gates and the twin read it there
-    space = {
-        "Self": cls,
-        "Tally": tally,
-        "Kern": kern,
-        "Cpu": cpu,
-        **resolve.constants,
-        "__name__": namespace["__name__"],
-    }
-    exec(compile(source, file, "exec"), space)
-    return kernel(space[name])
+    space = {cpu.name: cpu, tally.name: tally, cls.name: cls, **resolve.constants, "__name__": namespace["__name__"]}
+    return kernel(define(name, source, file, space))
 
 
 class _Resolve(ast.NodeTransformer):
@@ -86,7 +79,7 @@ class _Resolve(ast.NodeTransformer):
         ast.Load,
     )
 
-    def __init__(self, cls: Record, records: dict[str, Record | None], namespace: Mapping[str, Any]) -> None:
+    def __init__(self, cls: RecordType, records: dict[str, RecordType | None], namespace: Mapping[str, Any]) -> None:
         self.cls, self.records, self.namespace = cls, records, namespace
         self.equation = ""
         self.used: set[str] = set()
@@ -101,7 +94,7 @@ class _Resolve(ast.NodeTransformer):
         return super().generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        base = node.value.id if isinstance(node.value, ast.Name) else None
+        base = node.value.id if isinstance(node.value, ast.Name) else ""
         target = self.records.get(base)
         if target is None:
             raise self.refuse(f"no record is given for `{ast.unparse(node)}`")
@@ -116,8 +109,8 @@ class _Resolve(ast.NodeTransformer):
         self.constants[node.id] = value
         return node
 
-    def field(self, record: Record, base: str, name: str) -> ast.AST:
+    def field(self, record: RecordType, base: str, name: str) -> ast.AST:
         if name not in record.fields:
             raise self.refuse(f"record {record.name} has no field `{name}`")
         self.used.add(base)
-        return ast.Attribute(ast.Name(base + "_", ast.Load()), name, ast.Load())
+        return ast.Attribute(ast.Name(base, ast.Load()), name, ast.Load())

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from kernmalloc.inputs import sizes
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Device
-from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.machine.memory_map import Machine
 
 TABLE = Path(__file__).with_name("cards.toml")
@@ -24,8 +24,8 @@ FLOOR = 1 << 32
 """Lowest address of a window: below it lie what PCs have had there since they had 32 bits."""
 
 PHYS_BITS = 52
-"""Bits of a physical address, unless somebody knows better: the most of any architecture here. Firmware places windows for
-the processor, and asks no kernel."""
+"""Bits of a physical address, unless somebody knows better: the most of any architecture here. Firmware places windows
+for the processor, and asks no kernel."""
 
 LEAST = 1 << 20
 """Bytes of memory that a card has at least: less is a size without its unit."""
@@ -44,11 +44,6 @@ class Card(msgspec.Struct, frozen=True):
     bars: tuple[int, ...]
     source: str
 
-    @property
-    def window(self) -> int:
-        """Bytes of its largest register."""
-        return max(self.bars)
-
 
 @cache
 def cards() -> tuple[Card, ...]:
@@ -57,8 +52,8 @@ def cards() -> tuple[Card, ...]:
         Card(
             entry["name"],
             entry["id"],
-            parse_size(entry["memory"]),
-            tuple(map(parse_size, entry["bars"])),
+            sizes.parse_size(entry["memory"]),
+            tuple(map(sizes.parse_size, entry["bars"])),
             entry["source"],
         )
         for entry in tomllib.loads(TABLE.read_text())["card"]
@@ -74,7 +69,7 @@ def registers_of(card: str) -> tuple[int, ...]:
         if len(found) == 1:
             return found[0].bars
     try:
-        size = parse_size(card)
+        size = sizes.parse_size(card)
     except InputError:
         names = ", ".join(known.name for known in found or cards())
         raise InputError(
@@ -86,11 +81,6 @@ def registers_of(card: str) -> tuple[int, ...]:
     if size < LEAST:
         raise InputError(f"card {card!r}", 0, "less memory than any card has", "write it with its unit: 24GiB")
     return (1 << (size - 1).bit_length(),)
-
-
-def window_of(card: str) -> int:
-    """Bytes of the window that a card needs: a size is that of its memory, and the next power of two is its window."""
-    return max(registers_of(card))
 
 
 def place_window(machine: Machine, size: int, phys_bits: int = PHYS_BITS) -> int:
@@ -108,7 +98,7 @@ def place_window(machine: Machine, size: int, phys_bits: int = PHYS_BITS) -> int
         raise NoPlaceError(
             machine.file,
             0,
-            f"a window of {size >> 20:,} MiB would end at {base + size:#x}, above the "
+            f"a window of {sizes.size(size)} would end at {base + size:#x}, above the "
             f"{phys_bits} bits of physical addresses",
         )
     return base

@@ -24,8 +24,8 @@ REASONS = (BEYOND, INSIDE_RAM)
 
 
 class DeviceRange(msgspec.Struct, frozen=True):
-    """`frames` pages from page number `pfn`, the names of the devices whose windows are in them, and the role of the first
-    of these that has one."""
+    """`frames` pages from page number `pfn`, the names of the devices whose windows are in them, and the role of the
+    first of these that has one."""
 
     pfn: int
     frames: int
@@ -41,8 +41,8 @@ class DeviceRange(msgspec.Struct, frozen=True):
 def judge(
     devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, str] = {}
 ) -> tuple[tuple[Device, ...], list[Problem]]:
-    """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted) and their roles, given by name or
-    read from it; and what is wrong."""
+    """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted) and their roles, given by
+    name or read from it; and what is wrong."""
     bases = [r.base for r in ram]
     judged, problems = [], []
     for d in devices:
@@ -63,13 +63,12 @@ def publishable(devices: Iterable[Device], page_shift: int) -> list[DeviceRange]
     windows = sorted(
         (d.base >> page_shift, -(-d.end >> page_shift), d.name, d.role) for d in devices if d.status == "assigned"
     )
-    found: list[list] = []  # first, end, names, role
+    found: list[DeviceRange] = []
     for first, end, name, role in windows:
-        if found and first < found[-1][1]:
-            found[-1][1] = max(end, found[-1][1])
-            if name not in found[-1][2]:
-                found[-1][2].append(name)
-            found[-1][3] = found[-1][3] or role
+        if found and first < found[-1].end:
+            last = found.pop()
+            names = last.names if name in last.names else (*last.names, name)
+            found.append(DeviceRange(last.pfn, max(end, last.end) - last.pfn, names, last.role or role))
         else:
-            found.append([first, end, [name], role])
-    return [DeviceRange(first, end - first, tuple(names), role) for first, end, names, role in found]
+            found.append(DeviceRange(first, end - first, (name,), role))
+    return found

@@ -1,15 +1,17 @@
 """The hosted machine, in kernel Python: this computer's MMU does the mapping.
 
-`flush` reads the entries that the kernel has just written, in the target's format, and makes the host agree: one mmap of
-the memfd per run of pages that are contiguous in both spaces. Behind pages that no entry maps lies memory of nobody, so
-that a wild access does not end the process; soft and twin tell of it. A process can hold about 65,000 separate runs
+`flush` reads the entries that the kernel has just written, in the target's format, and makes the host agree: one mmap
+of the memfd per run of pages that are contiguous in both spaces. Behind pages that no entry maps lies memory of nobody,
+so that a wild access does not end the process; soft and twin tell of it. A process can hold about 65,000 separate runs
 (vm.max_map_count), at most 256 MiB of entirely scattered frames: `failed` counts what the host refused beyond that.
 
 Host-level code: its accesses are to the host's memory.
 """
 
-from kernmalloc.lang import entry, i64, kernel, machine_record, primitive, record
-from kernmalloc.machine.mmu import entry_pa, walk
+from __future__ import annotations
+
+from kernmalloc.lang import Record, entry, field, i64, inline, kernel, machine_record, primitive
+from kernmalloc.machine.mmu import Format, entry_pa, walk
 from kernmalloc.machine.users import users_forget
 
 mmap = primitive("mmap", 6, "The C library's.")
@@ -24,36 +26,34 @@ HUGE_PAGE = 14  # MADV_HUGEPAGE
 HUGE_BYTES = 1 << 21
 
 
-@record(size=96)
-class Hosted:
+class Hosted(Record):
     """The host's side of one machine."""
 
-    ram: i64 = "host address of physical address 0"
-    fd: i64 = "the memfd that is the RAM"
-    arch: i64 = "format of page-table entries"
-    page_shift: i64 = "log2 of the bytes in a page"
-    root: i64 = "physical address of the root table"
-    window: i64 = "host address of the kernel's window"
-    target: i64 = "VA of the window on the target, which the tables are indexed by"
-    fresh: i64 = "1 if RAM was zero when the kernel was started"
-    users: i64 = "host address of the TLBs of processors that run processes"
-    processors: i64 = "how many there are"
-    mapped: i64 = "mappings that the host was asked for: 2 us each"
-    failed: i64 = "of those, refused"
+    ram: i64 = field("host address of physical address 0")
+    fd: i64 = field("the memfd that is the RAM")
+    format: Format = inline("the format of the page tables")
+    root: i64 = field("physical address of the root table")
+    window: i64 = field("host address of the kernel's window")
+    target: i64 = field("VA of the window on the target, which the tables are indexed by")
+    fresh: i64 = field("1 if RAM was zero when the kernel was started")
+    users: i64 = field("host address of the TLBs of processors that run processes")
+    processors: i64 = field("how many there are")
+    mapped: i64 = field("mappings that the host was asked for: 2 us each")
+    failed: i64 = field("of those, refused")
 
 
 @kernel
-def _entry(h, va):
+def _entry(h: int, va: int) -> int:
     m = Hosted(h)
-    return walk(m.arch, m.ram, m.root, va - m.window + m.target)
+    return walk(m.format, m.ram, m.root, va - m.window + m.target)
 
 
 @entry
-def flush(va, pages):
+def flush(va: int, pages: int) -> int:
     """Make the host's mappings of these pages what the entries say."""
     h = machine_record()
     m = Hosted(h)
-    page = 1 << m.page_shift
+    page = 1 << m.format.page_shift
     end = va + pages * page
     at = va
     while at < end:
@@ -68,7 +68,7 @@ def flush(va, pages):
         if first == 0:
             got = mmap(at, next - at, READ_WRITE, RESERVED_FIXED, -1, 0)
         else:
-            pa = entry_pa(m.arch, first)
+            pa = entry_pa(m.format, first)
             got = mmap(at, next - at, READ_WRITE, SHARED_FIXED, m.fd, pa)
             if next - at >= HUGE_BYTES and (at ^ pa) & (HUGE_BYTES - 1) == 0:
                 madvise(at, next - at, HUGE_PAGE)
@@ -80,45 +80,45 @@ def flush(va, pages):
 
 
 @entry
-def shootdown(va, pages):
+def shootdown(va: int, pages: int) -> int:
     """There is one host for all processors."""
     return flush(va, pages)
 
 
 @entry
-def forget(root, va):
+def forget(root: int, va: int) -> int:
     """Drop the translation from every processor's TLB of address spaces."""
     m = Hosted(machine_record())
-    return users_forget(m.users, m.processors, m.page_shift, root, va)
+    return users_forget(m.users, m.processors, m.format.page_shift, root, va)
 
 
 @entry
-def zero(va, bytes):
+def zero(va: int, bytes: int) -> int:
     """Fill with zeros."""
     memset(va, 0, bytes)
     return 0
 
 
 @entry
-def copy(to, of, bytes):
+def copy(to: int, of: int, bytes: int) -> int:
     """Copy."""
     memcpy(to, of, bytes)
     return 0
 
 
 @entry
-def known_zero(pa, bytes):
+def known_zero(pa: int, bytes: int) -> int:
     """Fresh memfd pages are zero."""
     return Hosted(machine_record()).fresh
 
 
 @entry
-def interrupts_save():
+def interrupts_save() -> int:
     """A process has no interrupts to take off."""
     return 0
 
 
 @entry
-def interrupts_restore(flags):
+def interrupts_restore(flags: int) -> int:
     """Nothing was taken off."""
     return 0

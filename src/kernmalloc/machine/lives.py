@@ -7,12 +7,13 @@ life.enter(...)                   turn paging on
 
 import ctypes
 import mmap
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kernmalloc.lang import objects, twin
 from kernmalloc.lang.functions import REGISTRY, group
 from kernmalloc.machine.hosted import Hosted
-from kernmalloc.machine.mmu import entry_pa, walk
+from kernmalloc.machine.mmu import Format, entry_pa, walk
 from kernmalloc.machine.ram import PAGE, PAGE_SHIFT, Ram
 from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
 from kernmalloc.machine.users import PER_PROCESSOR_SHIFT
@@ -37,7 +38,7 @@ class Fault(LifeError):
 class Paging(Protocol):
     """What a machine needs to know to walk the tables."""
 
-    arch: int
+    format_pa: int  # where a `mmu.Format` record is that has been filled in
     page_shift: int
     root: int
     window: int
@@ -68,9 +69,9 @@ class Life(Protocol):
         """Let go of everything but the RAM; after that `call` raises LifeError."""
 
 
-_functions: dict[str, Any] = {}
+_functions: dict[str, Callable[..., int]] = {}
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
-SPARE = 1 << 16  # bytes: no page is larger
+SINK = 1 << 16  # bytes: no page is larger
 
 
 def _fit(name: str, args: tuple[int, ...]) -> None:
@@ -80,9 +81,9 @@ def _fit(name: str, args: tuple[int, ...]) -> None:
             raise OverflowError(f"{name}: {argument:#x} does not fit 64 bits")
 
 
-def _closed(name: str, *args: int) -> int:
-    """What `call` is after `close`: there is no memory behind the kernel's addresses any more."""
-    raise LifeError(f"{name}: this kernel is closed")
+def _closed(name: str) -> LifeError:
+    """The refusal of a call after `close`: there is no memory behind the kernel's addresses any more."""
+    return LifeError(f"{name}: this kernel is closed")
 
 
 _idle: dict[str, list[Any]] = {}  # loaded objects that no life uses just now: loading one takes longer than a plan
@@ -99,14 +100,24 @@ class _Compiled:
         self.record = record  # keeps the memory
         self.state = state
         self.library.machine = record.ctypes.data
-        self._entries: dict[str, Any] = {}
+        self._entries: dict[str, Callable[..., int]] = {}  # those called so far; none once closed
+        self._closed = False
 
     def call(self, name: str, *args: int) -> int:
         entry = self._entries.get(name)
         if entry is None:
+            if self._closed:
+                raise _closed(name)
             entry = self._entries[name] = self.library.function(name)
         _fit(name, args)
         return entry(*args)
+
+    def _walks(self, paging: Paging) -> None:
+        """Tell the machine what it needs to know to walk the tables."""
+        import numpy
+
+        self.state["format"] = numpy.frombuffer(self.ram.bytes, Format.dtype, 1, paging.format_pa)[0]
+        self.state["root"], self.state["window"], self.state["target"] = paging.root, paging.window, paging.target
 
     def processors(self, count: int) -> int:
         """Give so many processors TLBs of their own to run processes with: their host address."""
@@ -121,8 +132,9 @@ class _Compiled:
         return self.library.address(name)
 
     def close(self) -> None:
-        if self.call != _closed:
-            self.call = _closed
+        if not self._closed:
+            self._closed = True
+            self._entries.clear()
             _idle[self._life].append(self.library)
 
 
@@ -133,13 +145,15 @@ def _record(kind: Any) -> tuple[Any, Any]:
     return array, array[0]
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_int64
+_libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
+
+
 class Raw(_Compiled):
     """Machine code; this computer's MMU maps the kernel's window at its true address."""
 
-    _libc = ctypes.CDLL(None, use_errno=True)
-    _libc.mmap.restype = ctypes.c_int64
-    _libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
-    _libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
     FIXED_NOREPLACE = 0x100000
     NORESERVE = 0x4000
 
@@ -153,35 +167,34 @@ class Raw(_Compiled):
     def enter(self, paging: Paging) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.NORESERVE | self.FIXED_NOREPLACE
         access = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
-        got = self._libc.mmap(paging.window, paging.window_bytes, access, flags, -1, 0)
+        got = _libc.mmap(paging.window, paging.window_bytes, access, flags, -1, 0)
         if got != paging.window:
             if got != -1:
-                self._libc.munmap(got, paging.window_bytes)
+                _libc.munmap(got, paging.window_bytes)
             raise WindowBusy(
-                f"the kernel's window {paging.window:#x}-{paging.window + paging.window_bytes - 1:#x} is in use in this "
-                "process: close the other raw kernel, or use mode soft"
+                f"the kernel's window {paging.window:#x}-{paging.window + paging.window_bytes - 1:#x} is in use in "
+                "this process: close the other raw kernel, or use mode soft"
             )
         self.window, self.window_bytes = paging.window, paging.window_bytes
-        for name in ("arch", "page_shift", "root", "window", "target"):
-            self.state[name] = getattr(paging, name)
+        self._walks(paging)
         self.call("flush", paging.window, paging.reach >> paging.page_shift)
 
     def call(self, name: str, *args: int) -> int:
         result = super().call(name, *args)
         if self.state["failed"]:
             raise HostLimit(
-                f"{name}: this process cannot hold more separate mappings (vm.max_map_count): the kernel's memory is too "
-                "scattered for mode raw; close it, and use mode soft"
+                f"{name}: this process cannot hold more separate mappings (vm.max_map_count): the kernel's memory is "
+                "too scattered for mode raw; close it, and use mode soft"
             )
         return result
 
     def refresh(self) -> None:
-        self.call("flush", self.window, self.window_bytes >> int(self.state["page_shift"]))
+        self.call("flush", self.window, self.window_bytes >> int(self.state["format"]["page_shift"]))
 
     def close(self) -> None:
         super().close()
         if self.window:
-            self._libc.munmap(self.window, self.window_bytes)
+            _libc.munmap(self.window, self.window_bytes)
             self.window = 0
 
 
@@ -191,10 +204,10 @@ class SoftLife(_Compiled):
     def __init__(self, ram: Ram) -> None:
         array, state = _record(Soft)
         super().__init__("soft", ram, array, state)
-        self._spare = ctypes.create_string_buffer(PAGE + SPARE)
+        self._sink = ctypes.create_string_buffer(PAGE + SINK)
         state["ram"], state["ram_bytes"], state["fresh"], state["root"] = ram.address, ram.top, ram.fresh, NO_ROOT
         state["page_shift"] = PAGE_SHIFT
-        state["spare"] = -(-ctypes.addressof(self._spare) // PAGE) * PAGE
+        state["sink"] = -(-ctypes.addressof(self._sink) // PAGE) * PAGE
         self.phys = 0
         self.refresh()
 
@@ -206,8 +219,8 @@ class SoftLife(_Compiled):
         return result
 
     def enter(self, paging: Paging) -> None:
-        for name in ("arch", "page_shift", "root", "window", "target"):
-            self.state[name] = getattr(paging, name)
+        self._walks(paging)
+        self.state["page_shift"] = paging.page_shift
         self.refresh()
 
     def refresh(self) -> None:
@@ -241,12 +254,15 @@ class Twin:
         self.pages: dict[int, int] = {}  # number of a host's page -> its physical address
         self.paging: Paging | None = None
         self.shift = PAGE_SHIFT  # of the kernel's pages
+        self._closed = False
         if not _functions:
             _functions.update(
                 twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function))
             )
 
     def call(self, name: str, *args: int) -> int:
+        if self._closed:
+            raise _closed(name)
         _fit(name, args)
         twin.use(self)
         return _functions[name](*args)
@@ -273,10 +289,11 @@ class Twin:
             p = self.paging
             twin.use(self.physical)
             try:
-                entry = walk(p.arch, 0, p.root, addr - p.window + p.target)
+                format = Format(p.format_pa)
+                entry = walk(format, 0, p.root, addr - p.window + p.target)
+                pa = entry_pa(format, entry) + (addr & ((1 << self.shift) - PAGE))
             finally:
                 twin.use(self)
-            pa = entry_pa(p.arch, entry) + (addr & ((1 << self.shift) - PAGE))
             if not entry or not p.window <= addr < p.window + p.window_bytes:
                 raise Fault(f"nothing maps {addr:#x}")
         if not 0 <= pa < self.ram.top:
@@ -292,7 +309,7 @@ class Twin:
         self.pages.clear()
 
     def close(self) -> None:
-        self.call = _closed
+        self._closed = True
         for view in self.views.values():
             view.release()
 
@@ -348,4 +365,4 @@ def _is_kernel(function: Any) -> bool:
     return group(function) == "kernel" and function.__module__.startswith(("kernmalloc.kernel.", "kernmalloc.drivers."))
 
 
-LIVES = {"raw": Raw, "soft": SoftLife, "twin": Twin}
+LIVES: dict[str, Callable[[Ram], Life]] = {"raw": Raw, "soft": SoftLife, "twin": Twin}

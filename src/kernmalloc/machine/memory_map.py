@@ -10,7 +10,8 @@ or carved ranges.
 import os
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -108,9 +109,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         """
         why = []
         for source, attempt in (
-            (str(iomem), lambda: cls.read(iomem)),
-            (f"the output of {command[0]}", lambda: _from_command(command)),
-            *((str(log), lambda log=log: cls.read(log)) for log in logs),
+            (str(iomem), partial(cls.read, iomem)),
+            (f"the output of {command[0]}", partial(_from_command, command)),
+            *((str(log), partial(cls.read, log)) for log in logs),
         ):
             try:
                 machine = attempt()
@@ -151,8 +152,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             for p in other.problems
             if p.reason not in device_ranges.REASONS
         )
-        devices = [msgspec.structs.replace(d, line=0) for d in other.devices]
-        devices, wrong = device_ranges.judge(devices, self.ram)
+        others = [msgspec.structs.replace(d, line=0) for d in other.devices]
+        devices, wrong = device_ranges.judge(others, self.ram)
         return msgspec.structs.replace(self, devices=devices, windows=other.windows, problems=(*problems, *wrong))
 
     def device_ranges(self, page_shift: int) -> list[DeviceRange]:
@@ -262,13 +263,13 @@ def _each(boots: list[Facts], ram: Ram | None) -> Iterator[Machine | InputError]
 
 def _last(boots: list[Facts], ram: Ram | None = None) -> Machine:
     """The last complete boot that tells RAM, else the last that tells RAM; if none does, the refusal of the last."""
-    refusal = None
-    for facts in sorted(reversed(boots), key=lambda facts: not facts.complete):
+    refusals, newest = [], boots[::-1]
+    for facts in sorted(newest, key=lambda facts: not facts.complete):
         try:
             return resolve(facts, ram)
         except UnreadableError as error:
-            refusal = refusal or error
-    raise refusal
+            refusals.append(error)
+    raise refusals[0]
 
 
 def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) -> Machine:
@@ -368,7 +369,7 @@ def _flatten(ranges: list[Range], kinds: tuple[str, ...]) -> list[Range]:
     waiting = sorted(ranges, key=lambda r: r.base, reverse=True)
     flat: list[Range] = []
     active: list[Range] = []
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         active = [r for r in active if r.end > low]
         while waiting and waiting[-1].base == low:
             active.append(waiting.pop())

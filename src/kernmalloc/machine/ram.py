@@ -7,7 +7,7 @@ known to be; poisoned memory is filled with a pattern and vouches for nothing.
 import ctypes
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 PAGE_SHIFT = 12
 PAGE = 1 << PAGE_SHIFT  # of this computer, whatever the kernel's pages are
@@ -61,7 +61,7 @@ class Ram:
         self.bytes.close()
         os.close(self.fd)
 
-    def _extents(self):
+    def _extents(self) -> Iterator[tuple[int, int]]:
         """(start, end) of what has been touched, in steps of at most 16 MiB."""
         at = 0
         while True:

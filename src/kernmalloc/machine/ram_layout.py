@@ -2,8 +2,8 @@
 
 On a PC: from address 0 up to 2 GiB, and the rest from 4 GiB upwards.  What lies between is left to devices, and the RAM
 from 640 KiB to 1 MiB is lost under video memory and firmware.  Real PCs end low RAM anywhere from 1 to 3.5 GiB, where
-the firmware saw room for devices; this rule looks at no device (row E5: RAM does not depend on them), and 2 GiB is clear
-of the registers of most machines.  A register that it is not clear of is listed among the machine's problems.
+the firmware saw room for devices; this rule looks at no device (row E5: RAM does not depend on them), and 2 GiB is
+clear of the registers of most machines.  A register that it is not clear of is listed among the machine's problems.
 
 On a board: from the address that its device tree tells, upwards.  If a file tells ranges of the firmware or windows of
 host bridges, these are kept free, and no hole is assumed beside them.  Where somebody says at which address RAM begins,

@@ -1,19 +1,22 @@
 """Processors as processes see them: a walk of their address space's tables, through a TLB of its own per processor.
 
 Concepts
-  1. A touch of an address looks in the processor's TLB, else walks the tables that the kernel wrote, and marks the leaf entry as
-     used. What maps nothing, or not for writing, is a fault: the kernel is to be called.
+  1. A touch of an address looks in the processor's TLB, else walks the tables that the kernel wrote, and marks the leaf
+     entry as used. What maps nothing, or not for writing, is a fault: the kernel is to be called.
   2. A translation stays in the TLB until the kernel has it forgotten: a kernel that took a frame without that would see
      processes write to it.
-  3. A processor that is told to forget does so between two accesses, never inside one: `user_enter` and `user_leave` are put
-     around a touch and its access. Who has a frame forgotten waits that long, as for the answer to an interrupt.
+  3. A processor that is told to forget does so between two accesses, never inside one: `user_enter` and `user_leave`
+     are put around a touch and its access. Who has a frame forgotten waits that long, as for the answer to an
+     interrupt.
 
 Machine code's side of `forget`; accesses are to the host's memory.
 """
 
-from kernmalloc.lang import i64, kernel, record
+from __future__ import annotations
+
+from kernmalloc.lang import Record, field, i64, kernel
 from kernmalloc.lang.atomics import cas32, cas64, pause, store_release32
-from kernmalloc.machine.mmu import Entry, entry_pa, is_present, is_writable, leaf_entry_at, with_use
+from kernmalloc.machine.mmu import Entry, Format, entry_pa, is_present, is_writable, leaf_entry_at, with_use
 
 TRANSLATIONS = 256
 TRANSLATION_SHIFT = 5
@@ -21,23 +24,22 @@ PER_PROCESSOR_SHIFT = 14  # bytes of one processor's TLB and, behind it, a word 
 BUSY = 1 << 13
 
 
-@record(size=32)
-class Translation:
+class Translation(Record):
     """One translation of a processor's TLB."""
 
-    root: i64 = "physical address of the address space's root table; 0: none"
-    va: i64 = "address of the page"
-    pa: i64 = "of the frame"
-    write: i64 = "1 if it may be written to"
+    root: i64 = field("physical address of the address space's root table; 0: none")
+    va: i64 = field("address of the page")
+    pa: i64 = field("of the frame")
+    write: i64 = field("1 if it may be written to")
 
 
 @kernel
-def _translation(users, processor, page):
+def _translation(users: int, processor: int, page: int) -> int:
     return users + (processor << PER_PROCESSOR_SHIFT) + ((page & (TRANSLATIONS - 1)) << TRANSLATION_SHIFT)
 
 
 @kernel
-def user_enter(users, processor):
+def user_enter(users: int, processor: int) -> int:
     """Have a processor's TLB to oneself."""
     while cas32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0, 1) == 0:
         pause()
@@ -45,13 +47,13 @@ def user_enter(users, processor):
 
 
 @kernel
-def user_leave(users, processor):
+def user_leave(users: int, processor: int) -> int:
     """Let it go."""
     return store_release32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0)
 
 
 @kernel
-def users_forget(users, processors, page_shift, root, va):
+def users_forget(users: int, processors: int, page_shift: int, root: int, va: int) -> int:
     """Drop the translation of one page from every processor's TLB."""
     for processor in range(processors):
         user_enter(users, processor)
@@ -63,21 +65,21 @@ def users_forget(users, processors, page_shift, root, va):
 
 
 @kernel
-def user_touch(users, processor, arch, page_shift, phys, root, va, write):
+def user_touch(format: Format, users: int, processor: int, phys: int, root: int, va: int, write: int) -> int:
     """Host address of va as a process on that processor, which is entered, reaches it; 0: a fault. `phys` is RAM's."""
-    page = va & -(1 << page_shift)
-    t = Translation(_translation(users, processor, va >> page_shift))
+    page = va & -(1 << format.page_shift)
+    t = Translation(_translation(users, processor, va >> format.page_shift))
     if t.root != root or t.va != page or t.write < write:
-        leaf = leaf_entry_at(arch, phys, root, page)
+        leaf = leaf_entry_at(format, phys, root, page)
         if leaf == 0:
             return 0
         bits = Entry(leaf).bits
-        if is_present(arch, bits) == 0 or is_writable(arch, bits) < write:
+        if is_present(format, bits) == 0 or is_writable(format, bits) < write:
             return 0
-        if cas64(leaf, bits, with_use(arch, bits)) == 0:
+        if cas64(leaf, bits, with_use(format, bits)) == 0:
             return 0  # the kernel changed the entry meanwhile
         t.root = root
         t.va = page
-        t.pa = entry_pa(arch, bits)
-        t.write = is_writable(arch, bits)
+        t.pa = entry_pa(format, bits)
+        t.write = is_writable(format, bits)
     return phys + t.pa + va - page

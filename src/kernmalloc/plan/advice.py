@@ -1,10 +1,9 @@
 """Advice: the smallest tunables with which every device fits, proved by planning again with them (C15, C22).
 
-Which tunable it is follows from the strategy: frames and ranges in the reserve, or the excess, where the heap does not grow;
-how far the heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is said, not tuned.
+Which tunable it is follows from the strategy: frames and ranges in the reserve, or the excess, where the heap does not
+grow; how far the heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is
+said, not tuned.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ import msgspec
 from kernmalloc.facade.configure import FITS
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
+from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.plan.devices import Device
 from kernmalloc.plan.plan import Plan, plan
 
 IN_BYTES = ("growable", "excess")  # the others count frames or ranges
@@ -48,7 +49,8 @@ class Advice:
 
 
 def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
-    """The profile with settings by option name: device-frames, device-ranges, growable and excess (bytes), withheld (frames)."""
+    """The profile with settings by option name: device-frames and -ranges, growable, excess (bytes), withheld
+    (frames)."""
     for name, value in settings.items():
         table, key = {
             "device-frames": ("devices", "frames"),
@@ -63,8 +65,8 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
 
 
 def _tunables(made: Plan, beyond: frozenset[int] = frozenset()) -> tuple[dict[str, int], dict[str, int]]:
-    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, but for those `beyond`
-    help, by option name."""
+    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, but for those
+    `beyond` help, by option name."""
     profile, strategy = made.profile, STRATEGIES[made.profile.strategy]
     helped = [device for device in made.devices if device.curable and device.base not in beyond]
     windows = [(device.base // made.page, device.size // made.page) for device in helped]
@@ -114,11 +116,11 @@ def advise(made: Plan) -> Advice | None:
         return None
     bases = [device.base for device in sorted(made.devices, key=lambda device: -device.size) if device.curable]
     ways = (frozenset(bases[:count]) for count in range(len(bases) + 1))
-    beyond = next(beyond for beyond in ways if _cure(made, beyond) is not None)
+    beyond, settings = next((beyond, found) for beyond in ways if (found := _cure(made, beyond)) is not None)
     left = [device for device in short if device.base in beyond]
     if len(left) == len(short):
         return Advice({}, None, _why_not(made, short), beyond)
-    settings, now = _cure(made, beyond), _tunables(made)[0]
+    now, _ = _tunables(made)
     proof = _plan(made.machine, made.profile, settings)
     changed = {name: value for name, value in settings.items() if value != now[name]}
     return Advice(changed, proof, _why_not(made, left) if left else "", beyond)
@@ -133,25 +135,32 @@ def _cure(made: Plan, beyond: frozenset[int]) -> dict[str, int] | None:
     if most == now or not _fits(made, beyond, most, True):
         return None
     for name, high in most.items():
-        unit = made.page if name in IN_BYTES else 1
-        settings[name] = unit * _least(
-            lambda n: _fits(made, beyond, {**most, **settings, name: n * unit}, True), now[name] // unit, high // unit
-        )
+        settings[name] = _smallest(made, beyond, {**most, **settings}, name, now[name], high)
     return settings if _fits(made, beyond, settings, False) else None
 
 
+def _smallest(made: Plan, beyond: frozenset[int], settings: dict[str, int], name: str, low: int, high: int) -> int:
+    """The smallest value of one setting, beside the others, with which all devices fit but those `beyond` help."""
+    unit = made.page if name in IN_BYTES else 1
+    return unit * _least(lambda n: _fits(made, beyond, {**settings, name: n * unit}, True), low // unit, high // unit)
+
+
 def cure(machine: Machine, profile: Profile) -> str:
-    """Where a machine cannot hold a kernel, what to change so that it does, in words; "" if nothing is known. The one tunable
-    that is too large, else another strategy, each proved by a plan."""
+    """Where a machine cannot hold a kernel, what to change so that it does, in words; "" if nothing is known. The one
+    tunable that is too large, else another strategy, each proved by a plan."""
     frames, heap = profile.devices.frames or 1 << 18, profile.heap
     reserves = {"device-frames": frames, "excess": int(heap.excess), "growable": int(heap.growable)}
     for name, high in reserves.items():
         if profile.strategy in KNOWN_TO[name] and (without := _plan(machine, profile, {name: 0})):
-            unit = without.page if name in IN_BYTES else 1
-            most = _least(lambda n: _plan(machine, profile, {name: n * unit}) is None, 0, high // unit) - 1
-            return f"--{name} {most * unit} is the most that fits"
+            most = _most(machine, profile, name, without.page if name in IN_BYTES else 1, high)
+            return f"--{name} {most} is the most that fits"
     fitting = [name for name in STRATEGIES if _plan(machine, msgspec.structs.replace(profile, strategy=name), {})]
     return f"--strategy {' or '.join(fitting)} would do" if fitting else ""
+
+
+def _most(machine: Machine, profile: Profile, name: str, unit: int, high: int) -> int:
+    """The largest value of one setting, in whole units, with which the machine holds the kernel."""
+    return unit * (_least(lambda n: _plan(machine, profile, {name: n * unit}) is None, 0, high // unit) - 1)
 
 
 def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan | None:
@@ -162,8 +171,8 @@ def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan 
 
 
 def _fits(made: Plan, beyond: frozenset[int], settings: dict[str, int], refusal: bool) -> bool:
-    """All devices but those `beyond` help fit with these settings; or, `refusal`, the settings are so large that the kernel has
-    no room for the rest."""
+    """All devices but those `beyond` help fit with these settings; or, `refusal`, the settings are so large that the
+    kernel has no room for the rest."""
     again = _plan(made.machine, made.profile, settings)
     if again is None:
         return refusal
@@ -181,11 +190,11 @@ def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _why_not(made: Plan, short: list) -> str:
+def _why_not(made: Plan, short: list[Device]) -> str:
     """Why no tunable helps, in figures."""
     frames = sum(device.size // made.page for device in short)
     entries = frames * made.profile.core.stride
     return (
-        f"page structures for {frames:,} frames take {entries >> 20:,} MiB more; a heap that holds them does not fit into the "
-        f"{made.profile.va.size >> 20:,} MiB window or the RAM beside what is planned"
+        f"page structures for {frames:,} frames take {size(entries)} more; a heap that holds them does not fit into "
+        f"the window of {size(made.profile.va.size)} or the RAM beside what is planned"
     )

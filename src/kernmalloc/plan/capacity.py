@@ -4,14 +4,14 @@ The note's rule of thumb: one node for each page of RAM and seven nodes in a pag
 kernel's address space. That is nodes alone; a kernel also keeps an entry, an identity and depend entries for each page.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs import sizes
 from kernmalloc.inputs.facts import Range
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.plan import Plan, plan, with_strategy
@@ -21,8 +21,8 @@ STEP = 64 << 20
 
 
 class Capacity(NamedTuple):
-    """One kernel. `full`: the most RAM, in bytes, for which the window holds every object that its ratios ask for; `least`:
-    the most for which it can boot at all; `honest`: heap bytes that a page of RAM takes then; `heap`: the heap's bound."""
+    """One kernel. `full`: the most RAM, in bytes, for which the window holds every object that its ratios ask for;
+    `least`: the most for which it can boot at all; `heap`: the heap's bound."""
 
     kernel: str
     window: int
@@ -37,8 +37,8 @@ class Capacity(NamedTuple):
 
 
 def nodes_alone(per_page: int = 7) -> float:
-    """The note's figure: RAM as a multiple of kernel address space if a page of heap serves seven pages of RAM, counting
-    the heap itself as RAM: 7 + 1."""
+    """The note's figure: RAM as a multiple of kernel address space if a page of heap serves seven pages of RAM,
+    counting the heap itself as RAM: 7 + 1."""
     return float(per_page + 1)
 
 
@@ -48,7 +48,7 @@ def nodes_in_page(size: int, page: int = 4096) -> int:
 
 
 def capacity(profile: Profile) -> Capacity:
-    """What a kernel carries, found by planning machines of one range of RAM; its heap allocated at boot, page by page."""
+    """What a kernel carries, found by planning machines of one range of RAM; its heap is allocated at boot."""
     profile = with_strategy(profile, "static")
     profile = msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, frames=0, ranges=0))
     top = min(MOST, 1 << profile.phys_bits)
@@ -58,7 +58,7 @@ def capacity(profile: Profile) -> Capacity:
     return Capacity(profile.name, int(profile.va.size), made.bound if made else 0, full, least)
 
 
-def _most(profile: Profile, top: int, holds) -> int:
+def _most(profile: Profile, top: int, holds: Callable[[Plan], bool]) -> int:
     """The most RAM, in steps, for which a plan exists and holds."""
     low, high = 0, top // STEP
     while low < high:
@@ -72,7 +72,7 @@ def _most(profile: Profile, top: int, holds) -> int:
 
 
 def _plan(profile: Profile, ram: int) -> Plan | None:
-    machine = Machine(name=f"{ram >> 20} MiB", file="", ram=(Range(0, ram, "ram"),))
+    machine = Machine(name=sizes.size(ram), file="", ram=(Range(0, ram, "ram"),))
     try:
         return plan(machine, profile)
     except TooSmall:

@@ -1,5 +1,5 @@
-"""Strategies compared in figures (C23): many machines, each under every strategy, as it is and with cards added, with ranges
-published in two resolutions and in one.
+"""Strategies compared in figures (C23): many machines, each under every strategy, as it is and with cards added, with
+ranges published in two resolutions and in one.
 
 Everything here is planned, nothing boots. What a machine's memory map or the address limit rules out is no strategy's
 fault and counts for none: a machine is configured when every other range has entries for all its frames.
@@ -7,10 +7,9 @@ fault and counts for none: a machine is configured when every other range has en
 Machines with the same memory share their plans (`plan`), of which each process makes its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from statistics import median
 from typing import NamedTuple
 
@@ -83,10 +82,8 @@ def cases(machine: Machine, profile: Profile) -> Iterator[Case]:
     """A machine under every strategy with every card that has a place on it."""
     variants = {"": machine}
     for card in CARDS[1:]:
-        try:
+        with suppress(NoPlaceError):
             variants[card] = with_card(machine, card)
-        except NoPlaceError:
-            pass
     for strategy in STRATEGIES:
         both = with_strategy(profile, strategy)
         for card, variant in variants.items():
@@ -138,7 +135,7 @@ def compare(
     batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
     found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
     with ProcessPoolExecutor(processes) as pool:
-        for batch, done in zip(batches, pool.map(_batch, ((batch, profile) for batch in batches))):
+        for batch, done in zip(batches, pool.map(_batch, ((batch, profile) for batch in batches)), strict=True):
             for case in done:
                 found[case.strategy, case.card].append(case)
             progress(len(batch))

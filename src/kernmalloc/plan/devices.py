@@ -1,29 +1,21 @@
 """Which devices a planned kernel will hold, in the order in which they are published (C10, C15, C22).
 
-Publishing takes a region record and the chunks that describe the guaranteed frames; both are slots of slabs. What there is
-of them is known before the boot: slots in planned slabs, pages of an affine heap that are free, and pages by which the heap
-may grow. The ways in which a range is published one after the other are those of `facade/configure`.
+Publishing takes a region record and the chunks that describe the guaranteed frames; both are slots of slabs. What there
+is of them is known before the boot: slots in planned slabs, pages of an affine heap that are free, and pages by which
+the heap may grow. The ways in which a range is published one after the other are those of `facade/configure`.
 """
-
-from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.facade.configure import FITS, REFUSED, attempts
-from kernmalloc.kernel.bins import bin_holding, bin_of
-from kernmalloc.kernel.devices import (
-    CHUNK_FRAMES,
-    LAST_WORDS,
-    REGION_BYTES,
-    chunk_bytes,
-    chunks_for,
-    chunks_guaranteed,
-    cuts_for,
-)
-from kernmalloc.kernel.kern import CARVED_MEMORY, CLASS_NAMES, RAM, RESERVED_MEMORY
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, CLASS_NAMES, RAM, RESERVED_MEMORY
+from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, chunk_bytes, chunks_for, chunks_guaranteed, cuts_for
+from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.bins import bin_holding, bin_of
 from kernmalloc.machine.device_ranges import DeviceRange
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
 
@@ -32,7 +24,7 @@ NAMES = {RAM: "RAM", CARVED_MEMORY: "the kernel's image, its boot area, or what 
 
 @dataclass(frozen=True)
 class Device:
-    """One range of device memory: bytes, the devices in it, what will become of it, and what it will cost in heap bytes.
+    """One range of device memory: bytes, the devices in it, what will become of it, what it will cost in heap bytes.
 
     `missing`: frames that no entry can be had for. `curable`: a tunable could help."""
 
@@ -55,7 +47,7 @@ class Pool:
     more: int
 
     @classmethod
-    def kept(cls, kind: Slabs, count: int) -> Pool:
+    def kept(cls, kind: Slabs, count: int) -> "Pool":
         """A cache that is filled at boot for `count` objects and has no more slabs than those, but one at least."""
         filled = kind.slabs(count)
         return cls(kind, filled * kind.slots, kind.slabs(max(count, 1)) - filled)
@@ -63,8 +55,8 @@ class Pool:
 
 @dataclass
 class Growth:
-    """A heap that grows after the boot, as `take_pages` has it: by a step at a time, of which pages may stay idle, else by what
-    is needed, else after giving idle pages back. `pages`: by how many it grew; `most`: by how many it may."""
+    """A heap that grows after the boot, as `new_pages` has it: by a step at a time, of which pages may stay idle, else
+    by what is needed, else after giving idle pages back. `pages`: by how many it grew; `most`: by how many it may."""
 
     step: int
     most: int
@@ -126,10 +118,10 @@ class Room:
     grown: Growth
 
     @classmethod
-    def of(cls, scratch: Scratch, record: dict[str, int], top: int, bound: int, frames: int) -> Room:
+    def of(cls, scratch: Scratch, record: dict[str, int], top: int, bound: int, frames: int) -> "Room":
         """The room that a plan leaves; growing may take `frames`."""
         shift = scratch.get("page_shift")
-        region, chunk = slabs(shift, REGION_BYTES), slabs(shift, scratch.ask(chunk_bytes))
+        region, chunk = slabs(shift, Region.size), slabs(shift, scratch.ask(chunk_bytes))
         filled = region.slabs(record["records"] + scratch.get("device_ranges"))
         reserve = chunk.slabs(chunks_for(scratch.get("device_pages")))
         growth = scratch.growth(top, bound - top, frames) if bound > top and frames > 0 else 0
@@ -140,12 +132,12 @@ class Room:
             Pool(chunk, reserve * chunk.slots, limit - reserve if scratch.get("reserves") else 1 << 40),
             Pool.kept(region, scratch.get("last_ranges")),
             Pool.kept(chunk, chunks_for(scratch.get("last_frames"))),
-            record["spare"] + record["excess"] + record["padding"],
+            record["headroom"] + record["excess"] + record["padding"],
             growth,
             Growth(scratch.get("growth"), growth),
         )
 
-    def copy(self) -> Room:
+    def copy(self) -> "Room":
         """The same room, for publications of its own."""
         pools = {name: replace(getattr(self, name)) for name in ("regions", "chunks", "last_regions", "last_chunks")}
         return replace(self, grown=Growth(self.grown.step, self.grown.most), **pools)
@@ -183,7 +175,7 @@ class Room:
         return 0, short
 
 
-def spans(ranges: numpy.ndarray) -> list[tuple[int, int, int]]:
+def spans(ranges: NDArray[numpy.void]) -> list[tuple[int, int, int]]:
     """(first pfn, one past the last, class) of the ranges that a kernel was told of at boot."""
     return [(int(r["base"]), int(r["base"] + r["count"]), int(r["kind"])) for r in ranges if r["count"]]
 
@@ -191,8 +183,8 @@ def spans(ranges: numpy.ndarray) -> list[tuple[int, int, int]]:
 def publications(
     windows: list[DeviceRange], taken: list[tuple[int, int, int]], room: Room, max_pfn: int, extents: bool
 ) -> tuple[Device, ...]:
-    """Device ranges published one after the other beside the spans `taken`, with what `room` has; it has the rest afterwards.
-    `extents`: what entries are lacking for is published by its extent, not refused."""
+    """Device ranges published one after the other beside the spans `taken`, with what `room` has; it has the rest
+    afterwards. `extents`: what entries are lacking for is published by its extent, not refused."""
     starts = [base for base, _, _ in taken]
     found = []
     uncut = 0  # where the part of a span begins that nothing has been cut out of yet
@@ -212,7 +204,7 @@ def publications(
 def _publish(
     room: Room, window: DeviceRange, under: tuple[int, int, int] | None, max_pfn: int, extents: bool
 ) -> Device:
-    """What becomes of one range, of which the memory map gives something to somebody: `under`, [first frame, end, class]."""
+    """What becomes of one range, of which the memory map gives `under` to somebody: [first frame, end, class]."""
     shift, pfn, frames, names = room.page_shift, window.pfn, window.frames, window.names
     base, size = pfn << shift, frames << shift
     if window.end > max_pfn:

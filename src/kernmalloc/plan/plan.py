@@ -1,33 +1,34 @@
 """The plan of one kernel on one machine (C7, C8): what its heap will be, to the byte, and what is left.
 
-The kernel is loaded as for a boot, and its own `plan` is asked; no step of the boot is run. RAM and profile alone decide:
-the machine's devices are looked at only to say which of them will fit (`devices`), never by what sizes the heap (E5). So
-machines with the same memory share their plan, which is kept.
+The kernel is loaded as for a boot, and its own `plan` is asked; no step of the boot is run. RAM and profile alone
+decide: the machine's devices are looked at only to say which of them will fit (`devices`), never by what sizes the heap
+(E5). So machines with the same memory share their plan, which is kept.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.facade.configure import FITS, REFUSED
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.facade.story import refusal
-from kernmalloc.kernel import kern as k
-from kernmalloc.kernel.bitmap import bitmap_bytes
-from kernmalloc.kernel.caches import scaled
+from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.sizing import Plan as PlanRecord
+from kernmalloc.kernel.boot.sizing import block_in, heap_frames
+from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
-from kernmalloc.kernel.kmap import slot_pages
-from kernmalloc.kernel.layout import BootRange
-from kernmalloc.kernel.regions import Region
-from kernmalloc.kernel.runs import map_pages
-from kernmalloc.kernel.sizing import block_in, heap_frames
+from kernmalloc.kernel.frames.bitmap import bitmap_bytes
+from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.caches import scaled
+from kernmalloc.kernel.heap.runs import map_pages
+from kernmalloc.kernel.map.kmap import span_pages
 from kernmalloc.lang import objects
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.memory_map import Machine, Range
@@ -46,8 +47,8 @@ class Item(NamedTuple):
 
 
 class Tlb(NamedTuple):
-    """Entries that map the kernel's window: large pages of the heap, single pages of it and of what describes it, and those
-    of image, boot area and table window that are there before the heap is."""
+    """Entries that map the kernel's window: large pages of the heap, single pages of it and of what describes it, and
+    those of image, boot area and table window that are there before the heap is."""
 
     large: int
     small: int
@@ -77,12 +78,13 @@ class Fixed(NamedTuple):
 
 
 class Configured(NamedTuple):
-    """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of it
-    that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks, and
-    the TLB entries of the window.
+    """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of
+    it that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks,
+    and the TLB entries of the window.
 
-    Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and growth
-    that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the promise."""
+    Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and
+    growth that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the
+    promise."""
 
     heap: int
     idle: int
@@ -93,8 +95,8 @@ class Configured(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What publications are planned with: ranges of memory (first pfn, end, class), the room for devices, the kernel's own
-    functions; whether excess is released, and ranges without entries are published by their extent."""
+    """What publications are planned with: ranges of memory (first pfn, end, class), the room for devices, the kernel's
+    own functions; whether excess is released, and ranges without entries are published by their extent."""
 
     spans: list[tuple[int, int, int]]
     room: Room
@@ -141,7 +143,7 @@ class Plan:
 
     @property
     def direct_map(self) -> int:
-        """VA that mapping all RAM at VA = PA + one constant would take (E10): from the lowest frame of RAM to the highest."""
+        """VA that mapping all RAM at VA = PA + one constant would take (E10): from its lowest frame to its highest."""
         ram = [(first, end) for first, end, kind in self.basis.spans if kind == k.RAM]
         return (max(end for _, end in ram) - min(first for first, _ in ram)) * self.page
 
@@ -174,9 +176,9 @@ def _plan(ram: Ranges, firmware: Ranges, carved: Ranges, profile: Profile) -> Pl
     """The plan for that memory, without devices, or why there is none."""
     machine = Machine(name="", file="", ram=ram, firmware=firmware, carved=carved)
     try:
-        with Kernel.load(machine, profile, "soft" if objects.is_built() else "twin") as kernel:
+        with Kernel.load(machine, profile, "soft" if objects.is_built("soft") else "twin") as kernel:
             code = kernel.call_kern("plan")
-            return _read(kernel) if code == OK else refusal(kernel, k.DONATE, code)
+            return _read(kernel) if code == OK else refusal(kernel.handle, k.DONATE, code)
     except TooSmall as error:
         return str(error)
 
@@ -191,7 +193,7 @@ def with_strategy(profile: Profile, strategy: str) -> Profile:
 def _read(kernel: Kernel) -> Plan:
     """The plan that the kernel made, in bytes and by structure."""
     kern = kernel.view.kern
-    record = {name: int(kern["plan"][name]) for name in k.Plan.fields}
+    record = {name: int(kern["plan"][name]) for name in PlanRecord.fields}
     shift = int(kern["page_shift"])
     scratch = Scratch(kern.tobytes())
     ranges = kernel.view.read(BootRange, int(kern["ranges"]), int(kern["range_count"]))
@@ -208,7 +210,7 @@ def _read(kernel: Kernel) -> Plan:
         kernel.layout["image_tables"] + kernel.layout["window_tables"] + kernel.layout["cpu_tables"]
     )
     maps = taken - top - records
-    tlb = Tlb(top // scratch.ask(slot_pages) if affine else 0, records + maps + (0 if affine else top), static)
+    tlb = Tlb(top // scratch.ask(span_pages) if affine else 0, records + maps + (0 if affine else top), static)
     fixed = None
     if affine:
         donor = ranges[record["donor"]]
@@ -229,7 +231,7 @@ def _read(kernel: Kernel) -> Plan:
             Item("image", int(kernel.layout["image_bytes"])),
             Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
         ),
-        planned=top - record["spare"] - record["excess"] - record["padding"] << shift,
+        planned=top - record["headroom"] - record["excess"] - record["padding"] << shift,
         top=top << shift,
         bound=bound << shift,
         scale=record["scale"] / 65536,
@@ -255,7 +257,7 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     devices = publications(machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents)
     pages = made.top >> shift
     grown = room.grown.pages
-    slot = basis.scratch.ask(slot_pages)
+    slot = basis.scratch.ask(span_pages)
     released = room.kept & -slot if basis.excess else 0
     taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
@@ -269,7 +271,9 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     )
 
 
-def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges: numpy.ndarray):
+def _heap_items(
+    kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges: NDArray[numpy.void]
+) -> Iterator[Item]:
     """The heap structure by structure, in the order of the boot; together they are `top`."""
     shift = scratch.get("page_shift")
     stride, identity = scratch.get("stride"), scratch.get("identity")
@@ -288,15 +292,13 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
         yield Item("free bitmaps", rest, "of ranges cut where memory pays for its own table; with rounding to pages")
     held = record["records"] + scratch.get("device_ranges")
     yield Item("region records", record["regions"] << shift, f"{held:,} of {Region.size} bytes, devices' included")
-    yield Item(
-        "device entries",
-        record["chunks"] << shift,
-        f"{chunks_for(scratch.get('device_pages')):,} chunks of {scratch.ask(chunk_bytes)} bytes for {scratch.get('device_pages'):,} frames",
-    )
+    described = scratch.get("device_pages")
+    note = f"{chunks_for(described):,} chunks of {scratch.ask(chunk_bytes)} bytes for {described:,} frames"
+    yield Item("device entries", record["chunks"] << shift, note)
     last = pages_of(shift, scratch.ask(chunk_bytes), chunks_for(scratch.get("last_frames")))
     yield Item("last words: device entries", last << shift, f"{scratch.get('last_frames'):,} frames")
-    ranges, maps = scratch.get("last_ranges"), scratch.get("last_maps")
-    yield Item("last words: region records", pages_of(shift, Region.size, ranges) << shift, f"{ranges:,}")
+    records, maps = scratch.get("last_ranges"), scratch.get("last_maps")
+    yield Item("last words: region records", pages_of(shift, Region.size, records) << shift, f"{records:,}")
     yield Item("last words: mapping frames", pages_of(shift, 1 << shift, maps) << shift, f"{maps:,}")
     wanted = kernel.profile.wanted_counts(kernel.placement.frames)
     for kind in kernel.profile.objects:
@@ -311,6 +313,6 @@ def _heap_items(kernel: Kernel, scratch: Scratch, record: dict[str, int], ranges
             slab = slabs(shift, kind.size)
             note = f"{count:,} of {kind.size} bytes, {slab.slots} in {slab.pages} pages"
             yield Item(kind.name, pages_of(shift, kind.size, count) << shift, note)
-    yield Item("spare", record["spare"] << shift, "kept free for malloc")
+    yield Item("spare", record["headroom"] << shift, "kept free for malloc")
     yield Item("excess", record["excess"] << shift, "until release")
     yield Item("padding", record["padding"] << shift, "to a whole large page")

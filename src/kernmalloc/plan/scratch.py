@@ -1,17 +1,17 @@
 """The kernel's own sizing functions, asked about a kernel that has not started.
 
-They are kernel Python: CPython executes them as they are, on a copy of the kernel record. So a plan has no formula of its
-own, and a question costs microseconds.
+They are kernel Python: CPython executes them as they are, on a copy of the kernel record. So a plan has no formula of
+its own, and a question costs microseconds.
 """
 
 from collections.abc import Callable
 from functools import cache
 
-from kernmalloc.kernel.caches import object_pages, object_slabs, slot_bytes
-from kernmalloc.kernel.kern import Cpu, Kern
-from kernmalloc.kernel.sizing import heap_frames
-from kernmalloc.kernel.slabs import slab_pages, slab_slots
-from kernmalloc.kernel.space import bank_open
+from kernmalloc.kernel.boot.sizing import heap_frames
+from kernmalloc.kernel.core.kern import Cpu, Kern
+from kernmalloc.kernel.frames.space import bank_open
+from kernmalloc.kernel.heap.caches import object_pages, object_slabs, slot_bytes
+from kernmalloc.kernel.heap.slabs import slab_pages, slab_slots
 from kernmalloc.lang.memory import use
 
 CPU = 4096
@@ -38,18 +38,19 @@ class Scratch:
     def ask(self, function: Callable[..., int], *args: int) -> int:
         """What a kernel function of (kern, …) answers."""
         use(self)
-        return function(KERN, *args)
+        return function(Kern(KERN), *args)
 
     def get(self, field: str) -> int:
         """A field of the record."""
         use(self)
-        return getattr(Kern(KERN), field)
+        value: int = getattr(Kern(KERN), field)
+        return value
 
     def promise(self, free: int) -> int:
         """Frames that the bank is promised when `free` are left at the end of the boot."""
         use(self)
         Kern(KERN).free_frames = free
-        bank_open(CPU)
+        bank_open(Cpu(CPU))
         return Kern(KERN).promised
 
     def growth(self, top: int, most: int, frames: int) -> int:

@@ -10,29 +10,28 @@ from pathlib import Path
 import msgspec
 
 from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
-from kernmalloc.report.text import columns, section
+from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 HOW = {
-    "": (
-        "Medians of {runs} runs, plus or minus half the distance of their quartiles; the allocators take turns, run by run.",
-        "Each is called through a C pointer; what that and the loop take, measured with an allocator that does nothing in the",
-        "same run, is subtracted (\"harness\"). A time is a thread's on a processor: others on this computer do not count.",
-    ),
-    "frames": (
-        "Frames are managed, never touched. A pair is a get and a put, a random pair is done while half of memory is owned.",
-        "Bitmap, buddy and magazines are peers written for this; \"+entry\": they keep and check 16 bytes per frame, as we do.",
-        "With 2 threads each works on a half; shuffled, each puts what the other got; how they get in each other's way shows only",
-        "where both processors are free. Single frames are frame_get and frame_put, blocks of order 9 block_get and frame_put: the",
-        "product's entries, wrong puts refused (which was tried before).",
-    ),
-    "heap": (
-        "Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by",
-        "the processor's counter; interruptions by this computer show as the worst.",
-        "Backed: the most resident memory, or frames of heap, its map and tables, while every byte is written; at 2 MiB live or more.",
-        "It is backed on demand, as the peers' is; what describes RAM was made before. malloc and free are the product's entries.",
-    ),
-    "map": ("Instructions are the freestanding object's, counted on an emulated processor, every one.",),
-}  # fmt: skip
+    "": """\
+Medians of {runs} runs, plus or minus half the distance of their quartiles; the allocators take turns, run by run. Each
+is called through a C pointer; what that and the loop take, measured with an allocator that does nothing in the same
+run, is subtracted ("harness"). A time is a thread's on a processor: others on this computer do not count.""",
+    "frames": """\
+Frames are managed, never touched. A pair is a get and a put, a random pair is done while half of memory is owned.
+Bitmap, buddy and magazines are peers written for this; "+entry": they keep and check 16 bytes per frame, as we do.
+With 2 threads each works on a half; shuffled, each puts what the other got; how they get in each other's way shows only
+where both processors are free. Single frames are frame_get and frame_put, blocks of order 9 block_get and frame_put:
+the product's entries, wrong puts refused (which was tried before).""",
+    "heap": """\
+Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by
+the processor's counter; interruptions by this computer show as the worst. Backed: the most resident memory, or frames
+of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the peers'
+is; what describes RAM was made before. malloc and free are the product's entries.""",
+    "map": "Instructions are the freestanding object's, counted on an emulated processor, every one.",
+}
+"""How each part is measured; "": all of them."""
 
 
 def line(row: Row) -> str:
@@ -53,10 +52,11 @@ def verdict_line(verdict: Verdict) -> str:
 
 def opening(parts: Sequence[str], runs: int) -> Iterator[str]:
     """Where and how it is measured."""
-    yield f"{_processor()}, {len(os.sched_getaffinity(0))} processors, {platform.system()} {platform.release()}"
+    processors = len(os.sched_getaffinity(0))
+    yield from fitted(f"{_processor()}, {processors} processors, {platform.system()} {platform.release()}")
     for part in ("", *parts):
-        for text in HOW.get(part, ()):
-            yield text.format(runs=runs)
+        if part in HOW:
+            yield from paragraph(HOW[part].format(runs=runs))
 
 
 def _processor() -> str:
@@ -79,7 +79,7 @@ def _who(row: Row) -> str:
     return f"{row.who}+entry" if row.keeps and row.who != OURS else row.who
 
 
-def _table(rows: list[Row]) -> list[tuple[str, ...]]:
+def _table(rows: list[Row]) -> list[Cells]:
     everyone = sorted(dict.fromkeys(_who(row) for row in rows), key=lambda who: who != OURS)
     harness = any(row.harness for row in rows)
     made = [("", *everyone, *(("harness",) if harness else ()))]
@@ -110,11 +110,11 @@ def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
         yield from section("Figures to reach", columns([head, *map(_verdict, found)], notes=True))
 
 
-def _verdict(v: Verdict) -> tuple[str, ...]:
+def _verdict(v: Verdict) -> Cells:
     goal = v.goal
     best = _who(v.best) if v.best and goal.than == BEST else "its own, 1 thread" if goal.than == SELF else ""
     figure = _number(v.best.median if goal.gross else v.best.net) if v.best else ""
-    bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{' ×' if goal.than else ''}"
+    bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{f' {TIMES}' if goal.than else ''}"
     ratio = _number(v.ratio) if goal.than else ""
     raw = "" if v.raw is None else _number(v.raw)
     ours = _number(v.ours.median if goal.gross else v.ours.net)

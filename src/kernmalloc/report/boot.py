@@ -1,24 +1,22 @@
 """A booted kernel as text: regions as /proc/iomem has them, free blocks as buddyinfo, caches as slabinfo."""
 
 from collections.abc import Iterable, Iterator
-from textwrap import wrap
 
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED, Configured, Published
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.measure import TableRate
 from kernmalloc.facade.state import HeapState, Step
+from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.devices import Device
 from kernmalloc.report.outcome import Outcome
-from kernmalloc.report.text import columns, section
-from kernmalloc.report.units import several, size, span
+from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
+from kernmalloc.report.units import address, several, span
 
 SHOWN = 40  # devices that are listed singly
-NAMED = 40  # characters of their names
 OWN = "region"  # the cache that the memory manager itself needs: no profile asks for it
 BAR = 32  # characters of the bar that shows the donation
-WIDTH = 118  # of the text of a step
-MARGIN = 14
+MARGIN = 14  # columns before the text of a step
 
 
 def whole(kernel: Kernel, heap: HeapState, done: Configured, operations: int) -> Iterator[str]:
@@ -30,37 +28,38 @@ def whole(kernel: Kernel, heap: HeapState, done: Configured, operations: int) ->
     yield from section("Heap and object caches (as /proc/slabinfo)", _heap(kernel, heap))
     yield from section("Devices, published after the boot", _devices(kernel, done))
     yield ""
-    yield f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}."
+    yield from fitted(f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}.")
 
 
-def rate(made: TableRate) -> str:
-    """One line: how fast the core tables were made, beside memset."""
+def rate(made: TableRate) -> Iterator[str]:
+    """How fast the core tables were made, beside memset."""
     poisoned, memset = (size(int(made.bytes / seconds)) for seconds in (made.poisoned, made.memset))
-    return (
-        f"Described all RAM in {made.fresh * 1000:.1f} ms, its core tables being known to be zero; booted again on poisoned "
-        f"RAM, {size(made.bytes)} of heap at {poisoned}/s, memset {memset}/s: {made.ratio:.2f} of memset."
+    yield from fitted(
+        f"Described all RAM in {made.fresh * 1000:.1f} ms, its core tables being known to be zero; booted again on "
+        f"poisoned RAM, {size(made.bytes)} of heap at {poisoned}/s, memset {memset}/s: {made.ratio:.2f} of memset."
     )
 
 
 def verdict(outcome: Outcome) -> str:
     """One line: what became of a machine."""
     name = outcome.file + (f" ({outcome.machine})" if outcome.machine not in ("", outcome.file) else "")
-    if outcome.status != "booted":
+    heap, donation, check = outcome.heap, outcome.donation, outcome.check
+    if heap is None or donation is None or check is None:
         return f"{name}: {outcome.status}: {outcome.reason}"
-    frames = sum(outcome.frames.values())
-    held = several(outcome.check.assertions, "assertion") + (" held" if outcome.check.passed else " held, one did not")
-    if outcome.heap.used != outcome.heap.planned:
-        held += f", PLANNED {outcome.heap.planned:,} BYTES OF HEAP, USED {outcome.heap.used:,}"
+    ram = sum((outcome.frames or {}).values()) * outcome.page
+    held = several(check.assertions, "assertion") + (" held" if check.passed else " held, one did not")
+    if heap.used != heap.planned:
+        held += f", PLANNED {heap.planned:,} BYTES OF HEAP, USED {heap.used:,}"
     return (
-        f"{name}: booted: {size(frames * outcome.page)} of RAM, donation {several(outcome.donation.frames, 'frame')}, "
-        f"heap {size(outcome.heap.used)} of {size(outcome.heap.bound)}, {held}, {outcome.seconds:.2f} s"
+        f"{name}: booted: {size(ram)} of RAM, donation {several(donation.frames, 'frame')}, "
+        f"heap {size(heap.used)} of {size(heap.bound)}, {held}, {outcome.seconds:.2f} s"
         + (f": {outcome.reason}" if outcome.reason else "")
     )
 
 
 def step(state: Step, number: int) -> Iterator[str]:
     """One step of the bootstrap: what was done, and the state of the donated frames after it."""
-    yield from wrap(state.text, WIDTH, initial_indent=f"{number:>3}  {state.name:<8} ", subsequent_indent=" " * MARGIN)
+    yield from paragraph(f"{number:>3}  {state.name:<8} {state.text}", MARGIN)
     now = state.state
     heap, maps = now["used by the heap"], now["used by mapping tables"]
     unused = now["donated"] - heap - maps
@@ -68,7 +67,7 @@ def step(state: Step, number: int) -> Iterator[str]:
     told = f"heap {heap:,}, mapping {maps:,}, unused {unused:,} of {now['donated']:,}"
     said = "entries say so" if marked else "no entry says so" if heap else "no entry exists"
     free = f"; free frames {now['free']:,}" if now["free"] else ""
-    yield f"{' ' * MARGIN}[{_bar(heap, maps, unused, marked)}] {told}; {said}{free}"
+    yield from fitted(f"{'':{MARGIN}}[{_bar(heap, maps, unused, marked)}] {told}; {said}{free}", MARGIN)
 
 
 def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
@@ -82,16 +81,18 @@ def _kernel(kernel: Kernel) -> Iterator[str]:
     profile = kernel.profile
     va = profile.va
     where = f"window {span(va.base, va.base + va.size)}"
-    if va.hosted_base is not None:
+    if va.hosted_base is not None and kernel.mode == "raw":
         where += f", hosted at {va.hosted_base:x}"
-    yield (
+    yield from fitted(
         f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses, {profile.strategy} heap), "
         f"{where}, {size(va.size)}; runs {kernel.mode}"
     )
     if kernel.clipped:
-        yield f"Clipped: {size(kernel.clipped)} of RAM above the {profile.phys_bits} bits of a physical address"
+        yield from fitted(
+            f"Clipped: {size(kernel.clipped)} of RAM above the {profile.phys_bits} bits of a physical address"
+        )
     if kernel.lost:
-        yield f"Lost: {size(kernel.lost)} in pages that are only partly RAM"
+        yield from fitted(f"Lost: {size(kernel.lost)} in pages that are only partly RAM")
 
 
 def _regions(kernel: Kernel) -> Iterator[str]:
@@ -100,19 +101,19 @@ def _regions(kernel: Kernel) -> Iterator[str]:
         text = f"{span(region.pfn * page, (region.pfn + region.frames) * page):<24} : {region.kind:<8}"
         text += f" {region.frames:>12,} {'frame' if region.frames == 1 else 'frames'}"
         if region.area:
-            text += f", {region.free:>12,} free, described by {size(region.area_bytes)} at {region.area:x}"
+            text += f", {region.free:>12,} free, described by {size(region.area_bytes)} at {address(region.area)}"
         yield text
 
 
 def _tables(kernel: Kernel) -> Iterator[str]:
     donation = kernel.donation
-    yield (
+    yield from fitted(
         f"{several(donation.frames, 'frame')} ({size(donation.bytes)}) from {donation.pfn * donation.page:x}: "
         f"{donation.heap:,} for the heap, {donation.maps:,} for mapping tables; the only donation"
     )
     described = [region for region in kernel.regions if region.area]
     area, frames = sum(r.area_bytes for r in described), sum(r.frames for r in described)
-    yield (
+    yield from fitted(
         f"Core tables: {size(area)} for {several(frames, 'frame')}: {kernel.profile.core.stride} B each, "
         f"{kernel.profile.core.identity} B for the identity of a cached page, and free bitmaps"
     )
@@ -121,7 +122,7 @@ def _tables(kernel: Kernel) -> Iterator[str]:
 def _frames(kernel: Kernel) -> Iterator[str]:
     counts = kernel.frames_by_type()
     yield from columns([("type", *counts), ("frames", *(f"{count:,}" for count in counts.values()))])
-    blocks = free_blocks(kernel)
+    blocks = free_blocks(kernel.view)
     while len(blocks) > 1 and not blocks[-1]:
         blocks.pop()
     yield from columns([("order", *map(str, range(len(blocks)))), ("free blocks", *map(str, blocks))])
@@ -129,10 +130,12 @@ def _frames(kernel: Kernel) -> Iterator[str]:
 
 def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
     right = "as planned" if heap.used == heap.planned else f"PLANNED {heap.planned:,} BYTES, USED {heap.used:,}"
-    yield f"at the end of the boot: used {size(heap.used)}, {right}, backed {size(heap.backed)}, bound {size(heap.bound)}"
+    yield from fitted(
+        f"at the end of the boot: used {size(heap.used)}, {right}, backed {size(heap.backed)}, bound {size(heap.bound)}"
+    )
     affine, large = kernel.view.shares()
     tlb = kernel.tlb
-    yield (
+    yield from fitted(
         f"VA = PA + constant for {affine:.1%} of it, {large:.1%} in large pages; TLB entries {tlb.entries:,}: "
         f"{tlb.large:,} large, {tlb.small:,} small"
     )
@@ -141,30 +144,33 @@ def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
         asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if cache.name != OWN else ("", "")
         rows.append((cache.name, f"{cache.size:,}", *asked, f"{cache.slots:,}", f"{cache.used:,}"))
     yield from columns(rows)
-    yield ratio(kernel)
+    yield from fitted(ratio(kernel))
 
 
 def _devices(kernel: Kernel, done: Configured) -> Iterator[str]:
     if done.devices:
         yield from columns(device_rows(done.devices), notes=True)
     if done.released:
-        yield f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
+        yield from fitted(
+            f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
+        )
     ledger = kernel.ledger
     state = f"BROKEN by {ledger.broken_by:,} frames" if ledger.broken_by else "kept"
-    yield (
-        f"ledger: promised {ledger.promised:,} frames, {ledger.available:,} in page space now: {state}; at the end of the boot "
-        f"{ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap took {ledger.heap:,}, DMA {ledger.dma:,}"
+    yield from fitted(
+        f"ledger: promised {ledger.promised:,} frames, {ledger.available:,} in page space now: {state}; at the end of "
+        f"the boot {ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap took {ledger.heap:,}, "
+        f"DMA {ledger.dma:,}"
     )
 
 
-def device_rows(devices: Iterable[Published | Device]) -> list[tuple[str, ...]]:
+def device_rows(devices: Iterable[Published | Device]) -> list[Cells]:
     """A table of devices: those that fit in full are counted if there are many, the others are listed."""
     devices = list(devices)
     rows = [("range", "size", "cost", "status", "")]
     for device in devices:
         if len(devices) > SHOWN and device.status == FITS:
             continue
-        said = ", ".join(filter(None, device.names))[:NAMED] + (f": {device.reason}" if device.reason else "")
+        said = ", ".join(filter(None, device.names)) + (f": {device.reason}" if device.reason else "")
         where = span(device.base, device.base + device.size)
         rows.append((where, size(device.size), size(device.cost), device.status, said))
     statuses = (

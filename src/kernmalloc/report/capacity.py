@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.capacity import Capacity, nodes_alone, nodes_in_page
-from kernmalloc.report.text import columns
-from kernmalloc.report.units import size
+from kernmalloc.report.text import columns, paragraph
 
 NODE = 556  # CapROS: sizeof(Node)
 
@@ -13,7 +13,7 @@ NODE = 556  # CapROS: sizeof(Node)
 def table(found: Iterable[tuple[Profile, Capacity]]) -> Iterator[str]:
     """What the note reckons with, and what each kernel carries."""
     each = nodes_in_page(NODE)
-    yield (
+    yield from paragraph(
         f"Nodes alone: one node of {NODE} bytes per page of RAM, {each} in a page of heap: RAM is "
         f"{nodes_alone(each):.1f} times the kernel's address space."
     )
@@ -25,7 +25,7 @@ def table(found: Iterable[tuple[Profile, Capacity]]) -> Iterator[str]:
             (c.kernel, size(c.window), size(c.heap), size(c.full), f"{c.times:.1f}", per_page, size(c.least), limit)
         )
     yield from columns(rows, notes=True)
-    yield (
-        "In full: with every object that the profile's ratios ask for, depend entries among them, and with an entry, an identity "
-        "and a bit for every page. At all: with at least one of each."
+    yield from paragraph(
+        "In full: with every object that the profile's ratios ask for, depend entries among them, and with an entry, "
+        "an identity and a bit for every page. At all: with at least one of each."
     )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.compare import Summary
-from kernmalloc.report.text import columns
-from kernmalloc.report.units import size
+from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
 HEAD = (
     "strategy",
@@ -27,11 +27,12 @@ HEAD = (
     "withheld",
 )
 MEANING = """\
-refused: machines that cannot hold the kernel. configured: machines whose every range has all its entries; tuned: these, and
-those that are after one re-tuning and one more boot; published: machines whose every range is published, if only by its
-extent. lost: ranges that are not published; lost, one: those that are not where there is one resolution. idle: what the heap
-reserves that serves nothing once all is published. broken: machines on which the bank lacks frames of its promise, by frames:
-on the worst. withheld: free frames that are not promised. Medians, where nothing is said, over machines that are planned."""
+refused: machines that cannot hold the kernel. configured: machines whose every range has all its entries; tuned: these,
+and those that are after one re-tuning and one more boot; published: machines whose every range is published, if only by
+its extent. lost: ranges that are not published; lost, one: those that are not where there is one resolution. idle: what
+the heap reserves that serves nothing once all is published. broken: machines on which the bank lacks frames of its
+promise, by frames: on the worst. withheld: free frames that are not promised. Medians, where nothing is said, over
+machines that are planned."""
 
 
 def tables(found: list[Summary]) -> Iterator[str]:
@@ -39,15 +40,19 @@ def tables(found: list[Summary]) -> Iterator[str]:
     for card in dict.fromkeys(summary.card for summary in found):
         rows = [row(summary) for summary in found if summary.card == card]
         ruled = max(summary.ruled_out for summary in found if summary.card == card)
-        yield ""
-        yield f"With a card of {card} added" if card else "As they are"
-        yield from (f"  {line}" for line in columns([HEAD, *rows]))
-        yield f"  Ranges ruled out by the memory map or the address limit, on {ruled} machines, count for no strategy."
+        yield from section(f"With a card of {card} added" if card else "As they are", _table(rows, ruled))
     yield ""
-    yield from MEANING.splitlines()
+    yield from paragraph(MEANING)
 
 
-def row(s: Summary) -> tuple[str, ...]:
+def _table(rows: list[Cells], ruled: int) -> Iterator[str]:
+    yield from columns([HEAD, *rows])
+    yield from fitted(
+        f"Ranges ruled out by the memory map or the address limit, on {ruled} machines, count for no strategy."
+    )
+
+
+def row(s: Summary) -> Cells:
     """One strategy."""
     return (
         s.strategy,
@@ -84,7 +89,8 @@ def can_draw(file: str) -> None:
 
 
 def draw(found: list[Summary], kernel: str, file: str) -> None:
-    """Bars for each strategy and card: machines configured, ranges lost, heap, TLB entries, broken promises. As `can_draw`."""
+    """Bars for each strategy and card: machines configured, ranges lost, heap, TLB entries, broken promises.  Raises as
+    `can_draw`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,10 +119,10 @@ def draw(found: list[Summary], kernel: str, file: str) -> None:
             ([s.broken_worst for s in rows], [s.broken_worst for s in rows]),
         )
         colour = f"C{place}"
-        for plot, (dark, light) in zip(plots, pairs):
+        for plot, (dark, light) in zip(plots, pairs, strict=True):
             plot.barh(at, light, height, color=colour, alpha=0.35)
             plot.barh(at, dark, height, color=colour, label=f"with a {card} card" if card else "as they are")
-    for plot, title in zip(plots, titles):
+    for plot, title in zip(plots, titles, strict=True):
         plot.set_title(title, fontsize=10)
         plot.grid(axis="x", alpha=0.3)
         plot.set_axisbelow(True)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.memory_map import Machine
-from kernmalloc.report.units import several, size, span
+from kernmalloc.report.text import fitted
+from kernmalloc.report.units import several, span
 
 KINDS = {
     "ram": "System RAM",
@@ -23,9 +25,8 @@ def opening(machine: Machine, origin: str = "") -> Iterator[str]:
     parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
     if machine.devices:
         parts.append(several(len(machine.devices), "device window"))
-    yield f"{machine.name}: {', '.join(parts)}"
-    if origin:
-        yield origin
+    yield from fitted(f"{machine.name}: {', '.join(parts)}")
+    yield from fitted(origin)
 
 
 def ranges(machine: Machine) -> Iterator[str]:

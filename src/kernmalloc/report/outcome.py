@@ -9,7 +9,7 @@ import msgspec
 from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
 
 if TYPE_CHECKING:
-    from kernmalloc.facade import kernel as facade
+    from kernmalloc.facade import state
     from kernmalloc.facade.configure import Configured
     from kernmalloc.facade.kernel import Kernel
     from kernmalloc.facade.state import HeapState
@@ -42,8 +42,8 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class DeviceLine(msgspec.Struct, frozen=True):
-    """One range of device memory: `status` is fits, extent-only or refused, `cost` its bytes of the heap, `advice` why it
-    does not fit."""
+    """One range of device memory: `status` is fits, extent-only or refused, `cost` its bytes of the heap, `advice` why
+    it does not fit."""
 
     base: int
     size: int
@@ -67,9 +67,10 @@ class TlbLine(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine. `status` is booted (of a plan: planned), refused or unreadable; `reason` says why it is not the first.
-    `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released` are the bytes that the heap gave
-    back once its devices were published. `seconds` is all the time that this machine took."""
+    """One machine. `status` is booted (of a plan: planned), refused or unreadable; `reason` says why it is not booted.
+    `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released`
+    are the bytes that the heap gave back once its devices were published. `seconds` is all the time that this machine
+    took."""
 
     file: str
     machine: str
@@ -93,7 +94,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         kernel: Kernel,
         heap: HeapState,
         done: Configured,
-        found: facade.Check,
+        found: state.Check,
         seconds: float,
         file: str,
         machine: str,

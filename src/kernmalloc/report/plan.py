@@ -1,26 +1,27 @@
 """A plan as text: the heap structure by structure, how it lies, what is left, and which devices it will hold."""
 
-from collections.abc import Iterator
-from textwrap import wrap
+from collections.abc import Iterator, Sequence
 
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
-from kernmalloc.facade.profile import ARCHES
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.sizes import size
+from kernmalloc.machine.arch import FORMATS
 from kernmalloc.plan.advice import Advice
 from kernmalloc.plan.plan import Plan
 from kernmalloc.report.boot import device_rows
-from kernmalloc.report.text import columns, section
-from kernmalloc.report.units import several, size, span
+from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
+from kernmalloc.report.units import several, span
 
-WIDTH = 118
 STATUSES = (FITS, LAST, EXTENT_ONLY, REFUSED)
 
 
 def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """All about one plan; `line` is the boot line that takes the advice."""
     profile = plan.profile
-    yield (
-        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), strategy {profile.strategy}, "
-        f"window {span(profile.va.base, profile.va.base + profile.va.size)}, {size(profile.va.size)}"
+    yield from fitted(
+        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), "
+        f"strategy {profile.strategy}, window {span(profile.va.base, profile.va.base + profile.va.size)}, "
+        f"{size(profile.va.size)}"
     )
     yield from section("Heap at the end of the boot, to the byte", _items(plan))
     yield from section("How it lies", _layout(plan))
@@ -31,53 +32,54 @@ def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
 
 
 def _items(plan: Plan) -> Iterator[str]:
-    rows = [("structure", "bytes", "")]
+    rows: list[Cells] = [("structure", "bytes", "")]
     rows += [(item.name, f"{item.bytes:,}", item.note) for item in plan.items if item.bytes]
     rows.append(("heap", f"{plan.top:,}", f"{size(plan.planned)} in use, bound {size(plan.bound)}"))
     rows += [(f"beside it: {item.name}", f"{item.bytes:,}", item.note) for item in plan.beside]
     yield from columns(rows, notes=True)
     held = "all" if plan.scale >= 1 else f"{plan.scale:.1%}"
-    yield f"The window holds {held} of the objects that the profile's ratios ask for."
+    yield from fitted(f"The window holds {held} of the objects that the profile's ratios ask for.")
 
 
 def _layout(plan: Plan) -> Iterator[str]:
     if plan.fixed:
         fixed = plan.fixed
-        yield (
+        sign = "-" if fixed.constant < 0 else "+"
+        yield from fitted(
             f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
-            f"VA = PA + {fixed.constant:#x}"
-            if fixed.constant >= 0
-            else f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
-            f"VA = PA - {-fixed.constant:#x}"
+            f"VA = PA {sign} {abs(fixed.constant):#x}"
         )
-        yield (
+        yield from fitted(
             f"affine and in large pages: {1:.0%} of the fixed part, {plan.affine_share:.0%} of the heap, "
             f"{plan.affine_share_at_bound:.1%} of it at its bound"
         )
     else:
-        yield f"VA {span(plan.heap_va, plan.heap_va + plan.top)}, single frames from anywhere; no share of it is affine by plan"
+        where = span(plan.heap_va, plan.heap_va + plan.top)
+        yield from fitted(f"VA {where}, single frames from anywhere; no share of it is affine by plan")
     tlb = plan.tlb
     after = "no more after boot" if plan.fixed and plan.bound == plan.top else "more as the heap grows"
-    yield (
+    yield from fitted(
         f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
         f"{tlb.static:,} of image and first tables; {after}"
     )
     window = plan.profile.va.size
     verdict = "it cannot be" if plan.direct_map > window else f"{size(window - plan.direct_map)} would be left"
-    yield f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
-    if held := ARCHES[plan.profile.arch].tlb:
+    yield from fitted(
+        f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
+    )
+    if held := FORMATS[plan.profile.arch].tlb:
         fits = "all of the heap's fit" if tlb.heap <= held else "too few for the heap's"
-        yield f"the processor's TLB, loaded by software, holds {held}: {fits}, {tlb.heap:,}"
+        yield from fitted(f"the processor's TLB, loaded by software, holds {held}: {fits}, {tlb.heap:,}")
 
 
 def _space(plan: Plan) -> Iterator[str]:
     broken = "; growth may break that" if plan.lenient else ""
-    yield (
+    yield from fitted(
         f"{several(plan.frames, 'frame')} described, {plan.available:,} left for page space, "
         f"{plan.promised:,} promised to the bank{broken}"
     )
     if plan.after.released:
-        yield f"release gives back {size(plan.after.released)} once these devices are published"
+        yield from fitted(f"release gives back {size(plan.after.released)} once these devices are published")
 
 
 def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
@@ -89,30 +91,36 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     name = ", ".join(worst.names) or "a device"
     frames = worst.size // plan.page
     what = (
-        f"Advice: {name[:60]} ({size(worst.size)} at {worst.base:x}) cannot be used in full: entries for {worst.missing:,} of its "
-        f"{frames:,} frames are missing. "
+        f"Advice: {name} ({size(worst.size)} at {worst.base:x}) cannot be used in full: "
+        f"entries for {worst.missing:,} of its {frames:,} frames are missing. "
     )
     if advice.proof is None:
         what += f"No tunable helps: {advice.reason}."
     else:
         settings = " and ".join(f"{name.replace('-', '_')}={value}" for name, value in advice.settings.items())
         what += (
-            f"Set {settings}: planned again with that, everything fits that can, and the heap is {size(advice.proof.top)} "
-            f"(now {size(plan.top)}), page space {advice.proof.available:,} frames (now {plan.available:,})."
+            f"Set {settings}: planned again with that, everything fits that can, and the heap is "
+            f"{size(advice.proof.top)} (now {size(plan.top)}), page space {advice.proof.available:,} frames "
+            f"(now {plan.available:,})."
         )
         if advice.beyond:
             what += f" No tunable helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
     yield ""
-    yield from wrap(what, WIDTH)
+    yield from paragraph(what)
     if advice.proof is not None:
         yield f"  {line}"
 
 
-def row(plan: Plan) -> tuple[str, ...]:
-    """One line of the table of several machines."""
+def several_machines(profile: Profile, plans: Sequence[Plan]) -> Iterator[str]:
+    """A table of plans for one kernel, a line for each machine."""
+    yield f"Kernel {profile.name}, strategy {profile.strategy}"
+    yield from columns([HEAD, *map(_row, plans)])
+
+
+def _row(plan: Plan) -> Cells:
     count = {status: sum(d.status == status for d in plan.devices) for status in STATUSES}
     return (
-        plan.machine.name[:44] or plan.machine.file[-44:],
+        plan.machine.name or plan.machine.file,
         size(plan.frames * plan.page),
         size(plan.planned),
         size(plan.top),

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from kernmalloc.report.text import columns, section
-from kernmalloc.report.units import several, size
+from kernmalloc.inputs.sizes import size
+from kernmalloc.report.text import Cells, columns, fitted, section
+from kernmalloc.report.units import several
 from kernmalloc.sim.replay import CacheLine, Replayed
 
 LEFT_OUT = {
@@ -19,7 +20,7 @@ LEFT_OUT = {
 
 def whole(done: Replayed) -> Iterator[str]:
     """All lines."""
-    yield f"{done.file}: {done.form}; kernel {done.kernel}, {done.machine}; runs {done.mode}"
+    yield from fitted(f"{done.file}: {done.form}; kernel {done.kernel}, {done.machine}; runs {done.mode}")
     if not done.failure:
         yield from section("Replay", columns(_figures(done), notes=True))
     if left := [(text, f"{count:,}") for name, text in LEFT_OUT.items() if (count := getattr(done.skipped, name))]:
@@ -27,15 +28,15 @@ def whole(done: Replayed) -> Iterator[str]:
     if done.caches:
         yield from section("Caches at the peak of backed memory (as /proc/slabinfo)", [HEAD, *map(_cache, done.caches)])
     yield ""
-    yield verdict(done)
+    yield from fitted(verdict(done))
 
 
-def _figures(done: Replayed) -> list[tuple[str, str, str]]:
+def _figures(done: Replayed) -> list[Cells]:
     timed = f"median of {several(len(done.ns), 'replay')}, {min(done.ns):.1f} to {max(done.ns):.1f}"
     mapped = "frames mapped, one time or another"
     if done.mode == "raw":
         mapped += ", by calls of this computer that take microseconds"
-    rows = [
+    rows: list[Cells] = [
         ("operations", f"{done.operations:,}", ""),
         (
             "ns per operation",
@@ -76,6 +77,6 @@ def verdict(done: Replayed) -> str:
     if not done.held:
         return f"{done.file}: BROKEN: {done.failure}"
     return (
-        f"{done.file}: {several(done.operations, 'operation')}, {done.ns_per_operation:.1f} ns each; all freed, every frame is "
-        f"back, {done.assertions:,} invariants held; {done.seconds:.1f} s"
+        f"{done.file}: {several(done.operations, 'operation')}, {done.ns_per_operation:.1f} ns each; all freed, "
+        f"every frame is back, {done.assertions:,} invariants held; {done.seconds:.1f} s"
     )

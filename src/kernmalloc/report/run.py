@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kernmalloc.report.text import columns, section
+from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.units import several
 from kernmalloc.sim.outcome import Load, Outcome
 
@@ -14,12 +14,12 @@ def whole(run: Outcome) -> Iterator[str]:
     yield from section("Page cache", columns(_cache(run)))
     yield from section("Load", columns(_loads(run), notes=True))
     yield from section("Memory at the end", columns(_memory(run)))
-    yield from section("Free blocks, from one frame on", [" ".join(str(count) for count in run.free_blocks)])
+    yield from section("Free blocks, from one frame on", fitted(" ".join(map(str, run.free_blocks))))
     yield ""
-    yield verdict(run)
+    yield from fitted(verdict(run))
 
 
-def _cache(run: Outcome) -> list[tuple[str, str]]:
+def _cache(run: Outcome) -> list[Cells]:
     return [
         ("touches", f"{run.touches:,}"),
         ("in ticks", f"{run.ticks:,}"),
@@ -34,12 +34,12 @@ def _cache(run: Outcome) -> list[tuple[str, str]]:
     ]
 
 
-def _loads(run: Outcome) -> list[tuple[str, ...]]:
+def _loads(run: Outcome) -> list[Cells]:
     head = ("", "got", "", "waited", "ticks each", "longest", "refused")
     return [head, *(_load(load) for load in run.loads)]
 
 
-def _load(load: Load) -> tuple[str, ...]:
+def _load(load: Load) -> Cells:
     each = load.waited // load.waits if load.waits else 0
     refused = ", ".join(f"{count:,} {name}" for name, count in sorted(load.refused.items()))
     return (
@@ -53,8 +53,8 @@ def _load(load: Load) -> tuple[str, ...]:
     )
 
 
-def _memory(run: Outcome) -> list[tuple[str, str]]:
-    rows = [(f"{name} frames", f"{count:,}") for name, count in run.frames.items() if count]
+def _memory(run: Outcome) -> list[Cells]:
+    rows: list[Cells] = [(f"{name} frames", f"{count:,}") for name, count in run.frames.items() if count]
     rows.append(("pages moved out of the way", f"{run.moved:,}"))
     rows.append(("windows opened", f"{run.windows:,}"))
     rows.append(("free memory in no 2 MiB block", f"{run.fragmentation:.1%}"))

@@ -1,9 +1,9 @@
-"""What else asks the kernel for memory while processes run: the heap, drivers that need ranges, devices that come and go.
+"""What else asks the kernel for memory while processes run: the heap, drivers, devices that come and go.
 
 Concepts
-  1. An agenda of ticks. A load puts its next turn on it when it has had one, so that each goes on as long as the run does.
-  2. What the kernel says WOULD_BLOCK to waits in line, first come first served, and is done again from its beginning when
-     the source has answered (E26). Any other refusal is counted by its kind, and that was that.
+  1. An agenda of ticks. A load puts its next turn on it when it has had one, so that each goes on to the end.
+  2. What the kernel says WOULD_BLOCK to waits in line, first come first served, and is done again from its beginning
+     when the source has answered (E26). Any other refusal is counted by its kind, and that was that.
 """
 
 import heapq
@@ -11,6 +11,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from itertools import count
+from typing import TypeVar
 
 from kernmalloc.drivers.processes import NEVER
 from kernmalloc.facade.errors import KernelError, WouldBlock
@@ -18,9 +19,12 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.lang import status as codes
 from kernmalloc.sim.scenario import Device, Dma, Heap, Scenario
 
+Load = TypeVar("Load", Heap, Dma, Device)
+
 
 class Tally:
-    """How one load fared: what it got, what it had to wait for and how long in ticks, and what it was refused, by status."""
+    """How one load fared: what it got, what it had to wait for, how long in ticks, and what it was refused, by
+    status."""
 
     def __init__(self, name: str, kind: str) -> None:
         self.name, self.kind = name, kind
@@ -53,7 +57,7 @@ class Loads:
         for device in scenario.devices:
             self._begin(device.every, self._device, device, Tally(device.name, "device"))
 
-    def _begin(self, every: int, turn: Callable, load: object, tally: Tally) -> None:
+    def _begin(self, every: int, turn: Callable[[Load, Tally], None], load: Load, tally: Tally) -> None:
         self.tallies.append(tally)
 
         def again() -> None:

@@ -7,7 +7,7 @@ import numpy
 
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.kern import Cpu
+from kernmalloc.kernel.core.kern import Cpu
 from kernmalloc.lang import status as codes
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.loads import Loads
@@ -15,8 +15,8 @@ from kernmalloc.sim.scenario import Scenario
 
 
 class Load(msgspec.Struct, kw_only=True):
-    """How one load fared. `waits`: calls that had to wait, together `waited` ticks, the longest `longest`. `refused`: calls
-    that were refused for good, by status."""
+    """How one load fared. `waits`: calls that had to wait, together `waited` ticks, the longest `longest`. `refused`:
+    calls that were refused for good, by status."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ LARGE = 9  # order of a block of 2 MiB
 
 def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> Outcome:
     """The figures of a run that is over but for giving everything back."""
-    state, ledger, blocks = kernel.pages.state, kernel.ledger, free_blocks(kernel)
+    state, ledger, blocks = kernel.pages.state, kernel.ledger, free_blocks(kernel.view)
     touches = int(crowd.processes["touches"].sum())
     misses = int(state["misses"])
     free = sum(count << order for order, count in enumerate(blocks))

@@ -6,16 +6,17 @@
 
 Concepts
   1. The trace's caches are made as typed caches, those first that are used most. Objects for which the kernel makes no
-     cache, having no room for more or none for objects so large, get size classes. Then the heap is drained: what it has
-     now is not counted.
-  2. The first replay fills every block with a mark, and notes what stands behind the heap after every operation: peaks are exact. Then
-     all that is live is freed and the heap drained: every invariant must hold, and every frame be what it was before.
-  3. Another kernel, booted alike, does the same up to the peak of backed memory, where the table of its caches is taken,
-     and then the rest. On it the trace is timed, several times; in between all that is live is freed.
+     cache, having no room for more or none for objects so large, get size classes. Then the heap is drained: what it
+     has now is not counted.
+  2. The first replay fills every block with a mark, and notes what stands behind the heap after every operation: peaks
+     are exact. Then all that is live is freed and the heap drained: every invariant must hold, and every frame be what
+     it was before.
+  3. Another kernel, booted alike, does the same up to the peak of backed memory, where the table of its caches is
+     taken, and then the rest. On it the trace is timed, several times; in between all that is live is freed.
 
     live           bytes asked for and not freed, of heap blocks and objects
-    backed         bytes of frames of the heap, its map and its mapping tables, beyond those at the start; of a heap that
-                   is backed as a whole from the boot on, those of its pages in use
+    backed         bytes of frames of the heap, its map and its mapping tables, beyond those at the start; of a heap
+                   that is backed as a whole from the boot on, those of its pages in use
     fragmentation  share of the peak of backed bytes that the peak of live bytes does not fill
 
 Pages are in none of these: each is a frame, and nothing stands beside it.
@@ -25,16 +26,19 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import numpy
+from numpy.typing import NDArray
 
 from kernmalloc.drivers.replay import Note
 from kernmalloc.facade.errors import BadRequest, checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.trace import ORDERS, Skipped, Trace
-from kernmalloc.kernel.kern import SIZE_CLASSES
+from kernmalloc.kernel.core.kern import SIZE_CLASSES
+from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.sim.scenario import plain_pc
@@ -62,10 +66,10 @@ class CacheLine(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, kw_only=True):
-    """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not the
-    first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused` counts
-    allocations by status. `grown`: frames that the heap took, one time or another. `uncached` names the caches whose objects
-    got size classes. `lost`: frames."""
+    """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not
+    the first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused`
+    counts allocations by status. `grown`: frames that the heap took, one time or another. `uncached` names the caches
+    whose objects got size classes. `lost`: frames."""
 
     file: str
     status: str = "replayed"
@@ -105,8 +109,9 @@ def replay(
     machine: Machine | None = None,
     progress: Progress = lambda what, done: None,
 ) -> Replayed:
-    """Replay a trace on a kernel, by default x86_64, of a machine, by default a PC with RAM enough. `progress` is told what
-    is done, and which share of it. Raises TooSmall, LifeError, and KernelError where the list of operations has no room."""
+    """Replay a trace on a kernel, by default x86_64, of a machine, by default a PC with RAM enough. `progress` is told
+    what is done, and which share of it. Raises TooSmall, LifeError, and KernelError where the operations have no
+    room."""
     started = time.perf_counter()
     profile = profile or Profile.load(KERNEL)
     machine = machine or roomy(trace, profile.page)
@@ -158,9 +163,9 @@ def roomy(trace: Trace, page: int) -> Machine:
     return plain_pc(1 << (needed - 1).bit_length())
 
 
-def _peaks(result: Replayed, trace: Trace, notes: numpy.ndarray, frames: int, page: int) -> int:
-    """What was refused, live and backed; there were `frames` at the start. Returns how many operations lead to the peak of
-    backed memory: there, the most live."""
+def _peaks(result: Replayed, trace: Trace, notes: NDArray[numpy.void], frames: int, page: int) -> int:
+    """What was refused, live and backed; there were `frames` at the start. Returns how many operations lead to the peak
+    of backed memory: there, the most live."""
     refused = Counter(notes["refused"].tolist())
     result.refused = {codes.NAMES[-number]: count for number, count in sorted(refused.items()) if number}
     bytes = numpy.where(notes["refused"][trace.origins] != 0, 0, trace.bytes(page))  # what was refused was never live
@@ -185,14 +190,14 @@ class Room:
         self._ram, self._page = kernel.view.ram.bytes, kernel.profile.page
         self._pas = [kernel.view.pa(self.va + at) for at in range(0, bytes, self._page)]
 
-    def put(self, array: numpy.ndarray) -> None:
+    def put(self, array: NDArray[Any]) -> None:
         """Write an array at its beginning."""
         data, page = array.tobytes(), self._page
-        for at, pa in zip(range(0, len(data), page), self._pas):
+        for at, pa in zip(range(0, len(data), page), self._pas, strict=False):
             part = data[at : at + page]
             self._ram[pa : pa + len(part)] = part
 
-    def get(self, kind: numpy.dtype, count: int) -> numpy.ndarray:
+    def get(self, kind: numpy.dtype[numpy.void], count: int) -> NDArray[numpy.void]:
         """So many elements from its beginning on."""
         pages = self._pas[: -(-count * kind.itemsize // self._page)]
         return numpy.frombuffer(b"".join(self._ram[pa : pa + self._page] for pa in pages), kind, count)
@@ -227,7 +232,7 @@ class Stage:
                 self.uncached.append(cache.name)
         self._ids.put(ids)
 
-    def _chunks(self, ops: numpy.ndarray, progress: Callable[[float], object]) -> Iterator[int]:
+    def _chunks(self, ops: NDArray[numpy.void], progress: Callable[[float], object]) -> Iterator[int]:
         """Put the operations into the kernel's memory, some at a time: how many."""
         for at in range(0, len(ops), CHUNK):
             progress(at / len(ops))
@@ -235,21 +240,23 @@ class Stage:
             self._ops.put(chunk)
             yield len(chunk)
 
-    def marked(self, ops: numpy.ndarray, progress: Callable[[float], object] = lambda done: None) -> numpy.ndarray:
+    def marked(
+        self, ops: NDArray[numpy.void], progress: Callable[[float], object] = lambda done: None
+    ) -> NDArray[numpy.void]:
         """Replay, every block marked: a `Note` of each operation. Raises Wrong."""
-        notes = [numpy.zeros(0, Note.dtype)]
+        notes: list[NDArray[numpy.void]] = [numpy.zeros(0, Note.dtype)]
         for count in self._chunks(ops, progress):
             self._notes.put(numpy.zeros(count, Note.dtype))
             rooms = self._slots.va, self._ids.va, self._notes.va
             status = self.kernel.call("replay_marked", self._ops.va, count, *rooms)
             found = self._notes.get(Note.dtype, count)
-            if status < 0:
+            if failed(status):
                 number = sum(map(len, notes)) + int((found["frames"] == 0).argmax())
                 raise Wrong(f"operation {number:,}: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
             notes.append(found)
         return numpy.concatenate(notes)
 
-    def timed(self, ops: numpy.ndarray, progress: Callable[[float], object]) -> float:
+    def timed(self, ops: NDArray[numpy.void], progress: Callable[[float], object]) -> float:
         """Replay, then free what is live: nanoseconds per operation of the replay. Raises Wrong."""
         spent = sum(self._run(count) for count in self._chunks(ops, progress))
         for count in self._chunks(self._ending, progress):
@@ -261,7 +268,7 @@ class Stage:
         begun = time.perf_counter_ns()
         status = self.kernel.call("replay", self._ops.va, count, self._slots.va, self._ids.va)
         spent = time.perf_counter_ns() - begun
-        if status < 0:
+        if failed(status):
             raise Wrong(f"a free: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
         return spent
 
@@ -279,7 +286,8 @@ class Stage:
             raise Wrong(f"frames before and after: {self.types}, {types}")
 
     def caches(self) -> Iterator[CacheLine]:
-        """The caches that have slabs: the trace's, then size classes. What the kernel keeps in these for itself counts."""
+        """The caches that have slabs: the trace's, then size classes. What the kernel has in these for itself
+        counts."""
         used = self.kernel.view.used_slots()
         for id in sorted(self.names, key=lambda id: (id < SIZE_CLASSES, id)):
             cache = self.kernel.view.cache(id)

@@ -1,12 +1,12 @@
 """Run a scenario: boot its machine, let processes and loads at the kernel, and hold what is left against what must be.
 
 Concepts
-  1. In turn: the compiled loop runs all processors until something is due; then the source answers what it has had time for,
-     who waits tries again, and loads have their turn. The same scenario and seed give the same run to the tick.
+  1. In turn: the compiled loop runs all processors until something is due; then the source answers what it has had time
+     for, who waits tries again, and loads have their turn. The same scenario and seed give the same run to the tick.
   2. In threads: each processor is a thread of this process, in compiled code, and processor 0, one more, does the rest:
      driver, loads. There is no clock but theirs, and no two runs are alike.
-  3. At the end everything dirty is written back and the file is read page by page: every word must be what the last write to
-     it left. All is given back, and `check` recounts the kernel before and after.
+  3. At the end everything dirty is written back and the file is read page by page: every word must be what the last
+     write to it left. All is given back, and `check` recounts the kernel before and after.
 """
 
 import tempfile
@@ -20,8 +20,8 @@ import numpy
 
 from kernmalloc.drivers.processes import DONE, NEVER
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.pages import Pages
-from kernmalloc.facade.source import Source
+from kernmalloc.facade.source import PageFile, Source
+from kernmalloc.lang.status import OK
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.loads import Loads
@@ -46,8 +46,8 @@ def run(
 ) -> Outcome:
     """Run a scenario in mode raw or soft. `progress` is told how many touches are done.
 
-    Raises InputError (machine or kernel cannot be read), TooSmall, LifeError (no such mode, or not with threads), KernelError
-    (the machine is too small for the processes), Stuck."""
+    Raises InputError (machine or kernel cannot be read), TooSmall, LifeError (no such mode, or not with threads),
+    KernelError (the machine is too small for the processes), Stuck."""
     if threads and mode != "raw":
         raise LifeError(f"threads in mode {mode}: only in raw do processors run at the same time")
     started = time.perf_counter()
@@ -59,12 +59,12 @@ def run(
         kernel.pages.source(Path(folder) / "pages", scenario.pages) as source,
     ):
         kernels = [kernel.cpu(number) for number in range(processors)]
-        crowd = Crowd(scenario, kernel, kernels[-scenario.cpus :], timed=not threads)
+        crowd = Crowd(scenario, kernel, kernels[-scenario.cpus :], source, timed=not threads)
         loads = Loads(scenario, kernel)
         begun = time.perf_counter()
         (_in_threads if threads else _in_turn)(crowd, loads, source, kernel, progress)
         seconds = time.perf_counter() - begun
-        return _ended(scenario, kernel, crowd, loads, seconds, started)
+        return _ended(scenario, kernel, source, crowd, loads, seconds, started)
 
 
 def _in_turn(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress) -> None:
@@ -128,13 +128,14 @@ def _in_threads(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, prog
             stop.set()
 
 
-def _ended(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads, seconds: float, started: float) -> Outcome:
+def _ended(
+    scenario: Scenario, kernel: Kernel, source: Source, crowd: Crowd, loads: Loads, seconds: float, started: float
+) -> Outcome:
     """Look at what the run left, give everything back, and look again."""
-    pages = kernel.pages
     checked = kernel.check()
     result = outcome(scenario, kernel, crowd, loads)  # before all is given back
-    pages.flush()
-    bad = bad_pages(pages, crowd)
+    kernel.pages.flush()
+    bad = bad_pages(source.file, crowd)
     loads.end()
     for member in crowd.members:
         member.space.free()
@@ -150,15 +151,15 @@ def _ended(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads, secon
     return result
 
 
-def bad_pages(pages: Pages, crowd: Crowd) -> int:
+def bad_pages(file: PageFile, crowd: Crowd) -> int:
     """Pages of the file that are not what the last writes to them left, or whose checksum is not theirs."""
-    bad, file, page = 0, pages.open.file, pages.page
+    bad, page = 0, file.page
     for first in range(0, file.pages, CHUNK):
         count = min(CHUNK, file.pages - first)
         data = bytearray(count * page)
         for i in range(count):
-            bad += file.read(first + i, memoryview(data)[i * page : (i + 1) * page]) < 0
-        found = numpy.frombuffer(data, numpy.uint64).reshape(count, page // 8)
+            bad += file.read(first + i, memoryview(data)[i * page : (i + 1) * page]) != OK
+        found = numpy.frombuffer(data, numpy.int64).reshape(count, page // 8)
         expected = crowd.expected(first, count)
         bad += int((found[:, : expected.shape[1]] != expected).any(axis=1).sum())
     return bad

@@ -14,6 +14,7 @@ Times are ticks: a touch takes one. A key that is unknown, missing or contradict
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from msgspec import Meta
 from kernmalloc.facade.profile import Bytes, Profile
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Range
+from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.memory_map import Machine, shipped_names
 
 SHIPPED = Path(__file__).parent.parent / "scenarios"
@@ -38,19 +40,19 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What every table has in common: unknown keys are refused, values never change."""
 
 
-class Disk(_Table, kw_only=True):
+class Disk(_Table, frozen=True, kw_only=True):
     """The object source: `latency` ticks per request, of which it does `depth` at a time."""
 
     latency: Ticks = 100
     depth: Annotated[int, Meta(ge=1, le=64)] = 4
 
 
-class Processes(_Table, kw_only=True):
+class Processes(_Table, frozen=True, kw_only=True):
     """`count` processes with `pages` pages each, and `shared` more that all of them share and only read.
 
-    Of their touches a share goes to pages as a Zipf law of `exponent` likes them (`zipf`), to one after the other (`scan`), to
-    the first `loop_pages` again and again (`loop`), to shared pages (`share`), and the rest anywhere. `writes`: the share of
-    touches of its own pages that write."""
+    Of their touches a share goes to pages as a Zipf law of `exponent` likes them (`zipf`), to one after the other
+    (`scan`), to the first `loop_pages` again and again (`loop`), to shared pages (`share`), and the rest anywhere.
+    `writes`: the share of touches of its own pages that write."""
 
     name: Name
     count: Count = 1
@@ -65,7 +67,7 @@ class Processes(_Table, kw_only=True):
     writes: Share = 0.0
 
 
-class Heap(_Table, kw_only=True):
+class Heap(_Table, frozen=True, kw_only=True):
     """Every `every` ticks a block of `least` to `most` bytes, freed `hold` ticks later."""
 
     name: Name
@@ -75,8 +77,8 @@ class Heap(_Table, kw_only=True):
     most: Bytes = Bytes(1024)
 
 
-class Dma(_Table, kw_only=True):
-    """Every `every` ticks `size` contiguous bytes at a multiple of `align`, within [low, high), held for `hold` ticks."""
+class Dma(_Table, frozen=True, kw_only=True):
+    """Every `every` ticks `size` contiguous bytes at a multiple of `align`, within [low, high), for `hold` ticks."""
 
     name: Name
     every: Ticks
@@ -87,9 +89,9 @@ class Dma(_Table, kw_only=True):
     high: Bytes = Bytes(FOUR_GIB)
 
 
-class Device(_Table, kw_only=True):
-    """A device range of `size` bytes at `base`: it comes every `every` ticks, all its first `used` frames are used, and it goes
-    `hold` ticks later."""
+class Device(_Table, frozen=True, kw_only=True):
+    """A device range of `size` bytes at `base`: it comes every `every` ticks, all its first `used` frames are used, and
+    it goes `hold` ticks later."""
 
     name: Name
     every: Ticks
@@ -99,7 +101,7 @@ class Device(_Table, kw_only=True):
     used: Annotated[int, Meta(ge=0, le=2**20)] = 0
 
 
-class BankChange(_Table, kw_only=True):
+class BankChange(_Table, frozen=True, kw_only=True):
     """What of the profile's [bank] is different."""
 
     promised: int | None = None
@@ -107,7 +109,7 @@ class BankChange(_Table, kw_only=True):
     lenient: bool | None = None
 
 
-class Scenario(_Table, kw_only=True):
+class Scenario(_Table, frozen=True, kw_only=True):
     """One scenario. `Scenario.load("storm")` or `Scenario.load("mine.toml")`."""
 
     summary: str
@@ -148,7 +150,7 @@ class Scenario(_Table, kw_only=True):
 
     @classmethod
     def parse(cls, text: str, file: str = "scenario") -> "Scenario":
-        """The scenario that a TOML text describes; `file` is the name that errors carry, and where paths in it begin."""
+        """The scenario that a TOML text describes; `file` is the name in errors, and where paths in it begin."""
         try:
             table = tomllib.loads(text)
             if "file" in table:
@@ -199,7 +201,7 @@ def plain_pc(ram: int) -> Machine:
     low, high = (0, 0x9F000), (1 << 20, min(ram, HOLE))
     spans = [low, high] + ([(FOUR_GIB, FOUR_GIB + ram - HOLE)] if ram > HOLE else [])
     ranges = tuple(Range(base=base, size=end - base, kind="ram", name="", line=0) for base, end in spans)
-    return Machine(name=f"PC with {ram >> 20} MiB", file="scenario", arch="i386", ram=ranges)
+    return Machine(name=f"PC with {size(ram)}", file="scenario", arch="i386", ram=ranges)
 
 
 def _refusal(file: str, message: str) -> InputError:
@@ -228,7 +230,7 @@ _TABLES = {
 }
 
 
-def _contradictions(scenario: Scenario):
+def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str, str]]:
     """Yields (key, reason, advice) for what cannot be run; the first is reported."""
     if bool(scenario.machine) == bool(scenario.ram):
         yield "machine", "a scenario has either a machine or ram", 'write ram = "64 MiB", or machine = "desktop-16g"'

@@ -1,15 +1,16 @@
-from kernmalloc.lang import entry, record, u8
+"""What the bare machine supplies."""
+
+from kernmalloc.lang import Record, entry, field, u8
 
 
-@record(size=8)
-class Byte:
+class Byte(Record):
     """A byte, addressed alone."""
 
-    value: u8 = "it"
+    value: u8 = field("it")
 
 
 @entry
-def fill(addr, value, n):
+def fill(addr: int, value: int, n: int) -> int:
     for i in range(n):
         Byte(addr + i).value = value
     return n

@@ -1,109 +1,153 @@
-from kernmalloc.lang import add32, add64, cas32, entry, kernel, load_acquire32, pause, primitive, store_release32
-from lang_sample.records import FREE, USED, Cpu, Kern, Node, Tally
+"""A list of nodes, and what else a kernel does: lock, fill, count, follow references."""
 
-NODE = Node.size
+from __future__ import annotations
+
+from kernmalloc.lang import (
+    cas32,
+    cas64,
+    element,
+    entry,
+    failed,
+    kernel,
+    load_acquire32,
+    load_acquire64,
+    pause,
+    primitive,
+    store_release32,
+)
+from lang_sample.records import FREE, USED, Cpu, Kern, Node, Tally, verify_node
+
 LOCK = Kern.offset("lock")
+LARGEST = Kern.offset("inner") + Tally.offset("largest")
 fill = primitive("km_fill", 3, "set n bytes at an address to a value")
 
 
-@kernel
-def node_at(kern, i):
-    return Kern(kern).table + i * NODE
-
-
 @entry
-def push(cpu, i):
+def push(cpu: Cpu, i: int) -> int:
     """Put node i at the head of the list: its index, or -1 if there is none or it is there already."""
-    kern = Cpu(cpu).kern
-    k = Kern(kern)
-    if i < 0 or i >= k.nodes:
+    kern = cpu.kern
+    if i < 0 or i >= kern.nodes:
         return -1
-    n = Node(node_at(kern, i))
+    n = element(kern.table, i)
     if n.kind == USED:
         return -1
     n.kind = USED
     n.pins += 1
-    n.next = k.head
+    n.next = kern.head
     n.key -= i
-    k.head = i
-    t = Tally(k.inner)
-    t.nodes += 1
+    kern.head = i
+    kern.inner.nodes += 1
     return i
 
 
 @entry
-def pop(cpu):
-    kern = Cpu(cpu).kern
-    k = Kern(kern)
-    i = k.head
-    n = Node(node_at(kern, i))
+def pop(cpu: Cpu) -> int:
+    kern = cpu.kern
+    i = kern.head
+    n = element(kern.table, i)
     if n.kind == FREE:
         return -1
-    k.head = n.next
+    kern.head = n.next
     n.kind = FREE
     n.pins = n.pins - 1
-    Tally(k.inner).nodes -= 1
+    kern.inner.nodes -= 1
     return i
 
 
 @kernel
-def listed(cpu):
+def listed(cpu: Cpu) -> int:
     """Length of the list. Node 0 ends it."""
-    kern = Cpu(cpu).kern
     n = 0
-    i = Kern(kern).head
+    i = cpu.kern.head
     while i != 0:
         n += 1
-        i = Node(node_at(kern, i)).next
+        i = element(cpu.kern.table, i).next
     return n
 
 
 @entry
-def length(cpu):
+def length(cpu: Cpu) -> int:
     return listed(cpu)
 
 
 @entry
-def wipe(cpu, i, value):
+def wipe(cpu: Cpu, i: int, value: int) -> int:
     """The machine fills a node's words."""
-    return fill(Node(node_at(Cpu(cpu).kern, i)).words, value, 16)
+    return fill(element(cpu.kern.table, i).words.addr, value, 16)
 
 
 @entry
-def scribble(cpu, i, value):
+def scribble(cpu: Cpu, i: int, value: int) -> int:
     """Every width takes the low bits of value."""
-    n = Node(node_at(Cpu(cpu).kern, i))
+    n = element(cpu.kern.table, i)
     n.kind = value
     n.order = value < 0
     n.pins = value
     n.next = value
     n.key = value
-    return n.kind + n.pins + n.next
+    element(n.words, 1).value = value
+    return n.kind + n.pins + n.next + (element(n.words, 1).value == n.key)
 
 
 @entry
-def checked(cpu, i):
+def befriend(cpu: Cpu, i: int, j: int) -> int:
+    """Make j the friend of i, or none if j is negative: a status, or the friend's friend's index."""
+    n = element(cpu.kern.table, i)
+    n.friend = element(cpu.kern.table, j) if j >= 0 else Node(0)
+    if n.friend == 0:
+        return -7
+    n.friend.key ^= i
+    other = n.friend.friend
+    if other == 0 or other == n:
+        return 0
+    return (other.addr - cpu.kern.table.addr) // 8
+
+
+@kernel
+def friend_of(n: Node, tally: Tally) -> Node:
+    """The friend of a node, counted."""
+    tally.free += 1
+    return n.friend
+
+
+@entry
+def last_friend(cpu: Cpu, i: int, most: int) -> Node:
+    """Where at most `most` steps from friend to friend lead, or the null reference."""
+    n = element(cpu.kern.table, i)
+    for _ in range(most):
+        n = friend_of(n, cpu.kern.inner)
+        if n == 0:
+            return Node(0)
+    return n
+
+
+@entry
+def refused(cpu: Cpu, i: int, j: int) -> int:
+    return failed(befriend(cpu, i, j))
+
+
+@entry
+def checked(cpu: Cpu, i: int) -> int:
     """What the verifier of records says of node i, told that no order is above 9."""
-    k = Kern(Cpu(cpu).kern)
-    Tally(k.inner).largest = 9
-    return verify(cpu, node_at(Cpu(cpu).kern, i), k.inner)
+    kern = cpu.kern
+    kern.inner.largest = 9
+    return verify_node(cpu, element(kern.table, i), kern.inner)
 
 
 @entry
-def locked_add(cpu, rounds):
+def locked_add(cpu: Cpu, rounds: int) -> int:
     """Add 1 to two counters under the lock and 2 to a third by an atomic."""
-    kern = Cpu(cpu).kern
-    lock = kern + LOCK
-    for i in range(rounds):
+    kern = cpu.kern
+    lock = kern.addr + LOCK
+    largest = kern.addr + LARGEST
+    for _ in range(rounds):
         while cas32(lock, 0, 1) == 0:
             while load_acquire32(lock) != 0:
                 pause()
-        t = Tally(Kern(kern).inner)
-        t.nodes += 1
-        t.free += 1
+        kern.inner.nodes += 1
+        kern.inner.free += 1
         store_release32(lock, 0)
-        add64(Kern(kern).inner + 16, 2)
-    return add32(lock, 0)
-
-
-from lang_sample.records import verify_node as verify  # noqa: E402 a kernel function may be defined after its callers
+        old = load_acquire64(largest)
+        while cas64(largest, old, old + 2) == 0:
+            old = load_acquire64(largest)
+    return load_acquire32(lock)

@@ -1,88 +1,89 @@
 """One page table level over 4 KiB frames, and a TLB of 16 entries."""
 
-from kernmalloc.lang import entry, i64, kernel, machine_record, record, u8
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernmalloc.lang import Record, array, element, entry, field, i64, kernel, machine_record
+from lang_sample.bare import Byte
 from lang_sample.lists import listed, push
 
-TLB, TLB_ENTRY = 64, 16
+if TYPE_CHECKING:
+    from lang_sample.records import Cpu
 
 
-@record(size=320)
-class Soft:
+class Soft(Record, size=320):
     """The soft machine."""
 
-    ram: i64 = "host address of frame 0"
-    table: i64 = "host address of the page table: one i64 per page, frame number + 1"
-    pages: i64 = "pages that the table holds"
-    misses: i64 = "TLB misses"
-    fault: i64 = "last address that was not mapped, 0 if none"
-    spare: i64 * 3 = "unused"
-    tlb: i64 * 32 = "16 entries: page + 1, distance from va to host address"
+    ram: i64 = field("host address of frame 0")
+    table: Pte = field("the page table: one entry per page")
+    pages: i64 = field("pages that the table holds")
+    misses: i64 = field("TLB misses")
+    fault: i64 = field("last address that was not mapped, 0 if none")
+    first: i64 = field("number of the first page in the table")
+    tlb: Entry = array(16, "by the low bits of the page number", align=64)
 
 
-@record(size=16)
-class Entry:
+class Entry(Record):
     """One TLB entry."""
 
-    tag: i64 = "page + 1"
-    delta: i64 = "host address less va"
+    tag: i64 = field("page + 1")
+    delta: i64 = field("host address less va")
 
 
-@record(size=8)
-class Pte:
+class Pte(Record):
     """One page table entry."""
 
-    frame: i64 = "frame number + 1; 0 if not mapped"
-
-
-@record(size=8)
-class Byte:
-    """A byte, addressed alone."""
-
-    value: u8 = "it"
+    frame: i64 = field("frame number + 1; 0 if not mapped")
 
 
 @kernel
-def miss(va):
-    s = Soft(machine_record())
+def soft() -> Soft:
+    return Soft(machine_record())
+
+
+@kernel
+def miss(va: int) -> int:
+    s = soft()
     s.misses += 1
     page = va >> 12
-    if page < 0 or page >= s.pages:
+    if page < s.first or page >= s.first + s.pages:
         s.fault = va
         return s.ram
-    frame = Pte(s.table + (page << 3)).frame
+    frame = element(s.table, page - s.first).frame
     if frame == 0:
         s.fault = va
         return s.ram
-    e = Entry(machine_record() + TLB + (page & 15) * TLB_ENTRY)
+    e = element(s.tlb, page & 15)
     e.tag = page + 1
     e.delta = s.ram + ((frame - 1 - page) << 12)
     return va + e.delta
 
 
 @entry
-def translate(va, write):
+def translate(va: int, write: int) -> int:
     page = va >> 12
-    e = Entry(machine_record() + TLB + (page & 15) * TLB_ENTRY)
+    e = element(soft().tlb, page & 15)
     if e.tag == page + 1:
         return va + e.delta
     return miss(va)
 
 
 @entry
-def fill(addr, value, n):
+def fill(addr: int, value: int, n: int) -> int:
     for i in range(n):
         Byte(translate(addr + i, 1)).value = value
     return n
 
 
 @entry
-def count(cpu):
+def count(cpu: Cpu) -> int:
     """How many nodes the list at cpu holds, read as the host does."""
     return listed(cpu)
 
 
 @entry
-def push_all(cpu, n):
+def push_all(cpu: Cpu, n: int) -> int:
     """Drive the kernel: push nodes 0 to n - 1; how many went in."""
     pushed = 0
     for i in range(n):

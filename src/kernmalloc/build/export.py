@@ -1,0 +1,178 @@
+"""The kernel for somebody else's: a freestanding object per architecture, C, and what a port has to supply.
+
+C is for every target, by gcc, clang or tcc, and leaves the primitives to the port. The objects are LLVM's and have
+primitives of their own, for one processor. Both hold the rooms of the kernel, and no drivers.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernmalloc.build.freestanding import freestanding
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.kernel.core import kern
+from kernmalloc.lang import c
+from kernmalloc.lang.c.names import Constant
+from kernmalloc.lang.functions import REGISTRY, Function, group
+from kernmalloc.machine.arch import ARCHES, ATTRIBUTE_NAMES, FORMATS, TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kernmalloc.machine.arch.model import Compiler
+
+LICENCE = "/* SPDX-License-Identifier: Apache-2.0 OR MIT */\n"
+FLAGS = ("-std=c11", "-O2", "-fno-delete-null-pointer-checks")
+LIBRARY = {
+    "m68k-linux-gnu": ("__muldi3",),
+    "arm-none-eabi": (),
+    "i686-linux-gnu": (),
+}
+"""Prefixes of gccs for 32 bits, and what their code calls in libgcc: arithmetic of 64 bits."""
+
+
+def c_files() -> dict[str, str]:
+    """kernmalloc.c and kernmalloc.h."""
+    files = c.source(kernel_functions(), "bare", _told())
+    return {name: LICENCE + text for name, text in files.items()}
+
+
+def kernel_functions() -> list[Function]:
+    """Every function of the kernel's rooms."""
+    return [f for f in REGISTRY if f.__module__.startswith("kernmalloc.kernel.") and group(f) == "kernel"]
+
+
+def _told() -> dict[str, list[Constant]]:
+    """What the header tells beside statuses, records and entries."""
+    own = {
+        "What a frame is.": "FREE HEAP MAPPING PAGE DMA DEVICE RESERVED",
+        "What a region is.": "RAM ROM NVRAM DEVICE_MEMORY RESERVED_MEMORY CARVED_MEMORY",
+        "How far the boot has come.": "DONATE TABLE MARK LIST REST OBJECTS UP",
+    }
+    made = {
+        "Formats of page tables.": {f"FORMAT_{name}": format.number for name, format in FORMATS.items()},
+        "How a device's page is cached.": {f"CACHE_{name}": number for number, name in enumerate(ATTRIBUTE_NAMES)},
+    }
+    told = {
+        title: [Constant(kern.__name__, name, getattr(kern, name)) for name in names.split()]
+        for title, names in own.items()
+    }
+    for title, numbers in made.items():
+        names = {name.upper().replace("-", "_"): number for name, number in numbers.items()}
+        told[title] = [Constant("kernmalloc.machine.arch", name, number) for name, number in names.items()]
+    return told
+
+
+def export(folder: Path, architectures: Iterable[str]) -> dict[str, int]:
+    """Put everything into a folder: name of each file to its bytes. The folder is new, empty, or an older export's.
+
+    Architectures that LLVM does not have are for C only. InputError: the folder cannot be had, and is as it was.
+    """
+    wanted = list(dict.fromkeys(architectures))
+    place = folder.resolve()
+    try:
+        older = {path.name for path in place.iterdir()} if place.exists() else set[str]()
+        if older - _KNOWN:
+            raise InputError(str(folder), 0, f"it holds something else, {min(older - _KNOWN)}", "name a new folder")
+        with tempfile.TemporaryDirectory(prefix=".export.", dir=place if place.exists() else place.parent) as work:
+            made = Path(work, "made")
+            made.mkdir()
+            for name, data in _content(wanted).items():
+                (made / name).write_bytes(data)
+            sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+            if place.exists():
+                for name in sizes:
+                    os.replace(made / name, place / name)
+                for name in older - sizes.keys():
+                    (place / name).unlink()
+            else:
+                made.rename(place)
+    except OSError as error:
+        raise InputError(str(folder), 0, error.strerror or str(error)) from None
+    return sizes
+
+
+def _object(architecture: str) -> str:
+    return f"kernmalloc-{architecture}.o"
+
+
+_KNOWN = {"README.md", "kernmalloc.c", "kernmalloc.h", *map(_object, TARGETS)}
+
+
+def _content(architectures: list[str]) -> dict[str, bytes]:
+    """Name of each file to its bytes."""
+    content = {name: text.encode() for name, text in c_files().items()}
+    content["README.md"] = readme(architectures).encode()
+    return content | {_object(name): freestanding(name) for name in architectures if name in TARGETS}
+
+
+def build_command(compiler: Compiler) -> tuple[str, ...]:
+    """What makes an object of kernmalloc.c; the file and its place follow."""
+    return (*compiler.command, *FLAGS, *(("-DKM_CPUS=1",) if compiler.prefix in LIBRARY else ()), "-c")
+
+
+def readme(architectures: Iterable[str]) -> str:
+    """What to compile with, and what a port supplies."""
+    wanted = list(architectures)
+    objects = [f"    {_object(name):24} {TARGETS[name].triple}" for name in wanted if name in TARGETS]
+    commands = [
+        f"    {' '.join(build_command(compiler))} kernmalloc.c" for it in wanted for compiler in ARCHES[it].compilers
+    ]
+    helpers = [f"    {prefix:24} {' '.join(names) or 'nothing'}" for prefix, names in LIBRARY.items()]
+    return _README.format(
+        objects=_OBJECTS.format("\n".join(objects)) if objects else "",
+        commands="\n".join(commands),
+        helpers="\n".join(helpers),
+    )
+
+
+_OBJECTS = """
+## As an object
+
+{}
+
+An object holds the primitives of its architecture for one processor, and needs nothing. Its code uses general registers
+only. Every argument and result is an `int64_t`, on 32 bits also where the header declares a pointer.
+"""
+
+_README = """# kernmalloc
+
+A kernel memory manager: the frames of a machine, the page tables of the kernel's window, and a heap. Its state lies in
+the memory that it is given; it has no data of its own.
+
+    kernmalloc.h             records, statuses, the entries, and what a port supplies
+    kernmalloc.c             the kernel as C11
+    kernmalloc-*.o           the kernel as an object, ready to be linked
+
+The C files may be used under Apache-2.0 or under MIT.
+{objects}
+## As C
+
+{commands}
+
+clang and tcc take it, too. `-DKM_CPUS=1` is for one processor: loads and stores stand in for atomic operations. tcc
+needs it, and so do processors of 32 bits without atomic operations of 64 bits. A record may lie at address 0 before
+paging is on, hence `-fno-delete-null-pointer-checks`. gcc may call `memset` and `memcpy`, unless it is given
+`-fno-tree-loop-distribute-patterns`. `-fwrapv` and `-fno-strict-aliasing` are not needed.
+
+With these commands a gcc for 32 bits calls libgcc for some arithmetic of 64 bits:
+
+{helpers}
+
+A port supplies the functions that the header lists under "The port", each with what holds before and after. It may
+define `KM_POISON` and `KM_UNPOISON`, which tell a sanitizer of memory that nobody may touch.
+
+## Booting
+
+1. Fill a `struct km_boot_info` with what the machine and the kernel are. `km_layout(info)` says where everything will
+   be, and in `area_bytes` how much RAM the boot area takes.
+2. Find that much RAM behind the kernel's image and name it in `area_pa`. Put the info there, the ranges of memory
+   (`struct km_boot_range`) at the offset `ranges`, and the object types (`struct km_object_type`) at `objects`.
+3. Call `km_layout` again, then `km_prepare(phys, info)`, where physical address 0 is at `phys`. It writes the first
+   page tables, whose root is at `area_pa + root`, and returns the address of `struct km_cpu` in the window.
+4. Turn paging on, and call `km_boot(cpu)`: `KM_UP`, or the status that refuses the machine.
+5. Call `km_malloc(cpu, 100)`.
+"""

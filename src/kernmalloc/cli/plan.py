@@ -1,0 +1,92 @@
+"""`kernmalloc plan`."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kernmalloc.cli.kernels import Asked, asked_kernel
+from kernmalloc.cli.options import Json, made_by
+from kernmalloc.cli.output import HELD, say, say_all
+from kernmalloc.cli.refusals import refused
+from kernmalloc.cli.sources import Found, found_machines
+
+if TYPE_CHECKING:
+    from kernmalloc.plan.plan import Plan
+
+
+@made_by(machines=found_machines, asked=asked_kernel)
+def plan(
+    machines: Iterator[Found],
+    asked: Asked,
+    cards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="CARD|SIZE",
+            help="A card that is not there yet: a name, or its memory (24GiB).",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="Of no machine: how much RAM each shipped kernel carries in its window.")
+    ] = False,
+) -> None:
+    """Tell each machine's heap to the byte before anything boots, which devices will fit, and what to tune if not."""
+    from kernmalloc.machine.cards import registers_of
+    from kernmalloc.report import plan as report
+
+    if capacity:
+        _tell_capacities()
+        raise typer.Exit(HELD)
+    for card in cards or []:
+        registers_of(card)  # refused once, not by every machine
+    status, plans = HELD, []
+    for found in machines:
+        made = _plan(found, asked, cards or [], json)
+        if isinstance(made, int):
+            status = max(status, made)
+        elif not json and not found.alone:
+            plans.append(made)
+    if plans:
+        say_all(report.several_machines(asked.profile, plans))
+    raise typer.Exit(status)
+
+
+def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | int":
+    """Plan one machine, with cards added, and tell it unless it is one of many.  Returns the plan, or an exit status if
+    there is none."""
+    from kernmalloc.facade.errors import TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.machine.cards import with_card
+    from kernmalloc.plan.advice import advise
+    from kernmalloc.plan.plan import plan
+    from kernmalloc.report import machine as machines
+    from kernmalloc.report import plan as report
+    from kernmalloc.report.outcome import Outcome
+
+    try:
+        machine = found.machine()
+        for card in cards:
+            machine = with_card(machine, card)
+        made = plan(machine, asked.profile)
+        advice = advise(made) if json or found.alone else None
+    except (InputError, TooSmall) as error:
+        return refused(found, asked, error, json)
+    if json:
+        say(Outcome.planned(made, advice, found.seconds, found.file, found.name).line())
+    elif found.alone:
+        say_all(machines.opening(machine, found.origin))
+        say_all(report.whole(made, advice, asked.line(found, advice.settings if advice else {})))
+    return made
+
+
+def _tell_capacities() -> None:
+    """Print how much RAM each shipped kernel carries."""
+    from kernmalloc.facade.profile import Profile
+    from kernmalloc.plan.capacity import capacity
+    from kernmalloc.report.capacity import table
+
+    profiles = [Profile.load(name) for name in Profile.shipped()]
+    say_all(table((profile, capacity(profile)) for profile in profiles))

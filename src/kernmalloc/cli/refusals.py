@@ -1,0 +1,42 @@
+"""Why there is no kernel on a machine, in one line or as a JSON object."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from kernmalloc.cli.output import FAILED, HELD, say
+
+if TYPE_CHECKING:
+    from kernmalloc.cli.kernels import Asked
+    from kernmalloc.cli.sources import Found
+    from kernmalloc.inputs.errors import InputError
+
+
+def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int:
+    """Tell why there is no kernel on a machine, and what to do about it.  Returns the exit status that it asks for."""
+    from kernmalloc.facade.errors import TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.machine.cards import NoPlaceError
+    from kernmalloc.plan.advice import cure
+    from kernmalloc.report.boot import verdict
+    from kernmalloc.report.outcome import Outcome
+
+    stated = isinstance(error, (TooSmall, NoPlaceError))
+    why = reason(error) if isinstance(error, InputError) else str(error)
+    if isinstance(error, TooSmall) and (advice := cure(found.machine(), asked.profile)):
+        why += f"; {advice}"
+    outcome = Outcome(
+        file=found.file,
+        machine=found.name,
+        status="unreadable" if isinstance(error, InputError) and not stated else "refused",
+        reason=why,
+        seconds=found.seconds,
+        strategy=asked.profile.strategy,
+    )
+    say(outcome.line() if json else verdict(outcome), sys.stdout if stated or json else sys.stderr)
+    return HELD if stated else FAILED
+
+
+def reason(error: "InputError") -> str:
+    """Why, without the name of the file, which stands beside it."""
+    place, why = str(error)[len(error.file) :].split(": ", 1)
+    return why if not place else f"line {place[1:]}: {why}"

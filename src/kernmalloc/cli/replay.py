@@ -1,0 +1,79 @@
+"""`kernmalloc replay`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kernmalloc.cli.options import AnyMode, KernelName, Mode
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say, say_all
+from kernmalloc.cli.refusals import reason
+
+if TYPE_CHECKING:
+    from kernmalloc.facade.profile import Profile
+    from kernmalloc.machine.memory_map import Machine
+
+
+def replay(
+    traces: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TRACE...",
+            show_default=False,
+            help="Linux kmem events (tracefs, trace-cmd report, perf script), malloc-lab .rep; - is standard input.",
+        ),
+    ],
+    kernel: KernelName = "x86_64",
+    machine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="The machine: a shipped one, or yours; by default a PC with RAM enough."
+        ),
+    ] = "",
+    mode: AnyMode = Mode.raw,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")
+    ] = False,
+) -> None:
+    """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
+    from kernmalloc.cli.progress import load_objects
+    from kernmalloc.facade.profile import Profile
+    from kernmalloc.machine.memory_map import Machine, shipped_names
+
+    profile = Profile.load(kernel)
+    on = (Machine.shipped(machine) if machine in shipped_names() else Machine.read(machine)) if machine else None
+    load_objects(mode)
+    raise typer.Exit(max(_replay(file, profile, on, mode, json) for file in traces))
+
+
+def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode, json: bool) -> int:
+    """Replay one trace and tell it.  Returns the exit status that it asks for."""
+    from kernmalloc.cli.progress import measured
+    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.inputs.traces import read_stream, read_trace
+    from kernmalloc.machine.lives import LifeError
+    from kernmalloc.report import replay as report
+    from kernmalloc.sim.replay import Replayed
+    from kernmalloc.sim.replay import replay as run
+
+    failed = Replayed(file=file, kernel=profile.name, mode=mode)
+    try:
+        with measured() as progress:
+            progress("reading", 0.0)
+            trace = read_stream(sys.stdin.buffer, file) if file == "-" else read_trace(file)
+            done = run(trace, profile, mode, machine, progress)
+    except InputError as error:
+        failed.status, failed.reason = "unreadable", reason(error)
+        said = str(error)
+    except (TooSmall, LifeError, KernelError) as error:
+        failed.status, failed.reason = "refused", str(error)
+        said = report.verdict(failed)
+    else:
+        say_all([done.line()] if json else report.whole(done))
+        return HELD if done.held else BROKEN
+    if json:
+        say(failed.line())
+    else:
+        complain(said)
+    return FAILED

@@ -1,0 +1,45 @@
+"""`kernmalloc run`."""
+
+from typing import Annotated
+
+import typer
+
+from kernmalloc.cli.options import Mode
+from kernmalloc.cli.output import BROKEN, HELD, say, say_all
+
+
+def run(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
+    ],
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, not the scenario's.", show_default=False)] = None,
+    touches: Annotated[
+        int | None, typer.Option(min=1, help="Page touches, not the scenario's.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")
+    ] = False,
+    mode: Annotated[Mode, typer.Option(help="The kernel's code: compiled, or compiled with page walks.")] = Mode.raw,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")] = False,
+) -> None:
+    """Run a scenario: processes, drivers and devices at the kernel while memory is short; tell how all fared."""
+    from kernmalloc.cli.progress import load_objects, touched
+    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.machine.lives import LifeError
+    from kernmalloc.report import run as report
+    from kernmalloc.sim.run import Stuck
+    from kernmalloc.sim.run import run as simulate
+    from kernmalloc.sim.scenario import Scenario
+
+    wanted = Scenario.load(scenario).with_changes(seed=seed, touches=touches)
+    if not json:
+        say(f"{wanted.name}: {wanted.summary}")
+    load_objects(mode)
+    try:
+        with touched(wanted.touches) as progress:
+            done = simulate(wanted, mode, threads, progress)
+    except (TooSmall, LifeError, KernelError, Stuck) as error:
+        raise InputError(wanted.file, 0, str(error)) from None
+    say_all([done.line()] if json else report.whole(done))
+    raise typer.Exit(HELD if done.held else BROKEN)

@@ -1,0 +1,75 @@
+"""The object caches of a booted kernel: which there are, by name, and `get` and `put` of each."""
+
+from typing import NamedTuple
+
+import numpy
+
+from kernmalloc.facade.errors import checked
+from kernmalloc.facade.handle import Handle
+from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.core.kern import SIZE_CLASSES
+from kernmalloc.kernel.heap.caches import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
+
+
+class CacheNames(NamedTuple):
+    """Names of caches by number: of the profile's object types, and of what is kept for last words."""
+
+    typed: dict[int, str]
+    last_words: dict[int, str]
+
+
+def cache_names(profile: Profile, frames: int) -> CacheNames:
+    """The caches that a kernel makes at boot, on a machine with that many frames of RAM."""
+    names = CacheNames({REGION_CACHE: "region"}, {LAST_MAP_CACHE: "mapping frame"})
+    wanted, next_id = profile.wanted_counts(frames), SIZE_CLASSES + OWN_CACHES
+    for kind in profile.objects:
+        for by_id, exists in ((names.typed, wanted[kind.name]), (names.last_words, kind.last_words)):
+            if exists:
+                by_id[next_id] = kind.name
+                next_id += 1
+    return names
+
+
+class ObjectCache:
+    """One object type's cache: `get` and `put` objects of it (E19, E22)."""
+
+    def __init__(self, handle: Handle, id: int, name: str) -> None:
+        self._handle, self.id, self.name = handle, id, name
+
+    def get(self) -> int:
+        """A new object: its address. Raises OutOfMemory, WouldBlock."""
+        return checked(self._handle.call("cache_get", self.id), f"{self.name}.get()")
+
+    def put(self, va: int) -> None:
+        """Give an object back. Raises BadAddress."""
+        checked(self._handle.call("cache_put", self.id, va), f"{self.name}.put({va:#x})")
+
+    @property
+    def state(self) -> numpy.void:
+        """The cache's record."""
+        return self._handle.view.cache(self.id)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one object as declared."""
+        return int(self.state["object"])
+
+    @property
+    def wanted(self) -> int:
+        """Objects that the profile's ratio asks for on this machine."""
+        return int(self.state["wanted"])
+
+    @property
+    def limit(self) -> int:
+        """Objects there may be, in whole slabs: the lesser of wanted and what the window holds."""
+        return int(self.state["limit"]) * int(self.state["slots"])
+
+    @property
+    def used(self) -> int:
+        """Objects given out now, recounted."""
+        return self._handle.view.used_slots().get(self.id, 0)
+
+    @property
+    def slots(self) -> int:
+        """Objects for which there is memory now."""
+        return int(self.state["slabs"]) * int(self.state["slots"])

@@ -1,0 +1,383 @@
+"""Check: every invariant of every record, held against a slow recount.
+
+Concepts
+  1. The equations stand with the records. `verifier` makes those of each record a function, word for word.
+  2. They are held against the `Tally`, which `recount` counts from what no fast path keeps.
+  3. The first equation that fails ends the check: `Tally.failed` says which, `Tally.culprit` where.
+
+Whoever checks stops the other processors first: a quick path that is under way is neither done nor undone.
+
+Time: linear in frames, heap pages and spans of the window; a few ns each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.check.recount import (
+    block_errors,
+    count_bins,
+    count_bitmaps,
+    count_cpu,
+    count_ready,
+    count_span,
+    layout_errors,
+    listed,
+    mix,
+    page_errors,
+    ram_errors,
+    used_in,
+    windows_at,
+)
+from kernmalloc.kernel.check.recount_pages import count_cache_of_pages, count_page, count_umap
+from kernmalloc.kernel.check.recount_slabs import (
+    bits_set,
+    count_cache,
+    count_magazine,
+    count_stacked,
+    is_empty,
+    slab_page_errors,
+    slab_page_listed,
+)
+from kernmalloc.kernel.check.recount_stalls import count_overdue, count_running, count_waiting, next_thread
+from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
+from kernmalloc.kernel.core.kern import (
+    CACHES,
+    CLASSES,
+    EMPTY,
+    FREE,
+    HEAP,
+    MAIN,
+    PAGE,
+    RAM,
+    RESERVED_MEMORY,
+    STATES,
+    TYPES,
+    Cpu,
+    Kern,
+    Word,
+)
+from kernmalloc.kernel.core.tree import tree_above
+from kernmalloc.kernel.devices import CHUNK_FRAMES, UNPUBLISHED, Chunk
+from kernmalloc.kernel.frames.bitmap import MAX_ORDER, test
+from kernmalloc.kernel.frames.claims import LATE, RUNNABLE, STALLED, Stalls, Thread
+from kernmalloc.kernel.frames.regions import Region, next_region
+from kernmalloc.kernel.frames.table import Frame, Page, entry_of
+from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, KEPT, SLAB, TAIL, HeapPage, record_of
+from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, ObjectType
+from kernmalloc.kernel.heap.slabs import (
+    MAX_SLOTS,
+    RETURNED_BYTES,
+    Cache,
+    Magazine,
+    SlabPage,
+    cache_at,
+    cpu_at,
+    magazine_at,
+    slab_page,
+)
+from kernmalloc.kernel.pages.pages import Pages
+from kernmalloc.kernel.pages.reclaim import MOST_USES
+from kernmalloc.kernel.pages.umap import Umap
+from kernmalloc.lang import element, entry, failed, kernel, verifier
+from kernmalloc.lang.records import RecordType
+from kernmalloc.lang.status import BROKEN, OK
+from kernmalloc.machine.mmu import ATTRIBUTES
+from kernmalloc.machine.primitives import zero
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TALLY_COUNTS = Tally.offset("free")  # the counts of frames lie one behind the other, in the order of the types
+
+RECORDS: list[RecordType] = []
+"""What is checked: a record's number, as in `Tally.failed`, is its place."""
+
+
+def _checked(record: RecordType) -> tuple[int, Callable[..., int]]:
+    """The number of a record, and the function that holds its equations."""
+    RECORDS.append(record)
+    return len(RECORDS) - 1, verifier(record, namespace=globals(), cpu=Cpu, tally=Tally)
+
+
+KERN, verify_kern = _checked(Kern)
+CPU, verify_cpu = _checked(Cpu)
+MAGAZINE, verify_magazine = _checked(Magazine)
+REGION, verify_region = _checked(Region)
+FRAME, verify_frame = _checked(Frame)
+HEAP_PAGE, verify_heap_page = _checked(HeapPage)
+CACHE, verify_cache = _checked(Cache)
+BOOT_RANGE, verify_boot_range = _checked(BootRange)
+OBJECT_TYPE, verify_object_type = _checked(ObjectType)
+CHUNK, verify_chunk = _checked(Chunk)
+CACHED_PAGE, verify_cached_page = _checked(Page)
+PAGE_CACHE, verify_page_cache = _checked(Pages)
+UMAP, verify_umap = _checked(Umap)
+STALLS, verify_stalls = _checked(Stalls)
+THREAD, verify_thread = _checked(Thread)
+SLAB_PAGE, verify_slab_page = _checked(SlabPage)
+
+
+@kernel
+def _held(tally: Tally, record: int, addr: int, verdict: int) -> int:
+    """Note what the verifier of a record, by number, said of the one at addr: BROKEN if an equation does not hold."""
+    if verdict < 0:
+        tally.failed = record * MOST_EQUATIONS - verdict
+        tally.culprit = addr
+        return BROKEN
+    tally.asserted = tally.asserted + verdict
+    return OK
+
+
+@kernel
+def _count_frames(cpu: Cpu, region: Region, tally: Tally) -> int:
+    """Recount a region's frames by type, entry by entry. BROKEN if an entry breaks its own equations."""
+    tally.entry_errors = 0
+    pfn = region.base
+    while pfn < region.base + region.count:
+        entry = entry_of(cpu, region, pfn)
+        if failed(_held(tally, FRAME, entry.addr, verify_frame(cpu, entry, tally))):
+            return BROKEN
+        count = 1
+        free = test(region.words, pfn - region.origin)
+        if entry.type == FREE and free == 0:
+            tally.unlisted = tally.unlisted + 1
+            tally.unlisted_sum = tally.unlisted_sum + mix(pfn)
+        elif free != (1 if entry.type == FREE else 0):
+            tally.entry_errors = tally.entry_errors + 1
+        elif entry.type != FREE:
+            count = 1 << entry.order
+            tally.entry_errors = tally.entry_errors + block_errors(cpu, region, pfn, count)
+        total = element(Word(tally.addr + TALLY_COUNTS), entry.type)
+        total.bits = total.bits + count
+        if entry.type == HEAP:
+            tally.heap_sum = tally.heap_sum + mix(pfn)
+        pfn += count
+    return OK
+
+
+@kernel
+def _check_chunks(cpu: Cpu, region: Region, tally: Tally) -> int:
+    """Check every chunk in a published range's tree, in order."""
+    chunk = Chunk(tree_above(region.chunks, -1).addr)
+    while chunk != 0 and tally.live <= region.live:
+        tally.chunk_used = used_in(cpu, region, chunk)
+        if failed(_held(tally, CHUNK, chunk.addr, verify_chunk(cpu, chunk, tally))):
+            return BROKEN
+        tally.live = tally.live + 1
+        tally.used = tally.used + tally.chunk_used
+        chunk = Chunk(tree_above(region.chunks, chunk.base).addr)
+    return OK
+
+
+@kernel
+def _check_regions(cpu: Cpu, tally: Tally) -> int:
+    """Check every region in order of address, and the list of those that are RAM."""
+    hit = cpu.kern.hit  # as it was: recounting looks frames up, too
+    tally.hit = 1 if hit != 0 else 0
+    end = 0
+    ram = 0
+    below = UNPUBLISHED
+    region = next_region(cpu, 0)
+    while region != 0:
+        tally.order_errors = 1 if region.base < end else 0
+        if region.left.node != 0:
+            tally.order_errors = tally.order_errors + (1 if region.left.node.base >= region.base else 0)
+        if region.right.node != 0:
+            tally.order_errors = tally.order_errors + (1 if region.right.node.base <= region.base else 0)
+        tally.cut_errors = 0
+        if region.cut != 0:
+            tally.cut_errors = 1 if region.base != end or (region.tier == UNPUBLISHED and below == UNPUBLISHED) else 0
+        tally.region_free = region.free
+        tally.summary_errors = 0
+        tally.entry_errors = 0
+        tally.layout_errors = layout_errors(cpu, region) if region.area != 0 else 0
+        tally.live = 0
+        tally.ready = 0
+        tally.used = 0
+        if region.tier != UNPUBLISHED:
+            count_ready(region, tally)
+            if failed(_check_chunks(cpu, region, tally)):
+                return BROKEN
+            tally.device_count = tally.device_count + region.count
+            tally.device = tally.device + tally.used
+        if region.area != 0 and tally.layout_errors == 0:
+            ram += 1
+            count_bitmaps(region, tally)
+            if failed(_count_frames(cpu, region, tally)):
+                return BROKEN
+        if failed(_held(tally, REGION, region.addr, verify_region(cpu, region, tally))):
+            return BROKEN
+        tally.hit = 0 if region == hit else tally.hit
+        tally.regions = tally.regions + 1
+        end = region.base + region.count
+        below = region.tier
+        region = next_region(cpu, end)
+    tally.ram_errors = ram_errors(cpu, ram)
+    return OK
+
+
+@kernel
+def _check_cpus(kern: Kern, tally: Tally) -> int:
+    """Check every processor."""
+    for number in range(kern.cpu_count):
+        cpu = cpu_at(kern, number)
+        count_cpu(cpu, tally, number)
+        tally.windows = windows_at(cpu)
+        if failed(_held(tally, CPU, cpu.addr, verify_cpu(cpu, cpu, tally))):
+            return BROKEN
+    return OK
+
+
+@kernel
+def _check_slab(cpu: Cpu, tally: Tally, head: int) -> int:
+    """Check every page of the slab whose first page is `head`."""
+    kern = cpu.kern
+    before = 0
+    for i in range(slab_page(kern, head).pages):
+        page = slab_page(kern, head + i)
+        tally.slab_errors = 1
+        tally.slab_free = 0
+        tally.listed = 0
+        if page.cache < kern.cache_count:
+            tally.slab_errors = slab_page_errors(cpu, head + i, head, before)
+        if tally.slab_errors == 0:
+            tally.slab_free = bits_set(page)
+            count_stacked(cpu, tally, page)
+            tally.listed = slab_page_listed(kern, head + i, is_empty(kern, head))
+        if failed(_held(tally, SLAB_PAGE, page.addr, verify_slab_page(cpu, page, tally))):
+            return BROKEN
+        before += page.slots
+    return OK
+
+
+@kernel
+def _check_pages(cpu: Cpu, tally: Tally) -> int:
+    """Check every run of heap pages, from the first to the top."""
+    kern = cpu.kern
+    before = INSIDE
+    page = 0
+    while page < kern.top:
+        run = record_of(kern, page)
+        free = 1 if run.use == IDLE or run.use == BARE or run.use == KEPT else 0
+        tally.page_errors = 1
+        if run.pages > 0 and page + run.pages <= kern.top:
+            tally.page_errors = page_errors(cpu, page)
+            tally.tail_pages = run.pages if run.use == SLAB else record_of(kern, page + run.pages - 1).pages
+            tally.listed = listed(kern, page)
+        tally.joinable = 1 if free != 0 and run.use == before else 0
+        if failed(_held(tally, HEAP_PAGE, run.addr, verify_heap_page(cpu, run, tally))):
+            return BROKEN
+        if run.use == SLAB and failed(_check_slab(cpu, tally, page)):
+            return BROKEN
+        tally.runs = tally.runs + free
+        tally.idle = tally.idle + (run.pages if run.use == IDLE else 0)
+        tally.kept = tally.kept + (run.pages if run.use == KEPT else 0)
+        tally.backed = tally.backed + (run.pages if run.use != BARE else 0)
+        before = run.use
+        page += run.pages
+    return OK
+
+
+@kernel
+def _check_caches(cpu: Cpu, tally: Tally) -> int:
+    """Check every cache, and every magazine for it: of each processor, or of all."""
+    kern = cpu.kern
+    for id in range(kern.cache_count):
+        cache = cache_at(kern, id)
+        count_cache(cpu, tally, id)
+        common = cache.common
+        for owner in range(1 - common, 1 if common != 0 else kern.cpu_count + 1):
+            magazine = magazine_at(kern, owner, id)
+            count_magazine(cpu, tally, magazine, owner)
+            if failed(_held(tally, MAGAZINE, magazine.addr, verify_magazine(cpu, magazine, tally))):
+                return BROKEN
+        if failed(_held(tally, CACHE, cache.addr, verify_cache(cpu, cache, tally))):
+            return BROKEN
+    return OK
+
+
+@kernel
+def _check_cached(cpu: Cpu, tally: Tally) -> int:
+    """Check every frame of type PAGE."""
+    region = cpu.kern.ram
+    while region != 0:
+        for pfn in range(region.base, region.base + region.count):
+            entry = entry_of(cpu, region, pfn)
+            if entry.type == PAGE:
+                count_page(cpu, tally, pfn)
+                if failed(_held(tally, CACHED_PAGE, entry.addr, verify_cached_page(cpu, Page(entry.addr), tally))):
+                    return BROKEN
+        region = region.next
+    return OK
+
+
+@kernel
+def _check_page_cache(cpu: Cpu, tally: Tally) -> int:
+    """Check every page, every address space, and then the cache as a whole. The regions were found to be right."""
+    kern = cpu.kern
+    if kern.page_frames + kern.stocked > 0:
+        if failed(_check_cached(cpu, tally)):
+            return BROKEN
+    umap = kern.pages.umaps
+    while umap != 0 and tally.spaces <= kern.pages.tables:
+        count_umap(cpu, tally, umap)
+        if failed(_held(tally, UMAP, umap.addr, verify_umap(cpu, umap, tally))):
+            return BROKEN
+        umap = umap.next
+    count_cache_of_pages(cpu, tally)
+    return _held(tally, PAGE_CACHE, kern.pages.addr, verify_page_cache(cpu, kern.pages, tally))
+
+
+@kernel
+def _check_threads(cpu: Cpu, tally: Tally) -> int:
+    """Check every thread, and the queue of those that wait."""
+    kern = cpu.kern
+    stalls = kern.stalls
+    thread = next_thread(cpu, tally, Thread(0), stalls.threads)
+    while thread != 0:
+        if failed(_held(tally, THREAD, thread.addr, verify_thread(cpu, thread, tally))):
+            return BROKEN
+        thread = next_thread(cpu, tally, thread, thread.after)
+    for number in range(kern.cpu_count):
+        count_running(cpu_at(kern, number), tally)
+    count_waiting(cpu, tally)
+    if tally.wait_errors == 0:
+        count_overdue(cpu, tally)
+    return _held(tally, STALLS, stalls.addr, verify_stalls(cpu, stalls, tally))
+
+
+@kernel
+def _check_boot(cpu: Cpu, tally: Tally) -> int:
+    """Check what boot was told: ranges of memory and object types."""
+    kern = cpu.kern
+    for i in range(kern.range_count):
+        range_ = element(kern.ranges, i)
+        if failed(_held(tally, BOOT_RANGE, range_.addr, verify_boot_range(cpu, range_, tally))):
+            return BROKEN
+    for i in range(kern.object_count):
+        object_type = element(kern.objects, i)
+        if failed(_held(tally, OBJECT_TYPE, object_type.addr, verify_object_type(cpu, object_type, tally))):
+            return BROKEN
+    return OK
+
+
+@entry
+def check(cpu: Cpu) -> int:
+    """Hold every invariant of every record against a recount: OK. BROKEN: `Kern.checked` says which one, and where."""
+    kern = cpu.kern
+    tally = kern.checked
+    zero(tally.addr, Tally.size)
+    if failed(_check_regions(cpu, tally)) or failed(_check_cpus(kern, tally)) or failed(_check_pages(cpu, tally)):
+        return BROKEN
+    count_bins(cpu, tally, IDLE)
+    count_bins(cpu, tally, BARE)
+    count_bins(cpu, tally, KEPT)
+    for span in range(kern.bytes >> kern.span_shift):
+        count_span(cpu, tally, span)
+    if failed(_held(tally, KERN, kern.addr, verify_kern(cpu, kern, tally))):
+        return BROKEN
+    if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)) or failed(_check_threads(cpu, tally)):
+        return BROKEN
+    return _check_boot(cpu, tally)

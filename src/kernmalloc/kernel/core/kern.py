@@ -1,0 +1,291 @@
+"""The kernel's own records: all that it knows hangs off these.
+
+Concepts
+  1. `Kern`, one per kernel: where everything lies in its virtual window, the region tree, the frames by type, the heap.
+  2. `Cpu`, one per processor: the context that every kernel function takes first. It leads to the `Kern` record and
+     holds what only that processor touches, so that no lock guards it: its frames (`stock`), its magazines.
+  3. `Magazine`, one per processor and cache: where that processor takes slots from. A common cache has one for all
+     processors, guarded by the lock, so that its limit is exact.
+
+All lie in the boot area (`layout`), a part of the kernel's image: they exist before the heap does. An address is
+a kernel virtual address (VA) unless its name says `pa`; a frame is named by its number, `pfn`. A span is what one leaf
+table maps of the window.
+
+The kernel's virtual window, from left to right; `layout` finds the sizes:
+
+    image | boot area | table window | heap map | heap ............................ | per-CPU windows
+
+    tables   + ((va - base) >> page_shift) * 8     the leaf entry that maps va
+    heap_map + ((va - heap) >> page_shift) * 64    the record of the heap page at va
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernmalloc.kernel.core.tree import Link
+from kernmalloc.lang import Record, array, field, i64, inline, u8, u16, u32
+from kernmalloc.machine.mmu import Format
+
+if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
+    from kernmalloc.kernel.boot.layout import BootRange
+    from kernmalloc.kernel.boot.sizing import Plan
+    from kernmalloc.kernel.check.tally import Tally
+    from kernmalloc.kernel.frames.claims import Stalls, Thread
+    from kernmalloc.kernel.frames.regions import Region
+    from kernmalloc.kernel.frames.stock import Group, Stock
+    from kernmalloc.kernel.heap.bins import HeapPage
+    from kernmalloc.kernel.heap.caches import ObjectType
+    from kernmalloc.kernel.heap.slabs import Cache, Magazine, Stacked
+    from kernmalloc.kernel.pages.pages import Pages
+
+# what a frame is. HEAP is the note's PtKernelHeap (E37); MAPPING has a type of its own (E18)
+FREE = 0
+HEAP = 1
+MAPPING = 2
+PAGE = 3
+DMA = 4
+DEVICE = 5
+RESERVED = 6
+TYPES = 7
+TYPE_NAMES = ("free", "heap", "mapping", "page", "dma", "device", "reserved")
+
+# what a region is ("Physical Memory Regions" of EROS v2)
+RAM = 1
+ROM = 2
+NVRAM = 3
+DEVICE_MEMORY = 4
+RESERVED_MEMORY = 5
+CARVED_MEMORY = 6  # RAM that the loader keeps: image, ramdisk, boot tables, boot area
+CLASSES = 7
+CLASS_NAMES = ("", "ram", "rom", "nvram", "device", "reserved", "carved")
+
+# how far the boot has come; `boot` says what each stage does
+DONATE = 0
+TABLE = 1
+MARK = 2
+LIST = 3
+REST = 4
+OBJECTS = 5
+UP = 6
+
+SIZE_CLASSES = 72
+CACHES = 128  # size classes and typed caches together
+WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
+CPUS = 4096  # processors at most
+STACK = 16  # slots on a magazine's stack
+FRAMES = 64  # groups of single frames that a processor keeps at most
+CHUNKS = 16  # chunks that it keeps
+BINS = 256  # lists of free heap runs, by length
+
+# what a page of the cache is
+EMPTY = 0  # it holds none
+READING = 1
+CLEAN = 2
+DIRTY = 3
+WRITING = 4
+REWRITTEN = 5  # being written back, and written to since
+FAILED = 6
+STATES = 7
+SMALL = 0  # the queues of pages (`reclaim`)
+MAIN = 1
+
+ABSENT = -1  # no frame, no page, no run, no bit
+LINKS = 1 << 32  # what a link of 32 bits can name
+MAX_PFN = 1 << 40  # no machine has an address of more than 52 bits
+
+
+class Word(Record):
+    """Eight bytes: a bitmap's word, a link."""
+
+    bits: i64 = field("the value")
+
+
+class Index(Record):
+    """Four bytes: a heap page's number plus one, 0 for none; or any other small number. Arrays of them are packed."""
+
+    value: u32 = field("the value")
+
+
+class Half(Record):
+    """Two bytes: a count in a packed array."""
+
+    value: u16 = field("the value")
+
+
+class Byte(Record):
+    """One byte of a packed array."""
+
+    value: u8 = field("the value")
+
+
+class Cpu(Record, align=64):
+    """One processor: the context of every kernel function. Records of two processors share no cache line."""
+
+    kern: Kern = field("the kernel")
+    id: i64 = field("number of this processor, from 0")
+    run: i64 = field("frames in the run that the last `take_run` returned")
+    depth: i64 = field("how often it has entered the kernel and not left it")
+    flags: i64 = field("whether interrupts were on when it entered")
+    low: i64 = field("first pfn of the region that the quick paths are aimed at")
+    high: i64 = field("first pfn beyond it; low: they are shut")
+    entries: i64 = field("VA that an entry of frame 0 would have in its core table")
+    stride: i64 = field("bytes from one core table entry to the next")
+    drawn: i64 = field("frames drawn from the bitmaps, less those put back: what is not in the stock became a page")
+    windows: i64 = field("VA of its windows")
+    open: i64 = field("which of them map a frame now: bit i is window i")
+    opened: i64 = field("windows ever opened")
+    thread: Thread = field("the thread that runs; 0: nobody who could wait")
+    reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
+    frames: Stock = inline("the stock of single frames", align=64)
+    frame_groups: Group = array(FRAMES + 1, "its groups")
+    chunks: Stock = inline("the stock of chunks")
+    chunk_groups: Group = array(CHUNKS + 1, "its groups")
+    magazines: Magazine = array(CACHES, "one per cache, by its number; those of common caches are not used", align=64)
+    stacks: Stacked = array(CACHES * STACK, "the stacks of the magazines")
+
+    invariants = (
+        "id == tally.id",
+        "run >= 0",
+        "depth == 0",
+        "tally.aim_errors == 0",
+        "tally.stock_errors == 0",
+        "windows == tally.windows",
+        "open == 0",
+    )
+
+
+class Kern(Record):
+    """The kernel: layout, regions, frames, heap, caches."""
+
+    lock: u32 = field("the number of the processor that is inside, plus 1; 0: none is")
+    # the machine
+    format: Format = inline("the format of its page tables", align=64)
+    page_shift: u32 = field("log2 of the bytes in a page")
+    span_shift: u32 = field("log2 of the bytes in a span")
+    stage: u32 = field("how far the boot has come")
+    max_pfn: i64 = field("first pfn beyond the physical address limit")
+    # the window
+    base: i64 = field("VA of the window")
+    bytes: i64 = field("length of the window")
+    directory: i64 = field("VA of the window's directory entries, one per span")
+    tables: i64 = field("VA of the table window: all leaf entries, one per page of the window")
+    spans: Half = field("leaf entries present in each span: an array")
+    windows: i64 = field("VA of the per-CPU windows, up to the end of the window")
+    # processors
+    cpus: Cpu = field("their records, an array")
+    cpu_count: i64 = field("how many there are")
+    # frames
+    hit: Region = field("the region that the last lookup found; 0: none")
+    regions: Link = inline("root of the region tree")
+    region_count: i64 = field("regions in the tree")
+    boot_region: Region = field("the region record that lies in the boot area; 0: it is used")
+    ram: Region = field("first of the RAM regions: the donor, then the others from the highest down")
+    ram_last: Region = field("last of them")
+    supply: Region = field("the RAM region that gave the last frame")
+    frames: i64 = field("frames of RAM, reserved ones included")
+    free_frames: i64 = field("frames of type FREE")
+    heap_frames: i64 = field("frames of type HEAP")
+    mapping_frames: i64 = field("frames of type MAPPING")
+    page_frames: i64 = field("frames of type PAGE")
+    dma_frames: i64 = field("frames of type DMA")
+    device_frames: i64 = field("frames of type DEVICE: of published ranges, in use")
+    reserved_frames: i64 = field("frames of type RESERVED")
+    stocked: i64 = field(
+        "frames that processors have drawn into their stocks: they are FREE or PAGE, whatever the counts say"
+    )
+    returned: i64 = field("frames that went back to the free list, ever")
+    moved: i64 = field("pages that were moved out of the way of ranges, ever")
+    stride: i64 = field("bytes from one core table entry to the next")
+    identity: i64 = field("bytes per frame in the array that names cached pages")
+    # the donation (E32 to E38)
+    donation_pfn: i64 = field("first donated frame")
+    donation_frames: i64 = field("how many were donated")
+    donation_maps: i64 = field("the last so many of them are for mapping tables, the others for the heap")
+    donated_heap: i64 = field("frames of the donation that the heap has taken")
+    donated_maps: i64 = field("frames of the donation that became mapping tables")
+    # the heap
+    heap: i64 = field("VA of heap page 0")
+    heap_pages: i64 = field("pages that the heap may ever have: its hard bound (C1)")
+    heap_map: HeapPage = field("the heap map: the records of all heap pages")
+    top: i64 = field("heap pages ever used are below this one")
+    map_pages: i64 = field("pages of the heap map that are backed")
+    backed: i64 = field("heap pages with a frame behind them")
+    idle: i64 = field("of those, pages in free runs")
+    growth: i64 = field("pages by which the heap grows")
+    idle_most: i64 = field("the most pages that it keeps idle")
+    bin_bits: Word = array(3 * BINS // 64, "which bins hold a run: four words each for IDLE, BARE and KEPT runs")
+    bins: Index = array(3 * BINS, "first run of each bin, page + 1: BINS each for IDLE, BARE and KEPT runs")
+    # the fixed part of an affine heap
+    fixed: i64 = field("heap pages below this one are mapped VA = PA + constant, in large pages, and keep their frames")
+    kept: i64 = field("of those, pages in free runs")
+    recycled: i64 = field("runs that were ever given back: before the first, free pages are as they were backed, zero")
+    excess: i64 = field("heap pages reserved at boot beyond what is planned, for `release` to give back")
+    released: i64 = field("heap pages that `release` gave back")
+    headroom: i64 = field("heap pages kept free at boot, for malloc to use")
+    growable: i64 = field("heap pages that may follow the fixed part")
+    affine: i64 = field("1: the heap planned for the boot is its fixed part")
+    # page space under pressure
+    wanted: i64 = field("what the last refused call lacked: frames; a page, ~object id; 0: room in the source's ring")
+    pages: Pages = inline("the page cache")
+    stalls: Stalls = inline("who waits")
+    # the space bank (C13, C14)
+    promised: i64 = field("frames promised to the bank: page space never has fewer, unless lenient")
+    lenient: i64 = field("1: growth may break the promise, and the ledger says by how much")
+    withheld: i64 = field("frames not promised at boot: declared growth")
+    opening: i64 = field("free and page frames when the boot was over")
+    opening_heap: i64 = field("heap and mapping frames then")
+    # devices
+    device_ranges: i64 = field("device ranges whose region records are allocated at boot")
+    device_pages: i64 = field("device frames whose entries are reserved at boot")
+    reserves: i64 = field("1: entries for device frames come from that reserve only (C15)")
+    device_count: i64 = field("frames of published device ranges")
+    last_frames: i64 = field("device frames whose entries only last words may use (C22)")
+    last_ranges: i64 = field("region records that only they may use")
+    last_maps: i64 = field("mapping frames that only they may use")
+    # object caches
+    caches: Cache = field("the caches, an array; the first ones are the size classes")
+    cache_count: i64 = field("caches in use")
+    quick: i64 = field("bytes of the largest block that may be taken without the lock; 0: threads wait")
+    class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
+    common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
+    # what boot was told
+    ranges: BootRange = field("the ranges of memory, in ascending order: an array")
+    range_count: i64 = field("how many")
+    range_next: i64 = field("ranges not yet described are below this one")
+    objects: ObjectType = field("the object types to make caches for: an array")
+    object_count: i64 = field("how many")
+    static: i64 = field("1 if all objects are allocated at boot (E2), 0 if on demand (E21)")
+    plan: Plan = inline("what the boot was planned to take")
+    checked: Tally = inline("the counts of the last check")
+
+    invariants = (
+        "promised <= free_frames + page_frames or lenient == 1",
+        "device_count == tally.device_count and device_frames <= device_count",
+        "lock == 0",
+        "tally.hit == 0",
+        "stocked == tally.drawn",
+        "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum",
+        "free_frames - stocked + tally.stocked == tally.free",
+        "heap_frames == tally.heap",
+        "mapping_frames == tally.mapping",
+        "page_frames + stocked - tally.stocked == tally.page",
+        "dma_frames == tally.dma",
+        "device_frames == tally.device",
+        "reserved_frames == tally.reserved",
+        "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + reserved_frames",
+        "region_count == tally.regions",
+        "tally.ram_errors == 0",
+        "heap_frames == tally.mapped",
+        "tally.heap_sum == tally.mapped_sum",
+        "mapping_frames == tally.tables",
+        "tally.table_errors == 0",
+        "idle == tally.idle and idle <= idle_most",
+        "kept == tally.kept and kept <= fixed",
+        "backed == tally.backed",
+        "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes",
+        "tally.runs == tally.filed",
+        "tally.bin_errors == 0",
+        "donated_heap + donated_maps == donation_frames",
+        "cache_count <= CACHES",
+    )

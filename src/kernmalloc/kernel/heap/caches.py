@@ -1,0 +1,303 @@
+"""Object caches: nodes, processes, depend entries, threads, and whatever else a profile names (E19, E22).
+
+Concepts
+  1. Each object type has a typed cache of its own: a `Cache` of slabs, as a size class is, but with a limit.
+  2. How many objects there may be is the lesser of what the profile's ratio asks for and what the window holds. When
+     the window is too small all types give way in the same proportion; `Plan.scale` keeps the share achieved.
+  3. A static kernel (E2) makes all slabs at boot and keeps them. A demand kernel makes them when they are first needed.
+
+    pages of all types at their limits <= heap_pages - top - headroom
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.kernel.frames.claims import short
+from kernmalloc.kernel.heap.bins import SLAB
+from kernmalloc.kernel.heap.magazines import (
+    slot_give,
+    slot_give_own,
+    slot_give_quick,
+    slot_take,
+    slot_take_own,
+    slot_take_quick,
+)
+from kernmalloc.kernel.heap.malloc import page_at
+from kernmalloc.kernel.heap.slabs import (
+    cache_at,
+    cache_init,
+    slab_new,
+    slab_page,
+    slab_pages,
+    slab_slots,
+    slot_free,
+    slot_number,
+)
+from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
+
+# the first typed caches are the memory manager's own
+REGION_CACHE = SIZE_CLASSES
+CHUNK_CACHE = SIZE_CLASSES + 1
+LAST_CACHE = SIZE_CLASSES + 2  # the chunks, region records and mapping frames of last words
+LAST_REGION_CACHE = SIZE_CLASSES + 3
+LAST_MAP_CACHE = SIZE_CLASSES + 4
+UMAP_CACHE = SIZE_CLASSES + 5
+DEPEND_CACHE = SIZE_CLASSES + 6
+THREAD_CACHE = SIZE_CLASSES + 7
+OWN_CACHES = 8
+
+WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
+HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
+LARGEST_OBJECT = 32768
+MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
+
+
+class ObjectType(Record):
+    """What boot is told of one object type."""
+
+    bytes: i64 = field("size of one object")
+    wanted: i64 = field("how many the profile's ratio asks for on this machine")
+    last: i64 = field("how many are kept for last words (C22)")
+
+    invariants = ("bytes > 0 and bytes <= LARGEST_OBJECT", "wanted >= 0 and last >= 0")
+
+
+@kernel
+def slot_bytes(bytes: int) -> int:
+    """Bytes of the slot for an object."""
+    return (bytes + 15) & ~15
+
+
+@kernel
+def object_slabs(page_shift: int, bytes: int, count: int) -> int:
+    """Slabs that hold `count` objects."""
+    slots = slab_slots(slot_bytes(bytes), page_shift)
+    slabs = 0
+    step = 1 << 40
+    while step > 0:  # count / slots, rounded up, without a division
+        if (slabs + step) * slots <= count:
+            slabs += step
+        step = step >> 1
+    return slabs + (1 if slabs * slots < count else 0)
+
+
+@kernel
+def object_pages(page_shift: int, bytes: int, count: int) -> int:
+    """Heap pages that `count` objects of a type take."""
+    return object_slabs(page_shift, bytes, count) * slab_pages(slot_bytes(bytes), page_shift)
+
+
+@kernel
+def _type_at(kern: Kern, index: int) -> ObjectType:
+    """What boot was told of the object type of that number."""
+    return element(kern.objects, index)
+
+
+@kernel
+def scaled(wanted: int, scale: int) -> int:
+    """The share of `wanted` that a scale leaves, at least 1 of what is wanted at all."""
+    return max((min(wanted, MOST) * scale) >> 16, min(wanted, 1))
+
+
+@kernel
+def objects_pages(kern: Kern, scale: int) -> int:
+    """Heap pages that all object types take at a scale."""
+    pages = 0
+    for i in range(kern.object_count):
+        type = _type_at(kern, i)
+        pages += object_pages(kern.page_shift, type.bytes, scaled(type.wanted, scale))
+    return pages
+
+
+@kernel
+def last_pages(kern: Kern) -> int:
+    """Heap pages that the objects kept for last words take."""
+    pages = 0
+    for i in range(kern.object_count):
+        type = _type_at(kern, i)
+        pages += object_pages(kern.page_shift, type.bytes, type.last)
+    return pages
+
+
+@kernel
+def objects_scale(kern: Kern, room: int) -> int:
+    """The largest scale, in 1/65536, at which all types fit into `room` heap pages; -1 if one of each does not."""
+    if objects_pages(kern, WHOLE) <= room:
+        return WHOLE
+    if objects_pages(kern, 0) > room:
+        return -1
+    low = 0
+    step = WHOLE >> 1
+    while step > 0:
+        if objects_pages(kern, low + step) <= room:
+            low += step
+        step = step >> 1
+    return low
+
+
+@kernel
+def common_create(cpu: Cpu, bytes: int, limit: int) -> int:
+    """Make an object type whose slabs belong to all processors, so that its limit is exact: its number, or a status of
+    `cache_create`."""
+    return _create(cpu, bytes, limit, 1)
+
+
+@kernel
+def _create(cpu: Cpu, bytes: int, limit: int, common: int) -> int:
+    """Make an object type; `common`: its slabs belong to all processors."""
+    kern = cpu.kern
+    if bytes <= 0 or bytes > LARGEST_OBJECT or limit <= 0:
+        return BAD_SIZE
+    if kern.cache_count == CACHES:
+        return BAD_CACHE
+    id = kern.cache_count
+    kern.cache_count = id + 1
+    cache_init(kern, id, slot_bytes(bytes), object_slabs(kern.page_shift, bytes, limit), common)
+    cache = cache_at(kern, id)
+    cache.object = bytes
+    cache.wanted = limit
+    return id
+
+
+@kernel
+def cache_create(cpu: Cpu, bytes: int, limit: int) -> int:
+    """Make an object type of `bytes` bytes each and at most `limit` objects, rounded up to whole slabs: its number.
+
+    BAD_SIZE: bytes is not 1 to 32768, or limit is below 1. BAD_CACHE: there are as many types as can be.
+    """
+    return _create(cpu, bytes, limit, 0)
+
+
+@kernel
+def cache_fill(cpu: Cpu, id: int, count: int) -> int:
+    """Make the slabs that `count` objects of a common type need and that are not there yet, and keep them for good.
+
+    OK, or what `slab_new` says."""
+    kern = cpu.kern
+    cache = cache_at(kern, id)
+    slabs = object_slabs(kern.page_shift, cache.object, count)
+    while cache.slabs < slabs:
+        status = slab_new(cpu, cache)
+        if failed(status):
+            return status
+    cache.kept = slabs
+    return OK
+
+
+@kernel
+def objects_create(cpu: Cpu, index: int) -> int:
+    """Make the caches of the profile's object type `index`. OK, or what the first step says that is refused.
+
+    One is of as many objects as were planned, which a static kernel fills (E2); one is of those for last words."""
+    kern = cpu.kern
+    type = _type_at(kern, index)
+    count = scaled(type.wanted, kern.plan.scale)
+    status = OK
+    if count > 0:
+        id = _create(cpu, type.bytes, count, kern.static)
+        if failed(id):
+            return id
+        cache_at(kern, id).wanted = type.wanted
+        if kern.static != 0:
+            status = cache_fill(cpu, id, count)
+    if type.last > 0 and status == OK:
+        id = common_create(cpu, type.bytes, type.last)
+        if failed(id):
+            return id
+        status = cache_fill(cpu, id, type.last)
+    return status
+
+
+@kernel
+def _is_object_cache(kern: Kern, id: int) -> int:
+    """1 if there is an object type of that number."""
+    return 1 if id >= SIZE_CLASSES and id < kern.cache_count else 0
+
+
+@inlined
+def _of_type(cpu: Cpu, id: int, va: int) -> int:
+    """The page that va lies in, of a slab of object type `id`; BAD_ADDRESS if it lies in none."""
+    kern = cpu.kern
+    page = page_at(kern, va)
+    if page < 0:  # on quick paths: a page's number is no address
+        return page
+    record = slab_page(kern, page)  # of any heap page, of which these fields are the same
+    return page if record.use == SLAB and record.cache == id else BAD_ADDRESS
+
+
+@kernel
+def is_object(cpu: Cpu, id: int, va: int) -> int:
+    """1 if an object of type `id` begins at va and is in use."""
+    kern = cpu.kern
+    page = _of_type(cpu, id, va)
+    if failed(page):
+        return 0
+    slot = slot_number(kern, page, va)
+    return 1 if not failed(slot) and slot_free(kern, page, slot) == 0 else 0
+
+
+@kernel
+def cache_get(cpu: Cpu, id: int) -> int:
+    """Allocate an object of type number `id`, contents unknown: its VA.
+
+    BAD_CACHE: there is no such type. LIMIT: the type has as many slabs as it may. Else a status of `malloc`.
+    """
+    if _is_object_cache(cpu.kern, id) == 0:
+        return BAD_CACHE
+    return slot_take(cpu, id)
+
+
+@kernel
+def cache_get_quick(cpu: Cpu, id: int) -> int:
+    """Take an object from this processor's stack or the word pointed at: its VA.
+
+    SLOW: they are empty, it is no object type, or threads wait."""
+    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.kern.quick != 0 else SLOW
+
+
+@kernel
+def cache_get_own(cpu: Cpu, id: int) -> int:
+    """Take an object from the next word of this processor's slabs that has one: its VA.
+
+    SLOW: none has, it is no object type, or threads wait."""
+    return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.kern.quick != 0 else SLOW
+
+
+@kernel
+def cache_put(cpu: Cpu, id: int, va: int) -> int:
+    """Give back the object at va, of type number `id`: OK.
+
+    BAD_CACHE: there is no such type. BAD_ADDRESS: no slab of that type lies there. INTERIOR: va lies inside an object.
+    NOT_ALLOCATED: it is free already. Then nothing has changed.
+    """
+    if _is_object_cache(cpu.kern, id) == 0:
+        return BAD_CACHE
+    page = _of_type(cpu, id, va)
+    return page if failed(page) else slot_give(cpu, page, va)
+
+
+@inlined
+def _page_quick(cpu: Cpu, id: int, va: int) -> int:
+    """The page that va lies in, of a slab of type `id`. SLOW: it lies in none, or threads wait."""
+    page = _of_type(cpu, id, va)
+    return page if page >= 0 and id >= SIZE_CLASSES and short(cpu.kern) == 0 else SLOW
+
+
+@kernel
+def cache_put_quick(cpu: Cpu, id: int, va: int) -> int:
+    """Put the object at va on this processor's stack.
+
+    SLOW: the stack is full, it is none of this processor's objects that is in use, or threads wait."""
+    page = _page_quick(cpu, id, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
+def cache_put_own(cpu: Cpu, id: int, va: int) -> int:
+    """Settle this processor's full stack, and put the object at va on it.
+
+    SLOW: it is none of this processor's objects that is in use, empty slabs must go back, or threads wait."""
+    page = _page_quick(cpu, id, va)
+    return slot_give_own(cpu, page, va) if page >= 0 else SLOW

@@ -1,0 +1,307 @@
+"""The kernel heap: malloc and free, of 1 byte to hundreds of MiB.
+
+Concepts
+  1. Up to 32 KiB a request is rounded up to a size class: multiples of 16 up to 128, then eight classes per doubling,
+     so that at most an eighth is lost. Each class is a cache of slots (`slabs`). What is larger is a run of pages
+     (`runs`).
+  2. malloc of a class looks the class up and takes the slot on top of this processor's stack, or one of the word that
+     its magazine points at (`magazines`). There is no call and no loop in it.
+  3. free finds the record of a page by a shift. The record says whose slab the page is of, and which slot begins at the
+     address. An address that malloc did not give out, that was freed already, or that lies inside an allocation is
+     refused, each with a status of its own, and nothing changes.
+  4. malloc and free each have two ways that touch only this processor's slabs and take no lock (`locks`): the quick
+     one, and one that moves on to the next word, or settles the stack.
+  5. All calls can block (E26): where frames are short but could be had by waiting, the status is WOULD_BLOCK. Nothing
+     has been stored then, but that idle pages may have gone back to page space. The caller abandons the operation, and
+     does it again when frames come.
+
+Bounds, in instructions of the freestanding x86_64 object. `bench/instructions.py` counts them, and holds what traces
+reach against these:
+
+    malloc   31      from the stack, or from the word pointed at
+             700     from the next word: 113, and 15 for each of the 32 pages of an empty slab that is put to use
+             20,000  under the lock: a slab of 32 pages is made, 70 each; 128 magazines are asked for empty slabs twice,
+                     14 each, of which 8 are given back, 500 and 35 a page each, if they can make the run; a run is
+                     looked for and cut, 1,500
+    free     63      onto the stack
+             15,000  the 16 slots of the stack are settled, 30 each; is a slab empty, 10 for each of its 32 pages; if it
+                     is, 17 for each to leave the list
+             45,000  under the lock: that, and up to 17 slabs go back to the heap's pages, as above
+    a page   1,300   more for each that malloc maps, 400 for each that free unmaps
+
+Nothing else is searched but one bin, for a run that is long enough (`bins`).
+
+Limits: of two processors that free one block at the same moment both may be told OK, and what is not a block may be
+read in a page that another processor is just unmapping. One after the other is refused like every wrong free.
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.core.kern import SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.kernel.frames.claims import short
+from kernmalloc.kernel.frames.stock import stock_drain
+from kernmalloc.kernel.heap.bins import INSIDE, LARGE, SLAB, TAIL, clear_run, record_of, va_of
+from kernmalloc.kernel.heap.magazines import (
+    cache_drain,
+    slot_give,
+    slot_give_own,
+    slot_give_quick,
+    slot_take,
+    slot_take_own,
+    slot_take_quick,
+)
+from kernmalloc.kernel.heap.runs import give_pages, take_zeroed, trim, unfix_pages
+from kernmalloc.kernel.heap.slabs import cache_at, cache_init, run_get, slot_free, slot_number
+from kernmalloc.lang import clz, element, failed, inlined, kernel
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
+
+GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
+CLASSES_BELOW = 8  # classes up to 128 bytes
+LARGEST_CLASS = 32768
+CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
+LARGEST_ALIGN = 1 << 30
+NO_LIMIT = 1 << 40  # slabs: more than any size class has
+
+
+@kernel
+def class_bytes(index: int) -> int:
+    """Bytes of a size class."""
+    if index < CLASSES_BELOW:
+        return (index + 1) << GRAIN_SHIFT
+    doubling = (index - CLASSES_BELOW) >> 3
+    eighth = ((index - CLASSES_BELOW) & 7) + 1
+    return (128 << doubling) + eighth * (16 << doubling)
+
+
+@kernel
+def classes_init(cpu: Cpu) -> int:
+    """Make the size classes and the table that finds them."""
+    kern = cpu.kern
+    grain = 0
+    for i in range(SIZE_CLASSES):
+        cache_init(kern, i, class_bytes(i), NO_LIMIT, 0)
+        while grain << GRAIN_SHIFT <= class_bytes(i):
+            element(kern.class_of, grain).value = i
+            grain += 1
+    kern.cache_count = SIZE_CLASSES
+    kern.quick = LARGEST_CLASS
+    return OK
+
+
+@kernel
+def pages_for(kern: Kern, bytes: int) -> int:
+    """Whole pages for so many bytes."""
+    shift = kern.page_shift
+    return (bytes + (1 << shift) - 1) >> shift
+
+
+@kernel
+def _mark_large(kern: Kern, page: int, pages: int) -> int:
+    """Make a run one allocation: its VA."""
+    if pages > 1:
+        last = record_of(kern, page + pages - 1)
+        last.use = TAIL
+        last.pages = pages
+    first = record_of(kern, page)
+    first.use = LARGE
+    first.pages = pages
+    return va_of(kern, page)
+
+
+@kernel
+def _malloc_pages(cpu: Cpu, bytes: int, align: int) -> int:
+    """Whole pages for so many bytes, at a multiple of `align` pages: their VA. NO_VA, or what `run_get` says."""
+    kern = cpu.kern
+    if bytes > kern.heap_pages << kern.page_shift:
+        return NO_VA
+    pages = pages_for(kern, bytes)
+    page = run_get(cpu, pages, align)
+    if failed(page):
+        return page
+    return _mark_large(kern, page, pages)
+
+
+@kernel
+def malloc(cpu: Cpu, bytes: int) -> int:
+    """Allocate `bytes` bytes, contents unknown, at a multiple of 16 bytes: the VA.
+
+    BAD_SIZE: bytes is below 1. NO_VA: the heap's bound is reached, or no free run of pages is as long. NO_FRAMES,
+    WOULD_BLOCK, PROMISED: frames are short.
+    """
+    if bytes <= 0:
+        return BAD_SIZE
+    if bytes > LARGEST_CLASS:
+        return _malloc_pages(cpu, bytes, 1)
+    return slot_take(cpu, _class_for(cpu, bytes))
+
+
+@inlined
+def _class_for(cpu: Cpu, bytes: int) -> int:
+    """The size class of so many bytes, at most 32 KiB."""
+    return element(cpu.kern.class_of, (bytes + 15) >> GRAIN_SHIFT).value
+
+
+@kernel
+def malloc_quick(cpu: Cpu, bytes: int) -> int:
+    """Take a slot for `bytes` from this processor's stack or the word pointed at: its VA.
+
+    SLOW: they are empty, it is no size class, or threads wait."""
+    return slot_take_quick(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.kern.quick else SLOW
+
+
+@kernel
+def malloc_own(cpu: Cpu, bytes: int) -> int:
+    """Take a slot for `bytes` from the next word of this processor's slabs that has one: its VA.
+
+    SLOW: none has, it is no size class, or threads wait."""
+    return slot_take_own(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.kern.quick else SLOW
+
+
+@kernel
+def malloc_aligned(cpu: Cpu, bytes: int, align: int) -> int:
+    """Allocate `bytes` bytes, contents unknown, at a multiple of `align` bytes: the VA.
+
+    BAD_ALIGN: align is no power of two up to 1 GiB. Else a status of `malloc`.
+    """
+    if bytes <= 0:
+        return BAD_SIZE
+    if align <= 0 or align > LARGEST_ALIGN or align & (align - 1) != 0:
+        return BAD_ALIGN
+    shift = cpu.kern.page_shift
+    if align >> shift > 1 or bytes > LARGEST_CLASS:
+        return _malloc_pages(cpu, bytes, max(align >> shift, 1))
+    if align <= 16:
+        return malloc(cpu, bytes)
+    room = max(bytes, align)
+    return malloc(cpu, 1 << (64 - clz(room - 1)))  # slots of a power of two are aligned to it, up to a page
+
+
+@kernel
+def malloc_zeroed(cpu: Cpu, bytes: int) -> int:
+    """Allocate whole pages of zeros for `bytes` bytes: the VA, or a status of `malloc`.
+
+    Memory that is known to be zero is not written to.
+    """
+    kern = cpu.kern
+    if bytes <= 0:
+        return BAD_SIZE
+    if bytes > kern.heap_pages << kern.page_shift:
+        return NO_VA
+    pages = pages_for(kern, bytes)
+    page = take_zeroed(cpu, pages)
+    if failed(page):
+        return page
+    return _mark_large(kern, page, pages)
+
+
+@kernel
+def page_at(kern: Kern, va: int) -> int:
+    """The heap page that va lies in; BAD_ADDRESS if the heap does not reach there."""
+    page = (va >> kern.page_shift) - (kern.heap >> kern.page_shift)  # va - kern.heap may not fit 64 bits
+    return page if page >= 0 and page < kern.top else BAD_ADDRESS
+
+
+@kernel
+def _why_not(kern: Kern, page: int) -> int:
+    """The status that refuses an address in a page of no slab, at which no allocation begins."""
+    use = record_of(kern, page).use
+    while use == INSIDE:
+        page -= 1
+        use = record_of(kern, page).use
+    if use == LARGE or use == TAIL:
+        return INTERIOR
+    return NOT_ALLOCATED
+
+
+@kernel
+def free(cpu: Cpu, va: int) -> int:
+    """Give back the allocation at va: OK.
+
+    BAD_ADDRESS: the heap does not reach there. INTERIOR: va lies inside an allocation. NOT_ALLOCATED: it is free
+    already. Then nothing has changed.
+    """
+    kern = cpu.kern
+    page = page_at(kern, va)
+    if failed(page):
+        return page
+    record = record_of(kern, page)
+    if record.use == SLAB:
+        return slot_give(cpu, page, va)
+    if record.use != LARGE:
+        return _why_not(kern, page)
+    if va != va_of(kern, page):
+        return INTERIOR
+    pages = record.pages
+    clear_run(kern, page, pages)
+    return give_pages(cpu, page, pages)
+
+
+@inlined
+def _page_quick(cpu: Cpu, va: int) -> int:
+    """The heap page that va lies in. SLOW: it lies in none, or threads wait for what is given back."""
+    kern = cpu.kern
+    page = (va >> kern.page_shift) - (kern.heap >> kern.page_shift)
+    return page if page >= 0 and page < kern.top and short(kern) == 0 else SLOW
+
+
+@kernel
+def free_quick(cpu: Cpu, va: int) -> int:
+    """Put the slot at va on this processor's stack.
+
+    SLOW: the stack is full, it is none of this processor's slots that is in use, or threads wait."""
+    page = _page_quick(cpu, va)
+    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
+def free_own(cpu: Cpu, va: int) -> int:
+    """Settle this processor's full stack, and put the slot at va on it.
+
+    SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or threads wait."""
+    page = _page_quick(cpu, va)
+    return slot_give_own(cpu, page, va) if page >= 0 else SLOW
+
+
+@kernel
+def size_of(cpu: Cpu, va: int) -> int:
+    """Bytes that the allocation at va can hold: at least those asked for. Else a status of `free`."""
+    kern = cpu.kern
+    page = page_at(kern, va)
+    if failed(page):
+        return page
+    record = record_of(kern, page)
+    if record.use == SLAB:
+        slot = slot_number(kern, page, va)
+        if failed(slot):
+            return slot
+        return NOT_ALLOCATED if slot_free(kern, page, slot) != 0 else cache_at(kern, record.cache).size
+    if record.use != LARGE:
+        return _why_not(kern, page)
+    return record.pages << kern.page_shift if va == va_of(kern, page) else INTERIOR
+
+
+@kernel
+def drain(cpu: Cpu) -> int:
+    """Make the heap as small as it can be: OK.
+
+    This processor's stock goes back to the free list, its empty slabs and all idle pages to page space.
+    """
+    kern = cpu.kern
+    stock_drain(cpu)
+    for id in range(kern.cache_count):
+        cache_drain(cpu, cache_at(kern, id))
+    return trim(cpu, 0)
+
+
+@kernel
+def release(cpu: Cpu) -> int:
+    """Give the whole large pages at the end of the fixed part that nobody uses to page space: how many pages (C18).
+
+    The heap's bound goes down with them, for good.
+    """
+    drain(cpu)
+    pages = unfix_pages(cpu)
+    kern = cpu.kern
+    kern.released = kern.released + pages
+    return pages

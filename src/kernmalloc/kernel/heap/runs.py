@@ -1,0 +1,348 @@
+"""Runs of heap pages: how the heap takes, splits, joins and gives them back, grows and shrinks.
+
+Concepts
+  1. The heap is one stretch of the window, `heap_pages` long: a hard bound (C1). Its free runs are filed in `bins`.
+  2. The heap grows by taking a BARE run, or pages at `top`, and backing it with frames of page space, scattered as they
+     come (E20). It grows by a growth step, the rest of which is idle, where it can.
+  3. The heap shrinks as soon as more pages are idle than its profile allows, which is one growth step unless the
+     profile says otherwise (C11, E21): frames go back to page space, and `top` goes down. When frames are short, what
+     is idle beyond a growth step goes too (`reclaim`).
+  4. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: it is mapped once, in large pages, to
+     contiguous frames that it keeps. It is used first. `release` gives the whole large pages at its end back, for good
+     (C18).
+  5. A run is validated before it is taken: the frames for its pages, its records and its leaf tables have been asked
+     for before the first store.
+
+    idle    = pages in IDLE runs                       <= idle_most
+    kept    = pages in KEPT runs                       <= fixed
+    backed  = pages of runs in use + idle + kept       <= top <= heap_pages
+    map_pages * (page / 64) >= top                     and no page more than that needs
+    a page of an IDLE or KEPT run is poisoned; no other page is
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.core.kern import ABSENT, UP, Cpu, Kern
+from kernmalloc.kernel.frames.space import space_ask
+from kernmalloc.kernel.heap.bins import (
+    BARE,
+    IDLE,
+    KEPT,
+    PAGE_RECORD_SHIFT,
+    file_run,
+    find_run,
+    longest_run,
+    record_of,
+    unfile_run,
+    va_of,
+)
+from kernmalloc.kernel.map.kmap import back, map_large, span_pages, tables_missing, unback, unmap_large
+from kernmalloc.lang import failed, kernel, poison, unpoison
+from kernmalloc.lang.status import NO_VA, OK
+from kernmalloc.machine.primitives import zero
+
+
+@kernel
+def _aligned_up(kern: Kern, page: int, align: int) -> int:
+    """The first page from `page` on whose address is a multiple of `align` pages."""
+    first = kern.heap >> kern.page_shift
+    return ((first + page + align - 1) & ~(align - 1)) - first
+
+
+@kernel
+def map_pages(kern: Kern, top: int) -> int:
+    """Pages of the heap map that hold the records below `top`."""
+    shift = kern.page_shift - PAGE_RECORD_SHIFT
+    return (top + (1 << shift) - 1) >> shift
+
+
+@kernel
+def _map_growth(kern: Kern, top: int) -> int:
+    """Pages by which the heap map must grow for a new `top`."""
+    return max(map_pages(kern, top) - kern.map_pages, 0)
+
+
+@kernel
+def growth_cost(kern: Kern, start: int, pages: int, top: int) -> int:
+    """Frames that it takes to back `pages` from page `start` on and to raise the top to `top`.
+
+    They are for the pages, for their records, and for the leaf tables of both."""
+    records = _map_growth(kern, top)
+    return (
+        pages
+        + records
+        + tables_missing(kern, va_of(kern, start), pages)
+        + tables_missing(kern, kern.heap_map.addr + (kern.map_pages << kern.page_shift), records)
+    )
+
+
+@kernel
+def _raise_top(cpu: Cpu, top: int) -> int:
+    """Let the heap end at page `top`, and back the records that this needs. Their frames have been asked for."""
+    kern = cpu.kern
+    records = _map_growth(kern, top)
+    back(cpu, kern.heap_map.addr + (kern.map_pages << kern.page_shift), records)
+    kern.map_pages = kern.map_pages + records
+    kern.top = top
+    return OK
+
+
+@kernel
+def _lower_top(cpu: Cpu, top: int) -> int:
+    """Let the heap end at page `top`, and give back the pages of records beyond it."""
+    kern = cpu.kern
+    kern.top = top
+    keep = map_pages(kern, top)
+    surplus = kern.map_pages - keep
+    if surplus > 0:
+        kern.map_pages = keep
+        unback(cpu, kern.heap_map.addr + (keep << kern.page_shift), surplus)
+    return OK
+
+
+@kernel
+def grow(cpu: Cpu, pages: int, align: int) -> int:
+    """A run of newly backed pages, all zeros, at a multiple of `align` pages: its first page.
+
+    NO_VA, or what `space_ask` says."""
+    kern = cpu.kern
+    bare = find_run(kern, BARE, pages + align - 1)
+    start = _aligned_up(kern, kern.top if bare == ABSENT else bare, align)
+    top = max(kern.top, start + pages)
+    if top > kern.heap_pages:
+        return NO_VA
+    status = space_ask(cpu, growth_cost(kern, start, pages, top))
+    if failed(status):
+        return status
+    kern.wanted = 0  # a whole growth step may have been refused before
+    low = kern.top
+    end = start + pages
+    if bare != ABSENT:
+        low = bare
+        end = bare + unfile_run(kern, bare)
+    else:
+        _raise_top(cpu, top)
+    if start > low:
+        file_run(kern, low, start - low, BARE)
+    if end > start + pages:
+        file_run(kern, start + pages, end - start - pages, BARE)
+    back(cpu, va_of(kern, start), pages)
+    kern.backed = kern.backed + pages
+    return start
+
+
+@kernel
+def _file_bare(cpu: Cpu, page: int, pages: int) -> int:
+    """File pages whose frames are gone, joined with bare neighbours; if they end at `top`, lower it instead."""
+    kern = cpu.kern
+    start = page
+    end = page + pages
+    if end < kern.top:
+        if record_of(kern, end).use == BARE:
+            end += unfile_run(kern, end)
+    if start > 0:
+        before = record_of(kern, start - 1)
+        if before.use == BARE:
+            start -= before.pages
+            unfile_run(kern, start)
+    if end < kern.top:
+        return file_run(kern, start, end - start, BARE)
+    return _lower_top(cpu, start)
+
+
+@kernel
+def _shrink(cpu: Cpu, page: int, pages: int) -> int:
+    """Give back the frames behind pages that belong to no run at the moment."""
+    kern = cpu.kern
+    kern.backed = kern.backed - pages
+    unpoison(va_of(kern, page), pages << kern.page_shift)  # the next frames behind them are zeroed
+    unback(cpu, va_of(kern, page), pages)
+    return _file_bare(cpu, page, pages)
+
+
+@kernel
+def trim(cpu: Cpu, keep: int) -> int:
+    """Give the frames of idle pages back until at most `keep` are left: of the longest runs first, from their ends."""
+    kern = cpu.kern
+    while kern.idle > keep:
+        page = longest_run(kern, IDLE)
+        pages = unfile_run(kern, page)
+        surplus = min(kern.idle - keep, pages)
+        kern.idle = kern.idle - surplus
+        if surplus < pages:
+            file_run(kern, page, pages - surplus, IDLE)
+        _shrink(cpu, page + pages - surplus, surplus)
+    return OK
+
+
+@kernel
+def _count_free(kern: Kern, use: int, pages: int) -> int:
+    """Add to the count of the pages in free runs of that use."""
+    if use == KEPT:
+        kern.kept = kern.kept + pages
+    else:
+        kern.idle = kern.idle + pages
+    return OK
+
+
+@kernel
+def _cut(cpu: Cpu, use: int, pages: int, align: int) -> int:
+    """A run out of the free ones of one use, which have frames: its first page, or ABSENT.
+
+    What is left before it and behind it stays free."""
+    kern = cpu.kern
+    low = find_run(kern, use, pages + align - 1)
+    if low == ABSENT:
+        return ABSENT
+    end = low + unfile_run(kern, low)
+    start = _aligned_up(kern, low, align)
+    if start > low:
+        file_run(kern, low, start - low, use)
+    if end > start + pages:
+        file_run(kern, start + pages, end - start - pages, use)
+    _count_free(kern, use, -pages)
+    unpoison(va_of(kern, start), pages << kern.page_shift)
+    return start
+
+
+@kernel
+def pages_ask(cpu: Cpu, pages: int) -> int:
+    """OK if so many more pages can be had, in any number of runs; NO_VA, or what `space_ask` says. Changes nothing."""
+    kern = cpu.kern
+    more = pages - kern.kept - kern.idle
+    if more <= 0:
+        return OK
+    return NO_VA if more > kern.heap_pages - kern.backed else space_ask(cpu, more)
+
+
+@kernel
+def cut_pages(cpu: Cpu, pages: int, align: int) -> int:
+    """A free run whose pages have frames, from the fixed part, else from what is idle: its first page, or ABSENT."""
+    page = _cut(cpu, KEPT, pages, align)
+    return page if page != ABSENT else _cut(cpu, IDLE, pages, align)
+
+
+@kernel
+def _grow_or_trim(cpu: Cpu, pages: int, align: int) -> int:
+    """Grow by a run: its first page, or what `grow` says.
+
+    If that is refused, all idle pages are given back first: their frames and their room may be what is missing."""
+    page = grow(cpu, pages, align)
+    if failed(page) and cpu.kern.idle > 0:
+        trim(cpu, 0)
+        page = grow(cpu, pages, align)
+    return page
+
+
+@kernel
+def new_pages(cpu: Cpu, pages: int, align: int) -> int:
+    """Grow by a growth step, whose rest stays idle, else by a run alone: its first page, or what `grow` says."""
+    kern = cpu.kern
+    step = kern.growth - kern.idle if kern.stage == UP else 0  # the boot counts frames: it takes no more than it needs
+    if align == 1 and pages < step:
+        page = grow(cpu, step, 1)
+        if not failed(page):
+            _file_free(cpu, page + pages, step - pages)
+            return page
+    return _grow_or_trim(cpu, pages, align)
+
+
+@kernel
+def take_zeroed(cpu: Cpu, pages: int) -> int:
+    """A run of pages of zeros: its first page, or what `grow` says.
+
+    It comes from the fixed part, which is zero until a run is first given back, else from newly backed pages."""
+    kern = cpu.kern
+    page = _cut(cpu, KEPT, pages, 1)
+    if page == ABSENT:
+        return _grow_or_trim(cpu, pages, 1)
+    if kern.recycled != 0:
+        zero(va_of(kern, page), pages << kern.page_shift)
+    return page
+
+
+@kernel
+def _file_free(cpu: Cpu, page: int, pages: int) -> int:
+    """File free pages that have frames, joined with neighbours of the same use, and poison them."""
+    kern = cpu.kern
+    use = KEPT if page < kern.fixed else IDLE
+    _count_free(kern, use, pages)
+    poison(va_of(kern, page), pages << kern.page_shift)
+    start = page
+    end = page + pages
+    if end < kern.top:
+        if record_of(kern, end).use == use:
+            end += unfile_run(kern, end)
+    if start > 0:
+        before = record_of(kern, start - 1)
+        if before.use == use:
+            start -= before.pages
+            unfile_run(kern, start)
+    return file_run(kern, start, end - start, use)
+
+
+@kernel
+def ready_pages(cpu: Cpu, top: int) -> int:
+    """Grow to `top` pages at once, which are idle until they are taken. OK, or what `grow` says.
+
+    Frames of records and leaf tables then lie between long runs of frames of heap pages, not after every 64th: a hosted
+    kernel of 16 GiB needs a few mappings."""
+    pages = top - cpu.kern.top
+    if pages <= 0:
+        return OK
+    page = grow(cpu, pages, 1)
+    if failed(page):
+        return page
+    _file_free(cpu, page, pages)
+    return OK
+
+
+@kernel
+def give_pages(cpu: Cpu, page: int, pages: int) -> int:
+    """Give a run back, whose records its user has cleared; what is idle beyond `idle_most` goes back to page space."""
+    kern = cpu.kern
+    kern.recycled = kern.recycled + 1
+    _file_free(cpu, page, pages)
+    if kern.idle > kern.idle_most:
+        trim(cpu, kern.idle_most)
+    return OK
+
+
+@kernel
+def fix_pages(cpu: Cpu, pfn: int, pages: int) -> int:
+    """Make the first pages of the empty heap its fixed part: whole spans, on contiguous frames from pfn on."""
+    kern = cpu.kern
+    map_large(cpu, kern.heap, pfn, pages >> kern.format.index_bits)
+    _raise_top(cpu, pages)
+    kern.fixed = pages
+    kern.backed = pages
+    return _file_free(cpu, 0, pages)
+
+
+@kernel
+def unfix_pages(cpu: Cpu) -> int:
+    """Give back the whole large pages at the end of the fixed part of which no page is in use: how many pages.
+
+    The heap's bound goes down by as much: what was given back is not taken again."""
+    kern = cpu.kern
+    if kern.fixed == 0 or kern.top > kern.fixed:
+        return 0
+    last = record_of(kern, kern.fixed - 1)
+    if last.use != KEPT:
+        return 0
+    start = kern.fixed - last.pages
+    span = span_pages(kern)
+    keep = (start + span - 1) & -span
+    pages = kern.fixed - keep
+    if pages == 0:
+        return 0
+    unfile_run(kern, start)
+    kern.kept = kern.kept - pages
+    if keep > start:
+        file_run(kern, start, keep - start, KEPT)
+    kern.backed = kern.backed - pages
+    kern.fixed = keep
+    kern.heap_pages = kern.heap_pages - pages
+    unmap_large(cpu, va_of(kern, keep), pages >> kern.format.index_bits)
+    _lower_top(cpu, keep)
+    return pages

@@ -1,0 +1,226 @@
+"""The kernel map: which frame lies behind each page of the kernel's virtual window.
+
+Concepts
+  1. Entries are real page-table entries in the target's format, written through the machine boundary (`machine/mmu`).
+  2. A span is what one leaf table maps, or one large page (2 MiB; 1 MiB on ColdFire). Leaf tables are mapping frames,
+     which are themselves mapped (E17): the table of span s lies at page s of the table window, so that all leaf entries
+     of the window form one array
+
+         entry(va) = tables + (((va - base) >> page_shift) << entry_shift)
+
+     and changing one opens no window and walks nothing. This needs no recursive table, which not every MMU permits.
+  3. Directories above the leaf tables, and the tables that map the image and the table window itself, are part of the
+     boot area and never go. All other leaf tables come when their span is first used and go when it is empty.
+  4. A span of the heap's fixed part has no leaf table: its directory entry maps it whole, in one large page.
+  5. Backing pages gives them frames from wherever they are (E9, E20), filled with zeros.
+
+    spans[s] = pages mapped in span s
+    a span of the heap or the heap map has a leaf table or is one large page  <=>  spans[s] > 0
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.core.kern import ABSENT, HEAP, MAPPING, Cpu, Kern
+from kernmalloc.kernel.frames.space import space_give, space_take
+from kernmalloc.lang import element, kernel
+from kernmalloc.lang.status import OK
+from kernmalloc.machine.mmu import (
+    Entry,
+    entry_pa,
+    is_large,
+    is_present,
+    large_entry,
+    leaf_entry,
+    table_entry,
+    without_presence,
+)
+from kernmalloc.machine.primitives import flush, known_zero, shootdown, zero
+
+
+@kernel
+def leaf_of(kern: Kern, va: int) -> Entry:
+    """The leaf entry that maps va."""
+    return Entry(kern.tables + (((va - kern.base) >> kern.page_shift) << kern.format.entry_shift))
+
+
+@kernel
+def directory_of(kern: Kern, span: int) -> Entry:
+    """The directory entry of a span."""
+    return Entry(kern.directory + (span << kern.format.entry_shift))
+
+
+@kernel
+def span_of(kern: Kern, va: int) -> int:
+    """The number of the span that va lies in."""
+    return (va - kern.base) >> kern.span_shift
+
+
+@kernel
+def span_pages(kern: Kern) -> int:
+    """Pages in a span."""
+    return 1 << kern.format.index_bits
+
+
+@kernel
+def tables_missing(kern: Kern, va: int, pages: int) -> int:
+    """Leaf tables that must be made before pages [va, va + pages) can be mapped."""
+    if pages == 0:
+        return 0
+    missing = 0
+    for span in range(span_of(kern, va), span_of(kern, va + (pages << kern.page_shift) - 1) + 1):
+        if is_present(kern.format, directory_of(kern, span).bits) == 0:
+            missing += 1
+    return missing
+
+
+@kernel
+def _count_mapped(kern: Kern, span: int, change: int) -> int:
+    """Count pages that were mapped in a span; below 0: unmapped. Returns how many are mapped there now."""
+    mapped = element(kern.spans, span)
+    now = mapped.value + change
+    mapped.value = now
+    return now
+
+
+@kernel
+def fresh(cpu: Cpu, pa: int, bytes: int) -> int:
+    """1 if memory just taken is zero: the machine vouches for it, and no frame has ever been given back."""
+    if cpu.kern.returned != 0:
+        return 0
+    return known_zero(pa, bytes)
+
+
+@kernel
+def map_run(cpu: Cpu, va: int, pfn: int, count: int) -> int:
+    """Map frames pfn, pfn + 1, … at va, filled with zeros; their leaf tables exist."""
+    kern = cpu.kern
+    leaf = leaf_of(kern, va)
+    step = kern.format.entry_shift
+    for i in range(count):
+        Entry(leaf.addr + (i << step)).bits = leaf_entry(kern.format, (pfn + i) << kern.page_shift)
+    at = va
+    end = va + (count << kern.page_shift)
+    while at < end:
+        span = span_of(kern, at)
+        behind = min(kern.base + ((span + 1) << kern.span_shift), end)
+        _count_mapped(kern, span, (behind - at) >> kern.page_shift)
+        at = behind
+    flush(va, count)
+    if fresh(cpu, pfn << kern.page_shift, count << kern.page_shift) == 0:
+        zero(va, count << kern.page_shift)
+    return OK
+
+
+@kernel
+def map_large(cpu: Cpu, va: int, pfn: int, spans: int) -> int:
+    """Map whole spans from va on, a large page each, to contiguous frames from pfn on, filled with zeros."""
+    kern = cpu.kern
+    each = span_pages(kern)
+    pages = spans * each
+    for i in range(spans):
+        span = span_of(kern, va) + i
+        directory_of(kern, span).bits = large_entry(kern.format, (pfn << kern.page_shift) + (i << kern.span_shift))
+        _count_mapped(kern, span, each)
+    flush(va, pages)
+    if fresh(cpu, pfn << kern.page_shift, pages << kern.page_shift) == 0:
+        zero(va, pages << kern.page_shift)
+    return OK
+
+
+@kernel
+def unmap_large(cpu: Cpu, va: int, spans: int) -> int:
+    """Take whole large pages out of the map and give their frames back."""
+    kern = cpu.kern
+    each = span_pages(kern)
+    first = span_of(kern, va)
+    for span in range(first, first + spans):
+        directory = directory_of(kern, span)
+        pfn = entry_pa(kern.format, directory.bits) >> kern.page_shift
+        directory.bits = 0
+        _count_mapped(kern, span, -each)
+        shootdown(kern.base + (span << kern.span_shift), each)
+        for i in range(each):
+            space_give(cpu, pfn + i)
+    return OK
+
+
+@kernel
+def _make_tables(cpu: Cpu, va: int, pages: int) -> int:
+    """Make the leaf tables that pages [va, va + pages) lack, out of frames already asked for."""
+    kern = cpu.kern
+    for span in range(span_of(kern, va), span_of(kern, va + (pages << kern.page_shift) - 1) + 1):
+        directory = directory_of(kern, span)
+        if is_present(kern.format, directory.bits) == 0:
+            pfn = space_take(cpu, 1, MAPPING)
+            map_run(cpu, kern.tables + (span << kern.page_shift), pfn, 1)
+            directory.bits = table_entry(kern.format, pfn << kern.page_shift)
+    return OK
+
+
+@kernel
+def back(cpu: Cpu, va: int, pages: int) -> int:
+    """Put zeroed frames behind pages [va, va + pages), scattered as they come. The caller has asked for them, and for
+    those of `tables_missing`."""
+    if pages == 0:
+        return OK
+    _make_tables(cpu, va, pages)
+    done = 0
+    while done < pages:
+        pfn = space_take(cpu, pages - done, HEAP)
+        map_run(cpu, va + (done << cpu.kern.page_shift), pfn, cpu.run)
+        done += cpu.run
+    return OK
+
+
+@kernel
+def _drop_table(cpu: Cpu, span: int) -> int:
+    """Take an empty leaf table out of the map and give its frame back."""
+    kern = cpu.kern
+    directory = directory_of(kern, span)
+    pfn = entry_pa(kern.format, directory.bits) >> kern.page_shift
+    table = kern.tables + (span << kern.page_shift)
+    directory.bits = 0
+    leaf_of(kern, table).bits = 0
+    _count_mapped(kern, span_of(kern, table), -1)
+    shootdown(kern.base + (span << kern.span_shift), 1)
+    shootdown(table, 1)
+    return space_give(cpu, pfn)
+
+
+@kernel
+def unback(cpu: Cpu, va: int, pages: int) -> int:
+    """Take the frames behind pages [va, va + pages) away and give them back to page space, once every processor has
+    forgotten the pages."""
+    kern = cpu.kern
+    leaf = leaf_of(kern, va)
+    step = kern.format.entry_shift
+    for i in range(pages):
+        entry = Entry(leaf.addr + (i << step))
+        entry.bits = without_presence(kern.format, entry.bits)
+    shootdown(va, pages)
+    for i in range(pages):
+        entry = Entry(leaf.addr + (i << step))
+        pfn = entry_pa(kern.format, entry.bits) >> kern.page_shift
+        entry.bits = 0
+        space_give(cpu, pfn)
+        span = span_of(kern, va + (i << kern.page_shift))
+        if _count_mapped(kern, span, -1) == 0:
+            _drop_table(cpu, span)
+    return OK
+
+
+@kernel
+def pfn_at(cpu: Cpu, va: int) -> int:
+    """The frame behind a page of the window. ABSENT: there is none."""
+    kern = cpu.kern
+    if va < kern.base or va >= kern.base + kern.bytes:
+        return ABSENT
+    directory = directory_of(kern, span_of(kern, va)).bits
+    if is_present(kern.format, directory) == 0:
+        return ABSENT
+    if is_large(kern.format, directory) != 0:
+        return (entry_pa(kern.format, directory) + (va & ((1 << kern.span_shift) - 1))) >> kern.page_shift
+    leaf = leaf_of(kern, va).bits
+    if is_present(kern.format, leaf) == 0:
+        return ABSENT
+    return entry_pa(kern.format, leaf) >> kern.page_shift

@@ -1,0 +1,1 @@
+"""The page cache: pages of objects, their mappings in address spaces, their source, and contiguous ranges of frames."""

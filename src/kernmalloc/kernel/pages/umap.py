@@ -1,0 +1,246 @@
+"""Address spaces: the mapping tables that processes run on.
+
+Concepts
+  1. A mapping table is a heap page (E17) whose frame has the type MAPPING (E18): the kernel changes its entries where
+     it lies, and opens no window. The kernel walks tables as the processor does, by the physical addresses in their
+     entries; the core table entry of a table's frame leads back to its kernel address.
+  2. A table is made when the first page is mapped through it. It stays until the address space goes, even if its last
+     entry has gone.
+  3. The last table of a walk has leaf entries, one per page. `faults` decides what is mapped there.
+
+    owner(frame of a table) = its VA
+    link(frame of a table)  = entries present in it
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.core.kern import HEAP, MAPPING, Cpu, Kern
+from kernmalloc.kernel.core.lists import linked_list
+from kernmalloc.kernel.frames.regions import region_of
+from kernmalloc.kernel.frames.table import Frame, entry_of, set_type
+from kernmalloc.kernel.heap.caches import UMAP_CACHE
+from kernmalloc.kernel.heap.magazines import slot_take
+from kernmalloc.kernel.heap.malloc import free, malloc_zeroed
+from kernmalloc.kernel.map.kmap import pfn_at
+from kernmalloc.lang import Record, failed, field, i64, kernel
+from kernmalloc.lang.status import OK
+from kernmalloc.machine.mmu import (
+    Entry,
+    entry_pa,
+    index_at,
+    is_present,
+    root_entry,
+    user_table_entry,
+)
+
+
+class Umap(Record):
+    """One address space."""
+
+    root: i64 = field("VA of its root table")
+    next: Umap = field("next address space")
+    prev: Umap = field("the one before it")
+    pages: i64 = field("pages mapped")
+    tables: i64 = field("tables, the root among them")
+    root_pa: i64 = field("physical address of the root table: what the processor is given")
+
+    invariants = (
+        "pages == tally.umap_pages",
+        "tables == tally.umap_tables",
+        "tally.umap_errors == 0",
+        "root_pa == tally.umap_root",
+    )
+
+
+@kernel
+def table_frame(cpu: Cpu, pfn: int) -> Frame:
+    """The core table entry of a table's frame."""
+    return entry_of(cpu, region_of(cpu, pfn), pfn)
+
+
+@kernel
+def _table_make(cpu: Cpu) -> int:
+    """A table of zeros: its VA, or what `malloc_zeroed` says."""
+    kern = cpu.kern
+    va = malloc_zeroed(cpu, 1 << kern.page_shift)
+    if failed(va):
+        return va
+    frame = table_frame(cpu, pfn_at(cpu, va))
+    set_type(cpu, frame, MAPPING, 0)
+    frame.owner = va
+    kern.pages.tables = kern.pages.tables + 1
+    return va
+
+
+@kernel
+def _table_free(cpu: Cpu, va: int) -> int:
+    """Give a table back, as the heap page that it was before."""
+    kern = cpu.kern
+    frame = table_frame(cpu, pfn_at(cpu, va))
+    set_type(cpu, frame, HEAP, 0)
+    frame.owner = 0
+    frame.link = 0
+    kern.pages.tables = kern.pages.tables - 1
+    return free(cpu, va)
+
+
+@kernel
+def entry_in_table(kern: Kern, table: int, va: int, shift: int) -> Entry:
+    """The entry for va in a table of the level whose index begins at bit `shift`."""
+    return Entry(table + index_at(kern.format, va, shift))
+
+
+@kernel
+def table_below(cpu: Cpu, entry: int) -> int:
+    """VA of the table that an entry leads to."""
+    kern = cpu.kern
+    return table_frame(cpu, entry_pa(kern.format, entry) >> kern.page_shift).owner
+
+
+@kernel
+def counted(cpu: Cpu, entry: Entry, change: int) -> int:
+    """Add to the count of entries present in the table that an entry lies in."""
+    kern = cpu.kern
+    frame = table_frame(cpu, pfn_at(cpu, entry.addr & -(1 << kern.page_shift)))
+    frame.link = frame.link + change
+    return OK
+
+
+@kernel
+def leaf_in(cpu: Cpu, umap: Umap, va: int) -> Entry:
+    """The leaf entry for va; null if a table on the way is missing."""
+    kern = cpu.kern
+    table = umap.root
+    shift = kern.format.root_shift
+    while shift > kern.page_shift:
+        entry = entry_in_table(kern, table, va, shift).bits
+        if is_present(kern.format, entry) == 0:
+            return Entry(0)
+        table = table_below(cpu, entry)
+        shift -= kern.format.index_bits
+    return entry_in_table(kern, table, va, shift)
+
+
+@kernel
+def _cut(cpu: Cpu, umap: Umap, first: Entry, va: int, shift: int, end: int) -> int:
+    """Take away the table that the entry `first` leads to, and those below it on the way to va, down to level `end`."""
+    kern = cpu.kern
+    table = table_below(cpu, first.bits)
+    first.bits = 0
+    counted(cpu, first, -1)
+    level = shift - kern.format.index_bits
+    while level > end:
+        below = table_below(cpu, entry_in_table(kern, table, va, level).bits)
+        _table_free(cpu, table)
+        umap.tables = umap.tables - 1
+        table = below
+        level -= kern.format.index_bits
+    umap.tables = umap.tables - 1
+    return _table_free(cpu, table)
+
+
+@kernel
+def leaf_made(cpu: Cpu, umap: Umap, va: int) -> int:
+    """VA of the leaf entry for va; the tables that are missing are made. Or what `malloc_zeroed` says: then none was
+    made."""
+    kern = cpu.kern
+    table = umap.root
+    shift = kern.format.root_shift
+    first = Entry(0)  # the entry under which the first new table hangs
+    first_shift = 0
+    while shift > kern.page_shift:
+        at = entry_in_table(kern, table, va, shift)
+        entry = at.bits
+        if is_present(kern.format, entry) == 0:
+            below = _table_make(cpu)
+            if failed(below):
+                if first != 0:
+                    _cut(cpu, umap, first, va, first_shift, shift)
+                return below
+            pa = pfn_at(cpu, below) << kern.page_shift
+            at.bits = (
+                root_entry(kern.format, pa) if shift == kern.format.root_shift else user_table_entry(kern.format, pa)
+            )
+            counted(cpu, at, 1)
+            umap.tables = umap.tables + 1
+            if first == 0:
+                first = at
+                first_shift = shift
+            table = below
+        else:
+            table = table_below(cpu, entry)
+        shift -= kern.format.index_bits
+    return entry_in_table(kern, table, va, shift).addr
+
+
+umap_link, umap_unlink = linked_list(
+    "umap",
+    "an address space",
+    "pages: Pages",
+    kind="Umap",
+    first="pages.umaps",
+    next="{}.next",
+    prev="{}.prev",
+    namespace=globals(),
+)
+
+
+@kernel
+def umap_make(cpu: Cpu) -> int:
+    """Make an empty address space: its VA. LIMIT: there are as many as may be. Else a status of `malloc`."""
+    kern = cpu.kern
+    umap = slot_take(cpu, UMAP_CACHE)
+    if failed(umap):
+        return umap
+    root = _table_make(cpu)
+    if failed(root):
+        free(cpu, umap)
+        return root
+    u = Umap(umap)
+    u.root = root
+    u.root_pa = pfn_at(cpu, root) << kern.page_shift
+    u.pages = 0
+    u.tables = 1
+    umap_link(kern.pages, u, Umap(0))
+    return umap
+
+
+@kernel
+def _tables_free(cpu: Cpu, table: int, shift: int) -> int:
+    """Give a table and all below it back."""
+    kern = cpu.kern
+    below = shift - kern.format.index_bits
+    if shift > kern.page_shift:
+        for i in range(1 << kern.format.index_bits):
+            entry = Entry(table + (i << kern.format.entry_shift)).bits
+            if is_present(kern.format, entry) != 0:
+                _tables_free(cpu, table_below(cpu, entry), below)
+    return _table_free(cpu, table)
+
+
+@kernel
+def umap_drop(cpu: Cpu, umap: Umap) -> int:
+    """Give an address space that maps no page back."""
+    kern = cpu.kern
+    umap_unlink(kern.pages, umap)
+    _tables_free(cpu, umap.root, kern.format.root_shift)
+    return free(cpu, umap.addr)
+
+
+@kernel
+def next_leaf(cpu: Cpu, umap: Umap, va: int, end: int) -> int:
+    """The first address from va on, below `end`, at which a page is mapped; `end` if there is none."""
+    kern = cpu.kern
+    at = va
+    while at < end:
+        table = umap.root
+        shift = kern.format.root_shift
+        entry = entry_in_table(kern, table, at, shift).bits
+        while shift > kern.page_shift and is_present(kern.format, entry) != 0:
+            table = table_below(cpu, entry)
+            shift -= kern.format.index_bits
+            entry = entry_in_table(kern, table, at, shift).bits
+        if is_present(kern.format, entry) != 0:
+            return at
+        at = ((at >> shift) + 1) << shift
+    return end

@@ -1,0 +1,67 @@
+"""`kernmalloc export`: what it writes, and what it refuses in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def export(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "export", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_kernel_is_written(tmp_path: Path) -> None:
+    """An object, C and a README; ColdFire is C only, and says so; what is there twice is the same."""
+    made = tmp_path / "made"
+    done = export("-o", made, "--arch", "x86_64", "--arch", "coldfire")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(made) == ["README.md", "kernmalloc-x86_64.o", "kernmalloc.c", "kernmalloc.h"]
+    assert done.stdout.endswith("\ncoldfire: C only, LLVM makes no objects for it\n")
+    for name in names(made):
+        assert f"{made / name}: {(made / name).stat().st_size:,} bytes\n" in done.stdout
+    first = {name: (made / name).read_bytes() for name in names(made)}
+    assert export("-o", made, "--arch", "coldfire").returncode == 0
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h"], "an older export is renewed as a whole"
+    for name in ("kernmalloc.c", "kernmalloc.h"):
+        assert (made / name).read_bytes() == first[name]
+    assert names(tmp_path) == ["made"]
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    """One line, exit status 2, and nothing has changed."""
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for folder, said in (
+        (file, f"{file}: Not a directory\n"),
+        (file / "in it", f"{file / 'in it'}: Not a directory\n"),
+        (tmp_path / "no" / "such", f"{tmp_path / 'no' / 'such'}: No such file or directory\n"),
+        (tmp_path, f"{tmp_path}: it holds something else, file (name a new folder)\n"),
+    ):
+        done = export("-o", folder, "--arch", "coldfire")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert names(tmp_path) == ["file"] and file.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = export("-o", tmp_path / "new", "--arch", "coldfire")
+    assert (done.returncode, done.stderr) == (2, f"{tmp_path / 'new'}: Permission denied\n")
+
+
+def test_an_architecture_that_is_none(tmp_path: Path) -> None:
+    done = export("-o", tmp_path / "made", "--arch", "vax")
+    assert done.returncode == 2 and not names(tmp_path)
+    assert done.stderr.startswith("--arch vax: no such architecture (one of aarch64, armv7, coldfire,")
+
+
+def test_no_folder_is_named() -> None:
+    done = export()
+    assert done.returncode == 2 and "Missing option" in done.stderr and done.stderr.count("\n") == 1
