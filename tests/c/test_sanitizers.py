@@ -9,8 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TOOLS = {
-    "undefined": ("", ["-fsanitize=undefined", "-fno-sanitize-recover=all"]),
-    "address": ("libasan.so", ["-fsanitize=address"]),
+    "memory": ("libasan.so", ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
     "thread": ("libtsan.so", ["-fsanitize=thread"]),
 }
 OPTIONS = {
@@ -23,8 +22,7 @@ def watched(tool: str, what: str, *flags: str) -> subprocess.CompletedProcess[st
     """What a sanitizer says of something that `sanitized.py` does."""
     runtime, needed = TOOLS[tool]
     env = {**os.environ, **OPTIONS, "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
-    if runtime:
-        env["LD_PRELOAD"] = library(runtime)
+    env["LD_PRELOAD"] = library(runtime)
     command = [sys.executable, str(HERE / "sanitized.py"), what, *needed, *flags]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -44,14 +42,11 @@ def library(name: str) -> str:
 @pytest.mark.parametrize(
     "tool, what",
     [
-        ("undefined", "trace"),
-        ("address", "trace"),
+        ("memory", "trace"),
         ("thread", "two"),
-        pytest.param("undefined", "storm", marks=pytest.mark.nightly),
-        pytest.param("undefined", "two", marks=pytest.mark.nightly),
-        pytest.param("address", "storm", marks=pytest.mark.nightly),
-        pytest.param("address", "two", marks=pytest.mark.nightly),
-        pytest.param("address", "smp", marks=pytest.mark.nightly),
+        pytest.param("memory", "storm", marks=pytest.mark.nightly),
+        pytest.param("memory", "two", marks=pytest.mark.nightly),
+        pytest.param("memory", "smp", marks=pytest.mark.nightly),
         pytest.param("thread", "trace", marks=pytest.mark.nightly),
         pytest.param("thread", "storm", marks=pytest.mark.nightly),
         pytest.param("thread", "smp", marks=pytest.mark.nightly),
@@ -67,7 +62,7 @@ def test_nothing_to_report(tool: str, what: str) -> None:
 @pytest.mark.parametrize("what", ["overrun", "freed"])
 def test_free_memory_is_forbidden(what: str) -> None:
     """A write past a block into a free slot, and into pages that were freed. What is allocated may be written to."""
-    done = watched("address", what)
+    done = watched("memory", what)
     assert done.stdout == "so far, so good\n" and done.returncode != 0
     assert "ERROR: AddressSanitizer: use-after-poison" in done.stderr and "WRITE of size 1" in done.stderr
     assert " in fill " in done.stderr
