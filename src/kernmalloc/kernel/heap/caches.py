@@ -217,14 +217,17 @@ def _is_object_cache(kern: Kern, id: int) -> int:
 
 
 @inlined
+def _is_of_type(kern: Kern, page: int, id: int) -> int:
+    """1 if heap page `page` is one of a slab of object type `id`."""
+    record = slab_page(kern, page)  # of any heap page, of which these fields are the same
+    return 1 if record.use == SLAB and record.cache == id else 0
+
+
+@inlined
 def _of_type(cpu: Cpu, id: int, va: int) -> int:
     """The page that va lies in, of a slab of object type `id`; BAD_ADDRESS if it lies in none."""
-    kern = cpu.kern
-    page = page_at(kern, va)
-    if page < 0:  # on quick paths: a page's number is no address
-        return page
-    record = slab_page(kern, page)  # of any heap page, of which these fields are the same
-    return page if record.use == SLAB and record.cache == id else BAD_ADDRESS
+    page = page_at(cpu.kern, va)
+    return BAD_ADDRESS if page >= 0 and _is_of_type(cpu.kern, page, id) == 0 else page
 
 
 @kernel
@@ -281,8 +284,11 @@ def cache_put(cpu: Cpu, id: int, va: int) -> int:
 @inlined
 def _page_quick(cpu: Cpu, id: int, va: int) -> int:
     """The page that va lies in, of a slab of type `id`. SLOW: it lies in none, or threads wait."""
-    page = _of_type(cpu, id, va)
-    return page if page >= 0 and id >= SIZE_CLASSES and short(cpu.kern) == 0 else SLOW
+    kern = cpu.kern
+    page = page_at(kern, va)
+    if page < 0 or _is_of_type(kern, page, id) == 0:
+        return SLOW
+    return page if id >= SIZE_CLASSES and short(kern) == 0 else SLOW
 
 
 @kernel
