@@ -1,15 +1,13 @@
 """What all tests share: how hard random search tries (`make nightly` sets KERNMALLOC_EFFORT)."""
 
-import os
-
 import pytest
+from effort import EFFORT
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite(
     "device_model", "frame_model", "heap_model", "small_machines"
 )  # their assertions tell values, too
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 
 settings.register_profile(
     "kernmalloc",

@@ -1,17 +1,16 @@
 """What malloc and free cost at most, in instructions of the freestanding object."""
 
-import os
 import random
 
 import numpy
 import pytest
+from effort import EFFORT
 from small_machines import MIB, conserved
 
 from kernmalloc.bench import emulator
 from kernmalloc.bench.instructions import BOUNDS, MOST, QUICK, Bound, Cost, Refused, costs, goals, replay, run
 from kernmalloc.bench.rows import judge
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 STEPS = 3000 * EFFORT
 
 

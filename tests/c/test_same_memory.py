@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gcc_kernel
 import pytest
+from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel.test_lives import LENGTH, MACHINES, OPERATIONS, Replay, differing
@@ -18,7 +19,6 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.lang import objects
 from kernmalloc.machine import lives
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 TESTS = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not gcc_kernel.installed(), reason="gcc is not installed")

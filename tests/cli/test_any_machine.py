@@ -1,16 +1,15 @@
 """Whatever memory map a file holds, `kernmalloc boot` boots it and every invariant holds, or refuses it in one line."""
 
 import json
-import os
 
 import pytest
+from effort import EFFORT
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from typer.testing import CliRunner
 
 from kernmalloc.cli import app
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 MIB = 1 << 20
 EDGES = [0, 1, 4095, 4096, 0x9FC00, MIB - 1, MIB, 3 * MIB, 1 << 32, (1 << 36) - 4096, 1 << 36, (1 << 36) + 1, 1 << 52]
 

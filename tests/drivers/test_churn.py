@@ -1,17 +1,16 @@
 """Processors that churn: each on its own, and two for real."""
 
-import os
 import threading
 import time
 
 import pytest
+from effort import EFFORT
 from small_machines import MIB, MODES, conserved, machine
 
 import kernmalloc.drivers.churn  # noqa: F401 (the twin interprets what has been imported)
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 SECONDS = min(5 * EFFORT, 60)
 WORDS = 1024
 

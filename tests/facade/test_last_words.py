@@ -1,10 +1,10 @@
 """Last words: console and boot devices are recognised, and configured whatever else is used up (C22)."""
 
-import os
 from contextlib import suppress
 from itertools import permutations
 
 import pytest
+from effort import EFFORT
 from heap_model import read, write
 from msgspec.structs import replace
 from small_machines import MIB, conserved, machine
@@ -87,7 +87,6 @@ class Exhaust:
 
 WAYS = ("entries", "records", "pages", "frames", "objects")
 ORDERS = list(permutations(WAYS))
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 
 
 def small(strategy: str) -> Profile:

@@ -1,9 +1,9 @@
 """The Python API for pages and address spaces."""
 
-import os
 import random
 
 import pytest
+from effort import EFFORT
 from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.errors import BadAddress, Busy, SourceError, WouldBlock
@@ -12,8 +12,6 @@ from kernmalloc.facade.pages import STATE_NAMES
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core import kern
 from kernmalloc.lang import status
-
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy
 import pytest
 from backports import zstd
 from collection import DATA
+from effort import EFFORT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,6 @@ FORMS = {
     "freeciv.rep": "malloc-lab",
     "sqlite.bin": "pairs",
 }
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 FOUND = sorted((DATA / "traces").rglob("*.*")) if DATA.exists() else []
 REAL = [path for path in FOUND if EFFORT > 1 or path.stat().st_size < 5_000_000]  # the largest: make nightly
 BEFORE = "            bash-19815   [001] .....  1219.004371: "

@@ -1,6 +1,5 @@
 """E26, E31, C11 with two processors: small scenarios in every schedule of a few preemptions, and others at random."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import unwrap
@@ -8,6 +7,7 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from effort import EFFORT
 from heap_model import altered, empty_stock
 from schedules import Processors
 from small_machines import MIB, conserved, machine
@@ -19,7 +19,6 @@ from kernmalloc.lang.memory import use
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine import lives
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 PREEMPTIONS = 3
 DEVICE = 0xE0000
 FRAME = 4096

@@ -9,13 +9,13 @@ import subprocess
 
 import pytest
 from c_sample import hosted, lists, numbers, records
+from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernmalloc.lang import c, gates, twin
 from kernmalloc.lang.functions import REGISTRY, signature
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 MODULES = [module.__name__ for module in (records, numbers, lists, hosted)]
 FUNCTIONS = [function for function in REGISTRY if function.__module__ in MODULES]
 NUMBERS = [function.__name__ for function in FUNCTIONS if function.__name__.startswith("n_")]

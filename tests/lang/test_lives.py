@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 import pytest
 from conftest import CPU, KERN, NODE, NODES, PAGES, TABLE, Memory, SoftMachine
+from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lang_sample import lists
@@ -16,7 +16,6 @@ from lang_sample.records import Cpu, Kern
 from kernmalloc.lang import element, twin
 from kernmalloc.lang.objects import Library
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 NUMBER = st.integers(-2, NODES + 2)
 INSIDE = st.integers(0, NODES - 1)
 VALUE = st.integers(-(1 << 63), (1 << 63) - 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 from conftest import Memory, SoftMachine
+from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lang_sample import arithmetic, soft
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from conftest import Define
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 EDGES = [
     0,
     1,

@@ -1,11 +1,11 @@
 """Replays: what the kernel returns is nobody else's, peaks are those of a slow recount, nothing is left in the end."""
 
-import os
 from pathlib import Path
 
 import numpy
 import pytest
 from collection import DATA
+from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_machines import MIB, MODES, machine
@@ -15,7 +15,6 @@ from kernmalloc.inputs.trace import ORDERS, Recorder
 from kernmalloc.inputs.traces import read_trace
 from kernmalloc.sim.replay import replay, roomy
 
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 SMALL = sorted((Path(__file__).parents[1] / "data" / "traces").iterdir())
 FEW = ("gcc.trace.zst", "ls.perf.zst", "sqlite.bin.zst", "malloclab-freeciv.rep")
 FOUND = [*(DATA / "traces").rglob("*.zst"), *(DATA / "traces").rglob("*.rep")] if DATA.exists() else []

@@ -1,9 +1,8 @@
 """Runs of scenarios: what must hold at the end, that a seed says it all, and that what is broken is seen."""
 
-import os
-
 import msgspec
 import pytest
+from effort import EFFORT
 
 from kernmalloc.facade.errors import WouldBlock
 from kernmalloc.facade.kernel import Kernel
@@ -14,8 +13,6 @@ from kernmalloc.sim import run as runs
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.run import Stuck, run
 from kernmalloc.sim.scenario import Scenario
-
-EFFORT = int(os.environ.get("KERNMALLOC_EFFORT", "1"))
 
 WRITERS = """
 summary = "small"
