@@ -31,19 +31,40 @@ def log(tmp_path):
 
 def test_ranges_are_listed_as_proc_iomem_does(log):
     result = run("check", log)
-    assert result.exit_code == 0
     assert "00000000-0009fbff : System RAM" in result.output
     assert "30000000-3fffffff : Reserved" in result.output
     assert "line 3" in result.output
 
 
-def test_what_is_wrong_is_told_by_line(log):
-    assert f"{log}:4: overlaps line 3: reserved wins" in run("check", log).output
+def test_what_is_wrong_with_the_machine_is_told_by_line_and_by_the_exit_status(log):
+    result = run("check", log)
+    assert f"Wrong with the machine:\n{log}:4: overlaps line 3: reserved wins" in result.output
+    assert result.output.endswith(f"{log}: 1 problem\n") and result.exit_code == 1
+
+
+def test_what_the_file_lacks_or_nobody_understands_is_nothing_wrong_with_the_machine(tmp_path):
+    file = tmp_path / "log.txt"
+    file.write_text("Memory: 57840K/65536K available (4762K kernel code)\nmystery: [mem 0x00080000-0x0017ffff]\n")
+    result = run("check", str(file))
+    assert f"Missing in the file:\n{file}: tells how much RAM there is (67108864 bytes) but not where" in result.output
+    assert f"Not understood:\n{file}:2: not understood: mystery: [mem" in result.output
+    verdict = "nothing wrong with the machine, 1 thing missing in the file, 1 line not understood"
+    assert result.output.endswith(f"{file}: {verdict}\n") and result.exit_code == 0
+    reading = json.loads(run("check", "--json", str(file)).output)
+    assert [len(reading[key]) for key in ("problems", "missing", "unread")] == [0, 1, 1]
+
+
+def test_one_machine_with_a_problem_among_several_makes_the_exit_status(tmp_path, log):
+    sound = tmp_path / "sound.txt"
+    sound.write_text(LOG.rpartition("BIOS")[0])
+    assert run("check", str(sound)).exit_code == 0
+    assert run("check", log, str(sound)).exit_code == 1
+    assert run("check", log, str(tmp_path / "absent"), str(sound)).exit_code == 2
 
 
 def test_standard_input_is_a_machine(log):
     result = run("check", "-", stdin=LOG)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "00100000-2fffffff : System RAM" in result.output
 
 
@@ -61,6 +82,8 @@ def test_json_holds_the_whole_reading(log):
         "ranges",
         "devices",
         "problems",
+        "missing",
+        "unread",
         "ignored",
     ]
 

@@ -205,8 +205,7 @@ def test_what_is_refused_tells_no_ram(file):
 def test_every_line_with_an_address_is_used_or_classified(file):
     boots = facts(file)
     if not isinstance(boots, InputError):
-        unknown = ("not understood", "not a resource: ignored")
-        assert [p for boot in boots for p in boot.problems if p.reason in unknown] == []
+        assert [p for boot in boots for p in boot.unread] == []
         assert not any(boot.ignored["unclassified"] for boot in boots)
 
 

@@ -84,7 +84,7 @@ def test_agrees_with_the_index(file):
 
 
 def test_every_line_with_an_address_is_used_or_classified():
-    assert [file for file in ROWS if facts(file).ignored["unclassified"]] == []
+    assert [file for file in ROWS if facts(file).unread or facts(file).ignored["unclassified"]] == []
     problems = {file: [p.reason for p in facts(file).problems] for file in ROWS if facts(file).problems}
     assert problems == {file: ["another address for the same register: both kept"] for file in LOST_HEADING}
 

@@ -94,4 +94,4 @@ def test_read_without_privilege():
 )
 def test_problems_have_a_line(line, reason):
     found = machine("00000000-000fffff : System RAM\n" + line)
-    assert [(p.line, reason in p.reason) for p in found.problems] == [(2, True)]
+    assert [(p.line, reason in p.reason) for p in (*found.problems, *found.unread)] == [(2, True)]

@@ -123,9 +123,9 @@ def test_what_is_no_window_of_this_device(text, reason):
     assert not facts.devices and not facts.problems and facts.ignored[reason] == 1
 
 
-def test_a_line_that_nobody_knows_is_a_problem():
+def test_a_line_that_nobody_knows_is_unread():
     (facts,) = lspci.read(CARD + "\tMemory somewhere around f6000000, perhaps", "lspci")
-    assert [(p.line, p.reason) for p in facts.problems] == [(2, "not understood")]
+    assert [(p.line, p.reason) for p in facts.unread] == [(2, "not understood")]
     assert facts.ignored["unclassified"] == 1
 
 

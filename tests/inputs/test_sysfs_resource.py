@@ -77,9 +77,9 @@ def test_registers_without_a_place():
     )
     (facts,) = sysfs_resource.read("device 0000:00:1c.0\n" + lines, "resources")
     assert [(d.base, d.size, d.status) for d in facts.devices] == [(0, 4096, "unassigned")] * 2
-    assert [(p.line, p.reason) for p in facts.problems] == [(4, "register without a size: ignored")]
+    assert [(p.line, p.reason) for p in facts.missing] == [(4, "register without a size: ignored")]
 
 
-def test_a_line_that_nobody_knows_is_a_problem():
+def test_a_line_that_nobody_knows_is_unread():
     (facts,) = sysfs_resource.read("device 0000:00:1c.0\n" + UNUSED + "0xf0000000 0xf0000fff\n", "resources")
-    assert [(p.line, p.reason) for p in facts.problems] == [(3, "not understood")]
+    assert [(p.line, p.reason) for p in facts.unread] == [(3, "not understood")]

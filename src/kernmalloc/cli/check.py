@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kernmalloc.cli.options import Json, made_by
-from kernmalloc.cli.output import FAILED, HELD, complain, say, say_all
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say, say_all
 from kernmalloc.cli.refusals import reason
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -16,32 +16,33 @@ if TYPE_CHECKING:
 
 @made_by(machines=found_machines)
 def check(machines: Iterator[Found], json: Json = False) -> None:
-    """Read each machine without booting it: its ranges, and what is wrong with it, line by line."""
+    """Read each machine without booting it: its ranges, what is wrong with it, and what its file does not tell."""
     from kernmalloc.inputs.errors import InputError
 
     status = HELD
     for found in machines:
         try:
-            _tell(found, json)
+            status = max(status, _tell(found, json))
         except InputError as error:
             _tell_unreadable(error, json)
             status = FAILED
     raise typer.Exit(status)
 
 
-def _tell(found: Found, json: bool) -> None:
-    """Print what a machine is.  Raises InputError if it cannot be read."""
+def _tell(found: Found, json: bool) -> int:
+    """Print what a machine is; the status says whether anything is wrong.  Raises InputError if it cannot be read."""
     from kernmalloc.report import machine as report
     from kernmalloc.report.outcome import Reading
 
     machine = found.machine()
     if json:
         say(Reading.of(machine).line())
-        return
-    say_all(report.opening(machine, found.origin))
-    say_all(report.ranges(machine))
-    say_all(report.problems(machine))
-    say(report.verdict(machine))
+    else:
+        say_all(report.opening(machine, found.origin))
+        say_all(report.ranges(machine))
+        say_all(report.problems(machine))
+        say(report.verdict(machine))
+    return BROKEN if machine.problems else HELD
 
 
 def _tell_unreadable(error: "InputError", json: bool) -> None:

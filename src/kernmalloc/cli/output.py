@@ -1,8 +1,8 @@
 """What every command says, and with which exit status it ends.
 
-0 where every machine booted, or was refused for a stated reason of size; 1 where an invariant did not hold; 2 where a
-file could not be read or anything else went wrong; 141, as of a process that a closed pipe ends, where whoever read had
-seen enough.  What goes wrong is one line.
+0 where every machine booted, or was refused for a stated reason of size; 1 where an invariant did not hold, and from
+`check` where something is wrong with a machine; 2 where a file could not be read or anything else went wrong; 141, as
+of a process that a closed pipe ends, where whoever read had seen enough.  What goes wrong is one line.
 """
 
 import os

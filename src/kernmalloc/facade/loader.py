@@ -22,7 +22,7 @@ from kernmalloc.machine.lives import Life, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
-KINDS = {"reserved": RESERVED_MEMORY, "rom": ROM, "nvram": NVRAM}
+KINDS = {"soft": RESERVED_MEMORY, "reserved": RESERVED_MEMORY, "rom": ROM, "nvram": NVRAM}
 LOW = 1 << 20  # below, a PC's firmware may still be at work
 SLACK = 4  # ranges that carving the boot area out may add
 

@@ -89,7 +89,7 @@ class _Boot:
         if reason := ignored_lines.reason(line):
             self.facts.ignored[reason] += 1
             if reason == "unclassified":
-                self.facts.problems.append(Problem(number, "not understood", line))
+                self.facts.unread.append(Problem(number, "not understood", line))
 
     def finish(self) -> Facts:
         self.map.put(self.facts)

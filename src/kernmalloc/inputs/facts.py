@@ -15,11 +15,12 @@ import msgspec
 if TYPE_CHECKING:
     from .errors import InputError
 
-MAP_KINDS = ("ram", "reserved", "nvram", "rom")
+MAP_KINDS = ("ram", "soft", "reserved", "nvram", "rom")
 """Kinds of memory map entries, weakest first: where entries overlap the later one in this list wins.
 
 `ram`       usable memory
-`reserved`  anything that the firmware keeps or the reader does not know (also soft reserved, unusable, MMIO)
+`soft`      memory for a special purpose, such as that of an accelerator: soft reserved, EFI's specific purpose (SP)
+`reserved`  anything that the firmware keeps or the reader does not know (also unusable, MMIO)
 `nvram`     contents belong to somebody: ACPI data, ACPI NVS, persistent memory
 `rom`       read-only memory (video, adapter and system ROMs)
 """
@@ -97,7 +98,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something wrong in the input that did not stop the reading: the line (0: no single line), why, the text.
+    """Something to tell about the input that did not stop the reading: the line (0: no single line), what, the text.
 
     `file` is the file that the line is in, if it is not the machine's own.
     """
@@ -113,8 +114,11 @@ class Facts:
 
     `origin` names the lines that the map came from.  `total` is the RAM in bytes as the kernel summed it up (0: not
     told).  `complete` is false for a boot of which the log holds no more than the beginning.  `refusal` is the error
-    that forbids to use these facts, because a line that matters cannot be read.  `ignored` counts harmless lines that
-    were not used, by reason.
+    that forbids to use these facts, because a line that matters cannot be read.
+
+    What there is to tell is in three lists: `problems` is what is wrong with the machine, `missing` what the file lacks
+    to tell it whole, `unread` what the reader did not understand.  `ignored` counts harmless lines that were not used,
+    by reason.
 
     `line` is the line that tells of this machine in a file that holds many (0: the file tells of one, perhaps in
     several boots).  Where `memory` holds no RAM, `lacks` says why and what to do about it; `ram_base` is where RAM
@@ -144,3 +148,5 @@ class Facts:
         self.carved: list[Range] = []
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []
+        self.missing: list[Problem] = []
+        self.unread: list[Problem] = []

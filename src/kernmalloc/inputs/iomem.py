@@ -117,6 +117,6 @@ def _cut_last(memory: list[Range], base: int, end: int) -> None:
 def _other(facts: Facts, line: int, raw: str) -> None:
     if _ADDRESS.search(raw):
         facts.ignored["unclassified"] += 1
-        facts.problems.append(Problem(line, "not a resource: ignored", raw.strip()))
+        facts.unread.append(Problem(line, "not a resource: ignored", raw.strip()))
     elif raw.strip():
         facts.ignored["text without addresses"] += 1

@@ -66,9 +66,9 @@ def address(domain: int, bus: int, slot: int, function: int) -> str:
 
 
 def put(facts: Facts, device: Device) -> None:
-    """Add a register to the facts; one at address 0 has only a size, and one without a size is a problem."""
+    """Add a register to the facts; one at address 0 has only a size, and one without a size is missing it."""
     if device.size <= 0 or device.base < 0:
-        facts.problems.append(
+        facts.missing.append(
             Problem(device.line, "register without a size: ignored", f"{device.name} {device.base:#x}")
         )
     else:
@@ -81,8 +81,8 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def unknown(facts: Facts, line: int, text: str) -> None:
-    """A line that no rule knows: a problem if it may state where memory is."""
+    """A line that no rule knows: unread if it may state where memory is."""
     word = _MEMORY.search(text)
     if (word and _NUMBER.search(text, word.end())) or _SPAN.search(text):
         facts.ignored["unclassified"] += 1
-        facts.problems.append(Problem(line, "not understood", text))
+        facts.unread.append(Problem(line, "not understood", text))

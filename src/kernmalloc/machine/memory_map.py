@@ -3,8 +3,8 @@
 Resolution follows Linux's sanitising of e820 maps: where entries overlap, the stronger kind wins (`facts.MAP_KINDS`:
 RAM is the weakest), entries that are empty or wrap around are dropped, and what touches is merged.  Nothing is rounded:
 RAM is byte-exact, and `Machine.ram_pages` rounds inward for whoever knows the page size; `Machine.device_ranges` rounds
-outward.  Everything dropped or contradictory is listed in `Machine.problems`; nothing above 2^63 enters RAM, firmware
-or carved ranges.
+outward.  Everything dropped or contradictory is listed in `Machine.problems`, every assumption in `Machine.missing`;
+nothing above 2^63 enters RAM, firmware or carved ranges.
 """
 
 import os
@@ -24,7 +24,7 @@ from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Device, Facts, Prob
 from kernmalloc.inputs.sizes import Ram, parse_ram
 from kernmalloc.machine import device_ranges
 from kernmalloc.machine.device_ranges import DeviceRange
-from kernmalloc.machine.ram_layout import PA_COMMON, lay_out
+from kernmalloc.machine.ram_layout import ASSUMED, PA_COMMON, lay_out
 
 __all__ = ["Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
 
@@ -49,7 +49,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     `carved`    RAM already taken when the kernel starts (`facts.CARVED_KINDS`), disjoint, inside `ram`
     `origin`    which lines the map came from; of a machine in TOML, the source that it names
     `ignored`   harmless lines that were not used, counted by reason
-    `problems`  what is wrong in the file, by line
+    `problems`  what is wrong with the machine, by line
+    `missing`   what the file lacks to tell the machine whole, and what was assumed in its place
+    `unread`    what may tell of memory and was not understood, by line
     """
 
     name: str
@@ -64,6 +66,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     carved: tuple[Range, ...] = ()
     ignored: dict[str, int] = {}
     problems: tuple[Problem, ...] = ()
+    missing: tuple[Problem, ...] = ()
+    unread: tuple[Problem, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path, ram: int | str | Ram | None = None) -> "Machine":
@@ -146,15 +150,22 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         """This machine with the devices and host bridge windows of another, or of a file, instead of its own."""
         if not isinstance(other, Machine):
             other = Machine.read_devices(other)
-        problems = [p for p in self.problems if p.reason not in device_ranges.REASONS]
-        problems += (
-            msgspec.structs.replace(p, file=p.file or other.file)
-            for p in other.problems
-            if p.reason not in device_ranges.REASONS
-        )
+
+        def both(own: tuple[Problem, ...], others: tuple[Problem, ...]) -> tuple[Problem, ...]:
+            told = (*own, *(msgspec.structs.replace(p, file=p.file or other.file) for p in others))
+            return tuple(p for p in told if p.reason not in device_ranges.REASONS)
+
         others = [msgspec.structs.replace(d, line=0) for d in other.devices]
         devices, wrong = device_ranges.judge(others, self.ram)
-        return msgspec.structs.replace(self, devices=devices, windows=other.windows, problems=(*problems, *wrong))
+        problems, missing = both(self.problems, other.problems), both(self.missing, other.missing)
+        if _assumed(self.ram):
+            missing += tuple(wrong)
+        else:
+            problems += tuple(wrong)
+        unread = both(self.unread, other.unread)
+        return msgspec.structs.replace(
+            self, devices=devices, windows=other.windows, problems=problems, missing=missing, unread=unread
+        )
 
     def device_ranges(self, page_shift: int) -> list[DeviceRange]:
         """What to publish of the devices, in pages of `1 << page_shift` bytes: disjoint, sorted, rounded outward.
@@ -279,7 +290,7 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
     """
     if facts.refusal:
         raise facts.refusal
-    problems = list(facts.problems)
+    problems, missing = list(facts.problems), list(facts.missing)
     memory = _sound(facts.memory, problems)
     _note_overlaps(memory, problems)
     ranges = _flatten(memory, MAP_KINDS)
@@ -287,10 +298,10 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
     if own and ram:
         raise InputError(facts.file, facts.line, "tells its RAM itself", "--ram is for files that tell none")
     if not own and not devices_only:
-        own = _told(facts, ram, problems)
+        own = _told(facts, ram, missing)
     known = _flatten([r for r in memory if r.kind == "ram"], MAP_KINDS)  # RAM also where firmware has reserved it since
     devices, wrong = device_ranges.judge(facts.devices, tuple(known) or own, facts.roles)
-    problems += wrong
+    (missing if _assumed(own) else problems).extend(wrong)
     carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), own)
     return Machine(
         name=facts.name,
@@ -304,16 +315,27 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
         windows=tuple(sorted(_sound(facts.windows, problems), key=lambda r: (r.base, r.end))),
         carved=carved,
         ignored=dict(facts.ignored),
-        problems=tuple(sorted(problems, key=lambda p: p.line)),
+        problems=_by_line(problems),
+        missing=_by_line(missing),
+        unread=_by_line(facts.unread),
     )
 
 
-def _told(facts: Facts, ram: Ram | None, problems: list[Problem]) -> tuple[Range, ...]:
+def _assumed(ram: tuple[Range, ...]) -> bool:
+    """Whether RAM lies where it was assumed to: a device's window over it may then be right."""
+    return any(r.name == ASSUMED for r in ram)
+
+
+def _by_line(told: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(told, key=lambda p: p.line))
+
+
+def _told(facts: Facts, ram: Ram | None, missing: list[Problem]) -> tuple[Range, ...]:
     """RAM of which only the amount is known, from the caller or the file."""
     if ram:
         return lay_out(facts, ram)
     if facts.total:
-        problems.append(
+        missing.append(
             Problem(
                 0,
                 f"tells how much RAM there is ({facts.total} bytes) but not where: assumed from "

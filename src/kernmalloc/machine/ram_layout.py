@@ -3,7 +3,7 @@
 On a PC: from address 0 up to 2 GiB, and the rest from 4 GiB upwards.  What lies between is left to devices, and the RAM
 from 640 KiB to 1 MiB is lost under video memory and firmware.  Real PCs end low RAM anywhere from 1 to 3.5 GiB, where
 the firmware saw room for devices; this rule looks at no device (row E5: RAM does not depend on them), and 2 GiB is
-clear of the registers of most machines.  A register that it is not clear of is listed among the machine's problems.
+clear of the registers of most machines.  A register that it is not clear of is listed with what the file lacks.
 
 On a board: from the address that its device tree tells, upwards.  If a file tells ranges of the firmware or windows of
 host bridges, these are kept free, and no hole is assumed beside them.  Where somebody says at which address RAM begins,
@@ -18,6 +18,9 @@ from kernmalloc.inputs.sizes import Ram
 
 PA_COMMON = 1 << 52
 """End of what x86-64 and arm64 page tables can reach."""
+
+ASSUMED = "assumed"
+"""Name of ranges that are RAM by assumption."""
 
 PC_LOST = 640 << 10, 1 << 20
 PC_HOLE = 2 << 30, 4 << 30
@@ -47,8 +50,8 @@ def _around(base: int, size: int, holes: Iterable[tuple[int, int]]) -> Iterable[
     for low, high in sorted(holes):
         part = min(size, low - base)
         if part > 0:
-            yield Range(base, part, "ram", "assumed")
+            yield Range(base, part, "ram", ASSUMED)
             size -= part
         base = max(base, high)
     if size:
-        yield Range(base, size, "ram", "assumed")
+        yield Range(base, size, "ram", ASSUMED)

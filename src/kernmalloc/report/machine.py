@@ -1,4 +1,4 @@
-"""A machine as text: its ranges, as /proc/iomem lists them, and what is wrong with it, line by line."""
+"""A machine as text: its ranges, as /proc/iomem lists them, and what there is to tell of the file, line by line."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from kernmalloc.report.units import several, span
 
 KINDS = {
     "ram": "System RAM",
+    "soft": "Soft Reserved",
     "reserved": "Reserved",
     "nvram": "ACPI or persistent memory",
     "rom": "ROM",
@@ -51,16 +52,28 @@ def ranges(machine: Machine) -> Iterator[str]:
 
 
 def problems(machine: Machine) -> Iterator[str]:
-    """What is wrong, one line each as file:line: reason, then what was ignored, counted by reason."""
-    for problem in machine.problems:
-        file = problem.file or machine.file
-        place = f"{file}:{problem.line}" if problem.line else file
-        yield f"{place}: {problem.reason}" + (f": {problem.text.strip()}" if problem.text else "")
+    """What is wrong with the machine, what the file lacks and what was not understood, one line each as file:line:
+    reason; then what was ignored, counted by reason."""
+    for heading, told in (
+        ("Wrong with the machine:", machine.problems),
+        ("Missing in the file:", machine.missing),
+        ("Not understood:", machine.unread),
+    ):
+        if told:
+            yield heading
+        for each in told:
+            file = each.file or machine.file
+            place = f"{file}:{each.line}" if each.line else file
+            yield f"{place}: {each.reason}" + (f": {each.text.strip()}" if each.text else "")
     for reason, count in sorted(machine.ignored.items()):
         yield f"{machine.file}: ignored {several(count, 'line')}: {reason}"
 
 
 def verdict(machine: Machine) -> str:
-    """One line: sound, or how much is wrong with it."""
-    count = len(machine.problems)
-    return f"{machine.file}: " + (several(count, "problem") if count else "nothing wrong with it")
+    """One line: whether anything is wrong with the machine; then how much is missing in the file or not understood."""
+    parts = [several(len(machine.problems), "problem") if machine.problems else "nothing wrong with the machine"]
+    if machine.missing:
+        parts.append(f"{several(len(machine.missing), 'thing')} missing in the file")
+    if machine.unread:
+        parts.append(f"{several(len(machine.unread), 'line')} not understood")
+    return f"{machine.file}: {', '.join(parts)}"

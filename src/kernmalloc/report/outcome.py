@@ -157,7 +157,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What `kernmalloc check --json` prints of one machine. `status` is readable or unreadable; `ranges` are the
-    memory map and what is carved out of its RAM, in bytes; `ignored` counts harmless lines by reason."""
+    memory map and what is carved out of its RAM, in bytes; `problems` is what is wrong with the machine, `missing` what
+    the file lacks, `unread` what was not understood; `ignored` counts harmless lines by reason."""
 
     file: str
     machine: str = ""
@@ -168,6 +169,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[Range, ...] = ()
     devices: tuple[Device, ...] = ()
     problems: tuple[Problem, ...] = ()
+    missing: tuple[Problem, ...] = ()
+    unread: tuple[Problem, ...] = ()
     ignored: dict[str, int] = {}
 
     @classmethod
@@ -181,6 +184,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             ranges=(*machine.ram, *machine.firmware, *machine.carved),
             devices=machine.devices,
             problems=machine.problems,
+            missing=machine.missing,
+            unread=machine.unread,
             ignored=machine.ignored,
         )
 
