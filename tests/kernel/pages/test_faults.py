@@ -7,6 +7,7 @@ import random
 
 import pytest
 from page_source import Source
+from page_walk import leaves
 from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
@@ -261,4 +262,42 @@ def test_tables_lie_in_kernel_space_and_have_a_type_of_their_own_E17_E18(profile
             kernel.call("page_discard", source.call("page_get", oid))
         kernel.drain()
         assert kernel.frames_by_type() == before
+        conserved(kernel)
+
+
+def test_a_pinned_page_is_never_stolen_E14():
+    """Pages go when the free list is empty; one that is pinned stays, with what is in it."""
+    with booted(frames=40) as kernel:
+        source = Source(kernel)
+        pfn = source.call("page_get", 5)
+        source.memory[pfn * PAGE : (pfn + 1) * PAGE] = b"\x5a" * PAGE
+        assert kernel.call("page_pin", pfn) == OK
+        for oid in range(100, 400):
+            assert source.call("page_get", oid) != pfn
+        assert source.contents(pfn) == b"\x5a" * PAGE
+        assert source.call("page_get", 5) == pfn and source.reads == 301
+        assert kernel.call("page_unpin", pfn) == OK
+        conserved(kernel)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_page_that_is_written_back_can_not_be_written_meanwhile_E31(mode):
+    """Its mappings lose the right to write when the write-back is asked for; who writes comes to the kernel first."""
+    with booted(mode) as kernel:
+        source = Source(kernel)
+        umap = source.call("umap_make")
+        assert source.call("umap_map", umap, 0x1000, 5, 1) == OK
+        root = int(kernel.view.read(Umap, umap)[0]["root_pa"])
+
+        def writable() -> bool:
+            (leaf,) = leaves(source.memory, "i386-pae", root)
+            return bool(leaf.entry & 2)
+
+        assert writable()
+        pfn = source.call("page_get", 5)
+        assert kernel.call("page_clean", pfn) == OK
+        assert not writable()
+        source.poll()
+        assert not writable(), "it is clean: the first to write makes it dirty"
+        assert source.call("umap_map", umap, 0x1000, 5, 1) == OK and writable()
         conserved(kernel)

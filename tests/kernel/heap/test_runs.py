@@ -5,15 +5,18 @@ import random
 from pathlib import Path
 
 import pytest
-from heap_model import PAGE, HeapModel, booted, effort, empty_stock, leave_free
+from heap_model import PAGE, HeapModel, booted, effort, empty_stock, leave_free, read, write
 from hypothesis import given
 from hypothesis import strategies as st
-from small_machines import MIB, conserved, poison
+from small_machines import MIB, conserved, machine, poison
 
 from kernmalloc.facade.errors import OutOfMemory, WouldBlock
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import BINS
 from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
 from kernmalloc.lang import status
+from kernmalloc.plan.plan import with_strategy
 
 SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap
 
@@ -372,3 +375,20 @@ def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
     assert len(told) == 200 - 16
     assert set(told) <= set(range(va, va + 200 * PAGE, PAGE))
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft"])
+def test_release_keeps_the_large_page_that_is_partly_in_use_C18(mode):
+    """A block at the end of what is in use stays readable, and its large page is the heap's."""
+    profile = with_strategy(Profile.load("eros2"), "reserve+release")
+    with Kernel.boot(machine((0, 64 * MIB)), profile, mode) as kernel:
+        blocks = [kernel.malloc(300_000) for _ in range(4)]
+        for number, va in enumerate(blocks):
+            write(kernel, va, bytes([number + 1]) * 300_000)
+        used = kernel.view.kern["top"]
+        assert kernel.release() > 0
+        assert kernel.view.kern["fixed"] * PAGE % (2 * MIB) == 0 and used
+        for number, va in enumerate(blocks):
+            assert read(kernel, va, 300_000) == bytes([number + 1]) * 300_000
+            kernel.free(va)
+        conserved(kernel)

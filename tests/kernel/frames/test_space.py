@@ -19,12 +19,13 @@ from frame_model import (
     types,
     write,
 )
+from heap_model import altered
 from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.profile import Bank, Profile
 from kernmalloc.kernel.core.kern import DMA, HEAP, PAGE, TYPE_NAMES
-from kernmalloc.lang.status import BAD_FRAME, NO_FRAMES, OK, WOULD_BLOCK
+from kernmalloc.lang.status import BAD_FRAME, NO_FRAMES, OK, PROMISED, WOULD_BLOCK
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,4 +176,18 @@ def test_the_last_frame_below_the_limit_and_the_first_above_E3():
         assert kernel.call("frame_type", last) >= 0
         assert kernel.call("frame_type", last + 1) == BAD_FRAME
         assert kernel.call("range_get", 1, 1, last, 1 << 52, 0, DMA) in (last, NO_FRAMES)
+        conserved(kernel)
+
+
+def test_who_asks_for_frames_leaves_the_bank_what_it_was_promised_C11():
+    """The heap grows until one more frame would be one that was promised, and not further."""
+    with Kernel.boot(machine((0, 16 * MIB)), altered("eros2", bank=Bank(promised=2000)), "raw") as kernel:
+        kern = kernel.view.kern
+        blocks = []
+        while (va := kernel.call("malloc", 40_000)) > 0:
+            blocks.append(va)
+        assert va == PROMISED and blocks
+        assert kern["free_frames"] + kern["page_frames"] >= kern["promised"] > 0
+        for va in blocks:
+            kernel.free(va)
         conserved(kernel)

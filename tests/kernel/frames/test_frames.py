@@ -14,6 +14,7 @@ from frame_model import FRAME, GIB, SHAPES, World, all_frames, boot_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, machine, poke
+from stall_model import RESERVE, tight
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
@@ -304,3 +305,23 @@ def test_no_record_holds_a_physical_address_in_32_bits_E3():
             words = field.meaning.lower().replace(",", " ").replace(":", " ").split()
             if {"pfn", "physical"} & set(words) or name.endswith(("pfn", "_pa")):
                 assert field.size == 8 or (kind.name, name) in LINKS, f"{kind.name}.{name}"
+
+
+def test_a_block_takes_nothing_of_the_reserve_E26():
+    """A block that is free, but of which some frames are the cleaners', is refused as a whole."""
+    with tight("raw") as kernel:
+        taken = []
+        while (pfn := kernel.call("frame_get", PAGE)) >= 0:
+            taken.append(pfn)
+        kernel.drain()
+        block = next(pfn for pfn in taken if pfn % 4 == 0 and {pfn, pfn + 1, pfn + 2, pfn + 3} <= set(taken))
+        for pfn in range(block, block + 4):
+            assert kernel.call("block_get", 2, PAGE) == NO_FRAMES
+            kernel.frame_put(pfn)
+            kernel.drain()
+        free = kernel.frames_by_type()["free"]
+        assert free == RESERVE + 4
+        for _ in range(2):
+            kernel.call("frame_get", PAGE)
+        assert kernel.call("block_get", 2, PAGE) == NO_FRAMES
+        conserved(kernel)

@@ -8,7 +8,7 @@ from small_machines import MIB, MODES, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.core.kern import DMA, FRAMES, PAGE
+from kernmalloc.kernel.core.kern import DMA, FRAMES, HEAP, PAGE
 from kernmalloc.kernel.frames.bitmap import CHUNK, CHUNK_ORDER
 from kernmalloc.lang.status import BAD_FRAME, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK
 
@@ -154,3 +154,24 @@ def test_a_full_stock_keeps_what_was_put_last():
         for pfn in set(pages) - set(mine[: FRAMES // 2]):
             kernel.frame_put(pfn)
         drained(kernel)
+
+
+def test_what_comes_back_by_way_of_a_stock_is_not_vouched_for():
+    """E9: frames that their owner wrote to and put back are zeroed before the heap maps them."""
+    with boot(cpus=1) as kernel:
+        ram = kernel.handle.life.ram.bytes
+        owned = [kernel.frame_get() for _ in range(64)]
+        for pfn in owned:
+            ram[pfn * FRAME : (pfn + 1) * FRAME] = b"\xff" * FRAME
+        for pfn in owned:
+            kernel.frame_put(pfn)
+        kernel.drain()
+        blocks = []
+        while (va := kernel.call("malloc", MIB)) > 0:
+            blocks.append(va)
+        behind = [pfn for pfn in owned if kernel.call("frame_type", pfn) == HEAP]
+        assert behind, "the heap has grown over them"
+        assert not any(any(ram[pfn * FRAME : (pfn + 1) * FRAME]) for pfn in behind)
+        for va in blocks:
+            kernel.free(va)
+        conserved(kernel)
