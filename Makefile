@@ -2,6 +2,7 @@
 # `make test`       install what the tests need, then `make lint` and all tests but the slowest
 # `make lint`       check the style, the layout and the types of the source
 # `make nightly`    run also the slowest tests, with random search a hundred times as long
+# `make mutants`    change the kernel in 200 places, one at a time, and list what the tests of the room do not see
 # `make reference`  write docs/reference.md anew, from the sources
 # `make wheel`      build the wheel, with its objects built, into dist/
 # Needs python3 (3.11 or newer, with venv) and nothing else.
@@ -11,7 +12,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --con
 PINS := pyproject.toml constraints.txt
 PYTEST := .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4
 
-.PHONY: run test lint nightly reference wheel clean
+.PHONY: run test lint nightly mutants reference wheel clean
 
 run: .venv/run.stamp
 	@.venv/bin/kernmalloc boot
@@ -26,6 +27,9 @@ lint: .venv/test.stamp
 
 nightly: lint
 	KERNMALLOC_EFFORT=100 $(PYTEST) $(TESTS)
+
+mutants: .venv/test.stamp
+	.venv/bin/python tests/mutants.py
 
 reference: .venv/run.stamp
 	.venv/bin/python -m kernmalloc.build.reference > docs/reference.md
