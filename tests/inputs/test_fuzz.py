@@ -165,10 +165,10 @@ def test_long_lines_and_long_maps_take_linear_time():
         "\n",
     )
     heads = (b"BIOS-e820: x\n", b"", b"00:00.0 Memory: x\n", b"x0@pci0:0:0:0:\n", b"0x" + b"0" * 16, b'{"bars":[]}\n')
-    start = time.perf_counter()
+    start = time.process_time()
     for head, piece in product(heads, hostile):
         with suppress(InputError):
             read_bytes(head + piece.encode() * (100_000 if head == heads[0] else 20_000), "fuzz")
     entries = (f"BIOS-e820: [mem 0x{i << 13:016x}-0x{(i << 13) + 4095:016x}] usable" for i in range(20_000))
     assert len(resolve(read_bytes("\n".join(entries).encode(), "fuzz")[0]).ram) == 20_000
-    assert time.perf_counter() - start < 10  # about 1 s alone
+    assert time.process_time() - start < 10  # about 1 s alone

@@ -14,6 +14,7 @@ from kernmalloc.cli.boot import boot
 from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
 from kernmalloc.cli.export import export
+from kernmalloc.cli.options import limited
 from kernmalloc.cli.output import FAILED, HELD, complain
 from kernmalloc.cli.plan import plan
 from kernmalloc.cli.replay import replay
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (boot, plan, compare, run, replay, bench, check, export):
-    app.command()(command)
+    app.command()(command if command in (bench, export) else limited(command))
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ A command whose parameter is made by a function (`made_by`) takes that function'
 
 from collections.abc import Callable
 from enum import StrEnum
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from typing import Annotated, TypeVar
 
 import typer
@@ -22,6 +22,10 @@ class Mode(StrEnum):
 AnyMode = Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")]
 KernelName = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=N", help="Take more of an input: lines=5000000 (docs/limits.md).", show_default=False),
+]
 
 Value = TypeVar("Value")
 
@@ -34,6 +38,19 @@ def parsed(option: str, text: str, parse: Callable[[str], Value]) -> Value:
         return parse(text)
     except InputError as error:
         raise InputError(f"--{option} {text}", 0, error.reason, error.advice) from None
+
+
+def limited(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option --limit, which says how much it takes of what is given to it."""
+
+    def whole(limit: list[str] | None, **given: object) -> None:
+        from kernmalloc.inputs.limits import parse_limit, raised
+
+        with raised(**dict(parsed("limit", text, parse_limit) for text in limit or [])):
+            command(**given)
+
+    option = Parameter("limit", Parameter.KEYWORD_ONLY, default=None, annotation=Limit)
+    return _with_options(whole, command, [*signature(command).parameters.values(), option])
 
 
 def made_by(**makers: Callable[..., object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -51,9 +68,16 @@ def made_by(**makers: Callable[..., object]) -> Callable[[Callable[..., None]], 
             for name, own in signature(command).parameters.items()
             for option in (options[name].values() if name in options else (own,))
         ]
-        whole.__name__, whole.__doc__ = command.__name__, command.__doc__
-        whole.__annotations__ = {option.name: option.annotation for option in parameters}
-        whole.__dict__["__signature__"] = Signature(parameters)
-        return whole
+        return _with_options(whole, command, parameters)
 
     return decorate
+
+
+def _with_options(
+    whole: Callable[..., None], command: Callable[..., None], options: list[Parameter]
+) -> Callable[..., None]:
+    """`whole` under the name of a command, with these options."""
+    whole.__name__, whole.__doc__ = command.__name__, command.__doc__
+    whole.__annotations__ = {option.name: option.annotation for option in options}
+    whole.__dict__["__signature__"] = Signature(options)
+    return whole

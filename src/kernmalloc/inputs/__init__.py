@@ -2,22 +2,41 @@
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
 list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
-`BINARY_READERS` are given bytes.  Whatever is compressed (`packed`) is read as what it holds.  Traces have readers of
-their own: `traces`.
+`BINARY_READERS` are given bytes.  Whatever is compressed (`packed`) is read as what
+it holds, and nothing beyond the `limits`.  Traces have readers of their own: `traces`.
 """
 
 import io
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from . import devicetree, dmesg, fleet, iomem, lspci, pciconf, sysfs_resource, toml_facts, uboot_board
+from . import (
+    devicetree,
+    dmesg,
+    fleet,
+    iomem,
+    lspci,
+    pciconf,
+    sysfs_resource,
+    toml_facts,
+    uboot_board,
+)
 from .errors import InputError, UnreadableError
 from .facts import Facts
+from .limits import hold
 from .packed import unpacked
-from .sizes import size
 from .text import decode
 
-__all__ = ["BINARY_READERS", "READERS", "Facts", "InputError", "UnreadableError", "read", "read_bytes", "read_stream"]
+__all__ = [
+    "BINARY_READERS",
+    "READERS",
+    "Facts",
+    "InputError",
+    "UnreadableError",
+    "read",
+    "read_bytes",
+    "read_stream",
+]
 
 
 class Reader(Protocol):
@@ -34,11 +53,17 @@ class BinaryReader(Protocol):
     def read(self, data: bytes, file: str, /) -> list[Facts]: ...
 
 
-READERS: tuple[Reader, ...] = (fleet, toml_facts, uboot_board, dmesg, iomem, pciconf, sysfs_resource, lspci)
+READERS: tuple[Reader, ...] = (
+    fleet,
+    toml_facts,
+    uboot_board,
+    dmesg,
+    iomem,
+    pciconf,
+    sysfs_resource,
+    lspci,
+)
 BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
-
-LIMIT = 256 << 20
-"""Bytes of input that are read at most: no log is larger, and a device file may never end."""
 
 
 def read(path: str | Path) -> list[Facts]:
@@ -52,11 +77,18 @@ def read(path: str | Path) -> list[Facts]:
 
 
 def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
-    """Facts of every machine or boot in a binary stream; `file` names it in messages.  Raises as `read`."""
-    data = unpacked(stream, file).read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise UnreadableError(file, 0, f"more than {size(LIMIT)}")
-    return _read(data, file)
+    """Facts of every machine or boot in a binary stream, within the `limits`; `file` names it in messages.  Raises as
+    `read`."""
+    found = _read(unpacked(stream, file, "bytes").read(), file)
+    return _limited(found, file)
+
+
+def _limited(found: list[Facts], file: str) -> list[Facts]:
+    """What was found, within the limits."""
+    for facts in found:
+        ranges = len(facts.memory) + len(facts.carved) + len(facts.devices) + len(facts.windows)
+        hold("ranges", ranges, file, facts.line)
+    return found
 
 
 def read_bytes(data: bytes, file: str) -> list[Facts]:
@@ -69,6 +101,7 @@ def _read(data: bytes, file: str) -> list[Facts]:
         if binary.recognises(data):
             return binary.read(data, file)
     text = decode(data, file)
+    hold("lines", text.count("\n"), file)
     if not text.strip():
         raise UnreadableError(file, 0, "empty")
     for reader in READERS:

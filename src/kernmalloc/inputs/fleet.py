@@ -13,6 +13,7 @@ import msgspec
 
 from .errors import InputError
 from .facts import Device, Facts, class_role
+from .limits import hold
 from .pci_dump import address, architecture, facts_of, put
 
 _RECOGNISE = re.compile(r'\s*\{[^\n]{,1000}"bars"\s*:\s*\[')
@@ -45,7 +46,9 @@ def recognises(head: str) -> bool:
 def read(text: str, file: str) -> list[Facts]:
     """One `Facts` for each line that is not empty."""
     decoder = msgspec.json.Decoder(_Machine)
-    return [_facts(file, line, text, decoder) for line, text in enumerate(text.split("\n"), 1) if text.strip()]
+    told = [(line, text) for line, text in enumerate(text.split("\n"), 1) if text.strip()]
+    hold("machines", len(told), file)
+    return [_facts(file, line, text, decoder) for line, text in told]
 
 
 def _facts(file: str, line: int, text: str, decoder: "msgspec.json.Decoder[_Machine]") -> Facts:

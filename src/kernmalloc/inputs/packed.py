@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from backports import zstd
 
 from .errors import UnreadableError
+from .limits import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,14 +38,15 @@ PACKERS = {
 }
 
 
-def unpacked(stream: Readable, file: str) -> "io.BufferedReader[_Inner]":
+def unpacked(stream: Readable, file: str, limit: str) -> "io.BufferedReader[_Inner]":
     """A stream of what the binary stream holds: the same bytes if it is not compressed. Reading from it raises
-    UnreadableError, which names `file`, where the compressed data are damaged."""
-    outer = io.BufferedReader(_Inner(stream, "damaged file", (), file), BUFFER)
+    UnreadableError, which names `file`, where the compressed data are damaged, and where more comes out of it than the
+    limit of that name allows."""
+    outer = io.BufferedReader(_Inner(stream, "damaged file", (), file, limit), BUFFER)
     head = outer.peek(4)
     for magic, packer in PACKERS.items():
         if head.startswith(magic):
-            inner = _Inner(packer.opened(outer), f"damaged {packer.name} file", packer.errors, file)
+            inner = _Inner(packer.opened(outer), f"damaged {packer.name} file", packer.errors, file, limit)
             return io.BufferedReader(inner, BUFFER)
     return outer
 
@@ -52,8 +54,11 @@ def unpacked(stream: Readable, file: str) -> "io.BufferedReader[_Inner]":
 class _Inner(io.RawIOBase):
     """What is in a stream, packed or not; what is wrong with the packing is wrong with the input."""
 
-    def __init__(self, inner: Readable, reason: str, errors: tuple[type[Exception], ...], file: str) -> None:
+    def __init__(
+        self, inner: Readable, reason: str, errors: tuple[type[Exception], ...], file: str, limit: str
+    ) -> None:
         self._inner, self._reason, self._errors, self._file = inner, reason, errors, file
+        self._limit, self._count = limit, 0
 
     def readable(self) -> bool:
         return True
@@ -64,5 +69,7 @@ class _Inner(io.RawIOBase):
             data = self._inner.read(len(room))
         except self._errors as error:
             raise UnreadableError(self._file, 0, f"{self._reason}: {error}") from None
+        self._count += len(data)
+        hold(self._limit, self._count, self._file)
         room[: len(data)] = data
         return len(data)

@@ -14,13 +14,13 @@ a wrong type, an unknown kind, an empty range, an overlap or an address beyond 2
 """
 
 import re
-import tomllib
 from itertools import pairwise
 
 import msgspec
 
 from .errors import InputError, UnreadableError
 from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_ROLES, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
+from .toml import parse_toml
 
 _RECOGNISE = re.compile(
     r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["
@@ -75,13 +75,7 @@ def recognises(head: str) -> bool:
 
 def read(text: str, file: str) -> list[Facts]:
     """The one machine described.  Raises InputError for anything that is wrong in it."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        where = re.search(r"line (\d+)", str(error))
-        raise UnreadableError(file, int(where[1]) if where else 0, f"not TOML: {error}") from None
-    except (RecursionError, ValueError) as error:
-        raise UnreadableError(file, 0, f"not TOML: {error}") from None
+    raw = parse_toml(text, file)
     if "core" in raw and "memory" not in raw:
         raise UnreadableError(file, 0, "a kernel, not a machine", "give it as --kernel")
     try:

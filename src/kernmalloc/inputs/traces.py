@@ -46,7 +46,7 @@ def read_trace(path: str | Path) -> Trace:
 
 def read_stream(stream: BinaryIO, file: str) -> Trace:
     """The trace in a binary stream; `file` names it in messages.  Raises InputError."""
-    inner = unpacked(stream, file)
+    inner = unpacked(stream, file, "trace")
     head = inner.peek(1)
     for magic, (what, advice) in RECORDINGS.items():
         if head.startswith(magic):
