@@ -1,6 +1,8 @@
 """Flattened device trees: every cell width, translation through buses, reservations, boards without memory."""
 
+import os
 import struct
+from pathlib import Path
 
 import fdt
 import pytest
@@ -16,11 +18,11 @@ GIB = 1 << 30
 
 
 def node(name: str, *children, **properties) -> fdt.Node:
-    """A node; in names of properties "__" stands for "#", "_" for "-" and "linux_" for "linux,"."""
+    """A node; in names of properties "__" stands for "#", "_" for "-", "linux_" for "linux," and "zephyr_" likewise."""
     made = fdt.Node(name)
     for key, value in properties.items():
         if key != "device_type":
-            key = key.replace("__", "#").replace("linux_", "linux,").replace("_", "-")
+            key = key.replace("__", "#").replace("linux_", "linux,").replace("zephyr_", "zephyr,").replace("_", "-")
         made.set_property(key, value)
     for child in children:
         made.append(child)
@@ -82,6 +84,86 @@ def test_several_banks_and_nodes():
 def test_what_the_kernel_may_use_goes_before_what_there_is():
     found = facts(memory(linux_usable_memory=[0x100000, 0x200000]))
     assert [(r.base, r.size) for r in found.memory] == [(0x100000, 0x200000)]
+
+
+def test_what_the_kernel_may_not_use_is_reserved():
+    """As for the kernel that dumps another one's memory, and where a boot loader stays in memory."""
+    chosen = node("chosen", linux_usable_memory_range=[0x100000, 0x100000, 0x30000000, 0x20000000, 0, 0x1000])
+    machine = resolve(facts(chosen, memory(0, 0x10000000, name="memory@0"), memory(0x20000000, 0x20000000)))
+    assert [(r.base, r.size) for r in machine.ram] == [(0x100000, 0x100000), (0x30000000, 0x10000000)]
+    assert [(r.base, r.size, r.kind) for r in machine.firmware] == [
+        (0, 0x100000, "reserved"),
+        (0x200000, 0xFE00000, "reserved"),
+        (0x20000000, 0x10000000, "reserved"),
+    ]
+    assert {r.name for r in machine.firmware} == {"outside linux,usable-memory-range"} and not machine.problems
+    outside = facts(node("chosen", linux_usable_memory_range=[0x80000000, 0x1000]), memory(0, 0x1000))
+    with pytest.raises(UnreadableError, match="a map without RAM in it"):
+        resolve(outside)
+
+
+def test_zephyr_says_which_registers_are_ram():
+    soc = node(
+        "soc",
+        node("memory@20000000", compatible="mmio-sram", reg=[0x20000000, 0x40000]),
+        node("memory@20040000", compatible="mmio-sram", reg=[0x20040000, 0x8000]),
+        __address_cells=1,
+        __size_cells=1,
+        ranges=None,
+    )
+    machine = resolve(facts(node("chosen", zephyr_sram="/soc/memory@20000000"), soc))
+    assert [(r.base, r.size) for r in machine.ram] == [(0x20000000, 0x40000)]
+    assert [(d.name, d.base) for d in machine.devices] == [("memory@20040000", 0x20040000)]
+    with pytest.raises(UnreadableError, match="leaves memory to the boot loader"):
+        resolve(facts(node("chosen", zephyr_sram="/soc/memory@30000000"), soc))
+
+
+def test_an_overlay_is_none_by_itself():
+    overlay = node("fragment@0", node("__overlay__", node("uart@0", reg=[0, 0x20])), target_path="/soc")
+    with pytest.raises(UnreadableError, match=r"an overlay, .* .fdtoverlay -i BOARD.dtb"):
+        facts(overlay)
+
+
+def test_what_was_edited_out_is_passed_over():
+    """FDT_NOP stands where a property or a node was, as `fdt_nop_property` leaves it."""
+    at = GOOD.index(b"serial@f0000000\0") + 16
+    assert GOOD[at : at + 8] == struct.pack(">2I", 3, 8)  # its only property, reg
+    data = GOOD[:at] + struct.pack(">I", 4) * 5 + GOOD[at + 20 :]
+    (found,) = read_bytes(data, "board.dtb")
+    assert found.memory and not found.devices
+
+
+def folder_of(made: fdt.Node, folder: Path) -> Path:
+    """A tree as Linux shows it in /proc/device-tree."""
+    folder.mkdir()
+    for each in made.props:
+        (folder / each.name).write_bytes(each.to_dtb("")[0][12:] if each.to_dtb("")[0][4:8] != bytes(4) else b"")
+    for each in made.nodes:
+        folder_of(each, folder / each.name)
+    return folder
+
+
+def test_a_folder_is_read_as_the_blob(tmp_path):
+    tree = fdt.parse_dtb(GOOD)
+    found = Machine.read(folder_of(tree.root, tmp_path / "base"))
+    expected = resolve(read_bytes(GOOD, "board.dtb")[0])
+    assert (found.ram, found.devices, found.origin) == (expected.ram, expected.devices, "device tree")
+
+
+def test_what_in_a_folder_is_no_tree(tmp_path):
+    base = folder_of(fdt.parse_dtb(GOOD).root, tmp_path / "base")
+    (base / "loop").symlink_to(base)
+    (base / "secret").symlink_to("/dev/zero")
+    os.mkfifo(base / "pipe")
+    assert Machine.read(base).ram_bytes == GIB
+    with pytest.raises(UnreadableError, match="a folder that is no device tree"):
+        Machine.read(tmp_path)
+    deep = base
+    for _ in range(65):
+        deep /= "node"
+        deep.mkdir()
+    with pytest.raises(UnreadableError, match="more than 64 levels of nesting"):
+        Machine.read(base)
 
 
 def test_reservations_are_carved_out_of_ram():
@@ -287,8 +369,8 @@ GOOD = blob(memory(), node("serial@f0000000", reg=[0xF0000000, 0x100]), reserved
         (GOOD[:60], "not a device tree that can be read"),
         (GOOD[:-30], "not a device tree that can be read"),
         (devicetree.MAGIC, "not a device tree that can be read"),
-        (GOOD.replace(struct.pack(">I", 3), struct.pack(">I", 4), 1), "writes it without NOPs"),
-        (devicetree.MAGIC + bytes(3 << 20), "more than 2 MiB"),
+        (GOOD.replace(struct.pack(">I", 3), struct.pack(">I", 5), 1), "token 5 at byte"),
+        (GOOD[:20] + struct.pack(">2I", 18, 18) + GOOD[28:], "of version 18, and 17 is known"),
     ],
 )
 def test_damaged_trees(data, reason):
@@ -301,7 +383,7 @@ def test_deep_trees():
     for _ in range(62):
         deep = node("bus", deep, __address_cells=1, __size_cells=1, ranges=None)
     assert windows(facts(memory(), deep)) == [("uart", 0, 0x1000)]
-    with pytest.raises(UnreadableError, match="more than 64 nested nodes"):
+    with pytest.raises(UnreadableError, match="more than 64 levels of nesting"):
         facts(memory(), node("bus", node("bus", deep)))
 
 

@@ -76,6 +76,12 @@ def test_ten_million_lines_are_refused_by_size():
     assert "more than 1,000,000 lines in a file" in refusal(b"x\n" * 10_000_000)
 
 
+def test_a_million_nodes_in_nodes_are_refused_by_depth():
+    head = bytes.fromhex("d00dfeed 00200000 00000038 00000038 00000028 00000011 00000010 00000000 00000000 00000000")
+    assert "more than 64 levels of nesting" in refusal(head + bytes(16) + b"\0\0\0\1\0\0\0\0" * 200_000)
+    assert "more than 2 MiB of device tree" in refusal(head + bytes(3 << 20))
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [

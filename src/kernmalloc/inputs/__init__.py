@@ -2,7 +2,7 @@
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
 list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
-`BINARY_READERS` are given bytes.  Whatever is compressed (`packed`) is read as what
+`BINARY_READERS` are given bytes, those in `FOLDER_READERS` a folder.  Whatever is compressed (`packed`) is read as what
 it holds, and nothing beyond the `limits`.  Traces have readers of their own: `traces`.
 """
 
@@ -29,6 +29,7 @@ from .text import decode
 
 __all__ = [
     "BINARY_READERS",
+    "FOLDER_READERS",
     "READERS",
     "Facts",
     "InputError",
@@ -53,6 +54,13 @@ class BinaryReader(Protocol):
     def read(self, data: bytes, file: str, /) -> list[Facts]: ...
 
 
+class FolderReader(Protocol):
+    """A reader of folders in which Linux shows something."""
+
+    def recognises_folder(self, folder: Path, /) -> bool: ...
+    def read_folder(self, folder: Path, /) -> list[Facts]: ...
+
+
 READERS: tuple[Reader, ...] = (
     fleet,
     toml_facts,
@@ -64,12 +72,15 @@ READERS: tuple[Reader, ...] = (
     lspci,
 )
 BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
+FOLDER_READERS: tuple[FolderReader, ...] = (devicetree,)
 
 
 def read(path: str | Path) -> list[Facts]:
-    """Facts of every machine or boot in the file, in its order.  Raises InputError, whatever the file holds."""
+    """Facts of every machine or boot in the file or folder, in its order.  Raises InputError, whatever it holds."""
     file = str(path)
     try:
+        if Path(path).is_dir():
+            return _limited(_read_folder(Path(path)), file)
         with open(path, "rb") as stream:
             return read_stream(stream, file)
     except OSError as error:
@@ -94,6 +105,13 @@ def _limited(found: list[Facts], file: str) -> list[Facts]:
 def read_bytes(data: bytes, file: str) -> list[Facts]:
     """Facts of every machine or boot in bytes at hand; `file` names them in messages.  Raises as `read`."""
     return read_stream(io.BytesIO(data), file)
+
+
+def _read_folder(folder: Path) -> list[Facts]:
+    for reader in FOLDER_READERS:
+        if reader.recognises_folder(folder):
+            return reader.read_folder(folder)
+    raise UnreadableError(str(folder), 0, "a folder that is no device tree", "name the files in it")
 
 
 def _read(data: bytes, file: str) -> list[Facts]:

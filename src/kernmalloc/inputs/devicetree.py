@@ -1,4 +1,4 @@
-"""Reader of flattened device trees (Devicetree Specification 0.4), such as *.dtb and /sys/firmware/fdt.
+"""Reader of device trees (Devicetree Specification 0.4): *.dtb, /sys/firmware/fdt, the folder /proc/device-tree.
 
     /memory@80000000        { device_type = "memory"; reg = <…>; }      RAM, in cells of the root's width
     /reserved-memory/*      { reg = <…>; }, /memreserve/, /chosen       RAM that is taken when the kernel starts
@@ -10,25 +10,32 @@ above, up to the root, whose addresses are the processor's; an empty `ranges` ch
 a bus (I2C, SPI, processors) has no addresses that a processor can load from.  Cells are 32 bits, big-endian;
 `#address-cells` and `#size-cells` of a node hold for its children and are 2 and 1 where they are not given.
 
+/chosen says what this boot makes of the machine.  `linux,usable-memory-range` is the RAM that the kernel may use: the
+rest is somebody else's, and reserved here.  Zephyr has no memory nodes; its `zephyr,sram` is the path of the node whose
+registers are RAM.
+
 Many boards leave the size of memory, or all of it, to the boot loader: then RAM is unknown, and `Facts.ram_base` is the
 address in the memory node, if there is one.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 from .errors import UnreadableError
 from .facts import Device, Facts, Range
-from .sizes import size
+from .flat_tree import MAGIC, Node, Tree, of_folder, parse
 
-if TYPE_CHECKING:
-    from fdt import FDT, Node
+USABLE = 2
+"""Ranges of `linux,usable-memory-range` that count, as in Linux (drivers/of/fdt.c)."""
+CELLS = 4
+"""Cells of an address or a size at most, as in Linux (include/linux/of.h)."""
 
-MAGIC = b"\xd0\x0d\xfe\xed"
-LIMIT, DEPTH = 2 << 20, 64
-"""Bytes and nested nodes of a tree at most, as Linux takes it (Documentation/arch/arm64/booting.rst,
-drivers/of/fdt.c)."""
+OVERLAY = "an overlay, which changes another device tree", "fdtoverlay -i BOARD.dtb -o WHOLE.dtb FILE applies it"
+"""Why there is no machine in an overlay, and what to do about it."""
 
 _ALL = (0, 0, 1 << 128)  # the window of an empty `ranges`: every address is the same above
 _PCI = ("pci", "pciex", "ht")
@@ -54,9 +61,10 @@ _ARCHITECTURES = tuple(
 
 
 class _Bus(NamedTuple):
-    """How the children of a node are addressed: cells, whether the node is in use, the bus above (None: the root), and
-    the windows into it as (address here, address above, size)."""
+    """How the children of the node `name` are addressed: cells, whether the node is in use, the bus above (None: the
+    root), and the windows into it as (address here, address above, size), sorted."""
 
+    name: str
     address: int
     size: int
     used: bool = True
@@ -67,10 +75,11 @@ class _Bus(NamedTuple):
         """The processor's address; None if no window leads there."""
         bus = self
         while bus.above is not None:
-            window = next((w for w in bus.windows if w[0] <= address < w[0] + w[2]), None)
-            if window is None:
+            index = bisect_right(bus.windows, address, key=lambda window: window[0]) - 1
+            here, above, size = bus.windows[index] if index >= 0 else (0, 0, 0)
+            if address >= here + size:
                 return None
-            address += window[1] - window[0]
+            address += above - here
             bus = bus.above
         return address
 
@@ -82,64 +91,60 @@ def recognises(head: bytes) -> bool:
 
 def read(data: bytes, file: str) -> list[Facts]:
     """The one machine described.  Raises UnreadableError for a tree that is damaged."""
-    tree = _parsed(data, file)
+    return [_facts(parse(data, file), file)]
+
+
+def recognises_folder(folder: Path) -> bool:
+    """Whether a folder is a device tree as Linux shows it."""
+    return (folder / "#address-cells").is_file()
+
+
+def read_folder(folder: Path) -> list[Facts]:
+    """The one machine described by a folder such as /proc/device-tree."""
+    return [_facts(of_folder(folder), str(folder))]
+
+
+def _facts(tree: Tree, file: str) -> Facts:
+    root = tree.root
+    if any(part.at("__overlay__") for part in root.children):
+        raise UnreadableError(file, 0, *OVERLAY)
     facts = Facts(file)
     facts.origin = "device tree"
-    facts.name = _text(tree.root, "model") or _text(tree.root, "compatible") or facts.name
+    facts.name = _text(root, "model") or _text(root, "compatible") or facts.name
     facts.like_pc = False
     facts.lacks = ("the device tree leaves memory to the boot loader, even where it is", "give --ram SIZE@ADDRESS")
-    facts.carved += (Range(entry["address"], entry["size"], "firmware", "memreserve") for entry in tree.entries)
-    root = _Bus(_number(tree.root, "#address-cells", 2), _number(tree.root, "#size-cells", 1))
-    level = [(node, root) for node in tree.root.nodes]
-    for _ in range(DEPTH):
-        level = [(child, below) for node, bus in level for below in (_take(facts, node, bus),) for child in node.nodes]
-    if level:
-        raise UnreadableError(file, 0, f"a device tree of more than {DEPTH} nested nodes")
-    return [facts]
+    facts.carved += (Range(address, size, "firmware", "memreserve") for address, size in tree.reserved)
+    top = _Bus("/", _number(root, "#address-cells", 2), _number(root, "#size-cells", 1))
+    chosen = root.at("chosen") or Node("chosen", {}, [])
+    sram = _text(chosen, "zephyr,sram")
+    ram = root.at(sram) if sram else None
+    level = [(node, top) for node in root.children]
+    while level:
+        below: list[tuple[Node, _Bus]] = []
+        for node, bus in level:
+            inner = _take(facts, node, bus, node is ram)
+            below += ((child, inner) for child in node.children)
+        level = below
+    usable = list(_cells(chosen.properties.get("linux,usable-memory-range", b""), top.address, top.size))
+    if usable:
+        facts.memory = [part for bank in facts.memory for part in _parted(bank, usable[:USABLE])]
+    return facts
 
 
-def _parsed(data: bytes, file: str) -> "FDT":
-    """The tree.  `fdt` meets a damaged one with exceptions of every type."""
-    import fdt  # late: nothing else needs it
-
-    if len(data) > LIMIT:
-        raise UnreadableError(file, 0, f"a device tree of more than {size(LIMIT)}")
-    fdt.FDT().entries.clear()  # this list is one for all trees in fdt 0.3.3
-    try:
-        tree = fdt.parse_dtb(data)
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        advice = "dtc -I dtb -O dtb writes it without NOPs, which cannot be read" if why == "Unknown Tag: 4" else ""
-        raise UnreadableError(file, 0, f"not a device tree that can be read: {why}", advice) from None
-    if tree.root is None:
-        raise UnreadableError(file, 0, "a device tree without a root")
-    return tree
-
-
-def _value(node: "Node", name: str) -> bytes | None:
-    """The bytes of a property; None if the node has none of that name."""
-    found = node.get_property(name)
-    if found is None:
-        return None
-    blob = found.to_dtb("")[0]  # token, length and name's place, then the value, padded
-    value: bytes = blob[12 : 12 + int.from_bytes(blob[4:8], "big")]
-    return value
-
-
-def _text(node: "Node", name: str) -> str:
+def _text(node: Node, name: str) -> str:
     """The first string of a property, on one line; "" if the node has none of that name."""
-    return " ".join((_value(node, name) or b"").split(b"\0")[0].decode("utf-8", "replace").split())
+    return " ".join(node.properties.get(name, b"").split(b"\0")[0].decode("utf-8", "replace").split())
 
 
-def _number(node: "Node", name: str, default: int = 0) -> int:
-    value = _value(node, name)
-    return int.from_bytes(value, "big") if value else default
+def _number(node: Node, name: str, default: int = 0) -> int:
+    value = node.properties.get(name)
+    return int.from_bytes(value[:8], "big") if value else default
 
 
 def _cells(value: bytes, *widths: int) -> Iterator[tuple[int, ...]]:
     """Tuples of numbers of so many cells each; what is left over at the end is no tuple."""
     step = 4 * sum(widths)
-    for at in range(0, len(value) - step + 1, step) if step else ():
+    for at in range(0, len(value) - step + 1, step) if step and max(widths) <= CELLS else ():
         numbers = []
         for width in widths:
             numbers.append(int.from_bytes(value[at : at + 4 * width], "big"))
@@ -147,23 +152,25 @@ def _cells(value: bytes, *widths: int) -> Iterator[tuple[int, ...]]:
         yield tuple(numbers)
 
 
-def _take(facts: Facts, node: "Node", bus: _Bus) -> _Bus:
-    """Take one node, which is on `bus`; returns the bus of its children."""
+def _take(facts: Facts, node: Node, bus: _Bus, sram: bool) -> _Bus:
+    """Take one node, which is on `bus` and perhaps Zephyr's RAM; returns the bus of its children."""
     kind, place = _text(node, "device_type"), node.name.partition("@")[0]
     used = bus.used and _text(node, "status") in ("", "ok", "okay")
     top = bus.above is None
     if kind == "cpu" or place == "cpu":
-        processor = f"{_value(node, 'compatible')!r} {node.name} {_text(node, 'model')}"
+        processor = f"{node.properties.get('compatible')!r} {node.name} {_text(node, 'model')}"
         if facts.arch == "?":
             facts.arch = next((arch for arch, pattern in _ARCHITECTURES if pattern.search(processor)), "?")
     elif top and (kind == "memory" or place == "memory"):
         if used:
             _memory(facts, node, bus)
+    elif sram:
+        facts.memory += (Range(base, size, "ram", node.name) for base, size in _windows(facts, node, bus))
     elif top and place == "chosen":
         start, end = _number(node, "linux,initrd-start"), _number(node, "linux,initrd-end")
         if end:
             facts.carved.append(Range(start, end - start, "initrd", "initrd"))
-    elif node.parent.name == "reserved-memory":
+    elif bus.name == "reserved-memory":
         if used:
             _reserved(facts, node, bus)
     else:
@@ -173,25 +180,27 @@ def _take(facts: Facts, node: "Node", bus: _Bus) -> _Bus:
     return _below(facts, node, bus, used, kind in _PCI)
 
 
-def _below(facts: Facts, node: "Node", bus: _Bus, used: bool, pci: bool) -> _Bus:
+def _below(facts: Facts, node: Node, bus: _Bus, used: bool, pci: bool) -> _Bus:
     """The bus of a node's children; PCI devices on it have addresses when they are configured, not in the tree."""
     address, size = _number(node, "#address-cells", 2), _number(node, "#size-cells", 1)
-    ranges = _value(node, "ranges")
+    ranges = node.properties.get("ranges")
     if not pci:
         if ranges == b"":
-            return _Bus(address, size, used, bus, (_ALL,))
+            return _Bus(node.name, address, size, used, bus, (_ALL,))
         told = _cells(ranges or b"", address, bus.address, size)
-        return _Bus(address, size, used, bus, tuple((here, above, length) for here, above, length in told))
+        return _Bus(
+            node.name, address, size, used, bus, tuple(sorted((here, above, length) for here, above, length in told))
+        )
     for flags, _, base, length in _cells(ranges or b"", 1, 2, bus.address, size):
         where = bus.to_cpu(base)
         if used and where is not None and flags >> 24 & 3 in _PCI_MEMORY:
             facts.windows.append(Range(where, length, "window", node.name))
-    return _Bus(address, size, used, bus)
+    return _Bus(node.name, address, size, used, bus)
 
 
-def _windows(facts: Facts, node: "Node", bus: _Bus) -> Iterator[tuple[int, int]]:
+def _windows(facts: Facts, node: Node, bus: _Bus) -> Iterator[tuple[int, int]]:
     """Base and size of each window in `reg` that a processor can load from."""
-    for base, length in _cells(_value(node, "reg") or b"", bus.address, bus.size):
+    for base, length in _cells(node.properties.get("reg", b""), bus.address, bus.size):
         where = bus.to_cpu(base)
         if not length or where is None:
             facts.ignored["register of another bus" if length else "register without a size"] += 1
@@ -199,9 +208,19 @@ def _windows(facts: Facts, node: "Node", bus: _Bus) -> Iterator[tuple[int, int]]
             yield where, length
 
 
-def _memory(facts: Facts, node: "Node", bus: _Bus) -> None:
+def _parted(bank: Range, usable: list[tuple[int, ...]]) -> Iterator[Range]:
+    """A bank of memory in parts: RAM where the kernel may use it, and reserved elsewhere."""
+    edges = {bank.base, bank.end, *(edge for base, size in usable for edge in (base, base + size))}
+    for low, high in pairwise(sorted(edge for edge in edges if bank.base <= edge <= bank.end)):
+        if any(base <= low < base + size for base, size in usable):
+            yield Range(low, high - low, "ram", bank.name)
+        else:
+            yield Range(low, high - low, "reserved", "outside linux,usable-memory-range")
+
+
+def _memory(facts: Facts, node: Node, bus: _Bus) -> None:
     """RAM: what the kernel may use of it, if that is told, else all."""
-    value = _value(node, "linux,usable-memory") or _value(node, "reg") or b""
+    value = node.properties.get("linux,usable-memory") or node.properties.get("reg", b"")
     for base, length in _cells(value, bus.address, bus.size):
         if length:
             facts.memory.append(Range(base, length, "ram", node.name))
@@ -210,9 +229,9 @@ def _memory(facts: Facts, node: "Node", bus: _Bus) -> None:
             facts.lacks = ("the device tree leaves the size of memory to the boot loader", "give --ram SIZE")
 
 
-def _reserved(facts: Facts, node: "Node", bus: _Bus) -> None:
+def _reserved(facts: Facts, node: Node, bus: _Bus) -> None:
     """RAM that is somebody's, unless the kernel may use it in the meantime; what has no place yet is the kernel's."""
-    if _value(node, "reusable") is not None:
+    if "reusable" in node.properties:
         facts.ignored["reserved but reusable"] += 1
     else:
         facts.carved += (Range(base, size, "firmware", node.name) for base, size in _windows(facts, node, bus))
