@@ -3,15 +3,21 @@
 Where the index names no number, the bytes stand here; they were summed apart from the readers.
 """
 
+import shutil
+
 import pytest
 from collection import DATA
 
+from kernmalloc.inputs.errors import UnreadableError
 from kernmalloc.machine.memory_map import Machine
 
 FIELD = DATA / "field"
 
 RAM = {
     "34-kata-4847-vm-256m.txt": 267910144,
+    "d01-econet-usable-range.dtb": 0x3FE0000,
+    "d03-nrf52840.dtb": 256 << 10,
+    "d07-nop.dtb": 256 << 20,
 }
 """Bytes of RAM, by file."""
 
@@ -19,3 +25,37 @@ RAM = {
 @pytest.mark.parametrize("name", RAM)
 def test_ram(name: str) -> None:
     assert Machine.read(FIELD / name).ram_bytes == RAM[name]
+
+
+REFUSED = {
+    "x02-lspci-plain.txt": "lspci without -v: it lists devices and no address (give sudo lspci -vv)",
+}
+"""Why a file is refused, in one line."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    with pytest.raises(UnreadableError) as caught:
+        Machine.read(FIELD / name)
+    assert str(caught.value) == f"{FIELD / name}: {REFUSED[name]}"
+
+
+def test_lshw_tells_windows_of_devices() -> None:
+    card = Machine.read_devices(FIELD / "x04-lshw-display.txt")
+    assert [(d.name, d.base, d.size) for d in card.devices] == [
+        ("0000:01:00.0", 0x83000000, 16 << 20),
+        ("0000:01:00.0", 0x84000000, 512 << 10),
+        ("0000:01:00.0", 0x60_0000_0000, 8 << 30),
+        ("0000:01:00.0", 0x62_0000_0000, 32 << 20),
+    ]
+
+
+def test_a_device_tree_source_is_read_or_refused_in_one_line() -> None:
+    name = "66-dts-taken-for-toml.txt"
+    if shutil.which("dtc"):
+        assert [(r.base, r.size) for r in Machine.read(FIELD / name).ram] == [(0x200000, 0x3FE00000)]
+        for blob in ("d01-econet-usable-range", "d03-nrf52840"):
+            assert Machine.read(FIELD / f"{blob}.dts").ram == Machine.read(FIELD / f"{blob}.dtb").ram
+    else:
+        with pytest.raises(UnreadableError, match=r"dtc -O dtb -o board[.]dtb FILE makes board[.]dtb of it"):
+            Machine.read(FIELD / name)

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernmalloc.inputs import lspci, read_bytes
+from kernmalloc.inputs import lspci, pci_config, read_bytes
+from kernmalloc.inputs.errors import UnreadableError
 from kernmalloc.inputs.facts import Device
+from kernmalloc.machine.memory_map import resolve
 
 CARD = "3d:00.0 Processing accelerators: Advanced Micro Devices, Inc. [AMD/ATI] Aqua Vanjaram (rev 01)\n"
 
@@ -52,6 +54,7 @@ def devices(text: str) -> list[Device]:
             False,
         ),
         ("\tMemory at f7219000 (64-bit, non-prefetchable) [size=16]", 0xF7219000, 16, -1, 64, False),
+        ("\tRegion 2: Memory at d0000000 (64-bit, prefetchable) [size=0x10000000]", 0xD0000000, 256 << 20, 2, 64, True),
         ("\tMemory at 000d0000 (low-1M, non-prefetchable) [size=4K]", 0xD0000, 4096, -1, 32, False),
         ("> > Region 0: Memory at f6000000 (32-bit, non-prefetchable) [size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
         ("\tRegion 0: Memory at f6000000 (32-bit, non-prefetchable)\n[size=16M]", 0xF6000000, 16 << 20, 0, 32, False),
@@ -183,7 +186,7 @@ REGISTERS = st.tuples(
 def test_a_rendered_list_reads_back_equal(listed, verbose):
     lines, expected = [], []
     for bus, slot, function, registers in listed:
-        lines.append(f"{bus:02x}:{slot:02x}.{function} VGA compatible controller: Somebody")
+        lines.append(f"{bus:02x}:{slot:02x}.{function} VGA compatible controller: Somebody\n\tFlags: bus master")
         for bar, (base, power, unit, bits, prefetch) in enumerate(registers):
             kind = "prefetchable" if prefetch else "non-prefetchable"
             lines.append(
@@ -206,3 +209,71 @@ def test_a_rendered_list_reads_back_equal(listed, verbose):
         for index, entry in enumerate(expected)
         if not any(entry[:3] == later[:3] for later in expected[index + 1 :])
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "00:00.0 Host bridge: Intel Corporation 8th Gen Core Processor Host Bridge/DRAM Registers (rev 07)\n",
+        "0000:01:00.0 VGA compatible controller [0300]: NVIDIA Corporation TU116M [10de:2191] (rev a1)\n"
+        "\tSubsystem: Lenovo Device\n\tKernel driver in use: nvidia\n\tKernel modules: nvidiafb, nouveau\n",
+        "00:00.0 0600: 8086:3ec2 (rev 07)\n01:00.0 0300: 10de:2191\n",
+        '00:00.0 "Host bridge" "Intel Corporation" "Device" -r07 "" ""\n',
+        "Slot:\t00:00.0\nClass:\tHost bridge\nVendor:\tIntel Corporation\n",
+        "-[0000:00]-+-00.0  Intel Corporation Host Bridge\n           +-01.0-[01]----00.0  NVIDIA Corporation TU116M\n",
+        "-+-[0000:ff]-+-08.0  Intel Corporation Xeon\n \\-[0000:00]-+-00.0  Intel Corporation DMI2\n",
+        " \\-[10000:e0]-+-06.0-[e1]----00.0  Sandisk Corp NVMe SSD\n",
+        "> -[0000:00-3f]-+-00.0\n",
+    ],
+)
+def test_a_list_without_addresses_is_refused(text):
+    with pytest.raises(UnreadableError, match=r"^list: lspci without -v: it lists devices and no address .give sudo"):
+        read_bytes(text.encode(), "list")
+
+
+DUMP = """\
+01:00.0 VGA compatible controller: NVIDIA Corporation TU116M (rev a1)
+00: de 10 91 21 07 04 10 00 a1 00 00 03 10 00 80 00
+10: 00 00 00 a3 0c 00 00 90 00 00 00 00 0c 00 00 a0
+20: 60 00 00 00 01 40 00 00 00 00 00 00 aa 17 ff 3f
+30: 00 00 08 a4 60 00 00 00 00 00 00 00 ff 01 00 00
+40: aa 17 ff 3f 00 00 00 00 00 00 00 00 00 00 00 00
+"""
+
+
+def test_a_dump_tells_where_registers_are_and_not_their_sizes():
+    (facts,) = read_bytes(DUMP.encode(), "list")
+    assert not facts.devices and facts.roles == {"0000:01:00.0": "console"}
+    assert [p.text for p in facts.missing] == [
+        "0000:01:00.0 BAR 0 at 0xa3000000, at most 16 MiB",
+        "0000:01:00.0 BAR 1 at 0x90000000, at most 256 MiB",
+        "0000:01:00.0 BAR 3 at 0x60a0000000, at most 512 MiB",
+        "0000:01:00.0 BAR 6 at 0xa4080000, at most 512 KiB",
+    ]
+    assert {p.reason for p in facts.missing} == {"a dump tells no sizes: lspci -vv does"}
+    with pytest.raises(UnreadableError, match="RAM unknown"):
+        resolve(facts)
+
+
+def test_where_sizes_are_told_a_dump_adds_nothing():
+    text = DUMP + "\tRegion 0: Memory at a3000000 (32-bit, non-prefetchable) [size=16M]\n"
+    (facts,) = read_bytes(text.encode(), "list")
+    assert [(d.base, d.size) for d in facts.devices] == [(0xA3000000, 16 << 20)] and not facts.missing
+
+
+def test_a_bridge_has_two_registers():
+    config = bytearray(64)
+    config[0x0E] = 0x81  # a bridge, with several functions
+    config[0x10:0x18] = (0x80000000_0000000C + (1 << 32)).to_bytes(8, "little")
+    config[0x18:0x1C] = b"\0\1\1\0"  # its buses, no register
+    config[0x38:0x3C] = (0xFE000001).to_bytes(4, "little")
+    assert list(pci_config.registers(bytes(config))) == [
+        (0, 0x80000001_00000000, 64, True),
+        (6, 0xFE000000, 32, False),
+    ]
+
+
+@given(st.binary(min_size=64, max_size=64))
+def test_any_configuration_space_can_be_read(config):
+    for register in pci_config.registers(config):
+        assert register.base % 16 == 0 and 16 <= register.most <= register.base and 0 <= register.bar <= 6

@@ -12,10 +12,13 @@ from typing import BinaryIO, Protocol
 
 from . import (
     devicetree,
+    devicetree_source,
     dmesg,
     fleet,
     iomem,
+    lshw,
     lspci,
+    msinfo,
     pciconf,
     sysfs_resource,
     toml_facts,
@@ -63,6 +66,7 @@ class FolderReader(Protocol):
 
 READERS: tuple[Reader, ...] = (
     fleet,
+    devicetree_source,
     toml_facts,
     uboot_board,
     dmesg,
@@ -70,6 +74,8 @@ READERS: tuple[Reader, ...] = (
     pciconf,
     sysfs_resource,
     lspci,
+    lshw,
+    msinfo,
 )
 BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
 FOLDER_READERS: tuple[FolderReader, ...] = (devicetree,)
