@@ -83,6 +83,81 @@ range mbar 0xfc000000 0x1000000
 {"bars": [["0:0:2:0", "030000", "18", "Prefetchable Memory", 64, 4152360960, 4194304, "enabled"]], "ram": 1}
 """,
 )
+SEEDS += (
+    """\
+(XEN) Xen-e820 RAM map:
+(XEN)  [0000000000000000, 000000000009fbff] (usable)
+(XEN)  0000000000100000 - 00000000de59d000 (ACPI data)
+(XEN) RAM: 0000000040000000 - 00000000bfffffff
+""",
+    """\
+SMAP type=01 base=0000000000100000 len=00000000bf5b0000
+  0x00200000 - 0x339c0fff,   823 MB ( 210881 pages)
+Excluded memory regions:
+  0x2b800000 - 0x2ccc2fff,    20 MB (   5315 pages) NoAlloc
+real memory  = 17179869184 (16384 MB)
+avail mem = 4311744512
+vgapci0: <VGA> port 0xf000-0xf03f mem 0xf6000000-0xf63fffff,0xe0000000-0xefffffff irq 16
+Region 1: type 1 at 0x100000 for 2096064KB
+mem = 2096192K (0x7ff10000)
+""",
+    """\
+Type       Start            End              # Pages          Attributes
+Available  0000000080000000-000000009DE76FFF 000000000001DE77 0000000000000008
+     ConventionalMemory 000000210000 000000000000 0002f156 WC WT WB
+""",
+    """\
+  0. 0000000000000000-0000000000000fff: CONFIGURATION TABLES
+  1. 0000000000001000-000000000009ffff: RAM
+""",
+    """\
+DRAM bank   = 0x0000000000000000
+-> start    = 0x0000000000200000
+-> size     = 0x00000000efe00000
+ memory[0]\t[0x200000-0xefffffff], 0xefe00000 bytes, flags: none
+ reserved[1]\t[0xd4000000-0xd7ffffff], 0x4000000 bytes flags: 4
+    memory.reg[0x0].base   = 0x80000000
+                   .size   = 0x20000000
+""",
+    """\
+/sys/firmware/memmap/0/start:0x0
+/sys/firmware/memmap/0/end:0x9ffff
+/sys/firmware/memmap/0/type:System RAM
+==> 1/start <==
+0x100000
+""",
+    """\
+0x0000000100000000-0x000000047fffffff  14G online       yes 32-143
+0x0000000690000000-0x000000078fffffff   4G offline           210-241
+""",
+    """\
+Node 0, zone    DMA32
+        spanned  1044480
+        present  782304
+  start_pfn:           4096
+""",
+    """\
+Handle 0x002F, DMI type 17, 34 bytes
+Memory Device
+\tArray Handle: 0x000A
+\tSize: 2048 MB
+""",
+    "MemTotal:       16303428 kB\nMemFree:          203428 kB\n",
+    """\
+MM: Multiboot mmap: base_addr = 0x000000000, length = 0x00009fc00, type = 0x1
+memory region: 0x0 - 0xa0000 (Usable)
+[0x100000, 0x7ff63000) (len: 0x7fe63000, size: 0x14, type: 1)
+available phys memory regions: 1
+  [80200000..17ff00000)
+| base | length | type |
+| 0x0 | 639 KiB | 1 |
+MemoryRegion {
+    start: 0,
+    end: 654336,
+    kind: UnknownUefi(
+        7,
+""",
+)
 JUNK = st.sampled_from(
     [
         "0x",
@@ -108,6 +183,11 @@ JUNK = st.sampled_from(
         "> ",
         "(",
         "²",
+        " - ",
+        "0x1",
+        "type",
+        "RAM",
+        ",",
     ]
 )
 
