@@ -9,6 +9,7 @@ import pytest
 from collection import DATA
 
 from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.traces import read_trace
 from kernmalloc.machine.memory_map import Machine
 
 FIELD = DATA / "field"
@@ -75,3 +76,25 @@ def test_a_device_tree_source_is_read_or_refused_in_one_line() -> None:
     else:
         with pytest.raises(UnreadableError, match=r"dtc -O dtb -o board[.]dtb FILE makes board[.]dtb of it"):
             Machine.read(FIELD / name)
+
+
+TRACES = {
+    "t02-null-padded-i386.txt": ([36, 6, 6, 64], {"null": 1}),
+    "t04-function-graph-comments.txt": ([4096, 4096, -4096], {"failed": 1}),
+    "t04d-fgraph-switch-line.txt": ([4096, 4096, -4096], {"failed": 1}),
+    "t05-perf-old-wrapped.txt": ([4096], {"unread": 1}),
+    "t22-trace-with-prompt.txt": ([224, 4096], {"unread": 1}),
+}
+"""Bytes of a trace's operations, and how much is left out of it."""
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_trace(name: str) -> None:
+    operations, left_out = TRACES[name]
+    trace = read_trace(FIELD / name)
+    assert trace.bytes().tolist() == operations
+    counts = {
+        field: getattr(trace.skipped, field) for field in ("before", "null", "failed", "unseen", "lost", "unread")
+    }
+    assert {field: count for field, count in counts.items() if count} == left_out
+    assert len(trace.skipped.first) == trace.skipped.unread and sum(trace.skipped.passed.values()) > 2

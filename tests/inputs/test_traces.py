@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy
 import pytest
 from backports import zstd
@@ -95,7 +96,7 @@ def test_compressed_and_plain_and_two_printers_of_one_recording_are_one_trace():
         r"(\S+) (\d+) (\[\d+\]) +([\d.]+): +kmem:(\w+): ", r"\1-\2   \3  \4: \5:              ", text
     )
     perf, other = read(text), read(report)
-    assert told(perf) == told(other) and perf.skipped == other.skipped
+    assert told(perf) == told(other) and perf.skipped == msgspec.structs.replace(other.skipped, passed={})
     assert (perf.form, other.form) == ("perf script", "trace-cmd report")
 
 
@@ -250,13 +251,13 @@ def test_fields_and_columns_of_kernels_old_and_new(line, expected):
             Skipped(before=1, lost=3),
         ),
         (" 0)   0.541 us    |  kfree();\n" + FREE.format("0xf0"), Skipped(before=1)),
-        (FREE.format("0xf0") + ALLOC.format("0xf0", 128)[:-60], Skipped(before=1, cut=1)),
+        (FREE.format("0xf0") + ALLOC.format("0xf0", 128).split("8 bytes_alloc")[0], Skipped(before=1, cut=1)),
         (FREE.format("0xf0") + "            ba", Skipped(before=1, cut=1)),
     ],
 )
 def test_what_a_recording_lacks_is_counted_never_an_error(lines, skipped):
     trace = read(lines)
-    assert trace.skipped == skipped
+    assert msgspec.structs.replace(trace.skipped, passed={}) == skipped
     assert len(trace.ops) == 0 and trace.live_at_end == 0
 
 
@@ -321,22 +322,24 @@ def test_pairs_are_read_as_their_text_is(pairs):
         ),
         (b"PERFILE2\0\0", "t: perf's own recording"),
         (FREE.format("zz"), "t:1: kfree: ptr=zz is not an address"),
-        (FREE.format("0xf0") + BEFORE + "kfree: call_site=f\n", "t:2: kfree: no ptr="),
-        (FREE.format("0xf0") + BEFORE + "kfree: \n", "t:2: kfree without fields"),
-        (FREE.format("(____ptrval____)"), "t:1: kfree: the kernel hid its addresses (trace later after boot)"),
+        (BEFORE + "kfree: call_site=f\n", "t:1: kfree: no ptr=; 1 of 1 lines cannot be read (record one: "),
+        (BEFORE + "kfree: \n", "t:1: kfree: no ptr="),
+        (
+            FREE.format("(____ptrval____)"),
+            "t:1: kfree: the kernel hid its addresses; 1 of 1 lines cannot be read (trace later after boot)",
+        ),
         (ALLOC.format("0xf0", "4o96"), "t:1: kmalloc: bytes_req=4o96 is not a number"),
         (ALLOC.format("0xf0", LARGEST + 1), "t:1: 2147483648 bytes in one block, more than 2 GiB"),
         (BEFORE + "kmalloc: call_site=f ptr=0xf0 bytes_alloc=64\n", "t:1: kmalloc: no bytes_req="),
         (
-            BEFORE + "mm_page_alloc: page=0xf0 order=0\n" + BEFORE + "mm_page_alloc: order=0\n",
-            "t:2: mm_page_alloc: no pfn=",
+            BEFORE + "mm_page_alloc: page=0xf0 order=0\n" + 2 * (BEFORE + "mm_page_alloc: order=0\n"),
+            "t:2: mm_page_alloc: no pfn=; 2 of 3 lines cannot be read",
         ),
         (BEFORE + "mm_page_alloc: page=0xf0 pfn=q order=0\n", "t:1: mm_page_alloc: pfn=q is not a frame"),
         (BEFORE + "mm_page_alloc: pfn=7\n", "t:1: mm_page_alloc: no order="),
         (BEFORE + "mm_page_alloc: pfn=7 order=32\n", "t:1: a block of 2^32 pages, more than any kernel has"),
-        (FREE.format("0xf0") + "Segmentation fault\n", "t:2: no event: 'Segmentation fault'"),
-        (FREE.format("0xf0") + "x\0y\n", "t: "),
-        ("1\n2\n3\na 0 banana\n", "t:4: not an operation: 'a 0 banana' (a ID BYTES, r ID BYTES or f ID)"),
+        (FREE.format("0xf0") + 2 * "Segmentation fault\n", "t:2: no event: 'Segmentation fault'; 2 of 3 lines"),
+        ("1\n2\n3\na 0 banana\n", "t:4: not an operation: 'a 0 banana'; 1 of 1 lines cannot be read (after three"),
         ("1\n2\n3\na 0\n", "t:4: not an operation: 'a 0'"),
         ("1\n2\n3\na 0 \n", "t:4: no BYTES"),
         ("1\n2\n3\n4\n5\n", "t:5: not an operation: '5'"),

@@ -20,7 +20,8 @@ def replay(
         typer.Argument(
             metavar="TRACE...",
             show_default=False,
-            help="Linux kmem events (tracefs, trace-cmd report, perf script), malloc-lab .rep; - is standard input.",
+            help="Linux kmem events (tracefs, trace-cmd, perf, LTTng, bpftrace, memleak -t, systrace), malloc-lab .rep;"
+            " - is standard input.",
         ),
     ],
     kernel: KernelName = "x86_64",

@@ -145,6 +145,8 @@ def _read_folder(folder: Path) -> list[Facts]:
 
 
 def _read(data: bytes, file: str) -> list[Facts]:
+    from .trace_readers import is_trace
+
     for binary in BINARY_READERS:
         if binary.recognises(data):
             return binary.read(data, file)
@@ -155,6 +157,8 @@ def _read(data: bytes, file: str) -> list[Facts]:
     for reader in READERS:
         if reader.recognises(text):
             return reader.read(text, file)
+    if is_trace(text):
+        raise UnreadableError(file, 0, "a recording of what was allocated, no machine", "kernmalloc replay reads it")
     raise UnreadableError(
         file,
         0,

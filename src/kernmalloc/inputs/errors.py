@@ -20,3 +20,7 @@ class InputError(ValueError):
 
 class UnreadableError(InputError):
     """The file as a whole tells no memory map: not a known form, no RAM in it, or addresses hidden."""
+
+
+class NoEventError(UnreadableError):
+    """The file as a whole tells no event: no trace, or one of other things."""

@@ -3,7 +3,8 @@
 A `.rep` begins with three or four integers, one a line (suggested heap or weight, ids, operations, weight), on which
 nothing here depends. Then come `a ID BYTES`, `r ID BYTES` and `f ID`; a free of a negative ID is one of nothing.
 realloc allocates the new size in a fresh slot, then frees the old one; one of nothing allocates. Where the field of
-BYTES is there but empty it is that of the line before, as malloc-lab's own driver takes it.
+BYTES is there but empty it is that of the line before, as malloc-lab's own driver takes it. A line that is none of
+these is unread.
 
 Binary pairs are little-endian int32 (ID, BYTES): BYTES > 0 allocates, 0 frees.
 """
@@ -19,7 +20,6 @@ from .trace import MOST, OP, Recorder, Skipped, Trace, alternates
 _FEWEST, _MOST = 3, 4  # integers of the heading
 _BEGINS = re.compile(r"\s*(?:[ar]\s+-?\d+\s+\d+|f\s+-?\d+|\d+)\s*$")
 _OPERATION = re.compile(r"\s*(?:([ar])\s+(-?\d{1,18}) +(\d{1,18}|(?=\s))|f\s+(-?\d{1,18})(?:\s+-?\d+)?)\s*$")
-_MOVED = 1 << 64  # the name of a block that is moved: no ID
 
 
 def recognises(lines: list[str]) -> bool:
@@ -37,32 +37,34 @@ def read(lines: Iterator[tuple[int, str]], file: str) -> Trace:
                 raise InputError(
                     file, number, f"an operation after {heading} integers", "a .rep begins with three or four"
                 )
-            operations += 1
             bytes = found[3] or bytes
-            if found[1] and not bytes:
-                raise InputError(file, number, "no BYTES", "a ID BYTES")
-            _take(made, found, bytes)
+            try:
+                _take(made, found, bytes)
+            except InputError as error:
+                made.damaged(error)
+            else:
+                operations += 1
         elif line.strip().isdecimal() and heading < _MOST and not operations:
             heading += 1
         elif line.strip():
-            raise InputError(file, number, f"not an operation: {line.strip()[:60]!r}", "a ID BYTES, r ID BYTES or f ID")
-    if not operations:
-        raise UnreadableError(file, 0, "no operation in it")
-    return made.trace("malloc-lab")
+            made.unread(number, f"not an operation: {line.strip()[:60]!r}")
+    if not operations and not made.skipped.unread:
+        raise UnreadableError(file, 0, "no operation in it", _LINES)
+    return made.trace("malloc-lab", operations and heading + operations, _LINES)
 
 
 def _take(made: Recorder, found: re.Match[str], bytes: str) -> None:
     """One operation, if it allocates of so many bytes."""
     what, id, _, freed = found.groups()
+    if what and not bytes:
+        raise InputError(made.file, made.line, "no BYTES")
     if not what:
         if int(freed) < 0:
             made.skipped.null += 1
         else:
             made.free(int(freed))
     elif what == "r" and made.is_live(int(id)):
-        made.renamed(int(id), _MOVED)
-        made.block(int(id), int(bytes))
-        made.free(_MOVED)
+        made.moved(int(id), int(id), int(bytes))
     else:
         made.block(int(id), int(bytes))
 
@@ -92,4 +94,5 @@ def read_pairs(data: bytes, file: str) -> Trace:
     return recorder.trace("pairs")
 
 
+_LINES = "after three or four integers a ID BYTES, r ID BYTES or f ID"
 _FORMS = "a trace is text of Linux or malloc-lab, or pairs of little-endian int32 (ID, BYTES)"

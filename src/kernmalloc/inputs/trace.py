@@ -13,8 +13,9 @@ Concepts
 
   3. A recording begins and ends in the middle of a kernel's life, and is not complete: frees of what was allocated
      before it, frees that were lost or that the kernel does not report (objects freed in bulk). What no operation can
-     be made of is counted in `Skipped`, never an error. A block that is given out again was freed before: that free is
-     put in.
+     be made of is counted in `Skipped`. A block that is given out again was freed before: that free is put in.
+  4. A line that cannot be read is counted, too, and the first such lines are named: one line must not cost the trace.
+     Where most lines are unread, it is none.
 """
 
 from array import array
@@ -25,11 +26,13 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from .errors import InputError
+from .errors import InputError, UnreadableError
 
 ORDERS = 32  # of blocks of pages
 LARGEST = (1 << 31) - 1  # bytes of a heap block or object
 MOST = 1 << 27  # operations of a trace
+LARGEST_ORDER = 20  # of a block of pages: no kernel has larger ones
+NAMED = 3  # unread lines that are named
 
 OP = numpy.dtype([("slot", "<i4"), ("code", "<i4")])
 """An operation."""
@@ -47,7 +50,8 @@ class Skipped(msgspec.Struct):
 
     `before` frees of what was allocated before the trace began; `null` frees of nothing; `failed` allocations; `unseen`
     frees that are not in the trace, though the block was given out again: they were put in; `other` events; `lost`
-    events, as the recorder counted them; `cut` 1 if the last line is cut short."""
+    events, as the recorder counted them; `cut` 1 if the last line is cut short; `passed` lines that tell no event, by
+    what they are; `unread` lines that cannot be read, of which `first` names the first: where, and why."""
 
     before: int = 0
     null: int = 0
@@ -56,6 +60,9 @@ class Skipped(msgspec.Struct):
     other: int = 0
     lost: int = 0
     cut: int = 0
+    passed: dict[str, int] = {}
+    unread: int = 0
+    first: list[str] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +135,9 @@ def alternates(slots: numpy.ndarray, allocates: numpy.ndarray) -> bool:
     return bool(allocates[:1].all() and (allocates[1:] == ~(again & allocates[:-1])).all())
 
 
+_MOVED = 1 << 64  # the name of a block that is moved: no key
+
+
 class Recorder:
     """Makes a trace out of events in their order. Keys name what is live, as the traced system names it."""
 
@@ -139,6 +149,7 @@ class Recorder:
         self._free: list[int] = []
         self._slots = 0
         self._caches: dict[tuple[str, int], int] = {}
+        self._unread: InputError | None = None
 
     def block(self, key: int, bytes: int) -> None:
         """A heap block was allocated."""
@@ -151,7 +162,7 @@ class Recorder:
 
     def pages(self, key: int, order: int) -> None:
         """A block of pages was allocated."""
-        if order >= ORDERS:
+        if order > LARGEST_ORDER:
             raise InputError(self.file, self.line, f"a block of 2^{order} pages, more than any kernel has")
         self._allocate(key, ~(2 * order), ~(2 * order + 1))
 
@@ -164,16 +175,43 @@ class Recorder:
         self._free.append(found[0])
         self._ops.extend(found)
 
-    def renamed(self, key: int, to: int) -> None:
-        """What a key names has another name now."""
-        self._live[to] = self._live.pop(key)
+    def moved(self, key: int, to: int, bytes: int) -> None:
+        """The heap block that a key names became one of so many bytes, of that name: a new one was taken first."""
+        self._live[_MOVED] = self._live.pop(key)
+        self.block(to, bytes)
+        self.free(_MOVED)
 
     def is_live(self, key: int) -> bool:
         """Whether a key names something."""
         return key in self._live
 
-    def trace(self, form: str) -> Trace:
-        """All that was recorded."""
+    def passed(self, what: str) -> None:
+        """A line tells no event."""
+        self.skipped.passed[what] = self.skipped.passed.get(what, 0) + 1
+
+    def unread(self, line: int, reason: str, advice: str = "", lines: int = 1) -> None:
+        """Lines from one on, or what they say, cannot be read."""
+        self.skipped.unread += lines
+        self._unread = self._unread or InputError(self.file, line, reason, advice)
+        if len(self.skipped.first) < NAMED:
+            self.skipped.first.append(f"line {line}: {reason}")
+
+    def damaged(self, error: InputError) -> None:
+        """What this line says cannot be. Raises what is wrong with the whole."""
+        if isinstance(error, UnreadableError):
+            raise error
+        self.unread(self.line, error.reason, error.advice)
+
+    def forget_unread(self) -> None:
+        """What was unread is of no trace."""
+        self.skipped.unread, self.skipped.first, self._unread = 0, [], None
+
+    def trace(self, form: str, known: int = 0, advice: str = "") -> Trace:
+        """All that was recorded; so many lines are known. Raises UnreadableError if most are not."""
+        unread, first = self.skipped.unread, self._unread
+        if first and unread > known:
+            reason = f"{first.reason}; {unread} of {unread + known} lines cannot be read"
+            raise UnreadableError(self.file, first.line, reason, first.advice or advice)
         ops = numpy.frombuffer(self._ops, OP) if self._ops else numpy.empty(0, OP)
         return Trace(self.file, form, ops, self._slots, tuple(TracedCache(*key) for key in self._caches), self.skipped)
 
@@ -194,4 +232,4 @@ class Recorder:
         self._live[key] = slot, freed
         self._ops.extend((slot, code))
         if len(self._ops) > 2 * MOST:
-            raise InputError(self.file, self.line, f"more than {MOST:,} operations")
+            raise UnreadableError(self.file, self.line, f"more than {MOST:,} operations")

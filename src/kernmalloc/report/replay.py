@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kernmalloc.inputs.sizes import size
+from kernmalloc.inputs.trace import Skipped
 from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.units import several
 from kernmalloc.sim.replay import CacheLine, Replayed
@@ -16,6 +17,8 @@ LEFT_OUT = {
     "lost": "events lost by the recorder",
     "cut": "a last line that is cut short",
 }
+NO_EVENT = "lines that tell no event"
+UNREAD = "lines that cannot be read"
 
 
 def whole(done: Replayed) -> Iterator[str]:
@@ -23,12 +26,26 @@ def whole(done: Replayed) -> Iterator[str]:
     yield from fitted(f"{done.file}: {done.form}; kernel {done.kernel}, {done.machine}; runs {done.mode}")
     if not done.failure:
         yield from section("Replay", columns(_figures(done), notes=True))
-    if left := [(text, f"{count:,}") for name, text in LEFT_OUT.items() if (count := getattr(done.skipped, name))]:
-        yield from section("Not in it", columns(left))
+    if done.skipped and (left := list(_left_out(done.skipped))):
+        yield from section("Not in it", columns(left, notes=True))
     if done.caches:
         yield from section("Caches at the peak of backed memory (as /proc/slabinfo)", [HEAD, *map(_cache, done.caches)])
     yield ""
     yield from fitted(verdict(done))
+
+
+def _left_out(skipped: Skipped) -> Iterator[Cells]:
+    """What is in the file, and not in what was replayed."""
+    for name, text in LEFT_OUT.items():
+        if count := getattr(skipped, name):
+            yield text, f"{count:,}", ""
+    if skipped.passed:
+        kinds = ", ".join(f"{what} {count:,}" for what, count in skipped.passed.items())
+        yield NO_EVENT, f"{sum(skipped.passed.values()):,}", kinds
+    for line in skipped.first[:1]:
+        yield UNREAD, f"{skipped.unread:,}", line
+    for line in skipped.first[1:]:
+        yield "", "", line
 
 
 def _figures(done: Replayed) -> list[Cells]:
