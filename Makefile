@@ -25,7 +25,7 @@ lint: .venv/test.stamp
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
 
-nightly: lint
+nightly: lint .venv/nightly.stamp
 	KERNMALLOC_EFFORT=100 $(PYTEST) $(TESTS)
 
 mutants: .venv/test.stamp
@@ -60,3 +60,8 @@ clean:
 	@echo "installing what the tests need"
 	@$(PIP) --editable '.[test]'
 	@touch .venv/run.stamp $@
+
+.venv/nightly.stamp: $(PINS) | .venv/bin/python
+	@echo "installing what the slowest tests need"
+	@$(PIP) --editable '.[test,fuzz]'
+	@touch .venv/run.stamp .venv/test.stamp $@

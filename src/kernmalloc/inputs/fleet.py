@@ -17,6 +17,7 @@ from .limits import hold
 from .pci_dump import address, architecture, facts_of, put
 
 _RECOGNISE = re.compile(r'\s*\{[^\n]{,1000}"bars"\s*:\s*\[')
+_HEX = re.compile(r"[0-9a-f]{1,6}", re.I)
 _PLACE = re.compile(r"(\d{1,5}):(\d{1,3}):(\d{1,2}):(\d)", re.ASCII)
 
 
@@ -74,6 +75,8 @@ def _take(facts: Facts, line: int, register: _Register) -> None:
         place = _PLACE.fullmatch(register.place)
         if not place:
             raise ValueError(f"no place of a PCI device: {register.place!r}")
+        if not _HEX.fullmatch(register.device_class) or not _HEX.fullmatch(register.offset):
+            raise ValueError(f"no class and offset: {register.device_class!r}, {register.offset!r}")
         name, bar = address(*(int(part) for part in place.groups())), (int(register.offset, 16) - 0x10) // 4
         facts.roles[name] = class_role(int(register.device_class, 16))
         put(

@@ -138,8 +138,8 @@ class MapFacts:
             return False
         return True
 
-    def _entry(self, line: int, source: str, base: int, end: int, kind: str) -> None:
-        name = kind.split("#")[0].strip()
+    def _entry(self, line: int, source: str, base: int, end: int, kind: str | None) -> None:
+        name = (kind or "").split("#")[0].strip()
         known = _TYPES.get(name.lower())
         if not known and not _RESERVED_TYPE.match(name):
             self._problems.append(Problem(line, "unknown type of map entry: taken as reserved", name or "no type"))
