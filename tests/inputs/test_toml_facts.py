@@ -2,13 +2,15 @@
 
 import msgspec
 import pytest
+from effort import EFFORT
+from fuzzing import without_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernmalloc.inputs import toml_facts
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import CARVED_KINDS, DEVICE_KINDS, MAP_KINDS, Device, Facts, Range
-from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.memory_map import Machine, resolve
 
 GOOD = """\
 # where it comes from
@@ -109,6 +111,47 @@ def test_what_is_written_reads_back_equal(made):
         assert getattr(back, key) == getattr(made, key)
     for key in ("memory", "carved", "devices", "windows"):
         assert [msgspec.structs.replace(entry, line=0) for entry in getattr(back, key)] == getattr(made, key)
+
+
+PLACES = st.integers(0, 40).map(lambda n: n << 11) | st.integers(0, 1 << 64) | st.sampled_from([1 << 52, (1 << 63) - 1])
+SIZES = st.integers(1, 40).map(lambda n: n << 11) | st.integers(1, 1 << 64)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=6)
+
+
+def _ranges(kinds):
+    return st.lists(st.builds(Range, PLACES, SIZES, st.sampled_from(kinds), NAMES), max_size=6)
+
+
+@st.composite
+def _windows(draw):
+    status = draw(st.sampled_from(["assigned", "unassigned", "disabled"]))
+    base = 0 if status == "unassigned" else draw(PLACES)
+    bits, kind = draw(st.sampled_from([0, 32, 64])), draw(st.sampled_from(DEVICE_KINDS))
+    return Device(base, draw(SIZES), kind, draw(NAMES), draw(st.integers(-1, 6)), bits, draw(st.booleans()), status)
+
+
+@settings(max_examples=200 * EFFORT, deadline=None)
+@given(_ranges(MAP_KINDS), _ranges(CARVED_KINDS), _ranges(["window"]), st.lists(_windows(), max_size=5))
+def test_every_machine_reads_back_equal(memory, carved, windows, devices):
+    """However entries overlap, wrap around and repeat each other: what became of them is kept."""
+    made = Facts("machine.toml")
+    made.memory, made.carved, made.windows, made.devices = memory, carved, windows, devices
+    try:
+        machine = resolve(made)
+    except InputError:
+        return
+    again = Machine.from_toml(machine.to_toml())
+    assert without_lines(again) == without_lines(machine)
+
+
+def test_a_device_inside_ram_that_firmware_has_reserved_since_is_kept_there():
+    made = Facts("machine.toml")
+    made.memory = [Range(0, 8192, "ram"), Range(0, 4096, "reserved")]
+    made.devices = [Device(0, 4096)]
+    machine = Machine.from_toml(resolve(made).to_toml())
+    assert [d.status for d in machine.devices] == ["inside RAM"] and not machine.device_ranges(12)
+    elsewhere = Machine.from_toml('memory = [{ base = 0x10000, size = 4096, kind = "ram" }]')
+    assert [d.status for d in elsewhere.with_devices(machine).devices] == ["assigned"]
 
 
 def test_devices_beyond_the_limit_survive():

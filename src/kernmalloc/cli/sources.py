@@ -54,7 +54,7 @@ def found_machines(
         list[str] | None,
         typer.Argument(
             metavar="[FILE]...",
-            help="Boot logs, memory maps in any print, device trees, lspci, machines in TOML; - is standard input. "
+            help="Boot logs, /proc/iomem, device trees, lspci, machines in TOML; - is standard input. "
             "None: this computer.",
             show_default=False,
         ),

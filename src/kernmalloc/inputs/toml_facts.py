@@ -10,7 +10,7 @@
     ]
 
 Lists: `memory` (kinds in `facts.MAP_KINDS`), `carved` (`facts.CARVED_KINDS`), `devices`, `windows`.  An unknown key,
-a wrong type, an unknown kind, an empty range, an overlap or an address beyond 2^63 is refused by name and line.
+a wrong type, an unknown kind, an empty range, an overlap or memory beyond 2^63 is refused by name and line.
 """
 
 import re
@@ -101,10 +101,9 @@ def read(text: str, file: str) -> list[Facts]:
 
 def _check(file: str, line: int, place: str, key: str, entry: _Entry | _Window | _Device) -> None:
     allowed = {"memory": MAP_KINDS, "carved": CARVED_KINDS, "windows": ("window",), "devices": DEVICE_KINDS}
-    beyond = isinstance(entry, _Device) and entry.status == "beyond"
     if entry.base < 0 or entry.size <= 0:
         raise InputError(file, line, f"{place}: base must not be negative and size must be positive")
-    if entry.base + entry.size > _LIMIT and not beyond:
+    if entry.base + entry.size > _LIMIT and key != "devices":
         raise InputError(file, line, f"{place}: ends at {entry.base + entry.size:#x}, above 2^63")
     if entry.kind not in allowed[key]:
         raise InputError(file, line, f"{place}: unknown kind {entry.kind!r}", "one of " + ", ".join(allowed[key]))

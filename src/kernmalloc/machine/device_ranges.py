@@ -42,13 +42,14 @@ def judge(
     devices: Iterable[Device], ram: Sequence[Range], roles: Mapping[str, str] = {}
 ) -> tuple[tuple[Device, ...], list[Problem]]:
     """The windows, sorted, with their status on a machine with this RAM (disjoint, sorted) and their roles, given by
-    name or read from it; and what is wrong."""
+    name or read from it; and what is wrong.  One that its file says to be inside RAM is: a machine in TOML has not the
+    RAM that firmware has reserved since."""
     bases = [r.base for r in ram]
     judged, problems = [], []
     for d in devices:
         if d.status not in ("unassigned", "disabled"):
             before = bisect_left(bases, d.end) - 1  # the last range of RAM that begins below the window's end
-            inside = before >= 0 and ram[before].end > d.base
+            inside = d.status == "inside RAM" or (before >= 0 and ram[before].end > d.base)
             status = "beyond" if d.end > PA_COMMON else "inside RAM" if inside else "assigned"
             if status != "assigned":
                 reason = BEYOND if status == "beyond" else INSIDE_RAM

@@ -155,7 +155,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             told = (*own, *(msgspec.structs.replace(p, file=p.file or other.file) for p in others))
             return tuple(p for p in told if p.reason not in device_ranges.REASONS)
 
-        others = [msgspec.structs.replace(d, line=0) for d in other.devices]
+        others = [
+            msgspec.structs.replace(d, line=0, status="assigned" if d.status == "inside RAM" else d.status)
+            for d in other.devices
+        ]
         devices, wrong = device_ranges.judge(others, self.ram)
         problems, missing = both(self.problems, other.problems), both(self.missing, other.missing)
         if _assumed(self.ram):
