@@ -144,8 +144,3 @@ PACKED = gzip.compress(LOG, mtime=0)
 def test_damaged_compression_is_told(data):
     with pytest.raises(UnreadableError, match="damaged gzip file"):
         read_bytes(data, "dmesg.1.gz")
-
-
-def test_what_unpacks_to_too_much_is_refused():
-    with pytest.raises(UnreadableError, match="more than 256 MiB"):
-        read_bytes(gzip.compress(bytes(300 << 20), 1), "bomb.gz")
