@@ -20,6 +20,7 @@ from kernmalloc.machine.lives import LEAST, MOST
 
 FRAME = 4096
 DEVICES = 1 << 20  # pfn: where devices are
+LATER = 1 << 15  # pfn: where RAM is added
 USER = 0x40_0000  # where address spaces map their pages
 SIZES = (1, 16, 100, 584, 5000, 32768, 60_000, 300_000)
 WINDOWS = (-(1 << 47), -(1 << 46), -(1 << 31), 0xC000_0000)  # where those of the x86_64 format may lie
@@ -61,6 +62,7 @@ class Workload:
         self.answers: list[tuple[str, int]] = []
         self.caches = range(SIZE_CLASSES + OWN_CACHES, int(kernel.view.kern["cache_count"]))
         self.source = Source(kernel)
+        kernel.handle.life.reach((LATER + (1 << 13)) * FRAME)
         self.blocks: list[int] = []
         self.objects: list[tuple[int, int]] = []
         self.frames: list[int] = []
@@ -82,7 +84,7 @@ class Workload:
         """So many steps."""
         ways = (
             self.malloc, self.malloc, self.free, self.wrong, self.get, self.put, self.frame, self.unframe, self.range,
-            self.window_on, self.parts, self.device, self.page, self.space, self.wait, self.tidy,
+            self.window_on, self.parts, self.device, self.page, self.space, self.wait, self.tidy, self.ram,
         )  # fmt: skip
         for _ in range(steps):
             self.chance.choice(ways)()
@@ -243,6 +245,14 @@ class Workload:
 
     def undevice(self) -> None:
         assert self.call("withdraw", self.taken(self.devices)) == OK
+
+    # --- RAM that comes later
+
+    def ram(self) -> None:
+        """Now and then a little, or what overlaps, or too much."""
+        if self.chance.random() < 0.2:
+            base, count = LATER + self.chance.randrange(1 << 12), self.chance.choice((0, 1, 40, 300, 1 << 41))
+            self.call("ram_add", base, count, cpu=self.cpu())
 
     # --- pages
 

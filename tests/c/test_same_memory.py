@@ -11,11 +11,9 @@ import pytest
 from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel.test_lives import LENGTH, MACHINES, OPERATIONS, Replay, differing
-from small_machines import MODES, conserved, machine
+from kernel.test_lives import LENGTH, MACHINES, OPERATIONS, Replay, differing, in_every_mode
+from small_machines import conserved
 
-from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.profile import Profile
 from kernmalloc.lang import objects
 from kernmalloc.machine import lives
 
@@ -37,8 +35,7 @@ def gcc() -> Iterator[None]:
 @pytest.mark.parametrize("name", MACHINES)
 def test_same_operations_same_memory(gcc: None, name: str) -> None:
     """Boot, then sequences of operations: equal results and memory, every invariant, no frame lost."""
-    ranges, profile, prepare = MACHINES[name]
-    kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    kernels = in_every_mode(name)
     assert isinstance(kernels[0].handle.life.library, gcc_kernel.Library)
     booted = [kernel.snapshot() for kernel in kernels]
     assert differing(booted[0], booted[1]) == differing(booted[0], booted[2]) == []

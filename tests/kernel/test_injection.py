@@ -31,11 +31,11 @@ ASKS = {
     "supply": {"block_take", "_draw", "_read_in"},
     "frames_left": {"range_get"},
 }  # elsewhere they have been asked before
-SURE = {"slot_take": {"publish", "_record"}}  # where slots have been made sure of
+SURE = {"slot_take": {"publish", "_record", "_records"}}  # where slots have been made sure of
 HISTORY = {
     "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common",
     "wanted",
-    "idle", "backed", "top", "map_pages", "moved",
+    "idle", "backed", "top", "map_pages", "moved", "adding",
 }  # fmt: skip
 COUNTED = {"free_frames", "page_frames", "heap_frames", "mapping_frames"}  # `room` and `held` say what they must be
 REGION = ("base", "count", "live", "ready_count", "used")
@@ -47,6 +47,7 @@ class World:
 
     def __init__(self) -> None:
         self.kernel = kernel = Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), "twin")
+        kernel.handle.life.reach(128 * MIB)
         self.source = source = Source(kernel)
         self.umap = source.call("umap_make")
         for oid in range(12):
@@ -65,6 +66,7 @@ class World:
             "cache_get": (self.node,), "frame_get": (PAGE,), "block_get": (1, DMA),
             "range_get": (12, 4, 0, 1 << 40, 0, DMA),
             "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (),
+            "ram_add": (0x4000, 900),
             "page_get": (77,),
             "umap_map": (self.umap, 1 << 31, 3, 1), "umap_map of a page to be read": (self.umap, 1 << 30, 99, 0),
         }  # fmt: skip
@@ -155,7 +157,7 @@ def attempt(world: World, name: str, fails: dict[int, int]) -> int:
 CALLS = (
     "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "block_get",
     "range_get", "publish",
-    "device_get", "umap_make", "page_get", "umap_map", "umap_map of a page to be read",
+    "device_get", "umap_make", "page_get", "umap_map", "umap_map of a page to be read", "ram_add",
 )  # fmt: skip
 
 

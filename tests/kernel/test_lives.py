@@ -96,11 +96,19 @@ class Replay:
             self.ranges.append((result, args[0]))
 
 
+def in_every_mode(name: str) -> list[Kernel]:
+    """One of `MACHINES` booted in each mode, with addresses for RAM that comes later."""
+    ranges, profile, prepare = MACHINES[name]
+    kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    for kernel in kernels:
+        kernel.handle.life.reach(64 * MIB)
+    return kernels
+
+
 @pytest.fixture(scope="module", params=MACHINES)
 def trio(request) -> Iterator[tuple[list[Kernel], list[dict]]]:
     """The same machine booted in each life, and the memory after boot."""
-    ranges, profile, prepare = MACHINES[request.param]
-    kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    kernels = in_every_mode(request.param)
     for kernel in kernels:
         while request.param == "nearly full" and kernel.frames_by_type()["free"] > 12:
             kernel.frame_get()
@@ -142,3 +150,27 @@ def test_same_operations_same_memory(trio, operations):
     raw, soft, twin = (kernel.snapshot() for kernel in kernels)
     assert differing(raw, soft) == []
     assert differing(raw, twin) == []
+
+
+ADDS = st.one_of(
+    st.tuples(st.just("ram_add"), st.sampled_from([0, 500, 2048, 2500, 4000]), st.integers(-1, 1500)),
+    st.tuples(st.just("malloc"), SIZES),
+    st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA])),
+    st.tuples(st.just("drain")),
+)
+
+
+@settings(max_examples=settings.default.max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
+@given(operations=st.lists(ADDS, min_size=20, max_size=20))
+def test_E39_same_memory_when_ram_comes_later(trio, operations):
+    """E39: RAM that is added between other calls is described by the same bytes, or refused alike."""
+    kernels, memories = trio
+    for kernel, memory in zip(kernels, memories, strict=True):
+        kernel.restore(memory)
+    for name, *args in operations:
+        results = {kernel.call(name, *args) for kernel in kernels}
+        assert len(results) == 1, (name, args, results)
+    for kernel in kernels:
+        conserved(kernel)
+    raw, soft, twin = (kernel.snapshot() for kernel in kernels)
+    assert differing(raw, soft) == differing(raw, twin) == []

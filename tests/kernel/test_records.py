@@ -11,6 +11,7 @@ import kernmalloc.machine
 from kernmalloc.lang.records import Record, RecordType
 
 LAYOUTS = {
+    "kernmalloc.kernel.boot.added.Adding": (64, "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56"),
     "kernmalloc.kernel.boot.layout.BootInfo": (
         552,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 "
@@ -53,7 +54,7 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
-        13440,
+        13504,
         "lock@0 format@64 page_shift@192 span_shift@196 stage@200 max_pfn@208 base@216 bytes@224 directory@232 "
         "tables@240 spans@248 windows@256 cpus@264 cpu_count@272 hit@280 regions@288 region_count@296 "
         "boot_region@304 ram@312 ram_last@320 supply@328 frames@336 free_frames@344 heap_frames@352 "
@@ -65,7 +66,8 @@ LAYOUTS = {
         "lenient@4120 withheld@4128 opening@4136 opening_heap@4144 device_ranges@4152 device_pages@4160 "
         "reserves@4168 device_count@4176 last_frames@4184 last_ranges@4192 last_maps@4200 caches@4208 "
         "cache_count@4216 quick@4224 class_of@4232 common@4288 ranges@12480 range_count@12488 range_next@12496 "
-        "objects@12504 object_count@12512 static@12520 plan@12528 checked@12664",
+        "objects@12504 object_count@12512 static@12520 plan@12528 asked@12664 added@12672 coming@12680 "
+        "adding@12688 checked@12752",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),

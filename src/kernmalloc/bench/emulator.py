@@ -108,7 +108,8 @@ class Bare:
             raise Missing(f"counting instructions needs {error.name}: pip install 'kernmalloc[bench]'") from None
         self.ram, self._error = ram, unicorn.UcError
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self.uc.mem_map_ptr(0, ram.top, unicorn.UC_PROT_ALL, ram.address)
+        self._all = unicorn.UC_PROT_ALL
+        self.uc.mem_map_ptr(0, ram.top, self._all, ram.address)
         self.write(CODE, code)  # a tenth of the room
         self._counts = (ctypes.c_int64 * len(Counts._fields)).from_address(ram.address + COUNTS)
         self._count(unicorn)
@@ -205,6 +206,11 @@ class Bare:
 
     def refresh(self) -> None:
         self.uc.ctl_flush_tlb()
+
+    def reach(self, top: int) -> None:
+        self.uc.mem_unmap(0, self.ram.top)
+        self.ram.top = max(self.ram.top, top)
+        self.uc.mem_map_ptr(0, self.ram.top, self._all, self.ram.address)
 
     def close(self) -> None:
         self.uc.mem_unmap(0, self.ram.top)

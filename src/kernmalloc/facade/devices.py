@@ -92,6 +92,7 @@ class Ledger:
     promised: int
     available: int  # free, or pages
     opening: int  # available when the boot was over
+    added: int  # of RAM that came since
     withheld: int  # of those, not promised: declared growth
     heap: int  # frames that heap and mapping tables took since (negative: gave back)
     dma: int  # frames that DMA holds

@@ -23,7 +23,7 @@ class WouldBlock(KernelError):
 
 
 class BadRequest(KernelError):
-    """BAD_SIZE, BAD_ALIGN, BAD_CACHE: no memory could serve this request."""
+    """BAD_SIZE, BAD_ALIGN, BAD_CACHE, TOO_SMALL: no memory could serve this request."""
 
 
 class BadAddress(KernelError):
@@ -67,6 +67,7 @@ KINDS = {
     codes.BAD_SIZE: BadRequest,
     codes.BAD_ALIGN: BadRequest,
     codes.BAD_CACHE: BadRequest,
+    codes.TOO_SMALL: BadRequest,
     codes.BAD_ADDRESS: BadAddress,
     codes.INTERIOR: BadAddress,
     codes.NOT_ALLOCATED: BadAddress,

@@ -44,6 +44,7 @@ from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
 HIGHEST_RAM = 1 << 46  # bytes of physical address space that this process can hold a view of
+LATER = 1 << 40  # of them, those above a machine's RAM that are kept for what is added to it
 
 
 def _type(name: str) -> int:
@@ -108,7 +109,7 @@ class Kernel:
             raise TooSmall(f"RAM ends at {top:#x}, above the 64 TiB of addresses that a hosted machine can have")
         end = ExitStack()
         try:
-            ram = Ram(top)
+            ram = Ram(top, min(top + LATER, 1 << profile.phys_bits, HIGHEST_RAM))
             end.callback(ram.close)
             if prepare:
                 prepare(ram)
@@ -236,6 +237,7 @@ class Kernel:
             promised=int(kern["promised"]),
             available=int(kern["free_frames"] + kern["page_frames"]),
             opening=int(kern["opening"]),
+            added=int(kern["added"]),
             withheld=int(kern["withheld"]),
             heap=int(kern["heap_frames"] + kern["mapping_frames"] - kern["opening_heap"]),
             dma=int(kern["dma_frames"]),
@@ -273,6 +275,21 @@ class Kernel:
         """Give a range back. Raises BadAddress, Busy."""
         checked(self.call("range_put", pfn, frames), f"range_put({pfn:#x}, {frames})")
 
+    def add_ram(self, base: int, size: int) -> None:
+        """Make RAM that came after the boot page space, [base, base + size) bytes: hot plug, or what the loader left
+        in RAM and nobody needs any more (E39). Raises BadRequest (not whole pages, or too few to pay for their core
+        table), Busy (what is there already, or beyond the address limit), OutOfMemory, WouldBlock; LifeError beyond
+        what this process keeps addresses for, 1 TiB above the RAM of the boot."""
+        what, page = f"add_ram({base:#x}, {size:#x})", self.profile.page
+        if base % page or size % page or size <= 0:
+            checked(status.BAD_SIZE, f"{what}: not whole pages of {page} bytes")
+        end, limit = base + size, self.view.ram.limit
+        if end <= 1 << self.profile.phys_bits:
+            if end > limit:
+                raise LifeError(f"{what}: this process keeps no addresses for RAM above {limit:#x}")
+            self.handle.life.reach(end)
+        checked(self.call("ram_add", base // page, size // page), what)
+
     def frame_type(self, pfn: int) -> str:
         """What a frame is. Raises BadAddress where there is none."""
         return k.TYPE_NAMES[checked(self.call("frame_type", pfn), f"frame_type({pfn:#x})")]
@@ -286,7 +303,7 @@ class Kernel:
         """Frames of RAM by type, and "device" for frames of published ranges in use, which are none of RAM. "reserved"
         counts what was carved out of RAM before the kernel ran."""
         counts = self.view.frames()
-        counts["reserved"] += self.handle.loaded.placement.frames - int(self.view.kern["frames"])
+        counts["reserved"] += sum(int(r["count"]) for r in self.view.regions() if r["kind"] == k.CARVED_MEMORY)
         return counts
 
     # --- state

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kernmalloc.kernel import devices, stalls
+from kernmalloc.kernel.boot import added
 from kernmalloc.kernel.core.kern import Cpu
 from kernmalloc.kernel.core.locks import SLOW, enter, leave
 from kernmalloc.kernel.frames import stock, table
@@ -123,6 +124,8 @@ range_get = call(ranges.range_get)
 frame_put = call(stock.frame_put, stock.frame_put_quick, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(table.frame_type)
+
+ram_add = call(added.ram_add, settled=FRAMES)
 
 window_open = call(windows.window_open)
 window_close = call(windows.window_close)

@@ -31,8 +31,7 @@ from kernmalloc.kernel.core.kern import DEVICE, DEVICE_MEMORY, FREE, NVRAM, RESE
 from kernmalloc.kernel.core.tree import Node, tree_add, tree_floor, tree_remove
 from kernmalloc.kernel.frames.regions import (
     Region,
-    next_region,
-    range_ok,
+    place_in,
     region_add,
     region_merge,
     region_of,
@@ -46,7 +45,7 @@ from kernmalloc.kernel.heap.malloc import free
 from kernmalloc.kernel.heap.runs import pages_ask
 from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
 from kernmalloc.lang import Record, failed, field, i64, kernel
-from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK, OVERLAP
+from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK
 from kernmalloc.machine.mmu import UNCACHED, WRITE_THROUGH, has_attribute
 from kernmalloc.machine.primitives import zero
 
@@ -130,19 +129,6 @@ def _give_ready(cpu: Cpu, region: Region) -> int:
 
 
 @kernel
-def _place(cpu: Cpu, base: int, count: int) -> int:
-    """VA of the firmware region that has all of frames [base, base + count); 0 if no region has any of them; else
-    WRAPS or OVERLAP."""
-    status = range_ok(cpu, base, count)
-    if status != OVERLAP:
-        return status
-    around = next_region(cpu, base)
-    if around.kind != RESERVED_MEMORY or base < around.base or base + count > around.base + around.count:
-        return OVERLAP
-    return around.addr
-
-
-@kernel
 def cuts_for(first: int, end: int, base: int, count: int) -> int:
     """Region records that it takes to cut frames [base, base + count) out of [first, end): one per cut."""
     return (1 if base > first else 0) + (1 if base + count < end else 0)
@@ -200,7 +186,7 @@ def publish(cpu: Cpu, base: int, count: int, kind: int, guarantee: int, tier: in
     class or tier, or guarantee is not 0 to count. LIMIT: the reserve is used up. Else a status of `malloc`. Then
     nothing has changed.
     """
-    found = _place(cpu, base, count)
+    found = place_in(cpu, base, count, RESERVED_MEMORY)
     if failed(found):
         return found
     around = Region(found)

@@ -48,7 +48,7 @@ MEANINGS = {
     WRAPS: "the range wraps around or passes the physical address limit",
     LIMIT: "the object cache has reached its limit",
     BAD_CACHE: "there is no such object cache, or no room for another",
-    TOO_SMALL: "no region of RAM can hold its own core table",
+    TOO_SMALL: "the RAM cannot hold its own core table",
     BAD_BOOT: "the boot information contradicts itself",
     BROKEN: "an invariant does not hold",
     PROMISED: "the space bank would be left with fewer frames than it was promised",

@@ -65,6 +65,9 @@ class Life(Protocol):
     def refresh(self) -> None:
         """Forget every translation: memory was replaced as a whole."""
 
+    def reach(self, top: int) -> None:
+        """There is RAM up to physical address `top` now."""
+
     def close(self) -> None:
         """Let go of everything but the RAM; after that `call` raises LifeError."""
 
@@ -126,6 +129,9 @@ class _Compiled:
         self._tlbs = numpy.zeros(count << PER_PROCESSOR_SHIFT, numpy.uint8)
         self.state["users"], self.state["processors"] = self._tlbs.ctypes.data, count
         return self._tlbs.ctypes.data
+
+    def reach(self, top: int) -> None:
+        self.ram.top = max(self.ram.top, top)
 
     def address(self, name: str) -> int:
         """Where in this process the C function of the entry `name` is; KeyError if there is none."""
@@ -226,6 +232,10 @@ class SoftLife(_Compiled):
     def refresh(self) -> None:
         self.state["tlb"]["tag"] = NO_TAG
 
+    def reach(self, top: int) -> None:
+        super().reach(top)
+        self.state["ram_bytes"] = self.ram.top
+
 
 class _Physical:
     """RAM by physical address, for code executed with paging off."""
@@ -307,6 +317,9 @@ class Twin:
 
     def refresh(self) -> None:
         self.pages.clear()
+
+    def reach(self, top: int) -> None:
+        self.ram.top = max(self.ram.top, top)
 
     def close(self) -> None:
         self._closed = True

@@ -1,7 +1,8 @@
 """Physical memory of a hosted machine: a sparse memfd in which the offset is the physical address.
 
 A machine's RAM may be far larger than this computer's: pages take room once they are written. Fresh memory is zero and
-known to be; poisoned memory is filled with a pattern and vouches for nothing.
+known to be; poisoned memory is filled with a pattern and vouches for nothing. RAM may come later, above what there is:
+the addresses for it are taken at once, so that no view of the memory ever moves.
 """
 
 import ctypes
@@ -15,15 +16,17 @@ POISON = 0xA5
 
 
 class Ram:
-    """RAM from physical address 0 up to `top` bytes. `address` is where this process can read and write it."""
+    """RAM from physical address 0 up to `top` bytes, and one day up to `limit`. `address` is where this process can
+    read and write it."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, limit: int = 0) -> None:
         self.top = -(-top // PAGE) * PAGE
+        self.limit = max(self.top, -(-limit // PAGE) * PAGE)
         self.fresh = True
         self.fd = os.memfd_create("kernmalloc")
-        os.ftruncate(self.fd, self.top)
+        os.ftruncate(self.fd, self.limit)
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_NORESERVE", 0)
-        self.bytes = mmap.mmap(self.fd, self.top, flags)
+        self.bytes = mmap.mmap(self.fd, self.limit, flags)
         self._export = ctypes.c_char.from_buffer(self.bytes)
         self.address = ctypes.addressof(self._export)
 

@@ -262,6 +262,8 @@ breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES
 breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(
     lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40)
 )
+breaks(Kern, "stage < UP or frames == opening + opening_heap + added")(lambda s: s.add(Kern, s.kern, "added"))
+breaks(Kern, "coming == 0")(lambda s: s.set(Kern, s.kern, coming=1))
 breaks(Kern, "device_count == tally.device_count and device_frames <= device_count")(
     lambda s: s.add(Kern, s.kern, "device_count")
 )
@@ -638,7 +640,7 @@ FREE = {
         "fixed": "constant", "recycled": "history", "excess": "boot only", "released": "history",
         "headroom": "boot only", "growable": "boot only", "affine": "boot only",
         "promised": "constant, but for its bounds", "lenient": "constant", "withheld": "boot only",
-        "opening": "for the report only", "opening_heap": "for the report only", "device_ranges": "boot only",
+        "asked": "constant", "adding": "of the last add", "device_ranges": "boot only",
         "device_pages": "boot only", "reserves": "boot only", "last_frames": "boot only", "last_ranges": "boot only",
         "last_maps": "boot only", "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only",
         "range_count": "boot only", "range_next": "boot only", "objects": "boot only", "object_count": "boot only",

@@ -34,10 +34,14 @@ def area_pages(kern: Kern, base: int, count: int) -> int:
 @kernel
 def area_make(cpu: Cpu, region: Region) -> int:
     """Describe a region's frames: malloc its area. No frame is free yet. OK, or the status of `malloc_zeroed`."""
+    area = malloc_zeroed(cpu, area_bytes(cpu.kern, region.base, region.count))
+    return area if failed(area) else area_use(cpu, region, area)
+
+
+@kernel
+def area_use(cpu: Cpu, region: Region, area: int) -> int:
+    """Describe a region's frames in the zeroed memory `area`, which is as long as they need. No frame is free yet."""
     kern = cpu.kern
-    area = malloc_zeroed(cpu, area_bytes(kern, region.base, region.count))
-    if failed(area):
-        return area
     region.area = area
     region.entries = area
     region.identities = area + region.count * kern.stride

@@ -327,7 +327,7 @@ def _fill_kern(phys: int, info: BootInfo) -> int:
     kern.last_maps = info.last_maps
     kern.lenient = info.lenient
     kern.withheld = info.withheld
-    kern.promised = info.promised
+    kern.asked = info.promised
     kern.stalls.reserve = info.cleaner_frames
     return OK
 

@@ -54,6 +54,7 @@ from kernmalloc.kernel.core.kern import (
     RESERVED_MEMORY,
     STATES,
     TYPES,
+    UP,
     Cpu,
     Kern,
     Word,

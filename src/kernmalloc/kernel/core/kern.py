@@ -28,6 +28,7 @@ from kernmalloc.lang import Record, array, field, i64, inline, u8, u16, u32
 from kernmalloc.machine.mmu import Format
 
 if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
+    from kernmalloc.kernel.boot.added import Adding
     from kernmalloc.kernel.boot.layout import BootRange
     from kernmalloc.kernel.boot.sizing import Plan
     from kernmalloc.kernel.check.tally import Tally
@@ -180,7 +181,7 @@ class Kern(Record):
     regions: Link = inline("root of the region tree")
     region_count: i64 = field("regions in the tree")
     boot_region: Region = field("the region record that lies in the boot area; 0: it is used")
-    ram: Region = field("first of the RAM regions: the donor, then the others from the highest down")
+    ram: Region = field("first of the RAM regions: the donor, the others from the highest down, what came later")
     ram_last: Region = field("last of them")
     supply: Region = field("the RAM region that gave the last frame")
     frames: i64 = field("frames of RAM, reserved ones included")
@@ -257,10 +258,17 @@ class Kern(Record):
     object_count: i64 = field("how many")
     static: i64 = field("1 if all objects are allocated at boot (E2), 0 if on demand (E21)")
     plan: Plan = inline("what the boot was planned to take")
+    # RAM that comes after the boot
+    asked: i64 = field("frames that the profile asks to be promised to the bank; 0: all that are not withheld")
+    added: i64 = field("frames of RAM added after the boot, ever")
+    coming: i64 = field("frames that are being added and not listed yet")
+    adding: Adding = inline("what the last add was reckoned to take")
     checked: Tally = inline("the counts of the last check")
 
     invariants = (
         "promised <= free_frames + page_frames or lenient == 1",
+        "stage < UP or frames == opening + opening_heap + added",
+        "coming == 0",
         "device_count == tally.device_count and device_frames <= device_count",
         "lock == 0",
         "tally.hit == 0",

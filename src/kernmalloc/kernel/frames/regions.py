@@ -122,6 +122,19 @@ def range_ok(cpu: Cpu, base: int, count: int) -> int:
 
 
 @kernel
+def place_in(cpu: Cpu, base: int, count: int, kind: int) -> int:
+    """VA of the region of class `kind` that has all of frames [base, base + count); 0 if no region has any of them;
+    else WRAPS or OVERLAP."""
+    status = range_ok(cpu, base, count)
+    if status != OVERLAP:
+        return status
+    around = next_region(cpu, base)
+    if around.kind != kind or base < around.base or base + count > around.base + around.count:
+        return OVERLAP
+    return around.addr
+
+
+@kernel
 def region_add(cpu: Cpu, region: Region, base: int, count: int, kind: int) -> int:
     """Put the zeroed record `region` into the tree. The caller has checked `range_ok`."""
     kern = cpu.kern

@@ -16,7 +16,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import LIST, MAPPING, UP, Cpu
-from kernmalloc.kernel.frames.claims import could_come, kept_back, reserve_open, takeable
+from kernmalloc.kernel.frames.claims import could_come, kept_back, listed, reserve_open, takeable
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import give, promise_holds, take_run
 from kernmalloc.lang import kernel
@@ -25,11 +25,11 @@ from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
 
 @kernel
 def frames_left(cpu: Cpu) -> int:
-    """Frames that `space_take` can give at once."""
+    """Frames that `space_take` can give at once: all that are listed, where more are being added."""
     kern = cpu.kern
     if kern.stage < LIST:
         return kern.donation_frames - kern.donated_heap - kern.donated_maps
-    return takeable(cpu)
+    return takeable(cpu) if kern.coming == 0 else listed(kern)
 
 
 @kernel
@@ -42,7 +42,16 @@ def bank_open(cpu: Cpu) -> int:
     kern.opening = available
     kern.opening_heap = kern.heap_frames + kern.mapping_frames
     most = max(available - kern.withheld - kept_back(cpu), 0)
-    kern.promised = min(kern.promised, most) if kern.promised > 0 else most
+    kern.promised = min(kern.asked, most) if kern.asked > 0 else most
+    return OK
+
+
+@kernel
+def bank_gains(cpu: Cpu, frames: int) -> int:
+    """Page space has so many frames more, for good: they are promised to the bank, too, unless it has all it asked."""
+    kern = cpu.kern
+    most = kern.promised + frames
+    kern.promised = max(min(kern.asked, most), kern.promised) if kern.asked > 0 else most
     return OK
 
 

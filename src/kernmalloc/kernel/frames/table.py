@@ -165,7 +165,7 @@ def is_public(type: int) -> int:
 def promise_holds(cpu: Cpu, count: int) -> int:
     """1 if the bank has what it was promised when `count` more frames leave page space, or if that may be broken."""
     kern = cpu.kern
-    left = kern.free_frames + kern.page_frames - kept_back(cpu) - count
+    left = kern.free_frames + kern.coming + kern.page_frames - kept_back(cpu) - count
     return 1 if kern.lenient != 0 or left >= kern.promised else 0
 
 

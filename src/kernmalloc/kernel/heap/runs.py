@@ -238,7 +238,8 @@ def _grow_or_trim(cpu: Cpu, pages: int, align: int) -> int:
 def new_pages(cpu: Cpu, pages: int, align: int) -> int:
     """Grow by a growth step, whose rest stays idle, else by a run alone: its first page, or what `grow` says."""
     kern = cpu.kern
-    step = kern.growth - kern.idle if kern.stage == UP else 0  # the boot counts frames: it takes no more than it needs
+    # whoever describes RAM counts frames, and takes no more than it needs
+    step = kern.growth - kern.idle if kern.stage == UP and kern.coming == 0 else 0
     if align == 1 and pages < step:
         page = grow(cpu, step, 1)
         if not failed(page):

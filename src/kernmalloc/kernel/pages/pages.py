@@ -349,3 +349,30 @@ def pages_init(kern: Kern, at: int, frames: int) -> int:
     pages.ghosts = Half(at + _heads_bytes(frames))
     pages.ghost_count = (frames >> FRAMES_PER_GHOST_SHIFT) + 1
     return OK
+
+
+@kernel
+def pages_few(kern: Kern, frames: int) -> int:
+    """1 if the hash is too small for a machine with so many frames: its buckets would be more than twice as long as
+    those of the hash that is made for them."""
+    return 1 if frames >> (FRAMES_PER_BUCKET_SHIFT + 1) > kern.pages.buckets else 0
+
+
+@kernel
+def pages_move(cpu: Cpu, at: int, frames: int) -> int:
+    """Find pages through a hash for so many frames from now on, which lies with the ghosts at `at` as `pages_init` has
+    it: the VA of the one before, which is the caller's. Ghosts are forgotten."""
+    kern = cpu.kern
+    old = kern.pages.heads
+    buckets = kern.pages.buckets
+    pages_init(kern, at, frames)
+    for i in range(buckets):
+        link = element(old, i).value
+        while link != 0:
+            identity = identity_of(cpu, link - 1)
+            behind = identity.next
+            head = bucket_of(kern, identity.oid)
+            identity.next = head.value
+            head.value = link
+            link = behind
+    return old.addr

@@ -1,0 +1,276 @@
+"""Added RAM: frames that come after the boot, by hot plug or because nobody needs what the loader left in them (E39).
+
+Concepts
+  1. Added RAM is described as the boot describes its later ranges: its region's record and its area come from the heap,
+     which finds frames through the core table. There is no donation.
+  2. It must be described before it can pay for that. Where the free frames are too few to describe all of it, it is
+     cut: its upper part is described first and pays for the rest. So one add may make several regions.
+  3. What it will take is reckoned before anything is changed, part by part, in an `Adding`: from the longest free run
+     of the heap's fixed part, else from pages above the heap's top. It then takes that or less.
+  4. An add that does not bring more frames than it takes is refused. So it need not wait for its turn: it may take all
+     frames that are listed, be they owed to threads or kept in reserve, and the promise to the bank is kept with what
+     is coming. What it brings is promised to the bank, too.
+  5. Frames come out of nowhere, or out of a region of the loader's (CARVED_MEMORY), but for the kernel's own image and
+     boot area. Nobody vouches for their being zero.
+  6. The hash of the page cache is made anew when there are more than twice the frames that it was made for.
+
+    gained = count - frames that heap and mapping tables took > 0
+
+Time: under the lock, linear in the frames that are added; if the hash is made anew, also in the pages of the cache.
+Limits: what a profile asks for by the frames of the machine, objects and device entries, is that of the boot.
+"""
+
+from __future__ import annotations
+
+from kernmalloc.kernel.boot.coretable import area_bytes, area_pages, area_use, list_frames
+from kernmalloc.kernel.boot.sizing import GO_ON, affordable, area_cost, heap_frames
+from kernmalloc.kernel.core.kern import ABSENT, CARVED_MEMORY, LINKS, RAM, Cpu, Kern
+from kernmalloc.kernel.core.tree import tree_floor
+from kernmalloc.kernel.frames.regions import Region, place_in, region_add, region_remove, region_split
+from kernmalloc.kernel.frames.space import bank_gains, frames_left, space_short
+from kernmalloc.kernel.heap.bins import KEPT, longest_run, record_of
+from kernmalloc.kernel.heap.caches import REGION_CACHE
+from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
+from kernmalloc.kernel.heap.malloc import free, malloc_zeroed, pages_for
+from kernmalloc.kernel.heap.runs import trim
+from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
+from kernmalloc.kernel.map.kmap import pfn_at
+from kernmalloc.kernel.pages.pages import pages_bytes, pages_few, pages_move
+from kernmalloc.lang import Record, failed, field, i64, kernel
+from kernmalloc.lang.status import BUSY, NO_FRAMES, NO_VA, OK, TOO_SMALL, WRAPS
+from kernmalloc.machine.primitives import zero
+
+
+class Adding(Record):
+    """RAM that is being added: the frames that have not been reckoned with yet, and what there will be to take once
+    those are described that have been."""
+
+    base: i64 = field("first pfn")
+    count: i64 = field("frames that have not been reckoned with: the lower ones")
+    kept: i64 = field("pages of the longest free run of the heap's fixed part")
+    top: i64 = field("heap pages ever used are below this one")
+    left: i64 = field("frames that can be taken")
+    pages: i64 = field("heap pages that it takes: slabs of records, areas, the hash of the page cache")
+    parts: i64 = field("regions that it makes")
+    cost: i64 = field("frames that heap and mapping tables take for all that")
+
+
+@kernel
+def _pay(kern: Kern, pages: int) -> int:
+    """Reckon with a run of so many heap pages: OK. NO_VA: the heap's bound is reached."""
+    adding = kern.adding
+    adding.pages = adding.pages + pages
+    if pages <= adding.kept:
+        adding.kept = adding.kept - pages
+        return OK
+    top = adding.top + pages
+    if top > kern.heap_pages:
+        return NO_VA
+    cost = heap_frames(kern, top) - heap_frames(kern, adding.top)
+    adding.cost = adding.cost + cost
+    adding.left = adding.left - cost
+    adding.top = top
+    return OK
+
+
+@kernel
+def _next_part(kern: Kern) -> int:
+    """Reckon with the part that is described next, all that is left or its upper end: its frames.
+
+    NO_FRAMES: none of it can be paid for. NO_VA."""
+    adding = kern.adding
+    count = adding.count
+    if area_pages(kern, adding.base, count) > adding.kept:
+        if area_cost(kern, adding.top, adding.base, count) > adding.left:
+            count = affordable(kern, adding.top, adding.left - GO_ON, adding.base, count)
+    if count == 0:
+        return NO_FRAMES
+    status = _pay(kern, area_pages(kern, adding.base + adding.count - count, count))
+    if failed(status):
+        return status
+    adding.count = adding.count - count
+    adding.left = adding.left + count
+    adding.parts = adding.parts + 1
+    return count
+
+
+@kernel
+def _hash_pages(kern: Kern, frames: int) -> int:
+    """Heap pages of the hash that a page cache for so many frames needs; 0: it has one that will do."""
+    return pages_for(kern, pages_bytes(frames)) if pages_few(kern, frames) != 0 else 0
+
+
+@kernel
+def _adding_from(kern: Kern, base: int, count: int, kept: int, left: int) -> int:
+    """Begin to reckon with frames [base, base + count)."""
+    adding = kern.adding
+    adding.base = base
+    adding.count = count
+    adding.kept = kept
+    adding.top = kern.top
+    adding.left = left
+    adding.pages = 0
+    adding.parts = 0
+    adding.cost = 0
+    return OK
+
+
+@kernel
+def reckon(kern: Kern, base: int, count: int, kept: int, left: int, slabs: int) -> int:
+    """Reckon what adding frames [base, base + count) takes, beside `slabs` pages for records, where the heap's fixed
+    part has a free run of `kept` pages and `left` frames can be taken: OK. Changes nothing but `Kern.adding`.
+
+    TOO_SMALL: they would not bring more frames than they take. NO_FRAMES: not even a part of them can be paid for.
+    NO_VA: the heap's bound would be passed."""
+    adding = kern.adding
+    _adding_from(kern, base, count, kept, left)
+    status = _pay(kern, slabs) if slabs > 0 else OK
+    while status == OK and adding.count > 0:
+        frames = _next_part(kern)
+        status = frames if failed(frames) else OK
+    if status == OK:
+        pages = _hash_pages(kern, kern.frames + count)
+        status = _pay(kern, pages) if pages > 0 else OK
+    if status == OK and adding.cost >= count:
+        return TOO_SMALL
+    return status
+
+
+@kernel
+def _kept_run(kern: Kern) -> int:
+    """Pages of the longest free run of the heap's fixed part."""
+    return record_of(kern, longest_run(kern, KEPT)).pages if kern.kept > 0 else 0
+
+
+@kernel
+def _shows(cpu: Cpu, base: int, count: int) -> int:
+    """1 if the kernel's window shows one of frames [base, base + count) below its heap: image and boot area."""
+    kern = cpu.kern
+    va = kern.base
+    while va < kern.tables:
+        pfn = pfn_at(cpu, va)
+        if pfn != ABSENT and pfn >= base and pfn < base + count:
+            return 1
+        va += 1 << kern.page_shift
+    return 0
+
+
+@kernel
+def _records(cpu: Cpu) -> int:
+    """A zeroed region record, of which there is one."""
+    record = slot_take(cpu, REGION_CACHE)
+    zero(record, Region.size)
+    return record
+
+
+@kernel
+def _cut_off(cpu: Cpu, base: int, count: int) -> int:
+    """Take frames [base, base + count) out of the loader's region that they lie in, if they do."""
+    around = Region(tree_floor(cpu.kern.regions, base).addr)
+    if around == 0:
+        return OK
+    if around.base + around.count <= base:
+        return OK
+    if around.base + around.count > base + count:
+        above = Region(_records(cpu))
+        region_split(cpu, around, above, base + count)
+        above.cut = 0
+    around.count = base - around.base
+    if around.count > 0:
+        return OK
+    region_remove(cpu, around)
+    return free(cpu, around.addr)
+
+
+@kernel
+def _describe(cpu: Cpu, base: int, count: int) -> int:
+    """Make frames [base, base + count) a region of free RAM: OK, or the status of `malloc_zeroed`."""
+    kern = cpu.kern
+    area = malloc_zeroed(cpu, area_bytes(kern, base, count))
+    if failed(area):
+        return area
+    _cut_off(cpu, base, count)
+    region = Region(_records(cpu))
+    region_add(cpu, region, base, count, RAM)
+    area_use(cpu, region, area)
+    list_frames(region, base, count)
+    kern.coming = kern.coming - count
+    kern.added = kern.added + count
+    kern.returned = kern.returned + count  # somebody may have written to them
+    return OK
+
+
+@kernel
+def _describe_all(cpu: Cpu) -> int:
+    """Describe what `Kern.adding` has not reckoned with yet, part by part, and make the hash of the page cache anew if
+    there must be a longer one. OK, or the status that refuses the first part."""
+    kern = cpu.kern
+    adding = kern.adding
+    while adding.count > 0:
+        count = _next_part(kern)
+        status = _describe(cpu, adding.base + adding.count, count)
+        if failed(status):
+            return status
+    if pages_few(kern, kern.frames) != 0:
+        at = malloc_zeroed(cpu, pages_bytes(kern.frames))
+        if not failed(at):
+            free(cpu, pages_move(cpu, at, kern.frames))
+    return OK
+
+
+@kernel
+def _add_frames(cpu: Cpu, base: int, count: int, more: int) -> int:
+    """Add frames, with so many region records more than parts: OK, or why not."""
+    kern = cpu.kern
+    cache = cache_at(kern, REGION_CACHE)
+    records = 0
+    slabs = 0
+    status = OK
+    kern.adding.parts = 1
+    while status == OK and kern.adding.parts + more > records:
+        records = kern.adding.parts + more
+        slabs = slabs_lacking(cpu, cache, records)
+        status = reckon(kern, base, count, _kept_run(kern), frames_left(cpu), slabs * cache.pages)
+    if status == NO_FRAMES:
+        return space_short(cpu, slabs * cache.pages + GO_ON)
+    if status == OK:
+        status = slabs_make(cpu, cache, slabs)
+    if failed(status):
+        return status
+    pages = kern.adding.pages
+    cost = kern.adding.cost
+    _adding_from(kern, base, count, _kept_run(kern), frames_left(cpu))
+    status = _describe_all(cpu)
+    kern.adding.pages = pages
+    kern.adding.cost = cost
+    if failed(status):
+        slabs_unmake(cpu, cache, slabs)
+    return status
+
+
+@kernel
+def ram_add(cpu: Cpu, base: int, count: int) -> int:
+    """Make frames [base, base + count), which came after the boot or which the loader needs no more, page space: OK.
+
+    WRAPS: they pass the physical address limit, or what a page cache with a source can name. OVERLAP: a region that is
+    not the loader's has some of them. BUSY: the kernel's image or boot area lies there. TOO_SMALL: describing them
+    would take as many frames as they are. NO_VA: the heap's bound would be passed. Else a status of `malloc`. Then
+    nothing has changed.
+    """
+    kern = cpu.kern
+    found = place_in(cpu, base, count, CARVED_MEMORY)
+    if failed(found):
+        return found
+    if kern.pages.source != 0 and base + count >= LINKS:
+        return WRAPS
+    if found != 0 and _shows(cpu, base, count) != 0:
+        return BUSY
+    before = kern.free_frames + kern.page_frames
+    idle = kern.idle
+    kern.coming = count
+    status = _add_frames(cpu, base, count, 1 if found != 0 else 0)
+    kern.coming = 0
+    trim(cpu, idle)
+    if status == OK:
+        bank_gains(cpu, kern.free_frames + kern.page_frames - before)
+    return status
