@@ -42,12 +42,17 @@ def agree(computer: Machine, profile: Profile) -> bool:
         assert sum(item.bytes for item in made.items) == made.top, told
         assert (kernel.ledger.promised, kernel.ledger.available) == (made.promised, made.available), told
         assert kernel.tlb.entries == made.tlb.entries and kernel.tlb.large == made.tlb.large, told
-        assert int(kernel.view.kern["heap_pages"]) * made.page == made.bound, told
+        assert int(kernel.view.kern["heap_pages"]) * made.page == made.most, told
+        assert (kernel.heap.backed, kernel.heap.bound) == (made.backed, made.bound), told
+        assert made.planned <= made.backed <= made.bound, told
         if made.fixed:
             assert kernel.view.shares() == (1.0, 1.0), told
             assert kernel.view.pa(int(kernel.view.kern["heap"])) == made.fixed.pa, told
-        configure(kernel)
-        assert int(kernel.view.kern["backed"]) * made.page <= made.bound, told
+        done = configure(kernel)
+        if made.configured:
+            now = done.released, done.ledger.available, done.ledger.broken_by, done.tlb.entries
+            assert now == (made.after.released, made.after.available, made.after.broken_by, made.after.tlb), told
+        assert int(kernel.view.kern["backed"]) * made.page <= made.most, told
         assert made.lenient or kernel.ledger.broken_by == 0, told
     return True
 
@@ -82,7 +87,7 @@ def test_E5_a_plan_never_depends_on_devices(strategy):
         plan(msgspec.structs.replace(computer, devices=devices), profile) for devices in (computer.devices, (), (card,))
     ]
     for other in made[1:]:
-        for field in ("items", "beside", "planned", "top", "bound", "fixed", "tlb", "available", "promised"):
+        for field in ("items", "beside", "planned", "top", "bound", "backed", "fixed", "tlb", "available", "promised"):
             assert getattr(other, field) == getattr(made[0], field), field
 
 
@@ -104,7 +109,7 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
     with Kernel.boot(made.machine, made.profile) as kernel:
         va, pa, large = kernel.view.backing()
         assert (numpy.diff(va) == made.page).all() and (va - pa == va[0] - pa[0]).all() and large == len(va)
-        told = " ".join(report_boot.whole(kernel, kernel.heap, Configured([], 0), 0))
+        told = " ".join(report_boot.whole(kernel, kernel.heap, Configured([], 0, kernel.ledger, kernel.tlb), 0))
         assert "VA = PA + constant for 100.0% of it, 100.0% in large pages" in told
 
 
@@ -131,7 +136,7 @@ def test_C1_the_bound_is_hard(strategy):
         with pytest.raises((OutOfMemory, Promised)):
             while True:
                 kernel.malloc(MIB if strategy == "demand" else 4096)
-        assert int(kernel.view.kern["backed"]) * made.page <= made.bound
+        assert int(kernel.view.kern["backed"]) * made.page <= made.most
         assert kernel.check().passed
 
 
@@ -150,7 +155,7 @@ def test_C17_what_hybrid_may_grow_by_is_set_aside(kernel):
     computer = machine((MIB, 16384 * MIB))
     profile = with_strategy(Profile.load(kernel), "hybrid")
     made = plan(computer, profile)
-    assert made.scale < 1 and made.bound - made.top == profile.heap.growable
+    assert made.scale < 1 and made.most - made.top == profile.heap.growable
     assert made.available - made.promised == profile.bank.withheld + profile.heap.growable // made.page
     small = machine((MIB, 63 * MIB))
     with Kernel.boot(small, profile) as kernel:

@@ -9,9 +9,13 @@ enough to say what to tune. What a device costs is read from the kernel's record
 import random
 from typing import NamedTuple
 
+from kernmalloc.facade.devices import Ledger
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.places import why_not
 from kernmalloc.facade.profile import STRATEGIES
+from kernmalloc.facade.view import Mappings
+from kernmalloc.kernel.core.kern import CLASS_NAMES
 from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS
 from kernmalloc.kernel.heap.caches import CHUNK_CACHE, REGION_CACHE
 from kernmalloc.machine.memory_map import DeviceRange
@@ -31,10 +35,13 @@ class Published(NamedTuple):
 
 
 class Configured(NamedTuple):
-    """The devices of a machine, as they were published, and the bytes of the heap that `release` then gave back."""
+    """The devices of a machine, as they were published; the bytes of the heap that `release` then gave back; and how
+    page space stood then, and the kernel's window was mapped."""
 
     devices: list[Published]
     released: int
+    ledger: Ledger
+    tlb: Mappings
 
 
 def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
@@ -44,7 +51,8 @@ def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
     if shuffle is not None:
         random.Random(shuffle).shuffle(order)
     devices = [_publish(kernel, window) for window in order]
-    return Configured(devices, kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0)
+    released = kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0
+    return Configured(devices, released, kernel.ledger, kernel.tlb)
 
 
 def attempts(window: DeviceRange, extents: bool) -> list[tuple[str, int, int]]:
@@ -72,8 +80,8 @@ def _publish(kernel: Kernel, window: DeviceRange) -> Published:
             kernel.devices.publish(base, size, guarantee, last_words=tier == LAST_WORDS)
         except (OutOfMemory, Promised, WouldBlock) as error:
             reason = reason or _why(error)
-        except Busy as error:
-            return Published(base, size, window.names, REFUSED, 0, _why(error))
+        except Busy:
+            return Published(base, size, window.names, REFUSED, 0, _in_the_way(kernel, window.pfn, window.end))
         else:
             records = int(kernel.view.kern["region_count"]) - before
             return Published(
@@ -85,6 +93,12 @@ def _publish(kernel: Kernel, window: DeviceRange) -> Published:
 def _why(error: KernelError) -> str:
     """The meaning of a refusal, without the call that it was of."""
     return str(error).split(": ", 1)[1]
+
+
+def _in_the_way(kernel: Kernel, first: int, end: int) -> str:
+    """Why frames [first, end), which the kernel refuses, cannot be had."""
+    spans = [(r.pfn, r.pfn + r.frames, CLASS_NAMES.index(r.kind)) for r in kernel.regions]
+    return why_not(first, end, int(kernel.view.kern["max_pfn"]), spans, kernel.profile.page_shift)
 
 
 def _cost(kernel: Kernel, pfn: int, records: int) -> int:

@@ -14,12 +14,13 @@ Undo = tuple[Callable[[int], None], int]  # what gives back, and what it is give
 
 def exercise(kernel: Kernel) -> int:
     """Allocates blocks of many sizes, objects of every type and frames, then frees them in another order. Returns the
-    operations done. On a machine too full for all of it, what fits; nothing stays allocated."""
+    operations done. On a machine too full for all of it, what fits; nothing stays allocated, nor ready for more."""
     undo: list[Undo] = []
     with suppress(OutOfMemory, Promised, WouldBlock):  # the machine is full, or the rest is the bank's
         undo.extend(_allocations(kernel))  # what came before a refusal is in the list
     for give_back, what in undo[::2] + undo[1::2]:
         give_back(what)
+    kernel.drain()
     return 2 * len(undo)
 
 

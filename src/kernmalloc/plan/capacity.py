@@ -55,7 +55,7 @@ def capacity(profile: Profile) -> Capacity:
     full = _most(profile, top, lambda made: made.scale >= 1)
     least = _most(profile, top, lambda made: True)
     made = _plan(profile, max(full, least, STEP))
-    return Capacity(profile.name, int(profile.va.size), made.bound if made else 0, full, least)
+    return Capacity(profile.name, int(profile.va.size), made.most if made else 0, full, least)
 
 
 def _most(profile: Profile, top: int, holds: Callable[[Plan], bool]) -> int:

@@ -12,14 +12,13 @@ import numpy
 from numpy.typing import NDArray
 
 from kernmalloc.facade.configure import FITS, REFUSED, attempts
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, CLASS_NAMES, RAM, RESERVED_MEMORY
+from kernmalloc.facade.places import Span, above, taken
+from kernmalloc.kernel.core.kern import RESERVED_MEMORY
 from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, chunk_bytes, chunks_for, chunks_guaranteed, cuts_for
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import bin_holding, bin_of
 from kernmalloc.machine.device_ranges import DeviceRange
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
-
-NAMES = {RAM: "RAM", CARVED_MEMORY: "the kernel's image, its boot area, or what the boot loader left in RAM"}
 
 
 @dataclass(frozen=True)
@@ -175,24 +174,24 @@ class Room:
         return 0, short
 
 
-def spans(ranges: NDArray[numpy.void]) -> list[tuple[int, int, int]]:
+def spans(ranges: NDArray[numpy.void]) -> list[Span]:
     """(first pfn, one past the last, class) of the ranges that a kernel was told of at boot."""
     return [(int(r["base"]), int(r["base"] + r["count"]), int(r["kind"])) for r in ranges if r["count"]]
 
 
 def publications(
-    windows: list[DeviceRange], taken: list[tuple[int, int, int]], room: Room, max_pfn: int, extents: bool
+    windows: list[DeviceRange], occupied: list[Span], room: Room, max_pfn: int, extents: bool
 ) -> tuple[Device, ...]:
-    """Device ranges published one after the other beside the spans `taken`, with what `room` has; it has the rest
+    """Device ranges published one after the other beside the spans `occupied`, with what `room` has; it has the rest
     afterwards. `extents`: what entries are lacking for is published by its extent, not refused."""
-    starts = [base for base, _, _ in taken]
+    starts = [base for base, _, _ in occupied]
     found = []
     uncut = 0  # where the part of a span begins that nothing has been cut out of yet
     for window in windows:
         at = bisect_right(starts, window.end - 1) - 1
         under = None
-        if at >= 0 and taken[at][1] > window.pfn:
-            first, end, kind = taken[at]
+        if at >= 0 and occupied[at][1] > window.pfn:
+            first, end, kind = occupied[at]
             under = max(first, uncut), end, kind
         device = _publish(room, window, under, max_pfn, extents)
         if under and device.status != REFUSED:
@@ -201,20 +200,14 @@ def publications(
     return tuple(found)
 
 
-def _publish(
-    room: Room, window: DeviceRange, under: tuple[int, int, int] | None, max_pfn: int, extents: bool
-) -> Device:
+def _publish(room: Room, window: DeviceRange, under: Span | None, max_pfn: int, extents: bool) -> Device:
     """What becomes of one range, of which the memory map gives `under` to somebody: [first frame, end, class]."""
     shift, pfn, frames, names = room.page_shift, window.pfn, window.frames, window.names
     base, size = pfn << shift, frames << shift
     if window.end > max_pfn:
-        reason = f"ends at {base + size:#x}, above the physical address limit of {max_pfn << shift:#x}"
-        return Device(base, size, names, REFUSED, 0, reason, curable=False)
+        return Device(base, size, names, REFUSED, 0, above(base + size, max_pfn << shift), curable=False)
     if under and (under[2] != RESERVED_MEMORY or pfn < under[0] or window.end > under[1]):
-        first, end, kind = under
-        what = NAMES.get(kind, CLASS_NAMES[kind])
-        reason = f"the memory map gives {first << shift:#x}-{(end << shift) - 1:#x} to {what}"
-        return Device(base, size, names, REFUSED, 0, reason, curable=False)
+        return Device(base, size, names, REFUSED, 0, taken(under, shift), curable=False)
     records = cuts_for(under[0], under[1], pfn, frames) if under else 1
     reason, missing = "", 0
     for status, guarantee, tier in attempts(window, extents):

@@ -79,8 +79,8 @@ class Fixed(NamedTuple):
 
 class Configured(NamedTuple):
     """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of
-    it that were reserved and serve nothing, bytes given back, frames taken from page space, frames that the bank lacks,
-    and the TLB entries of the window.
+    it that were reserved and serve nothing, bytes given back, frames taken from page space, frames in page space then,
+    frames that the bank lacks, and the TLB entries of the window.
 
     Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and
     growth that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the
@@ -90,6 +90,7 @@ class Configured(NamedTuple):
     idle: int
     released: int
     taken: int
+    available: int
     broken_by: int
     tlb: int
 
@@ -116,7 +117,7 @@ class Plan:
     beside: tuple[Item, ...]  # what comes with it: the heap map, mapping frames, image and boot area
     planned: int  # heap pages that will be in use when the boot is over
     top: int  # heap pages that will be there
-    bound: int  # heap pages that there may ever be (C1)
+    most: int  # heap pages that there may ever be (C1)
     scale: float  # share of the wanted objects that the window holds
     heap_va: int
     fixed: Fixed | None
@@ -132,6 +133,20 @@ class Plan:
     basis: Basis
 
     @property
+    def backed(self) -> int:
+        """The heap at the end of the boot, with its records: what has frames behind it."""
+        return self._with_records(self.top)
+
+    @property
+    def bound(self) -> int:
+        """The most that there may ever be of that (C1)."""
+        return self._with_records(self.most)
+
+    def _with_records(self, heap: int) -> int:
+        """Bytes of heap pages and of their records."""
+        return heap + self.basis.scratch.ask(map_pages, heap // self.page) * self.page
+
+    @property
     def affine_share(self) -> float:
         """Of the heap at the end of the boot: the share that is VA = PA + constant for certain (C6)."""
         return 1.0 if self.fixed else 0.0
@@ -139,7 +154,7 @@ class Plan:
     @property
     def affine_share_at_bound(self) -> float:
         """The same when the heap has grown to its bound."""
-        return self.fixed.bytes / self.bound if self.fixed else 0.0
+        return self.fixed.bytes / self.most if self.fixed else 0.0
 
     @property
     def direct_map(self) -> int:
@@ -233,7 +248,7 @@ def _read(kernel: Kernel) -> Plan:
         ),
         planned=top - record["headroom"] - record["excess"] - record["padding"] << shift,
         top=top << shift,
-        bound=bound << shift,
+        most=bound << shift,
         scale=record["scale"] / 65536,
         heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]),
         fixed=fixed,
@@ -245,7 +260,7 @@ def _read(kernel: Kernel) -> Plan:
         device_frames=int(kern["device_pages"]),
         last_words=int(kern["last_frames"]),
         devices=(),
-        after=Configured(top << shift, 0, 0, 0, 0, tlb.entries),
+        after=Configured(top << shift, 0, 0, 0, available, 0, tlb.entries),
         basis=basis,
     )
 
@@ -260,14 +275,18 @@ def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configur
     slot = basis.scratch.ask(span_pages)
     released = room.kept & -slot if basis.excess else 0
     taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
+    large = released // slot
+    given = basis.scratch.ask(heap_frames, pages) - basis.scratch.ask(heap_frames, pages - released) - large
+    available = made.available + given - taken
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
     return devices, Configured(
         heap=pages + grown - released << shift,
         idle=idle + (room.kept + room.grown.idle - released << shift),
         released=released << shift,
         taken=taken,
-        broken_by=max(made.promised - (made.available + released - taken), 0) if made.lenient else 0,
-        tlb=made.tlb.entries - released // slot + taken,
+        available=available,
+        broken_by=max(made.promised - available, 0) if made.lenient else 0,
+        tlb=made.tlb.entries - large - (given - released) + taken,
     )
 
 

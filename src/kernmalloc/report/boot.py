@@ -154,12 +154,12 @@ def _devices(kernel: Kernel, done: Configured) -> Iterator[str]:
         yield from fitted(
             f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
         )
-    ledger = kernel.ledger
-    state = f"BROKEN by {ledger.broken_by:,} frames" if ledger.broken_by else "kept"
+    ledger = done.ledger
+    state = f"BROKEN by {several(ledger.broken_by, 'frame')}" if ledger.broken_by else "kept"
+    took = f"gave back {-ledger.heap:,}" if ledger.heap < 0 else f"took {ledger.heap:,}"
     yield from fitted(
         f"ledger: promised {ledger.promised:,} frames, {ledger.available:,} in page space now: {state}; at the end of "
-        f"the boot {ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap took {ledger.heap:,}, "
-        f"DMA {ledger.dma:,}"
+        f"the boot {ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap {took}, DMA {ledger.dma:,}"
     )
 
 

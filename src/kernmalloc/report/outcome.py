@@ -53,7 +53,8 @@ class DeviceLine(msgspec.Struct, frozen=True):
 
 
 class LedgerLine(msgspec.Struct, frozen=True):
-    """Frames: promised to the space bank, in page space now, and what that lacks of the promise."""
+    """Frames, once the devices are published: promised to the space bank, in page space, and what that lacks of the
+    promise."""
 
     promised: int
     available: int
@@ -100,7 +101,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         machine: str,
     ) -> Outcome:
         """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
-        donation, ledger = kernel.donation, kernel.ledger
+        donation, ledger = kernel.donation, done.ledger
         return cls(
             file=file,
             machine=machine,
@@ -114,7 +115,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             strategy=kernel.profile.strategy,
             devices=tuple(DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in done.devices),
             ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by),
-            tlb=TlbLine(kernel.tlb.entries),
+            tlb=TlbLine(done.tlb.entries),
             released=done.released,
             page=kernel.profile.page,
         )
@@ -126,12 +127,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         def said(base: int) -> str:
             return "" if advice is None else advice.reason if base in advice.beyond else advice.options
 
-        beside = {item.name: item.bytes for item in plan.beside}
         return cls(
             file=file,
             machine=machine,
             status="planned",
-            heap=Heap(plan.planned, plan.planned, plan.top + beside["heap map"], plan.bound),
+            heap=Heap(plan.planned, plan.planned, plan.backed, plan.bound),
             seconds=seconds,
             strategy=plan.profile.strategy,
             devices=tuple(
@@ -144,8 +144,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                 )
                 for d in plan.devices
             ),
-            ledger=LedgerLine(plan.promised, plan.available, plan.after.broken_by),
-            tlb=TlbLine(plan.tlb.entries),
+            ledger=LedgerLine(plan.promised, plan.after.available, plan.after.broken_by),
+            tlb=TlbLine(plan.after.tlb),
             released=plan.after.released,
             page=plan.page,
         )

@@ -57,7 +57,7 @@ def _layout(plan: Plan) -> Iterator[str]:
         where = span(plan.heap_va, plan.heap_va + plan.top)
         yield from fitted(f"VA {where}, single frames from anywhere; no share of it is affine by plan")
     tlb = plan.tlb
-    after = "no more after boot" if plan.fixed and plan.bound == plan.top else "more as the heap grows"
+    after = "no more after boot" if plan.fixed and plan.most == plan.top else "more as the heap grows"
     yield from fitted(
         f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
         f"{tlb.static:,} of image and first tables; {after}"
