@@ -2,25 +2,28 @@
 
 import contextlib
 import gc
+import mmap
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.profile import SHIPPED, Profile
 from kernmalloc.kernel.core.kern import DMA, PAGE
 from kernmalloc.machine.lives import Fault, HostLimit, LifeError, SoftLife, WindowBusy
-from kernmalloc.machine.ram import Ram
+from kernmalloc.machine.ram import FIXED, Ram, libc
 
 FRAME = 4096
 
 
 def boot(
-    mode: str, profile: str = "eros2", size: int = 8 * MIB, prepare: Callable[[Ram], None] | None = None
+    mode: str, profile: str | Path = "eros2", size: int = 8 * MIB, prepare: Callable[[Ram], None] | None = None
 ) -> Kernel:
     return Kernel.boot(machine((0, size)), Profile.load(profile), mode, prepare=prepare)
 
@@ -90,7 +93,9 @@ def test_a_second_raw_kernel_in_the_same_window_is_refused(second: str) -> None:
         work_before = list(work(first, 3))
         before, descriptors = first.snapshot(), len(os.listdir("/proc/self/fd"))
         for _ in range(3):
-            with pytest.raises(WindowBusy, match=r"0x[cd]0000000-0xffffffff is in use.*mode soft"):
+            with pytest.raises(
+                WindowBusy, match=r"0x[cd]0000000-0xffffffff is that of another kernel.*close it, or use mode soft"
+            ):
                 boot("raw", second)
         assert len(os.listdir("/proc/self/fd")) == descriptors, "what was refused holds nothing"
         assert first.snapshot() == before
@@ -100,6 +105,23 @@ def test_a_second_raw_kernel_in_the_same_window_is_refused(second: str) -> None:
         conserved(first)
     with boot("raw", second, 16 * MIB) as third:
         conserved(third)
+
+
+def test_a_window_that_the_process_itself_has_is_told_from_another_kernels(tmp_path: Path) -> None:
+    """What is in the way is no kernel, so that none could be closed: the refusal names a place that is free."""
+    start, size = 0xD000_0000, 1 << 20
+    assert libc.mmap(start, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | FIXED, -1, 0) == start
+    try:
+        with pytest.raises(WindowBusy, match=r"holds what this process has loaded: set .* hosted_base = ") as refused:
+            boot("raw", "eros2")
+    finally:
+        libc.munmap(start, size)
+    place = re.search(r"hosted_base = (0x[0-9a-f]+)", str(refused.value))
+    text = (SHIPPED / "eros2.toml").read_text().replace("[va]", f"[va]\nhosted_base = {place[1]}")
+    (tmp_path / "moved.toml").write_text(text)
+    with boot("raw", tmp_path / "moved.toml") as moved:
+        list(work(moved, 3))
+        conserved(moved)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,6 +9,7 @@ from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.kernel.heap.caches import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
+from kernmalloc.lang.records import hexadecimal
 
 
 class CacheNames(NamedTuple):
@@ -42,7 +43,7 @@ class ObjectCache:
 
     def put(self, va: int) -> None:
         """Give an object back. Raises BadAddress."""
-        checked(self._handle.call("cache_put", self.id, va), f"{self.name}.put({va:#x})")
+        checked(self._handle.call("cache_put", self.id, va), f"{self.name}.put({hexadecimal(va)})")
 
     @property
     def state(self) -> numpy.void:

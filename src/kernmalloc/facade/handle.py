@@ -30,7 +30,7 @@ class Handle:
         self, life: Life, loaded: Loaded, machine: Machine, profile: Profile, mode: str, end: ExitStack
     ) -> None:
         self.life, self.loaded, self.machine, self.profile, self.mode = life, loaded, machine, profile, mode
-        self.view = View(life.ram, loaded, mode == "raw")
+        self.view = View(life.ram, loaded)
         self.monitor = Monitor()
         self._turns = [threading.Lock() for _ in range(int(loaded.info["cpus"]))]
         self.turn = self._turns[0]

@@ -39,6 +39,7 @@ from kernmalloc.inputs import sizes
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.lang import failed, status
+from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
@@ -197,11 +198,11 @@ class Kernel:
 
     def free(self, va: int) -> None:
         """Give memory back. Raises BadAddress: never given out, freed already, or inside an allocation."""
-        checked(self.call("free", va), f"free({va:#x})")
+        checked(self.call("free", va), f"free({hexadecimal(va)})")
 
     def size_of(self, va: int) -> int:
         """Bytes that the allocation at `va` can hold. Raises BadAddress."""
-        return checked(self.call("size_of", va), f"size_of({va:#x})")
+        return checked(self.call("size_of", va), f"size_of({hexadecimal(va)})")
 
     def drain(self) -> None:
         """Give all memory that is only kept ready back to page space (C11)."""
@@ -385,7 +386,11 @@ class Kernel:
         return self.view.ram.snapshot()
 
     def restore(self, snapshot: dict[int, bytes]) -> None:
-        """Make the machine what it was when the snapshot was taken."""
+        """Make the machine what it was when the snapshot was taken. Raises LifeError for what is none of this kernel:
+        nothing has changed."""
+        told = self.layout.tobytes()  # what the loader left in memory, for good
+        if snapshot.get(int(self.layout["area_pa"]), b"")[: len(told)] != told:
+            raise LifeError("restore: no snapshot of this kernel: what it was booted with is not in it")
         self.view.ram.restore(snapshot)
         self.handle.life.refresh()
 

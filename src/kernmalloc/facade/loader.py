@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy
 
 from kernmalloc.facade.errors import TooSmall
-from kernmalloc.facade.profile import STRATEGIES, Profile
+from kernmalloc.facade.profile import HOSTED_LIMIT, STRATEGIES, Profile, Window
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.boot.layout import BootInfo, BootRange
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, Kern
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, WINDOWS_SHIFT, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.arch.model import Format
-from kernmalloc.machine.lives import Life, Raw
+from kernmalloc.machine.lives import Life, Raw, free_place
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
@@ -168,7 +168,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["page_shift"] = shift
     info["max_pfn"] = 1 << (profile.phys_bits - shift)
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
-    info["window"] = va.hosted_base if va.hosted_base is not None and isinstance(life, Raw) else info["target"]
+    info["window"] = _hosted_at(va) if isinstance(life, Raw) else info["target"]
     info["window_bytes"], info["cpu_windows"] = va.size, va.windows
     info["image_pa"] = plan.image[0] << shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
@@ -192,6 +192,9 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["withheld"] = profile.bank.withheld + int(info["growable"])
     info["ranges"], info["objects"], info["object_count"] = BootInfo.size, arrays, len(wanted)
 
+    if cpus << WINDOWS_SHIFT + shift > va.windows:
+        most = va.windows >> WINDOWS_SHIFT + shift
+        raise TooSmall(f"va.windows of {size(va.windows)} serve {most} of {cpus} processors")
     info = _ask_layout(life, info, int(info["image_pa"]))
     life.ram.bytes[int(info["image_pa"]) : int(info["image_pa"]) + BootInfo.size] = bytes(BootInfo.size)
     frames = int(info["area_bytes"]) >> shift
@@ -217,6 +220,13 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), format, plan)
     life.enter(loaded)
     return loaded
+
+
+def _hosted_at(va: Window) -> int:
+    """Where the window lies in this process: at its own address, if a process can have that."""
+    if va.hosted_base is not None:
+        return va.hosted_base
+    return int(va.base) if 0 < va.base <= HOSTED_LIMIT - va.size else free_place(va.size)
 
 
 def _ask_layout(life: Life, info: numpy.void, pa: int) -> numpy.void:

@@ -21,6 +21,7 @@ from kernmalloc.facade.source import PageFile, Source
 from kernmalloc.facade.state import CoreTable, page_layout
 from kernmalloc.kernel.core.kern import DIRTY, PAGE
 from kernmalloc.kernel.pages.umap import Umap
+from kernmalloc.lang.records import hexadecimal
 from kernmalloc.lang.status import IO_ERROR, WOULD_BLOCK
 
 STATE_NAMES = ("empty", "reading", "clean", "dirty", "writing", "rewritten", "failed")
@@ -182,7 +183,7 @@ class Pages:
         result = self.handle.call(entry, *args)
         while result == WOULD_BLOCK and self._drive():
             result = self.handle.call(entry, *args)
-        return checked(result, f"{entry}({', '.join(map(hex, args))})")
+        return checked(result, f"{entry}({', '.join(map(hexadecimal, args))})")
 
     def _drive(self) -> int:
         """Run the source, if it is this processor's: how many requests it answered."""

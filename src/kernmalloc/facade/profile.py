@@ -14,16 +14,16 @@ contradicts another is refused by name (`ProfileError`): a number that is silent
 from __future__ import annotations
 
 import re
-import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta
 
-from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.sizes import parse_size
+from kernmalloc.inputs.toml import parse_toml, text_of
 from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, WINDOWS_SHIFT
 from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, OWN_CACHES
 from kernmalloc.machine.arch import FORMATS
@@ -59,26 +59,37 @@ STRATEGIES = {
 }
 MOST_TYPES = CACHES - SIZE_CLASSES - OWN_CACHES  # caches that are left for object types
 ENTRY = 16  # bytes of our own part of a core table entry
+MOST_OBJECTS = 1 << 62  # of a type: more than any window holds
 HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below
 
 
 class ProfileError(InputError):
     """A profile is unusable: which file, which `key`, why, and what to write instead. Its text is one line."""
 
-    def __init__(self, file: str, key: str, reason: str, advice: str = ""):
-        super().__init__(file, 0, f"{key}: {reason}" if key else reason, advice)
+    def __init__(self, file: str, key: str, reason: str, advice: str = "", line: int = 0):
+        super().__init__(file, line, f"{key}: {reason}" if key else reason, advice)
         self.key = key
 
 
 class Bytes(int):
-    """A byte count or an address: in TOML an integer, or text as `parse_size` reads it."""
+    """A byte count or a physical address, below 2^63: in TOML an integer, or text as `parse_size` reads it."""
+
+    bits: ClassVar = 63
 
     @classmethod
-    def parse(cls, value: object) -> Bytes:
+    def parse(cls, value: object) -> Self:
         """Raises InputError for what is neither."""
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return cls(value)
-        return cls(parse_size(value if isinstance(value, str) else repr(value)))
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            value = parse_size(value if isinstance(value, str) else repr(value))
+        if value.bit_length() > cls.bits:
+            raise InputError(f"{value:#x}"[:40], 0, f"2^{cls.bits} or more")
+        return cls(value)
+
+
+class Address(Bytes):
+    """A virtual address, below 2^64."""
+
+    bits = 64
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -92,9 +103,10 @@ Ratio = Annotated[float, Meta(gt=0, le=1e6)]
 
 class Window(_Table, frozen=True):
     """The kernel's virtual window, in bytes. `windows` are kept at its top for per-CPU mappings (E15); the heap ends
-    below them. `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map."""
+    below them. `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map; by
+    default a free place is found."""
 
-    base: Bytes
+    base: Address
     size: Bytes
     windows: Bytes
     hosted_base: Bytes | None = None
@@ -220,21 +232,21 @@ class Profile(_Table, frozen=True):
             shipped = ", ".join(cls.shipped())
             raise ProfileError(str(name), "", "no such profile", f"shipped are {shipped}; or name a file")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProfileError(str(path), "", getattr(error, "strerror", None) or "not text") from None
+            text = text_of(path)
+        except UnreadableError as error:
+            raise ProfileError(str(path), "", error.reason, error.advice, error.line) from None
         return cls.parse(text, str(path))
 
     @classmethod
     def parse(cls, text: str, file: str = "profile") -> Profile:
         """The profile that a TOML text describes; `file` is the name that errors carry. Raises `ProfileError`."""
         try:
-            tables = tomllib.loads(text)
+            tables = parse_toml(text, file)
             if "memory" in tables:
                 raise ProfileError(file, "", "a machine, not a kernel", "name it without --kernel")
             profile = msgspec.convert(tables, cls, dec_hook=lambda kind, value: kind.parse(value))
-        except tomllib.TOMLDecodeError as error:
-            raise ProfileError(file, "", f"not TOML: {error}") from None
+        except UnreadableError as error:
+            raise ProfileError(file, "", error.reason, error.advice, error.line) from None
         except msgspec.ValidationError as error:
             raise _refusal(file, str(error)) from None
         for key, reason, advice in _contradictions(profile):
@@ -248,8 +260,8 @@ class Profile(_Table, frozen=True):
         return min(1 << 18, frames >> 3) if self.devices.frames is None else self.devices.frames
 
     def wanted_counts(self, frames: int) -> dict[str, int]:
-        """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name. What
-        the virtual window holds may be less: the kernel takes the lesser."""
+        """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name, at most
+        `MOST_OBJECTS`. What the virtual window holds may be less: the kernel takes the lesser."""
         types = {kind.name: kind for kind in self.objects}
 
         def wanted(kind: ObjectType) -> int:
@@ -260,7 +272,7 @@ class Profile(_Table, frozen=True):
             if kind.per_page is not None:
                 return int(frames * Fraction(str(kind.per_page)))
             assert kind.per is not None  # one of the four ways is given
-            return int(wanted(types[kind.per]) * Fraction(str(kind.ratio)))
+            return min(int(wanted(types[kind.per]) * Fraction(str(kind.ratio))), MOST_OBJECTS)
 
         return {kind.name: wanted(kind) for kind in self.objects}
 
@@ -321,7 +333,11 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     end = va.base + va.size
     if va.size == 0:
         yield "va.size", "the window is empty", ""
-    if arch.va_bits == 32 and end > 1 << 32:
+    if va.base == 0:
+        yield "va.base", "0, where null references lead", f"from {profile.large_page:#x} on"
+    if arch.va_bits == 32 and va.base >= 1 << 32:
+        yield "va.base", f"{va.base:#x} is beyond 32 bits, and {profile.arch} has no more", "such as 0xc0000000"
+    elif arch.va_bits == 32 and end > 1 << 32:
         yield "va.size", f"the window ends at {end:#x}, beyond 32 bits", f"at most {(1 << 32) - va.base:#x}"
     if arch.va_bits > 32:
         half = 1 << (arch.va_bits - 1)
@@ -329,19 +345,16 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
             halves = f"below {half:#x} or from {(1 << 64) - half:#x}"
             yield "va.base", f"{va.base:#x} to {end:#x} is not canonical", halves
         if (1 << 64) - page < end <= 1 << 64:
-            most = (1 << 64) - profile.large_page - va.base
+            most = (1 << 64) - profile.large_page
             yield (
                 "va.size",
                 "the window contains the last page of the address space, where statuses lie",
-                f"at most {most:#x}",
+                f"let it end at {most:#x}",
             )
-    if va.base >= HOSTED_LIMIT and va.hosted_base is None:
-        yield "va.hosted_base", "missing", f"a base of {va.base:#x} cannot be mapped in a process"
-    hosted = va.base if va.hosted_base is None else va.hosted_base
-    if hosted == 0 or hosted + va.size > HOSTED_LIMIT:
-        key = "va.base" if va.hosted_base is None else "va.hosted_base"
-        reach = f"above 0, below {HOSTED_LIMIT:#x}"
-        yield key, f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
+    hosted = va.hosted_base
+    if hosted is not None and (hosted == 0 or hosted + va.size > HOSTED_LIMIT):
+        reach = f"above 0, below {HOSTED_LIMIT:#x}; without it, a place is found"
+        yield "va.hosted_base", f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
     if va.windows % page or va.windows < page << WINDOWS_SHIFT:
         yield "va.windows", f"{va.windows} is not a multiple of a page, {page}, with room for {1 << WINDOWS_SHIFT}", ""
     if va.windows + image.size >= va.size:
@@ -361,8 +374,11 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
         yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {page}"
     if profile.heap.growth_frames * page > va.size:
         yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // page}"
-    if profile.heap.idle_frames is not None and profile.heap.idle_frames < profile.heap.growth_frames:
-        yield "heap.idle_frames", "less than one growth step", f"at least {profile.heap.growth_frames}"
+    if profile.heap.idle_frames is not None and not (
+        profile.heap.growth_frames <= profile.heap.idle_frames <= va.size // page
+    ):
+        bounds = f"from one growth step, {profile.heap.growth_frames}, to the virtual window, {va.size // page}"
+        yield "heap.idle_frames", f"{profile.heap.idle_frames} is not possible", bounds
 
 
 def _bad_objects(profile: Profile) -> Iterator[Contradiction]:

@@ -13,6 +13,7 @@ from kernmalloc.facade.view import View
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
 from kernmalloc.kernel.frames.table import Frame, Page
+from kernmalloc.lang.records import hexadecimal
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class RegionState:
 
 
 class CoreTable:
-    """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame.
-
-    In raw mode they are views of the kernel's memory, in the other modes copies. `table[pfn]` is one entry."""
+    """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame. They are the
+    kernel's memory itself, which stays as long as anybody has them, also when the kernel is closed. `table[pfn]` is one
+    entry."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -92,15 +93,16 @@ class CoreTable:
         spaced = _spaced(Frame, stride)
         for region in self._handle.view.regions():
             if region["area"]:
-                data = self._handle.view.peek(int(region["entries"]), int(region["count"]) * stride)
+                data = self._handle.view.shared(int(region["entries"]), int(region["count"]) * stride)
                 yield int(region["base"]), numpy.frombuffer(data, spaced)
 
     def __getitem__(self, pfn: int) -> numpy.void:
-        for base, entries in self:
-            if base <= pfn < base + len(entries):
-                entry: numpy.void = entries[pfn - base]
-                return entry
-        raise KeyError(f"no core table entry for frame {pfn:#x}")
+        region, stride = self._handle.view.region(pfn), self._handle.profile.core.stride
+        if not region["area"]:
+            raise KeyError(f"no core table entry for frame {pfn:#x}")
+        data = self._handle.view.shared(int(region["entries"]) + (pfn - int(region["base"])) * stride, stride)
+        entry: numpy.void = numpy.frombuffer(data, _spaced(Frame, stride))[0]
+        return entry
 
 
 def page_layout(stride: int) -> numpy.dtype[numpy.void]:
@@ -127,9 +129,13 @@ def failure(view: View) -> str:
     record, culprit = RECORDS[number], int(tally["culprit"])
     equation = record.invariants[index]
     values = view.read(record, culprit)[0]
-    known = [(name, values[name]) for name, field in record.fields.items() if not field.inline]
-    known += [(f"tally.{name}", tally[name]) for name in Tally.fields]
+    known = {
+        name: hexadecimal(int(values[name])) if field.target else f"{values[name]}"
+        for name, field in record.fields.items()
+        if not field.inline
+    }
+    known |= {f"tally.{name}": f"{tally[name]}" for name in Tally.fields}
     told = ", ".join(
-        f"{name} = {int(value)}" for name, value in known if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
+        f"{name} = {value}" for name, value in known.items() if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
     )
-    return f"{record.name} at {culprit:#x}: {equation} does not hold ({told})"
+    return f"{record.name} at {hexadecimal(culprit)}: {equation} does not hold ({told})"

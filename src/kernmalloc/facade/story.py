@@ -13,6 +13,10 @@ def _frames(count: int) -> str:
     return f"{count:,} frame{'s' if count != 1 else ''}"
 
 
+def _regions(count: int) -> str:
+    return f"{count:,} region{'s are' if count != 1 else ' is'}"
+
+
 def told(handle: Handle, stage: int) -> tuple[str, str, dict[str, int]]:
     """(name, what it did, state of the donated frames) of the step just done."""
     kern, page = handle.view.kern, handle.profile.page
@@ -50,7 +54,7 @@ def told(handle: Handle, stage: int) -> tuple[str, str, dict[str, int]]:
         )
     elif stage == k.REST:
         text = (
-            f"{int(kern['region_count'])} regions are described, {_frames(int(kern['frames']))} of RAM; "
+            f"{_regions(int(kern['region_count']))} described, {_frames(int(kern['frames']))} of RAM; "
             f"the heap has {size(int(kern['backed']) * page)}; no donation was needed"
         )
     else:

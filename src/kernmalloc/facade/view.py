@@ -1,6 +1,6 @@
 """What the host sees of a kernel: its records, read from the machine's memory without running kernel code."""
 
-import ctypes
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy
@@ -13,6 +13,8 @@ from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import LARGE as LARGE_RUN
 from kernmalloc.kernel.heap.bins import SLAB, HeapPage
 from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
+from kernmalloc.lang.records import hexadecimal
+from kernmalloc.machine.lives import LifeError
 from kernmalloc.machine.ram import Ram
 
 
@@ -28,43 +30,85 @@ class Mappings(NamedTuple):
 
 
 class View:
-    """The memory of one kernel, by kernel virtual address. `direct`: this process maps it there (raw mode)."""
+    """The memory of one kernel, by kernel virtual address. LifeError once the kernel is closed."""
 
-    def __init__(self, ram: Ram, loaded: Loaded, direct: bool) -> None:
-        self.ram, self.loaded, self.direct = ram, loaded, direct
+    def __init__(self, ram: Ram, loaded: Loaded) -> None:
+        self.ram, self.loaded = ram, loaded
         self.format = loaded.format
         self.page = 1 << loaded.page_shift
 
+    @property
+    def memory(self) -> mmap:
+        """All of it, by physical address."""
+        if self.ram.closed:
+            raise LifeError("this kernel is closed: its memory is gone")
+        return self.ram.bytes
+
     def pa(self, va: int) -> int:
         """Physical address behind a kernel address, by the kernel's own page tables. KeyError if nothing is."""
-        p = self.loaded
-        return self._walk(p.root, self.format.root_shift, va - p.window + p.target) | (va % self.page)
+        entry, shift = self._entry(va, self.format.page_shift)
+        inside = (1 << shift) - 1
+        return entry & self.format.address & ~inside | self._on_target(va) & inside
 
-    def _walk(self, table: int, shift: int, va: int) -> int:
+    def _on_target(self, va: int) -> int:
+        return va - self.loaded.window + self.loaded.target
+
+    def _entry(self, va: int, least: int) -> tuple[int, int]:
+        """The entry on the way to an address at the level whose entries reach over 2 ** `least` bytes, or of a large
+        page above; and the log2 of the bytes over which it reaches. KeyError where there is none."""
         f = self.format
-        at = table + ((va >> shift & (1 << f.index_bits) - 1) << f.entry_shift)
-        entry = int.from_bytes(self.ram.bytes[at : at + 8], "little")
-        if not entry & f.present_bit:
-            raise KeyError(f"nothing maps {va:#x}")
-        if shift == f.page_shift:
-            return entry & f.address
-        if entry & f.large_bit and shift < f.root_shift:
-            inside = (1 << shift) - self.page
-            return (entry & ~inside | va & inside) & f.address
-        return self._walk(entry & f.address, shift - f.index_bits, va)
+        table, shift = self.loaded.root, f.root_shift
+        while True:
+            at = table + ((self._on_target(va) >> shift & (1 << f.index_bits) - 1) << f.entry_shift)
+            entry = int.from_bytes(self.memory[at : at + 8], "little")
+            if not entry & f.present_bit:
+                raise KeyError(f"nothing maps {hexadecimal(va)}")
+            if shift == least or (entry & f.large_bit and shift < f.root_shift):
+                return entry, shift
+            table, shift = entry & f.address, shift - f.index_bits
 
-    def peek(self, va: int, size: int) -> Any:
-        """Memory at va: in raw mode the memory itself, else a copy. KeyError where nothing is mapped."""
-        if self.direct:
-            self.pa(va), self.pa(va + size - 1)
-            return (ctypes.c_char * size).from_address(va)
-        parts, at = [], va
-        while at < va + size:
-            n = min(self.page - at % self.page, va + size - at)
-            pa = self.pa(at)
-            parts.append(self.ram.bytes[pa : pa + n])
-            at += n
-        return b"".join(parts)
+    def _pages(self, va: int) -> NDArray[numpy.int64]:
+        """Physical addresses of the pages from the one at `va` on that one leaf table, or one large page, maps."""
+        f = self.format
+        entry, shift = self._entry(va, f.page_shift + f.index_bits)
+        first = (self._on_target(va) & (1 << shift) - 1) >> f.page_shift
+        if entry & f.large_bit:
+            start = entry & f.address & -(1 << shift)
+            return start + (numpy.arange(first, 1 << shift - f.page_shift, dtype=numpy.int64) << f.page_shift)
+        leaves = self._table(entry)[first:]
+        absent = leaves & f.present_bit == 0
+        end = int(absent.argmax()) if absent.any() else len(leaves)
+        if not end:
+            raise KeyError(f"nothing maps {hexadecimal(va)}")
+        return leaves[:end] & f.address
+
+    def runs(self, va: int, pages: int) -> list[tuple[int, int]]:
+        """The memory behind whole pages, as (physical address, bytes). KeyError where nothing is mapped."""
+        parts = []
+        while pages > 0:
+            part = self._pages(va)[:pages]
+            parts.append(part)
+            pages, va = pages - len(part), va + len(part) * self.page
+        found = numpy.concatenate(parts)
+        starts = numpy.flatnonzero(numpy.diff(found, prepend=-1) != self.page)
+        lengths = numpy.diff(starts, append=len(found)) * self.page
+        return list(zip(found[starts].tolist(), lengths.tolist(), strict=True))
+
+    def peek(self, va: int, size: int) -> bytes:
+        """A copy of memory at `va`. KeyError where nothing is mapped."""
+        inside = va % self.page
+        if inside + size <= self.page:
+            pa = self.pa(va)
+            return self.memory[pa : pa + size]
+        runs = self.runs(va - inside, -(-(inside + size) // self.page))
+        return b"".join(self.memory[pa : pa + length] for pa, length in runs)[inside : inside + size]
+
+    def shared(self, va: int, size: int) -> memoryview:
+        """The memory itself at `va`, as long as anybody has it, also when the kernel is closed. KeyError where nothing
+        is mapped."""
+        inside = va % self.page
+        runs = self.runs(va - inside, -(-(inside + size) // self.page))
+        return memoryview(self.ram.view(runs))[inside : inside + size]
 
     def read(self, record: Any, va: int, count: int = 1) -> NDArray[numpy.void]:
         """`count` records at va."""
@@ -73,7 +117,7 @@ class View:
     @property
     def kern(self) -> numpy.void:
         """The kernel record."""
-        record: numpy.void = numpy.frombuffer(self.ram.bytes, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
+        record: numpy.void = numpy.frombuffer(self.memory, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
         return record
 
     @property
@@ -183,7 +227,7 @@ class View:
 
     def _table(self, entry: int) -> NDArray[numpy.int64]:
         """The entries of the leaf table that a directory entry leads to."""
-        leaves = numpy.frombuffer(self.ram.bytes, numpy.int64, self.page // 8, entry & self.format.address)
+        leaves = numpy.frombuffer(self.memory, numpy.int64, self.page // 8, entry & self.format.address)
         return leaves[:: 1 << self.format.entry_shift - 3]
 
     def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:

@@ -123,6 +123,11 @@ class Field:
         return self.kind if isinstance(self.kind, RecordType) else None
 
 
+def hexadecimal(address: int) -> str:
+    """An address as people write it: one of the high half of 64 bits is negative in the kernel, and nowhere else."""
+    return f"{address % (1 << 64):#x}"
+
+
 RECORDS: dict[str, list[RecordType]] = {}
 """Every record by name."""
 
@@ -255,7 +260,7 @@ class Record(metaclass=RecordType):
         raise TypeError(f"{self!r} has no truth value: compare it with 0")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.addr:#x})"
+        return f"{type(self).__name__}({hexadecimal(self.addr)})"
 
 
 R = TypeVar("R", bound=Record)

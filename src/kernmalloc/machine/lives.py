@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from kernmalloc.lang import objects, twin
 from kernmalloc.lang.functions import REGISTRY, group
+from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.hosted import Hosted
 from kernmalloc.machine.mmu import Format, entry_pa, walk
-from kernmalloc.machine.ram import PAGE, PAGE_SHIFT, Ram
+from kernmalloc.machine.ram import NORESERVE, PAGE, PAGE_SHIFT, Ram, libc
 from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
 from kernmalloc.machine.users import PER_PROCESSOR_SHIFT
 
@@ -151,17 +152,37 @@ def _record(kind: Any) -> tuple[Any, Any]:
     return array, array[0]
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_int64
-_libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
-_libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
+_windows: set[range] = set()  # of the raw kernels that are open
+PLACES = range(1 << 44, 1 << 46, 1 << 40)  # where windows are looked for: far from programs, libraries and stacks
+FIXED_NOREPLACE = 0x100000
+
+
+def _mapped(window: range, access: int, flags: int) -> bool:
+    """Whether all of a window could be mapped; nothing was there before."""
+    got = libc.mmap(window.start, len(window), access, flags | FIXED_NOREPLACE, -1, 0)
+    if got not in (window.start, -1):
+        libc.munmap(got, len(window))
+    return bool(got == window.start)
+
+
+def free_place(size: int) -> int:
+    """An address where this process has nothing, for a window of so many bytes. WindowBusy: there is none."""
+    for start in PLACES:
+        if _mapped(range(start, start + size), 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE):
+            libc.munmap(start, size)
+            return start
+    raise WindowBusy(f"this process has no place for a kernel's window of {size:#x} bytes: use mode soft")
+
+
+def _taken(window: range) -> str:
+    """Who has addresses of a window, and what to do about it."""
+    if any(other.start < window.stop and window.start < other.stop for other in _windows):
+        return "is that of another kernel of this process: close it"
+    return f"holds what this process has loaded: set [va] hosted_base = {free_place(len(window)):#x} in the profile"
 
 
 class Raw(_Compiled):
     """Machine code; this computer's MMU maps the kernel's window at its true address."""
-
-    FIXED_NOREPLACE = 0x100000
-    NORESERVE = 0x4000
 
     def __init__(self, ram: Ram) -> None:
         array, state = _record(Hosted)
@@ -171,17 +192,13 @@ class Raw(_Compiled):
         self.phys = ram.address
 
     def enter(self, paging: Paging) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.NORESERVE | self.FIXED_NOREPLACE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         access = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
-        got = _libc.mmap(paging.window, paging.window_bytes, access, flags, -1, 0)
-        if got != paging.window:
-            if got != -1:
-                _libc.munmap(got, paging.window_bytes)
-            raise WindowBusy(
-                f"the kernel's window {paging.window:#x}-{paging.window + paging.window_bytes - 1:#x} is in use in "
-                "this process: close the other raw kernel, or use mode soft"
-            )
-        self.window, self.window_bytes = paging.window, paging.window_bytes
+        window = range(paging.window, paging.window + paging.window_bytes)
+        if not _mapped(window, access, flags):
+            raise WindowBusy(f"the kernel's window {window[0]:#x}-{window[-1]:#x} {_taken(window)}, or use mode soft")
+        self.window, self.window_bytes = window.start, len(window)
+        _windows.add(window)
         self._walks(paging)
         self.call("flush", paging.window, paging.reach >> paging.page_shift)
 
@@ -200,7 +217,8 @@ class Raw(_Compiled):
     def close(self) -> None:
         super().close()
         if self.window:
-            _libc.munmap(self.window, self.window_bytes)
+            libc.munmap(self.window, self.window_bytes)
+            _windows.remove(range(self.window, self.window + self.window_bytes))
             self.window = 0
 
 
@@ -221,7 +239,7 @@ class SoftLife(_Compiled):
         result = super().call(name, *args)
         if self.state["faults"]:
             address, self.state["faults"] = int(self.state["fault"]), 0
-            raise Fault(f"{name}: nothing maps {address:#x}")
+            raise Fault(f"{name}: nothing maps {hexadecimal(address)}")
         return result
 
     def enter(self, paging: Paging) -> None:
@@ -282,7 +300,7 @@ class Twin:
         if page is None:
             page = self._miss(addr)
         if addr & (width - 1):
-            raise Fault(f"misaligned load of {width} bytes at {addr:#x}")
+            raise Fault(f"misaligned load of {width} bytes at {hexadecimal(addr)}")
         return self.views[width][(page + (addr & (PAGE - 1))) // width]
 
     def store(self, addr: int, width: int, value: int) -> None:
@@ -290,7 +308,7 @@ class Twin:
         if page is None:
             page = self._miss(addr)
         if addr & (width - 1):
-            raise Fault(f"misaligned store of {width} bytes at {addr:#x}")
+            raise Fault(f"misaligned store of {width} bytes at {hexadecimal(addr)}")
         self.views[width][(page + (addr & (PAGE - 1))) // width] = value
 
     def _miss(self, addr: int) -> int:
@@ -305,7 +323,7 @@ class Twin:
             finally:
                 twin.use(self)
             if not entry or not p.window <= addr < p.window + p.window_bytes:
-                raise Fault(f"nothing maps {addr:#x}")
+                raise Fault(f"nothing maps {hexadecimal(addr)}")
         if not 0 <= pa < self.ram.top:
             raise Fault(f"no memory at physical address {pa:#x}")
         self.pages[addr >> PAGE_SHIFT] = pa

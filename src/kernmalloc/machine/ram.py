@@ -9,10 +9,18 @@ import ctypes
 import mmap
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 PAGE_SHIFT = 12
 PAGE = 1 << PAGE_SHIFT  # of this computer, whatever the kernel's pages are
 POISON = 0xA5
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_int64
+libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
+NORESERVE, FIXED = 0x4000, 0x10  # of mmap
 
 
 class Ram:
@@ -22,11 +30,10 @@ class Ram:
     def __init__(self, top: int, limit: int = 0) -> None:
         self.top = -(-top // PAGE) * PAGE
         self.limit = max(self.top, -(-limit // PAGE) * PAGE)
-        self.fresh = True
+        self.fresh, self.closed = True, False
         self.fd = os.memfd_create("kernmalloc")
         os.ftruncate(self.fd, self.limit)
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_NORESERVE", 0)
-        self.bytes = mmap.mmap(self.fd, self.limit, flags)
+        self.bytes = mmap.mmap(self.fd, self.limit, mmap.MAP_SHARED | NORESERVE)
         self._export = ctypes.c_char.from_buffer(self.bytes)
         self.address = ctypes.addressof(self._export)
 
@@ -35,6 +42,20 @@ class Ram:
         self.fresh = False
         for pa, size in ranges:
             ctypes.memset(self.address + pa, POISON, size)
+
+    def view(self, runs: Iterable[tuple[int, int]]) -> mmap.mmap:
+        """The memory itself at (pa, bytes), in whole pages of this computer, one run behind the other. It stays until
+        nobody has the view, also when the machine is closed. OSError: this process can hold no more mappings."""
+        runs = list(runs)
+        size = sum(length for _, length in runs)
+        view = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        for pa, length in runs:
+            access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | FIXED
+            if libc.mmap(at, length, access, flags, self.fd, pa) != at:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            at += length
+        return view  # which unmaps what is mapped over it
 
     def snapshot(self) -> dict[int, bytes]:
         """Every page that is not all zeros, by physical address: the machine's whole state."""
@@ -59,10 +80,13 @@ class Ram:
             self.bytes[at : at + PAGE] = page
 
     def close(self) -> None:
-        """Let the memory go."""
-        del self._export
-        self.bytes.close()
-        os.close(self.fd)
+        """Let the memory go, once: at once, but for what somebody still looks at."""
+        if not self.closed:
+            self.closed = True
+            del self._export
+            with suppress(BufferError):
+                self.bytes.close()
+            os.close(self.fd)
 
     def _extents(self) -> Iterator[tuple[int, int]]:
         """(start, end) of what has been touched, in steps of at most 16 MiB."""

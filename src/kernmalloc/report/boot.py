@@ -81,8 +81,8 @@ def _kernel(kernel: Kernel) -> Iterator[str]:
     profile = kernel.profile
     va = profile.va
     where = f"window {span(va.base, va.base + va.size)}"
-    if va.hosted_base is not None and kernel.mode == "raw":
-        where += f", hosted at {va.hosted_base:x}"
+    if kernel.layout["window"] != kernel.layout["target"]:
+        where += f", hosted at {address(int(kernel.layout['window']))}"
     yield from fitted(
         f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses, {profile.strategy} heap), "
         f"{where}, {size(va.size)}; runs {kernel.mode}"

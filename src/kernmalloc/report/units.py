@@ -1,5 +1,7 @@
 """Numbers as kernel people write them."""
 
+from kernmalloc.lang.records import hexadecimal
+
 
 def span(base: int, end: int) -> str:
     """A range as /proc/iomem prints it: hexadecimal, at least eight digits, the last address included."""
@@ -7,8 +9,8 @@ def span(base: int, end: int) -> str:
 
 
 def address(va: int) -> str:
-    """A kernel address in hexadecimal: one of the high half is negative."""
-    return f"{va % (1 << 64):x}"
+    """A kernel address in hexadecimal, as /proc/iomem prints it."""
+    return hexadecimal(va)[2:]
 
 
 def several(count: int, noun: str, plural: str = "") -> str:

@@ -13,7 +13,6 @@ Times are ticks: a touch takes one. A key that is unknown, missing or contradict
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +24,7 @@ from kernmalloc.facade.profile import Bytes, Profile
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Range
 from kernmalloc.inputs.sizes import size
+from kernmalloc.inputs.toml import parse_toml, text_of
 from kernmalloc.machine.memory_map import Machine, shipped_names
 
 SHIPPED = Path(__file__).parent.parent / "scenarios"
@@ -104,8 +104,8 @@ class Device(_Table, frozen=True, kw_only=True):
 class BankChange(_Table, frozen=True, kw_only=True):
     """What of the profile's [bank] is different."""
 
-    promised: int | None = None
-    withheld: int | None = None
+    promised: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+    withheld: Annotated[int, Meta(ge=0, le=2**40)] | None = None
     lenient: bool | None = None
 
 
@@ -142,23 +142,16 @@ class Scenario(_Table, frozen=True, kw_only=True):
             raise InputError(
                 str(name), 0, "no such scenario", f"shipped are {', '.join(cls.shipped())}; or name a file"
             )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(str(path), 0, getattr(error, "strerror", None) or "not text") from None
-        return cls.parse(text, str(path))
+        return cls.parse(text_of(path), str(path))
 
     @classmethod
     def parse(cls, text: str, file: str = "scenario") -> "Scenario":
         """The scenario that a TOML text describes; `file` is the name in errors, and where paths in it begin."""
         try:
-            table = tomllib.loads(text)
+            table = parse_toml(text, file)
             if "file" in table:
                 raise InputError(file, 0, "file: unknown key")
             scenario = msgspec.convert({**table, "file": file}, cls, dec_hook=lambda kind, value: kind.parse(value))
-        except tomllib.TOMLDecodeError as error:
-            where = re.search(r"line (\d+)", str(error))
-            raise InputError(file, int(where[1]) if where else 0, f"not TOML: {error}") from None
         except msgspec.ValidationError as error:
             raise _refusal(file, str(error)) from None
         for key, reason, advice in _contradictions(scenario):
