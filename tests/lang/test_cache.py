@@ -49,6 +49,23 @@ def test_what_is_made_once_is_kept(root: Path) -> None:
     assert check.stdout == "a.o: OK\n"
 
 
+def test_of_two_who_want_it_one_makes_it_and_the_other_says_that_it_waits(root: Path) -> None:
+    begun, waits, made = threading.Event(), threading.Event(), []
+
+    def make() -> bytes:
+        begun.set()
+        made.append(1)
+        assert waits.wait(60)
+        return b"made"
+
+    first = threading.Thread(target=cache.kept, args=("a.o", make))
+    first.start()
+    assert begun.wait(60)
+    assert cache.kept("a.o", never, waits.set) == b"made"
+    first.join()
+    assert made == [1]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])
 def test_folders_are_private_under_any_umask(root: Path, umask: int) -> None:
     before = os.umask(umask)

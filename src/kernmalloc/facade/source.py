@@ -1,7 +1,8 @@
 """An object source: pages in a file on disk, each with a checksum; the driver that serves the kernel's ring.
 
 Concepts
-  1. The file is its pages, by object id, and behind them their CRC-32 sums, four bytes each. A new file is sparse.
+  1. The file is its pages, by object id, and behind them their CRC-32 sums, four bytes each. A new file has all its
+     room from the beginning.
   2. The driver is user-mode code: it shares one page with the kernel, the ring, and reaches the frames that requests
      name. The kernel does no I/O (`kernel/pages/source.py`).
   3. What is read is held against its sum. A page that does not match, or that the file does not have, is answered with
@@ -35,7 +36,8 @@ class PageFile:
             self.pages = size // (page + SUM) if pages is None else pages
             if self.pages <= 0 or (pages is None and size != self.pages * (page + SUM)):
                 raise SourceError(IO_ERROR, f"{path} with {size} bytes: not a file of pages with checksums")
-            os.ftruncate(self._fd, self.pages * (page + SUM))
+            if pages is not None:  # all its room now: what is mapped must not turn out to have none
+                os.posix_fallocate(self._fd, 0, pages * (page + SUM))
             self._sums_map = mmap.mmap(self._fd, self.pages * SUM, offset=self.pages * page)
         except BaseException:
             os.close(self._fd)

@@ -48,14 +48,19 @@ def found(name: str) -> bytes | None:
     return None
 
 
-def kept(name: str, make: Callable[[], bytes]) -> bytes:
-    """The file of that name. If the cache has none, one process of all that want it makes it."""
+def kept(name: str, make: Callable[[], bytes], waits: Callable[[], object] = lambda: None) -> bytes:
+    """The file of that name. If the cache has none, one process of all that want it makes it; `waits` is called in the
+    others, before they wait for that."""
     data = found(name)
     if data is not None:
         return data
     place = folder()
     with open(place / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         data = whole(place / name)
         if data is None:
             data = make()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kernmalloc.lang import cache
@@ -88,7 +89,12 @@ def is_built(life: str) -> bool:
 
 def built(life: str, progress: Progress | None = None) -> bytes:
     """The object file of a life, which `load` loads. As `load`."""
-    return _shipped(life) or cache.kept(f"{life}.o", lambda: _linked(life, progress))
+    return _shipped(life) or cache.kept(f"{life}.o", lambda: _linked(life, progress), partial(_waiting, progress))
+
+
+def _waiting(progress: Progress | None) -> None:
+    if progress:
+        progress("another process does it, waiting for that", 0.0)
 
 
 def _shipped(life: str) -> bytes | None:
@@ -100,7 +106,7 @@ def _shipped(life: str) -> bytes | None:
 
 def _linked(life: str, progress: Progress | None) -> bytes:
     """What the back end makes for a life. Its input is kept, so that the next life needs the back end only."""
-    groups = cache.kept("groups.json", lambda: _compiled(progress))
+    groups = cache.kept("groups.json", lambda: _compiled(progress), partial(_waiting, progress))
     if progress:
         progress(f"optimising for {life}", 0.7)
     with tempfile.TemporaryDirectory() as work:

@@ -21,6 +21,7 @@ import numpy
 from kernmalloc.drivers.processes import DONE, NEVER
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.source import PageFile, Source
+from kernmalloc.inputs.sizes import size
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.sim.crowd import Crowd
@@ -41,22 +42,26 @@ class Stuck(Exception):
     """No process can go on: one line."""
 
 
+class NoRoom(Exception):
+    """The pages of the source do not fit on the disk: one line."""
+
+
 def run(
     scenario: Scenario, mode: str = "raw", threads: bool = False, progress: Progress = lambda done: None
 ) -> Outcome:
     """Run a scenario in mode raw or soft. `progress` is told how many touches are done.
 
     Raises InputError (machine or kernel cannot be read), TooSmall, LifeError (no such mode, or not with threads),
-    KernelError (the machine is too small for the processes), Stuck."""
+    KernelError (the machine is too small for the processes), Stuck, NoRoom (in the temporary folder)."""
     if threads and mode != "raw":
         raise LifeError(f"threads in mode {mode}: only in raw do processors run at the same time")
     started = time.perf_counter()
     machine, profile = scenario.machine_made(), scenario.profile()
     processors = scenario.cpus + threads
     with (
-        tempfile.TemporaryDirectory() as folder,
+        _folder() as folder,
         Kernel.boot(machine, profile, mode, cpus=processors) as kernel,
-        kernel.pages.source(Path(folder) / "pages", scenario.pages) as source,
+        _source(kernel, Path(folder) / "pages", scenario.pages) as source,
     ):
         kernels = [kernel.cpu(number) for number in range(processors)]
         crowd = Crowd(scenario, kernel, kernels[-scenario.cpus :], source, timed=not threads)
@@ -65,6 +70,26 @@ def run(
         (_in_threads if threads else _in_turn)(crowd, loads, source, kernel, progress)
         seconds = time.perf_counter() - begun
         return _ended(scenario, kernel, source, crowd, loads, seconds, started)
+
+
+ELSEWHERE = "TMPDIR names another folder"
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that ends with the run. Raises NoRoom."""
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise NoRoom(f"no temporary folder: {error.strerror} ({ELSEWHERE})") from None
+
+
+def _source(kernel: Kernel, path: Path, pages: int) -> Source:
+    """A new file as the kernel's source. Raises NoRoom."""
+    try:
+        return kernel.pages.source(path, pages)
+    except OSError as error:
+        wanted = size(pages * kernel.profile.page)
+        raise NoRoom(f"no room for {wanted} of pages in {path.parent}: {error.strerror} ({ELSEWHERE})") from None
 
 
 def _in_turn(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress) -> None:
