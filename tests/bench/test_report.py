@@ -1,7 +1,5 @@
 """Benchmarks as text and as JSON."""
 
-import json
-
 from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row, judge
 from kernmalloc.report import bench as report
 
@@ -44,11 +42,11 @@ def test_what_was_to_be_reached_and_what_was():
         r"frames, own state      0.12                                           ≤ 0.25",
     ):
         assert line in text, text
-    assert [json.loads(report.verdict_line(verdict))["reached"] for verdict in judged] == [False, True, False, True]
+    assert [report.verdict_told(verdict)["reached"] for verdict in judged] == [False, True, False, True]
     assert list(report.verdicts([])) == []
 
 
 def test_a_row_is_a_json_object():
-    told = json.loads(report.line(rows()[0]))
-    assert told["values"] == [5.0, 4.0, 6.0]
+    told = report.told(rows()[0])
+    assert told["values"] == (5.0, 4.0, 6.0)
     assert (told["median"], told["net"], told["low"], told["high"], told["keeps"]) == (5.0, 3.0, 4.5, 5.5, True)

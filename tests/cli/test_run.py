@@ -1,9 +1,11 @@
 """`kernmalloc run`."""
 
 import json
+import os
 import subprocess
 import sys
 
+import pytest
 from typer.testing import CliRunner
 
 from kernmalloc.cli import app
@@ -25,6 +27,21 @@ def test_a_run_is_told_and_json_agrees():
     assert other["held"] and other["misses"] != line["misses"]
 
 
+def test_a_full_temporary_folder_is_one_line_and_is_left_empty(tmp_path):
+    """The room for the pages is taken before the first is written: nothing ends in the middle of a run."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "run", "steady"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+        for part in ("no room for ", f"of pages in {tmp_path}/", "No space left on device", "TMPDIR"):
+            assert part in done.stderr
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_what_cannot_be_run_is_one_line(tmp_path):
     bad = tmp_path / "bad.toml"
     bad.write_text('summary = "x"\ntouches = 1\nram = "2 MiB"\n[[processes]]\nname = "p"\npages = 10\n')
@@ -32,7 +49,9 @@ def test_what_cannot_be_run_is_one_line(tmp_path):
         (["none"], "none: no such scenario"),
         ([str(tmp_path / "missing.toml")], "missing.toml: No such file or directory"),
         ([str(bad)], "bad.toml: "),
-        (["steady", "--mode", "twin"], "processes run compiled: use mode raw or soft"),
+        (["steady", "--mode", "twin"], "not one of 'raw', 'soft'"),
+        (["steady", "--touches", "1" + "0" * 20], "'--touches': Input should be less than or equal to 2147483648"),
+        (["steady", "--seed", "1" + "0" * 20], "'--seed': Input should be less than or equal to "),
         (["smp", "--threads", "--mode", "soft"], "only in raw do processors run at the same time"),
     ):
         command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "run", *words]

@@ -1,6 +1,7 @@
 """Resolution of memory maps, pages, streams, and which machine this computer is."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -177,8 +178,14 @@ def test_this_computer_may_keep_its_log_in_a_file(computer: Computer) -> None:
 def test_a_computer_that_hides_everything_is_a_shipped_machine(computer: Computer) -> None:
     machine, told = computer()
     assert machine.name == Machine.shipped(FALLBACK).name
-    assert told.startswith(f"Not this computer but the shipped machine {FALLBACK}.")
+    assert told.startswith(f"Not this computer but the shipped machine {FALLBACK}")
     assert "No such file" in told
+
+
+def test_who_may_not_read_the_map_is_told_who_may(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for user, said in ((0, False), (1000, True)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert ("sudo" in computer()[1].split(". ")[0]) == said
 
 
 def test_this_very_computer_answers() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kernmalloc.cli.options import Mode
-from kernmalloc.cli.output import complain, say, say_all
+from kernmalloc.cli.output import complain, say_all, say_json
 
 if TYPE_CHECKING:
     from kernmalloc.bench.rows import Row
@@ -54,10 +54,11 @@ def bench(
         for row in benches.run(parts, work.quick() if quick else work, runs, progress, untold.append):
             found.append(row)
             if json:
-                say(report.line(row))
+                say_json(report.told(row))
     judged = benched.judge(benches.goals(found), found)
     if json:
-        say_all(report.verdict_line(verdict) for verdict in judged)
+        for verdict in judged:
+            say_json(report.verdict_told(verdict))
     else:
         say_all(report.tables(found))
         say_all(report.verdicts(judged))

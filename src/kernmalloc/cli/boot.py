@@ -8,7 +8,7 @@ import typer
 
 from kernmalloc.cli.kernels import Asked, asked_kernel
 from kernmalloc.cli.options import AnyMode, Json, Mode, made_by
-from kernmalloc.cli.output import BROKEN, HELD, say, say_all
+from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -70,7 +70,7 @@ def _boot(found: Found, asked: Asked, mode: Mode, json: bool, step: bool, shuffl
                 say_all(plans.advised(made, advice, asked.line(found, advice.settings if advice else {})))
                 if mode is Mode.raw and room_for(kernel):
                     say_all(report.rate(table_rate(kernel)))
-            say(outcome.line() if json else report.verdict(outcome))
+            say_json(outcome) if json else say(report.verdict(outcome))
             return HELD if checked.passed else BROKEN
     except (InputError, TooSmall, LifeError, OSError) as error:
         return refused(found, asked, error, json)

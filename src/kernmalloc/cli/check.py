@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kernmalloc.cli.options import Json, made_by
-from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say, say_all
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say, say_all, say_json
 from kernmalloc.cli.refusals import reason
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -36,7 +36,7 @@ def _tell(found: Found, json: bool) -> int:
 
     machine = found.machine()
     if json:
-        say(Reading.of(machine).line())
+        say_json(Reading.of(machine))
     else:
         say_all(report.opening(machine, found.origin))
         say_all(report.ranges(machine))
@@ -50,6 +50,6 @@ def _tell_unreadable(error: "InputError", json: bool) -> None:
     from kernmalloc.report.outcome import Reading
 
     if json:
-        say(Reading(file=error.file, status="unreadable", reason=reason(error)).line())
+        say_json(Reading(file=error.file, status="unreadable", reason=reason(error)))
     else:
         complain(str(error))

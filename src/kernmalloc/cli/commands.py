@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from signal import SIG_IGN, SIGINT, signal
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,7 +16,7 @@ from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
 from kernmalloc.cli.export import export
 from kernmalloc.cli.options import limited
-from kernmalloc.cli.output import FAILED, HELD, complain
+from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_streams, complain, open_streams
 from kernmalloc.cli.plan import plan
 from kernmalloc.cli.replay import replay
 from kernmalloc.cli.run import run
@@ -50,21 +51,42 @@ def _top(
 
 def main() -> NoReturn:
     """The console script."""
+    open_streams()
+    warnings.showwarning = lambda message, *_: complain(f"kernmalloc: {message}")
+    try:
+        status = _ended()
+        if status == INTERRUPTED:
+            complain("kernmalloc: interrupted")
+    except (typer.Exit, KeyboardInterrupt):  # while it told what was wrong
+        status = UNREAD
+    signal(SIGINT, SIG_IGN)  # all is done and said
+    written = close_streams()
+    sys.exit(status if written or status else UNREAD)
+
+
+def _ended() -> int:
+    """Run the command that the command line names, and say what is wrong, if anything is: the exit status."""
     from kernmalloc.inputs.errors import InputError
 
-    warnings.formatwarning = lambda message, *_: f"kernmalloc: {message}\n"
-    status: int | None = FAILED
     try:
-        status = app(standalone_mode=False, prog_name="kernmalloc")
+        return app(standalone_mode=False, prog_name="kernmalloc") or HELD
     except InputError as error:
         complain(str(error))
     except TyperException as error:
         context: typer.Context | None = getattr(error, "ctx", None)
         where = context.command_path if context else "kernmalloc"
         complain(f"{where}: {' '.join(error.format_message().split())} ({where} --help)")
+    except (BrokenPipeError, SystemExit):  # the latter is how rich ends when nobody reads
+        return UNREAD
     except Exception as error:
         if os.environ.get("KERNMALLOC_TRACEBACK"):
             raise
-        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".strip().split("\n")[-1]
-        complain(f"kernmalloc: {said} (KERNMALLOC_TRACEBACK=1 tells where)")
-    sys.exit(status or HELD)
+        complain(f"kernmalloc: {_unexpected(error)} (KERNMALLOC_TRACEBACK=1 tells where)")
+    return FAILED
+
+
+def _unexpected(error: Exception) -> str:
+    """What an error says that no command expects."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}".strip().split("\n")[-1]

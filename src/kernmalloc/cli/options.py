@@ -19,6 +19,13 @@ class Mode(StrEnum):
     twin = "twin"
 
 
+class CompiledMode(StrEnum):
+    """How it runs where nobody would wait for it interpreted."""
+
+    raw = "raw"
+    soft = "soft"
+
+
 AnyMode = Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")]
 KernelName = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]

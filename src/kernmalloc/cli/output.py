@@ -1,8 +1,11 @@
 """What every command says, and with which exit status it ends.
 
 0 where every machine booted, or was refused for a stated reason of size; 1 where an invariant did not hold, and from
-`check` where something is wrong with a machine; 2 where a file could not be read or anything else went wrong; 141, as
-of a process that a closed pipe ends, where whoever read had seen enough.  What goes wrong is one line.
+`check` where something is wrong with a machine; 2 where a file could not be read or anything else went wrong; 130, as
+of a process that Ctrl-C ends, where it was interrupted; 141, as of one that a closed pipe ends, where whoever read had
+seen enough.  What goes wrong is one line.
+
+All that is printed passes `say`, which lets no text of somebody else's command the terminal (`report/printable.py`).
 """
 
 import os
@@ -12,15 +15,17 @@ from typing import TextIO
 
 import typer
 
-HELD, BROKEN, FAILED, UNREAD = 0, 1, 2, 141
+from kernmalloc.report.printable import printable
+
+HELD, BROKEN, FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """One line, at once: whoever reads it through a pipe sees a machine as soon as it is done."""
+    stream = stream or sys.stdout
     try:
-        print(text, file=stream or sys.stdout, flush=True)
+        print(printable(text, stream.encoding or "utf-8"), file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(UNREAD) from None
 
 
@@ -30,6 +35,41 @@ def say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
+def say_json(value: object) -> None:
+    """One JSON object, on one line."""
+    import msgspec
+
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # the name of a file is not UTF-8
+        import json
+
+        text = json.dumps(msgspec.to_builtins(value))
+    say(text)
+
+
 def complain(text: str) -> None:
     """One line of what is wrong, to standard error."""
     say(text, sys.stderr)
+
+
+def open_streams() -> None:
+    """What the caller has closed of standard input, output and error leads nowhere: no other file gets its number, and
+    who writes to it is not told."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            if number:
+                setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def close_streams() -> bool:
+    """Whether all that was said could be written. Python's end does not try again, and says nothing."""
+    written = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            written = False
+    return written

@@ -7,16 +7,18 @@ import typer
 
 from kernmalloc.cli.kernels import Asked, asked_kernel
 from kernmalloc.cli.options import Json, made_by
-from kernmalloc.cli.output import HELD, say, say_all
+from kernmalloc.cli.output import HELD, say_all, say_json
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
 if TYPE_CHECKING:
+    from kernmalloc.facade.profile import Profile
     from kernmalloc.plan.plan import Plan
 
 
 @made_by(machines=found_machines, asked=asked_kernel)
 def plan(
+    context: typer.Context,
     machines: Iterator[Found],
     asked: Asked,
     cards: Annotated[
@@ -30,7 +32,10 @@ def plan(
     ] = None,
     json: Json = False,
     capacity: Annotated[
-        bool, typer.Option("--capacity", help="Of no machine: how much RAM each shipped kernel carries in its window.")
+        bool,
+        typer.Option(
+            "--capacity", help="Of no machine: how much RAM each shipped kernel, or that of --kernel, carries."
+        ),
     ] = False,
 ) -> None:
     """Tell each machine's heap to the byte before anything boots, which devices will fit, and what to tune if not."""
@@ -38,7 +43,7 @@ def plan(
     from kernmalloc.report import plan as report
 
     if capacity:
-        _tell_capacities()
+        _tell_capacities(context, asked.profile)
         raise typer.Exit(HELD)
     for card in cards or []:
         registers_of(card)  # refused once, not by every machine
@@ -75,18 +80,29 @@ def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | i
     except (InputError, TooSmall) as error:
         return refused(found, asked, error, json)
     if json:
-        say(Outcome.planned(made, advice, found.seconds, found.file, found.name).line())
+        say_json(Outcome.planned(made, advice, found.seconds, found.file, found.name))
     elif found.alone:
         say_all(machines.opening(machine, found.origin))
         say_all(report.whole(made, advice, asked.line(found, advice.settings if advice else {})))
     return made
 
 
-def _tell_capacities() -> None:
-    """Print how much RAM each shipped kernel carries."""
+OF_MACHINES = {"files": "FILE", "ram": "--ram", "devices": "--devices", "cards": "--with", "json": "--json"}
+"""What `--capacity` has no use for: parameters, and what they are called on a command line."""
+
+
+def _tell_capacities(context: typer.Context, own: "Profile") -> None:
+    """Print how much RAM the kernel that was asked for carries, or each shipped one.  Raises InputError where a machine
+    was named, too."""
     from kernmalloc.facade.profile import Profile
+    from kernmalloc.inputs.errors import InputError
     from kernmalloc.plan.capacity import capacity
     from kernmalloc.report.capacity import table
 
-    profiles = [Profile.load(name) for name in Profile.shipped()]
+    given = [name for name in context.params if "COMMANDLINE" in str(context.get_parameter_source(name))]
+    if useless := [name for name in OF_MACHINES if name in given]:
+        raise InputError(
+            "--capacity", 0, f"is of no machine, and has no use for {OF_MACHINES[useless[0]]}", "leave it out"
+        )
+    profiles = [own] if given != ["capacity"] else [Profile.load(name) for name in Profile.shipped()]
     say_all(table((profile, capacity(profile)) for profile in profiles))

@@ -16,6 +16,7 @@ from rich.progress import (
 
 from kernmalloc.cli.options import Mode
 from kernmalloc.lang import objects
+from kernmalloc.report.printable import printable
 
 
 def load_objects(mode: Mode) -> None:
@@ -29,14 +30,14 @@ def load_objects(mode: Mode) -> None:
 
 def read(files: list[str]) -> Iterator[str]:
     """Files, under a progress bar of how many were taken."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with _on_terminal(*Progress.get_default_columns()) as bar:
         yield from bar.track(files, description="reading")
 
 
 @contextmanager
 def planned(machines: int) -> Iterator[Callable[[int], None]]:
     """A progress bar of plans; it is told of how many machines they were made."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with _on_terminal(*Progress.get_default_columns()) as bar:
         task = bar.add_task("planning", total=machines)
         yield lambda done: bar.advance(task, done)
 
@@ -54,7 +55,7 @@ def measured() -> Iterator[Callable[[str, float], None]]:
     """A progress bar of measurements; it is told what is measured, and how much of its part is done."""
     with _on_terminal(*_elapsed(), per_second=1) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda what, done: bar.update(task, description=what, completed=done)
+        yield lambda what, done: bar.update(task, description=printable(what), completed=done)
 
 
 def patience(mode: Mode) -> AbstractContextManager[object]:
@@ -71,7 +72,7 @@ def exporting() -> AbstractContextManager[object]:
 
 def _elapsed(before: str = "") -> tuple[ProgressColumn, ...]:
     """Columns of a bar that tells what is done, and for how long."""
-    return TextColumn(before + "{task.description}"), BarColumn(), TimeElapsedColumn()
+    return TextColumn(before + "{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
 
 
 def _on_terminal(*columns: ProgressColumn, per_second: float = 10) -> Progress:

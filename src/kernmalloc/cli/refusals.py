@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from kernmalloc.cli.output import FAILED, HELD, say
+from kernmalloc.cli.output import FAILED, HELD, say, say_json
 
 if TYPE_CHECKING:
     from kernmalloc.cli.kernels import Asked
@@ -32,7 +32,10 @@ def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int
         seconds=found.seconds,
         strategy=asked.profile.strategy,
     )
-    say(outcome.line() if json else verdict(outcome), sys.stdout if stated or json else sys.stderr)
+    if json:
+        say_json(outcome)
+    else:
+        say(verdict(outcome), sys.stdout if stated else sys.stderr)
     return HELD if stated else FAILED
 
 

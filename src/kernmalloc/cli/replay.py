@@ -1,12 +1,11 @@
 """`kernmalloc replay`."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kernmalloc.cli.options import AnyMode, KernelName, Mode
-from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say, say_all
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json
 from kernmalloc.cli.refusals import reason
 
 if TYPE_CHECKING:
@@ -38,11 +37,13 @@ def replay(
 ) -> None:
     """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
     from kernmalloc.cli.progress import load_objects
+    from kernmalloc.cli.sources import words_once
     from kernmalloc.facade.profile import Profile
-    from kernmalloc.machine.memory_map import Machine, shipped_names
+    from kernmalloc.machine.memory_map import Machine, located
 
     profile = Profile.load(kernel)
-    on = (Machine.shipped(machine) if machine in shipped_names() else Machine.read(machine)) if machine else None
+    on = Machine.read(located(machine)) if machine else None
+    words_once(traces)
     load_objects(mode)
     raise typer.Exit(max(_replay(file, profile, on, mode, json) for file in traces))
 
@@ -50,6 +51,7 @@ def replay(
 def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode, json: bool) -> int:
     """Replay one trace and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
+    from kernmalloc.cli.sources import standard_input
     from kernmalloc.facade.errors import KernelError, TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.traces import read_stream, read_trace
@@ -62,7 +64,7 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     try:
         with measured() as progress:
             progress("reading", 0.0)
-            trace = read_stream(sys.stdin.buffer, file) if file == "-" else read_trace(file)
+            trace = read_stream(standard_input(), file) if file == "-" else read_trace(file)
             done = run(trace, profile, mode, machine, progress)
     except InputError as error:
         failed.status, failed.reason = "unreadable", reason(error)
@@ -71,10 +73,10 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
         failed.status, failed.reason = "refused", str(error)
         said = report.verdict(failed)
     else:
-        say_all([done.line()] if json else report.whole(done))
+        say_json(done) if json else say_all(report.whole(done))
         return HELD if done.held else BROKEN
     if json:
-        say(failed.line())
+        say_json(failed)
     else:
         complain(said)
     return FAILED

@@ -4,22 +4,26 @@ from typing import Annotated
 
 import typer
 
-from kernmalloc.cli.options import Mode
-from kernmalloc.cli.output import BROKEN, HELD, say, say_all
+from kernmalloc.cli.options import CompiledMode, Mode
+from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
 
 
 def run(
     scenario: Annotated[
         str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
     ],
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed, not the scenario's.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=1 << 62, help="Seed, not the scenario's.", show_default=False)
+    ] = None,
     touches: Annotated[
-        int | None, typer.Option(min=1, help="Page touches, not the scenario's.", show_default=False)
+        int | None, typer.Option(min=1, max=1 << 31, help="Page touches, not the scenario's.", show_default=False)
     ] = None,
     threads: Annotated[
         bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")
     ] = False,
-    mode: Annotated[Mode, typer.Option(help="The kernel's code: compiled, or compiled with page walks.")] = Mode.raw,
+    mode: Annotated[
+        CompiledMode, typer.Option(help="The kernel's code: compiled, or compiled with page walks.")
+    ] = CompiledMode.raw,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")] = False,
 ) -> None:
     """Run a scenario: processes, drivers and devices at the kernel while memory is short; tell how all fared."""
@@ -28,18 +32,18 @@ def run(
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import run as report
-    from kernmalloc.sim.run import Stuck
+    from kernmalloc.sim.run import NoRoom, Stuck
     from kernmalloc.sim.run import run as simulate
     from kernmalloc.sim.scenario import Scenario
 
     wanted = Scenario.load(scenario).with_changes(seed=seed, touches=touches)
     if not json:
         say(f"{wanted.name}: {wanted.summary}")
-    load_objects(mode)
+    load_objects(Mode(mode))
     try:
         with touched(wanted.touches) as progress:
             done = simulate(wanted, mode, threads, progress)
-    except (TooSmall, LifeError, KernelError, Stuck) as error:
+    except (TooSmall, LifeError, KernelError, Stuck, NoRoom) as error:
         raise InputError(wanted.file, 0, str(error)) from None
-    say_all([done.line()] if json else report.whole(done))
+    say_json(done) if json else say_all(report.whole(done))
     raise typer.Exit(HELD if done.held else BROKEN)

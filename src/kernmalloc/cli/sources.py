@@ -3,15 +3,43 @@
 import sys
 from collections.abc import Iterator
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import typer
 
 from kernmalloc.cli.options import parsed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.memory_map import Machine
+
+
+def words_once(words: list[str]) -> list[str]:
+    """The words of a command line that name what is read.  Raises InputError if standard input is named twice."""
+    from kernmalloc.inputs.errors import InputError
+
+    if words.count("-") > 1:
+        raise InputError("-", 0, "standard input can be read only once", "name it once")
+    return words
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, as bytes.  Raises InputError if it is closed."""
+    from kernmalloc.inputs.errors import InputError
+
+    if sys.stdin is None:
+        raise InputError("-", 0, "standard input is closed", "name a file")
+    return sys.stdin.buffer
+
+
+def source(word: str) -> "BinaryIO | str | Path":
+    """Where the machines are that a word on the command line names: standard input, one that is shipped, a file.
+    Raises InputError."""
+    from kernmalloc.machine.memory_map import located
+
+    return standard_input() if word == "-" else located(word)
 
 
 class Found(NamedTuple):
@@ -53,9 +81,9 @@ def found_machines(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE]...",
-            help="Boot logs, /proc/iomem, device trees, lspci, machines in TOML; - is standard input. "
-            "None: this computer.",
+            metavar="[NAME|FILE]...",
+            help="Boot logs, /proc/iomem, device trees, lspci, machines in TOML; the name of a shipped machine; - is "
+            "standard input. None: this computer.",
             show_default=False,
         ),
     ] = None,
@@ -63,23 +91,23 @@ def found_machines(
         str, typer.Option(metavar="SIZE[@ADDRESS]", help="RAM of machines whose file tells none, such as 8GiB.")
     ] = "",
     devices: Annotated[
-        str, typer.Option(metavar="FILE", help="The devices in this file, not those of the machines.")
+        str, typer.Option(metavar="NAME|FILE", help="The devices of this machine, not those of the machines.")
     ] = "",
 ) -> Iterator[Found]:
-    """Every machine in the files ("-" is standard input, no file this computer), with what the options say of all."""
+    """Every machine in the files (no file: this computer), with what the options say of all."""
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.sizes import parse_ram
-    from kernmalloc.machine.memory_map import Machine
+    from kernmalloc.machine.memory_map import Machine, located
 
     amount = parsed("ram", ram, parse_ram) if ram else None
-    other = Machine.read_devices(devices) if devices else None
+    other = Machine.read_devices(located(devices)) if devices else None
     words = [word for name, value in (("--ram", ram), ("--devices", devices)) if value for word in (name, value)]
-    for file in files or [""]:
+    for file in words_once(files or [""]):
         start, origin = perf_counter(), ""
         machines: list[Machine | InputError]
         try:
             if file:
-                machines = list(Machine.read_all(sys.stdin.buffer if file == "-" else file, amount))
+                machines = list(Machine.read_all(source(file), amount))
             elif amount:
                 raise InputError(f"--ram {ram}", 0, "this computer tells its RAM itself", "name the file that does not")
             else:

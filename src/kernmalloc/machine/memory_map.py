@@ -10,6 +10,7 @@ nothing above 2^63 enters RAM, firmware or carved ranges.
 import os
 import re
 from collections.abc import Iterable, Iterator
+from errno import ENOENT
 from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -124,7 +125,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             machine = msgspec.structs.replace(machine, name="this computer", arch=_own_architecture(machine.arch))
             return machine, f"This computer, from {source}." + _because(why)
-        return cls.shipped(FALLBACK), f"Not this computer but the shipped machine {FALLBACK}." + _because(why)
+        root = " (root may read this computer's: sudo)" if os.geteuid() else ""
+        return cls.shipped(FALLBACK), f"Not this computer but the shipped machine {FALLBACK}{root}." + _because(why)
 
     @classmethod
     def shipped(cls, name: str) -> "Machine":
@@ -207,6 +209,16 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 def shipped_names() -> list[str]:
     """Names of the machines that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def located(name: str) -> str | Path:
+    """The file of a machine: that of a shipped one by its name, else one of that name.  Raises UnreadableError for a
+    bare name that is neither."""
+    if name in shipped_names():
+        return SHIPPED / f"{name}.toml"
+    if "/" not in name and "." not in name and not Path(name).exists():
+        raise UnreadableError(name, 0, os.strerror(ENOENT), f"shipped machines are {', '.join(shipped_names())}")
+    return name
 
 
 def _own_architecture(default: str) -> str:

@@ -9,9 +9,12 @@ Machines with the same memory share their plans (`plan`), of which each process 
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from statistics import median
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -134,12 +137,24 @@ def compare(
     like = sorted(machines, key=lambda machine: [(r.base, r.size) for r in machine.ram])  # equal memory in one batch
     batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
     found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
-    with ProcessPoolExecutor(processes) as pool:
+    with _pool(processes) as pool:
         for batch, done in zip(batches, pool.map(_batch, ((batch, profile) for batch in batches)), strict=True):
             for case in done:
                 found[case.strategy, case.card].append(case)
             progress(len(batch))
     return [_summary(strategy, card, all) for (strategy, card), all in found.items()]
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes. Whoever is interrupted ends them: they would tell of Ctrl-C, each for itself, or go on."""
+    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
@@ -181,11 +196,16 @@ def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
     )
 
 
-def machines_in(files: Iterable[str], problem: Callable[[InputError], None]) -> Iterator[Machine]:
-    """The machines in files, of which each may hold many; `problem` is told of those that cannot be read."""
+def machines_in(
+    files: Iterable[str],
+    source: Callable[[str], str | Path | BinaryIO],
+    problem: Callable[[InputError], None],
+) -> Iterator[Machine]:
+    """The machines in files, of which each may hold many; `source` tells where a file is, `problem` is told of those
+    that cannot be read."""
     for file in files:
         try:
-            found = list(Machine.read_all(file))
+            found = list(Machine.read_all(source(file)))
         except InputError as error:
             found = [error]
         for machine in found:

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-import msgspec
-
 from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
@@ -34,20 +32,19 @@ is; what describes RAM was made before. malloc and free are the product's entrie
 """How each part is measured; "": all of them."""
 
 
-def line(row: Row) -> str:
-    """A row as a JSON object."""
+def told(row: Row) -> dict[str, object]:
+    """What of a row is printed as a JSON object."""
     low, high = row.spread
-    return msgspec.json.encode({**asdict(row), "median": row.median, "net": row.net, "low": low, "high": high}).decode()
+    return {**asdict(row), "median": row.median, "net": row.net, "low": low, "high": high}
 
 
-def verdict_line(verdict: Verdict) -> str:
-    """A verdict as a JSON object."""
+def verdict_told(verdict: Verdict) -> dict[str, object]:
+    """What of a verdict is printed as a JSON object."""
     goal, best = verdict.goal, verdict.best
-    told = {
+    return {
         "group": goal.group, "work": goal.work, "limit": goal.limit, "at_least": goal.at_least, "than": goal.than,
         "best": _who(best) if best else None, "ratio": verdict.ratio, "raw": verdict.raw, "reached": verdict.reached,
     }  # fmt: skip
-    return msgspec.json.encode(told).decode()
 
 
 def opening(parts: Sequence[str], runs: int) -> Iterator[str]:

@@ -21,13 +21,13 @@ KINDS = {
 
 
 def opening(machine: Machine, origin: str = "") -> Iterator[str]:
-    """What machine this is and how much memory it has; and where that was found, if it was looked for."""
+    """Where the machine was found, if it was looked for; what machine it is, and how much memory it has."""
+    yield from fitted(origin)
     parts = [] if machine.arch == "?" else [machine.arch]
     parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
     if machine.devices:
         parts.append(several(len(machine.devices), "device window"))
     yield from fitted(f"{machine.name}: {', '.join(parts)}")
-    yield from fitted(origin)
 
 
 def ranges(machine: Machine) -> Iterator[str]:

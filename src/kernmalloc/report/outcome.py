@@ -150,10 +150,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             page=plan.page,
         )
 
-    def line(self) -> str:
-        """The JSON object, on one line."""
-        return msgspec.json.encode(self).decode()
-
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What `kernmalloc check --json` prints of one machine. `status` is readable or unreadable; `ranges` are the
@@ -188,7 +184,3 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             unread=machine.unread,
             ignored=machine.ignored,
         )
-
-    def line(self) -> str:
-        """The JSON object, on one line."""
-        return msgspec.json.encode(self).decode()

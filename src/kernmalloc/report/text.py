@@ -18,6 +18,8 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from kernmalloc.report.printable import printable
+
 INDENT = 2  # columns by which a section's lines are indented
 GAP = 2  # columns between those of a table
 PAGE = 118  # columns of a paragraph, on a wider terminal and where there is none
@@ -52,6 +54,7 @@ def paragraph(text: str, margin: int = 0) -> Iterator[str]:
 
 def columns(rows: Sequence[Cells], notes: bool = False) -> Iterator[str]:
     """A table: the first column to the left, the others to the right; with `notes` the last to the left, too."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     left = {0, len(widths) - 1} if notes else {0}
     room = width()
@@ -88,4 +91,5 @@ def _parts(least: Sequence[int], room: int) -> Iterator[list[int]]:
 
 def _wrapped(text: str, room: int, margin: int) -> Iterator[str]:
     """Lines that break between words."""
+    text = printable(text.replace("\n", " "))
     return iter(wrap(text, room, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False))

@@ -69,10 +69,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     touch_seconds: float = 0.0
 
-    def line(self) -> str:
-        """The JSON object, on one line."""
-        return msgspec.json.encode(self).decode()
-
 
 LARGE = 9  # order of a block of 2 MiB
 

@@ -97,10 +97,6 @@ class Replayed(msgspec.Struct, kw_only=True):
     lost: int = 0
     seconds: float = 0.0
 
-    def line(self) -> str:
-        """The JSON object, on one line."""
-        return msgspec.json.encode(self).decode()
-
 
 def replay(
     trace: Trace,
