@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kernmalloc.inputs import kmem
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.events import NAMES, QUICK, Said, record, said
+from kernmalloc.inputs.limits import raised
 from kernmalloc.inputs.trace import ORDERS, Recorder, TracedCache
 from kernmalloc.inputs.traces import read_stream
 
@@ -332,6 +333,29 @@ def test_what_a_lost_line_costs():
             assert trace.skipped.unread <= 1 and (instead == "\n" or trace.skipped.unread or len(trace.ops))
             if instead == "?\n":
                 assert trace.skipped.first == [f"line {at + 1}: no event: '?'"]
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("lines", "junk\n" * 11, "t: not a trace: "),
+        ("lines", "sched: a=1\n" * 11, "t: no kmem event in its first 10 lines (--limit lines=N takes more)"),
+        (
+            "lines",
+            f"kfree: {SITE} ptr=0xf0 x\n" * 20 + "junk\n" * 11,
+            "t:31: more than 10 lines cannot be read (--limit",
+        ),
+        (
+            "operations",
+            f"kmalloc: {SITE} ptr=0xf0 bytes_req=7 x\n" * 11,
+            "t:6: more than 10 operations in a trace (--limit",
+        ),
+        ("trace", f"kfree: {SITE} ptr=0xf0 x\n", "t: more than 10 B in a trace (--limit trace=N takes more)"),
+    ],
+)
+def test_a_recording_beyond_a_limit_is_refused_in_one_line(name, text, message):
+    with raised(**{name: 10}), pytest.raises(InputError, match="^" + re.escape(message)):
+        read(text)
 
 
 # --- the quick way and the other one

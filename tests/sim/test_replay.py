@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from small_machines import MIB, MODES, machine
 
 from kernmalloc.facade.profile import Profile
-from kernmalloc.inputs.trace import ORDERS, Recorder
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.limits import raised
+from kernmalloc.inputs.trace import LARGEST, ORDERS, Recorder
 from kernmalloc.inputs.traces import read_trace
 from kernmalloc.sim.replay import replay, roomy
 
@@ -119,6 +121,29 @@ def test_a_trace_of_nothing():
     recorder.free(1)
     done = replay(recorder.trace("nothing"), Profile.load("eros2"), "raw", machine((0, 6 * MIB)))
     assert done.held and done.operations == done.peak_live == done.peak_backed == done.fragmentation == 0
+
+
+@pytest.mark.parametrize("count, order", [(4, -1), (1, 20)])
+def test_what_is_too_large_to_be_marked_is_refused(count, order):
+    """Four blocks of 2 GiB, one of 2^20 pages: before anything boots."""
+    recorder = Recorder("large")
+    for key in range(count):
+        recorder.block(key, LARGEST) if order < 0 else recorder.pages(key, order)
+    with pytest.raises(
+        InputError, match=r"^large: more than 1 GiB live at once in a trace \(--limit live=N takes more"
+    ):
+        replay(recorder.trace("large"))
+
+
+def test_what_is_live_at_once_has_a_limit_that_can_be_moved():
+    recorder = Recorder("blocks")
+    for key in range(40):
+        recorder.block(key % 4, MIB)
+    trace = recorder.trace("blocks")
+    with raised(live=3 * MIB), pytest.raises(InputError, match="more than 3 MiB"):
+        replay(trace)
+    with raised(live=4 * MIB):
+        assert replay(trace).held
 
 
 def test_the_machine_has_room():

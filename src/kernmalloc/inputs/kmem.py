@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from .errors import InputError, NoEventError
 from .events import BARE, EVENT, INSIDE, PROGRAM, QUICK, Said, Unsaid, form_of, record, record_program, said
+from .limits import limits
 from .trace import Recorder, Trace
 from .trace_lines import LOST, OTHER, PASSED
 
@@ -111,6 +112,9 @@ class _Reading:
 
     def between(self, number: int, line: str) -> None:
         """A line in which no event begins with its fields."""
+        if not self._seen and number > limits().lines:
+            found = f"no kmem event in its first {limits().lines:,} lines"
+            raise NoEventError(self.made.file, 0, found, "--limit lines=N takes more")
         if line.isspace() or (self._held and self._goes_on(self._held, line)):
             return
         self._release()

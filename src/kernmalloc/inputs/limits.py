@@ -32,6 +32,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth: int = 64
     trace: int = 8 << 30
     operations: int = 1 << 27
+    live: int = 1 << 30
 
 
 OF = {
@@ -44,10 +45,11 @@ OF = {
     "depth": "levels of nesting",
     "trace": "in a trace",
     "operations": "operations in a trace",
+    "live": "live at once in a trace",
 }
 """What is limited, as a refusal says it.  Where no unit is named, it is bytes."""
 
-BYTES = ("bytes", "toml", "tree", "trace")
+BYTES = ("bytes", "toml", "tree", "trace", "live")
 """Limits that count bytes; of a packed file those that come out of it."""
 
 _USUAL = Limits()

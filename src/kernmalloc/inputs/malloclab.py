@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import numpy
 
 from .errors import InputError, UnreadableError
-from .trace import MOST, OP, Recorder, Skipped, Trace, alternates
+from .limits import hold
+from .trace import OP, Recorder, Skipped, Trace, alternates
 
 _FEWEST, _MOST = 3, 4  # integers of the heading
 _BEGINS = re.compile(r"\s*(?:[ar]\s+-?\d+\s+\d+|f\s+-?\d+|\d+)\s*$")
@@ -73,8 +74,7 @@ def read_pairs(data: bytes, file: str) -> Trace:
     """The trace in binary pairs. Raises InputError where they can be none."""
     if len(data) % OP.itemsize:
         raise UnreadableError(file, 0, f"{len(data)} bytes are no whole number of pairs of int32, and no text", _FORMS)
-    if len(data) // OP.itemsize > MOST:
-        raise InputError(file, 0, f"more than {MOST:,} operations")
+    hold("operations", len(data) // OP.itemsize, file)
     ops = numpy.frombuffer(data, OP)
     for name, numbers in (("ID", ops["slot"]), ("BYTES", ops["code"])):
         at = int((numbers < 0).argmax())

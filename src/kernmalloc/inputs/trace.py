@@ -27,10 +27,10 @@ import msgspec
 import numpy
 
 from .errors import InputError, UnreadableError
+from .limits import hold, limits
 
 ORDERS = 32  # of blocks of pages
 LARGEST = (1 << 31) - 1  # bytes of a heap block or object
-MOST = 1 << 27  # operations of a trace
 LARGEST_ORDER = 20  # of a block of pages: no kernel has larger ones
 NAMED = 3  # unread lines that are named
 
@@ -144,7 +144,7 @@ class Recorder:
     def __init__(self, file: str) -> None:
         self.file, self.line = file, 0
         self.skipped = Skipped()
-        self._ops = array("i")
+        self._ops, self._most = array("i"), 2 * limits().operations
         self._live: dict[int, tuple[int, int]] = {}  # key: slot, code of its free
         self._free: list[int] = []
         self._slots = 0
@@ -192,6 +192,9 @@ class Recorder:
     def unread(self, line: int, reason: str, advice: str = "", lines: int = 1) -> None:
         """Lines from one on, or what they say, cannot be read."""
         self.skipped.unread += lines
+        if self.skipped.unread > (most := limits().lines):
+            reason = f"more than {most:,} lines cannot be read"
+            raise UnreadableError(self.file, line, reason, "--limit lines=N takes more")
         self._unread = self._unread or InputError(self.file, line, reason, advice)
         if len(self.skipped.first) < NAMED:
             self.skipped.first.append(f"line {line}: {reason}")
@@ -231,5 +234,5 @@ class Recorder:
             self._slots += 1
         self._live[key] = slot, freed
         self._ops.extend((slot, code))
-        if len(self._ops) > 2 * MOST:
-            raise UnreadableError(self.file, self.line, f"more than {MOST:,} operations")
+        if len(self._ops) > self._most:
+            hold("operations", len(self._ops) // 2, self.file, self.line)

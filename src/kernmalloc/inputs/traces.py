@@ -14,8 +14,9 @@ from typing import BinaryIO
 from . import BINARY_READERS, kmem, malloclab
 from . import READERS as MACHINES
 from .errors import InputError, NoEventError, UnreadableError
+from .limits import limits
 from .packed import unpacked
-from .trace import MOST, OP, Skipped, Trace, TracedCache
+from .trace import OP, Skipped, Trace, TracedCache
 from .trace_readers import HEAD, LONGEST, READERS
 
 __all__ = ["OP", "InputError", "Skipped", "Trace", "TracedCache", "UnreadableError", "read_stream", "read_trace"]
@@ -54,7 +55,7 @@ def read_stream(stream: BinaryIO, file: str) -> Trace:
     if head.count(0) * ZEROS > len(head) and not wide:
         if any(reader.recognises(head) for reader in BINARY_READERS):
             raise UnreadableError(file, 0, *_MACHINE)
-        return malloclab.read_pairs(inner.read(MOST * OP.itemsize + 1), file)
+        return malloclab.read_pairs(inner.read((limits().operations + 1) * OP.itemsize), file)
     lines = _lines(io.TextIOWrapper(inner, "utf-16" if wide else "utf-8-sig", errors="replace"))
     first = list(islice(lines, HEAD))
     if any("=3D" in line for _, line in first):

@@ -36,6 +36,7 @@ from kernmalloc.drivers.replay import Note
 from kernmalloc.facade.errors import BadRequest, checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.trace import ORDERS, Skipped, Trace
 from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.lang import failed
@@ -106,10 +107,11 @@ def replay(
     progress: Progress = lambda what, done: None,
 ) -> Replayed:
     """Replay a trace on a kernel, by default x86_64, of a machine, by default a PC with RAM enough. `progress` is told
-    what is done, and which share of it. Raises TooSmall, LifeError, and KernelError where the operations have no
-    room."""
+    what is done, and which share of it. Raises TooSmall, LifeError, KernelError where the operations have no
+    room, and UnreadableError where more is live at once than the limit."""
     started = time.perf_counter()
     profile = profile or Profile.load(KERNEL)
+    hold("live", _most_live(trace, profile.page), trace.file)
     machine = machine or roomy(trace, profile.page)
     result = Replayed(
         file=trace.file,
@@ -155,8 +157,13 @@ def _timed(result: Replayed, trace: Trace, stage: "Stage", peak: int, progress: 
 
 def roomy(trace: Trace, page: int) -> Machine:
     """A PC with four times what the trace ever has live, and some more, of RAM: a power of two."""
-    needed = 4 * int(trace.bytes(page).cumsum().max(initial=0)) + SPARE_RAM
+    needed = 4 * _most_live(trace, page) + SPARE_RAM
     return plain_pc(1 << (needed - 1).bit_length())
+
+
+def _most_live(trace: Trace, page: int) -> int:
+    """Bytes that a trace ever has live, pages and all."""
+    return int(trace.bytes(page).cumsum().max(initial=0))
 
 
 def _peaks(result: Replayed, trace: Trace, notes: NDArray[numpy.void], frames: int, page: int) -> int:
