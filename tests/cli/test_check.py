@@ -103,7 +103,7 @@ def test_a_bad_file_is_a_json_object_too(tmp_path):
     assert result.exit_code == 2 and not result.stderr
     absent, folder = map(json.loads, result.stdout.splitlines())
     assert absent["status"] == folder["status"] == "unreadable"
-    assert absent["reason"] == "No such file or directory" and folder["reason"] == "Is a directory"
+    assert absent["reason"] == "No such file or directory" and folder["reason"].startswith("a folder that is neither")
 
 
 def test_a_refused_profile_is_one_line_and_exit_status_2(log, monkeypatch, capsys):

@@ -15,10 +15,21 @@ from kernmalloc.machine.memory_map import Machine
 FIELD = DATA / "field"
 
 RAM = {
+    "08-qubes-9028-xen-efi-map.txt": 3212394496,
+    "11-pftf-rpi4-219-freebsd-chunks.txt": 2064650240,
+    "16-serenity-617-multiboot.txt": 0x9FC00 + 0x1FFB8000,
+    "18-edk2-12379-uefi-memmap.txt": 0x9F5C0000 - 0x80000000,
+    "20-coreboot-eldrid-919.txt": 0x9F000 + (0x769EE000 - 0x100000) + (0x76C13000 - 0x76AB2000),
+    "22-uboot-rk3588-bdinfo.txt": 0xEFE00000 + 0x2FC000000 + 0x3A00000 + 0x10000000,
+    "36-hyperenclave-6.txt": 0x9F000 + (0x9B00000 - 0x100000),
+    "46-grub-lsmmap.txt": 0x9FC00 + 0x7EE0000,
     "34-kata-4847-vm-256m.txt": 267910144,
     "d01-econet-usable-range.dtb": 0x3FE0000,
     "d03-nrf52840.dtb": 256 << 10,
     "d07-nop.dtb": 256 << 20,
+    "x06-dmidecode.txt": (2 << 30) - (384 << 10),  # an assumed layout: on a PC the RAM under 1 MiB is lost
+    "x08-lsmem.txt": 16 << 30,
+    "x10-sysfs-firmware-memmap.txt": 0xA0000 + 0x7FF00000,
 }
 """Bytes of RAM, by file."""
 
@@ -26,6 +37,11 @@ RAM = {
 @pytest.mark.parametrize("name", RAM)
 def test_ram(name: str) -> None:
     assert Machine.read(FIELD / name).ram_bytes == RAM[name]
+
+
+@pytest.mark.parametrize("name", ["x06-dmidecode.txt"])
+def test_an_assumed_layout_is_said(name: str) -> None:
+    assert any("assumed" in told.reason for told in Machine.read(FIELD / name).missing)
 
 
 REFUSED = {

@@ -82,8 +82,8 @@ def found_machines(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FILE]...",
-            help="Boot logs, /proc/iomem, device trees, lspci, machines in TOML; the name of a shipped machine; - is "
-            "standard input. None: this computer.",
+            help="Boot logs, memory maps in any print, device trees, lspci, machines in TOML; the name of a shipped "
+            "machine; - is standard input. None: this computer.",
             show_default=False,
         ),
     ] = None,

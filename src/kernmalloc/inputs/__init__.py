@@ -1,4 +1,4 @@
-"""Readers of machines: boot logs, /proc/iomem, device trees, board constants, PCI dumps, fleets, TOML.
+"""Readers of machines: boot logs, memory maps in any print, device trees, board constants, PCI dumps, fleets, TOML.
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
 list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
@@ -11,18 +11,29 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from . import (
+    bsd,
+    coreboot,
     devicetree,
     devicetree_source,
     dmesg,
+    dmidecode,
+    firmware_memmap,
     fleet,
     iomem,
     lshw,
+    lsmem,
     lspci,
+    meminfo,
     msinfo,
     pciconf,
+    range_list,
     sysfs_resource,
     toml_facts,
+    uboot_bdinfo,
     uboot_board,
+    uefi,
+    xen,
+    zoneinfo,
 )
 from .errors import InputError, UnreadableError
 from .facts import Facts
@@ -70,15 +81,26 @@ READERS: tuple[Reader, ...] = (
     toml_facts,
     uboot_board,
     dmesg,
+    xen,
+    bsd,
     iomem,
     pciconf,
     sysfs_resource,
     lspci,
     lshw,
     msinfo,
+    uefi,
+    coreboot,
+    uboot_bdinfo,
+    firmware_memmap,
+    lsmem,
+    zoneinfo,
+    dmidecode,
+    meminfo,
+    range_list,
 )
 BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
-FOLDER_READERS: tuple[FolderReader, ...] = (devicetree,)
+FOLDER_READERS: tuple[FolderReader, ...] = (devicetree, firmware_memmap)
 
 
 def read(path: str | Path) -> list[Facts]:
@@ -117,7 +139,9 @@ def _read_folder(folder: Path) -> list[Facts]:
     for reader in FOLDER_READERS:
         if reader.recognises_folder(folder):
             return reader.read_folder(folder)
-    raise UnreadableError(str(folder), 0, "a folder that is no device tree", "name the files in it")
+    raise UnreadableError(
+        str(folder), 0, "a folder that is neither a device tree nor /sys/firmware/memmap", "name the files in it"
+    )
 
 
 def _read(data: bytes, file: str) -> list[Facts]:
@@ -138,6 +162,6 @@ def _read(data: bytes, file: str) -> list[Facts]:
     raise UnreadableError(
         file,
         0,
-        "not a boot log, /proc/iomem, device tree, board's constants, list of PCI devices or machine in TOML",
+        "not a boot log, printed memory map, /proc/iomem, device tree, list of PCI devices, nor machine in TOML",
         "give the output of dmesg or sudo cat /proc/iomem",
     )

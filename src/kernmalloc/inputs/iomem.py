@@ -16,6 +16,11 @@ from .text import plain_lines
 
 _ENTRY = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
+_OTHER_LIST = re.compile(
+    r"^[>|\t \xa0]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : (?:type\b|usable|available|free|conventional)", re.I | re.M
+)
+"""What Linux never calls a resource: a memory map in the form of /proc/iomem, printed by somebody else."""
+
 _DEVICE = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$|[0-9a-f]{6,16}\.[\w-]+")
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{6,16}\b", re.I)
 _MEMORY = {
@@ -38,7 +43,7 @@ _IMAGE = ("Kernel code", "Kernel rodata", "Kernel data", "Kernel bss")
 
 def recognises(head: str) -> bool:
     """Whether `head` is /proc/iomem: lines of `start-end : name`."""
-    return bool(_RECOGNISE.search(head))
+    return bool(_RECOGNISE.search(head)) and (": System RAM" in head or not _OTHER_LIST.search(head))
 
 
 def read(text: str, file: str) -> list[Facts]:
