@@ -11,9 +11,9 @@ from page_source import Source
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bytes, Window
-from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE, SIZE_CLASSES
+from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE
 from kernmalloc.kernel.devices import ANYONE, LAST_WORDS
-from kernmalloc.kernel.heap.caches import OWN_CACHES
+from kernmalloc.kernel.heap.caches import FIRST_TYPE
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import BUSY, OK, WOULD_BLOCK
 from kernmalloc.machine.lives import LEAST, MOST
@@ -60,7 +60,7 @@ class Workload:
         self.reach = int(kernel.layout["window_bytes"])
         self.cpus = [kernel.cpu(number) for number in range(int(kernel.layout["cpus"]))]
         self.answers: list[tuple[str, int]] = []
-        self.caches = range(SIZE_CLASSES + OWN_CACHES, int(kernel.view.kern["cache_count"]))
+        self.caches = range(FIRST_TYPE, int(kernel.view.kern["cache_count"]))
         self.source = Source(kernel)
         kernel.handle.life.reach((LATER + (1 << 13)) * FRAME)
         self.blocks: list[int] = []

@@ -82,7 +82,8 @@ class Exhaust:
     def objects(self) -> None:
         """Every object type."""
         for cache in self.kernel.caches:
-            until_refused(cache.get)
+            if not cache.own:
+                until_refused(cache.get)
 
 
 WAYS = ("entries", "records", "pages", "frames", "objects")

@@ -10,7 +10,7 @@ from small_machines import MIB, MODES, conserved, machine, poison
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import DMA, PAGE
-from kernmalloc.kernel.heap.caches import REGION_CACHE
+from kernmalloc.kernel.heap.caches import LAST_MAP_CACHE
 from kernmalloc.lang import failed
 
 LENGTH = 50
@@ -40,7 +40,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("malloc_zeroed"), SIZES),
     st.tuples(st.just("free"), ANY, st.sampled_from([0, 0, 0, 0, 0, 1, 16, 4096, -4096])),
     st.tuples(st.just("size_of"), ANY, st.sampled_from([0, 0, 8, 4096])),
-    st.tuples(st.just("cache_get"), st.integers(REGION_CACHE - 1, REGION_CACHE + 6)),
+    st.tuples(st.just("cache_get"), st.integers(LAST_MAP_CACHE - 2, LAST_MAP_CACHE + 6)),
     st.tuples(st.just("cache_put"), ANY, st.sampled_from([0, 0, 0, 0, 1]), st.sampled_from([0, 0, 0, 8])),
     st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
     st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
@@ -76,7 +76,7 @@ class Replay:
         if pick is not None:
             return name, ((pick[args[0] % len(pick)] if pick else args[0]) + args[1],)
         if name == "cache_put":
-            id, va = self.objects[args[0] % len(self.objects)] if self.objects else (REGION_CACHE, args[0])
+            id, va = self.objects[args[0] % len(self.objects)] if self.objects else (LAST_MAP_CACHE, args[0])
             return name, (id + args[1], va + args[2])
         if name == "range_put":
             pfn, count = self.ranges[args[0] % len(self.ranges)] if self.ranges else (args[0], 1)

@@ -11,7 +11,10 @@ import kernmalloc.machine
 from kernmalloc.lang.records import Record, RecordType
 
 LAYOUTS = {
-    "kernmalloc.kernel.boot.added.Adding": (64, "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56"),
+    "kernmalloc.kernel.boot.added.Adding": (
+        64,
+        "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56",
+    ),
     "kernmalloc.kernel.boot.layout.BootInfo": (
         552,
         "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 "
@@ -30,26 +33,26 @@ LAYOUTS = {
         "chunks@72 last_words@80 pages@88 headroom@96 excess@104 padding@112 top@120 scale@128",
     ),
     "kernmalloc.kernel.check.tally.Tally": (
-        728,
+        744,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 "
         "regions@80 ram_errors@88 hit@96 windows@104 aim_errors@112 stock_errors@120 heap_sum@128 unlisted@136 "
         "unlisted_sum@144 stocked@152 stock_sum@160 drawn@168 mapped@176 mapped_sum@184 tables@192 "
-        "table_errors@200 idle@208 kept@216 backed@224 runs@232 filed@240 bin_errors@248 user_tables@256 "
-        "states@264 cached@320 state_errors@328 named@336 bucket_errors@344 queued@352 queue_errors@360 "
-        "depends@368 leaves@376 spaces@384 threads@392 waiting@400 ticketed@408 owed@416 run_errors@424 "
-        "wait_errors@432 overdue@440 run_by@448 layout_errors@456 region_free@464 summary_errors@472 "
-        "entry_errors@480 order_errors@488 cut_errors@496 live@504 ready@512 used@520 chunk_used@528 "
-        "device_count@536 depend_errors@544 umap_pages@552 umap_tables@560 umap_root@568 umap_errors@576 "
-        "tail_pages@584 page_errors@592 joinable@600 slab_free@608 stacked@616 slab_errors@624 id@632 slabs@640 "
-        "partial@648 empty@656 given_back@664 listed@672 empties@680 returned@688 pointed@696 stack_errors@704 "
-        "magazine_size@712 magazine_empty_pages@720",
+        "table_errors@200 idle@208 kept@216 backed@224 runs@232 filed@240 bin_errors@248 own@256 owned@264 "
+        "user_tables@272 states@280 cached@336 state_errors@344 named@352 bucket_errors@360 queued@368 "
+        "queue_errors@376 depends@384 leaves@392 spaces@400 threads@408 waiting@416 ticketed@424 owed@432 "
+        "run_errors@440 wait_errors@448 overdue@456 run_by@464 layout_errors@472 region_free@480 "
+        "summary_errors@488 entry_errors@496 order_errors@504 cut_errors@512 live@520 ready@528 used@536 "
+        "chunk_used@544 device_count@552 depend_errors@560 umap_pages@568 umap_tables@576 umap_root@584 "
+        "umap_errors@592 tail_pages@600 page_errors@608 joinable@616 slab_free@624 stacked@632 slab_errors@640 "
+        "id@648 slabs@656 partial@664 empty@672 given_back@680 listed@688 empties@696 returned@704 pointed@712 "
+        "stack_errors@720 magazine_size@728 magazine_empty_pages@736",
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
         42432,
         "kern@0 id@8 run@16 depth@24 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 open@88 "
-        "opened@96 thread@104 reserve@112 frames@128 frame_groups@144 chunks@1184 chunk_groups@1200 "
-        "magazines@1472 stacks@9664",
+        "opened@96 thread@104 reserve@112 quick@120 noted@124 frames@128 frame_groups@144 chunks@1184 "
+        "chunk_groups@1200 magazines@1472 stacks@9664",
     ),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
@@ -65,9 +68,9 @@ LAYOUTS = {
         "released@3752 headroom@3760 growable@3768 affine@3776 wanted@3784 pages@3792 stalls@4016 promised@4112 "
         "lenient@4120 withheld@4128 opening@4136 opening_heap@4144 device_ranges@4152 device_pages@4160 "
         "reserves@4168 device_count@4176 last_frames@4184 last_ranges@4192 last_maps@4200 caches@4208 "
-        "cache_count@4216 quick@4224 class_of@4232 common@4288 ranges@12480 range_count@12488 range_next@12496 "
-        "objects@12504 object_count@12512 static@12520 plan@12528 asked@12664 added@12672 coming@12680 "
-        "adding@12688 checked@12752",
+        "cache_count@4216 class_of@4224 common@4288 ranges@12480 range_count@12488 range_next@12496 objects@12504 "
+        "object_count@12512 static@12520 plan@12528 asked@12664 added@12672 coming@12680 adding@12688 "
+        "checked@12752",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),
@@ -130,7 +133,8 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
         208,
-        "ram@0 fd@8 format@16 root@144 window@152 target@160 fresh@168 users@176 processors@184 mapped@192 failed@200",
+        "ram@0 fd@8 format@16 root@144 window@152 target@160 fresh@168 users@176 processors@184 mapped@192 "
+        "failed@200",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (

@@ -7,8 +7,8 @@ import numpy
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.core.kern import SIZE_CLASSES
-from kernmalloc.kernel.heap.caches import LAST_MAP_CACHE, OWN_CACHES, REGION_CACHE
+from kernmalloc.kernel.heap.caches import FIRST_TYPE, LAST_MAP_CACHE, REGION_CACHE
+from kernmalloc.kernel.heap.slabs import is_own
 from kernmalloc.lang.records import hexadecimal
 
 
@@ -22,7 +22,7 @@ class CacheNames(NamedTuple):
 def cache_names(profile: Profile, frames: int) -> CacheNames:
     """The caches that a kernel makes at boot, on a machine with that many frames of RAM."""
     names = CacheNames({REGION_CACHE: "region"}, {LAST_MAP_CACHE: "mapping frame"})
-    wanted, next_id = profile.wanted_counts(frames), SIZE_CLASSES + OWN_CACHES
+    wanted, next_id = profile.wanted_counts(frames), FIRST_TYPE
     for kind in profile.objects:
         for by_id, exists in ((names.typed, wanted[kind.name]), (names.last_words, kind.last_words)):
             if exists:
@@ -38,7 +38,7 @@ class ObjectCache:
         self._handle, self.id, self.name = handle, id, name
 
     def get(self) -> int:
-        """A new object: its address. Raises OutOfMemory, WouldBlock."""
+        """A new object: its address. Raises OutOfMemory, WouldBlock; BadAddress if the type is the kernel's own."""
         return checked(self._handle.call("cache_get", self.id), f"{self.name}.get()")
 
     def put(self, va: int) -> None:
@@ -49,6 +49,11 @@ class ObjectCache:
     def state(self) -> numpy.void:
         """The cache's record."""
         return self._handle.view.cache(self.id)
+
+    @property
+    def own(self) -> bool:
+        """Whether its objects are the kernel's own: callers get none."""
+        return bool(is_own(self.id))
 
     @property
     def size(self) -> int:

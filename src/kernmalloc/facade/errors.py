@@ -27,7 +27,7 @@ class BadRequest(KernelError):
 
 
 class BadAddress(KernelError):
-    """BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, BAD_FRAME: it is not the caller's to give back."""
+    """BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, BAD_FRAME, NOT_YOURS: it is not the caller's to give back."""
 
 
 class Busy(KernelError):
@@ -72,6 +72,7 @@ KINDS = {
     codes.INTERIOR: BadAddress,
     codes.NOT_ALLOCATED: BadAddress,
     codes.BAD_FRAME: BadAddress,
+    codes.NOT_YOURS: BadAddress,
     codes.BUSY: Busy,
     codes.OVERLAP: Busy,
     codes.WRAPS: Busy,

@@ -30,5 +30,6 @@ def _allocations(kernel: Kernel) -> Iterator[Undo]:
         for size in SIZES:
             yield kernel.free, kernel.malloc(size)
         for cache in kernel.caches:
-            yield cache.put, cache.get()
+            if not cache.own:
+                yield cache.put, cache.get()
         yield kernel.frame_put, kernel.frame_get()

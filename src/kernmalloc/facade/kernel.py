@@ -197,7 +197,7 @@ class Kernel:
         return checked(self.call("malloc_aligned", size, align), f"malloc({size}, align={align})")
 
     def free(self, va: int) -> None:
-        """Give memory back. Raises BadAddress: never given out, freed already, or inside an allocation."""
+        """Give memory back. Raises BadAddress: never given out, free already, inside an allocation, or the kernel's."""
         checked(self.call("free", va), f"free({hexadecimal(va)})")
 
     def size_of(self, va: int) -> int:

@@ -24,8 +24,8 @@ from msgspec import Meta
 from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.toml import parse_toml, text_of
-from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, WINDOWS_SHIFT
-from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, OWN_CACHES
+from kernmalloc.kernel.core.kern import CACHES, WINDOWS_SHIFT
+from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ STRATEGIES = {
         affine=True, static=True, devices=True, reserves=False, grows=False, excess=True
     ),  # [1,3]
 }
-MOST_TYPES = CACHES - SIZE_CLASSES - OWN_CACHES  # caches that are left for object types
+MOST_TYPES = CACHES - FIRST_TYPE  # caches that are left for object types
 ENTRY = 16  # bytes of our own part of a core table entry
 MOST_OBJECTS = 1 << 62  # of a type: more than any window holds
 HOSTED_LIMIT = 1 << 47  # addresses that a process of a 64-bit host may map lie below

@@ -11,7 +11,7 @@ from kernmalloc.kernel.core.kern import TYPE_NAMES, Cpu, Kern
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import LARGE as LARGE_RUN
-from kernmalloc.kernel.heap.bins import SLAB, HeapPage
+from kernmalloc.kernel.heap.bins import OWN, SLAB, HeapPage
 from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LifeError
@@ -205,7 +205,7 @@ class View:
     def used_pages(self) -> int:
         """Heap pages in use: recounted run by run from the heap map."""
         pages = self.heap_pages()
-        large = int(pages["pages"][pages["use"] == LARGE_RUN].sum())
+        large = int(pages["pages"][(pages["use"] == LARGE_RUN) | (pages["use"] == OWN)].sum())
         return large + int((pages["use"] == SLAB).sum())
 
     def mappings(self) -> Mappings:

@@ -41,7 +41,7 @@ from kernmalloc.kernel.frames.regions import (
 from kernmalloc.kernel.frames.table import MOST_PINS, Frame
 from kernmalloc.kernel.heap.caches import CHUNK_CACHE, LAST_CACHE, LAST_REGION_CACHE, REGION_CACHE
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
-from kernmalloc.kernel.heap.malloc import free
+from kernmalloc.kernel.heap.malloc import own_free
 from kernmalloc.kernel.heap.runs import pages_ask
 from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
 from kernmalloc.lang import Record, failed, field, i64, kernel
@@ -123,7 +123,7 @@ def _give_ready(cpu: Cpu, region: Region) -> int:
     """Give all chunks on the region's list back."""
     chunk = _pop(region)
     while chunk != 0:
-        free(cpu, chunk.addr)
+        own_free(cpu, chunk.addr)
         chunk = _pop(region)
     return OK
 
@@ -229,10 +229,10 @@ def _rejoin(cpu: Cpu, region: Region) -> int:
     region.guaranteed = 0
     above = region_merge(cpu, region)
     if above != 0:
-        free(cpu, above.addr)
+        own_free(cpu, above.addr)
     if region.cut != 0:
         if region_merge(cpu, Region(tree_floor(cpu.kern.regions, region.base - 1).addr)) != 0:
-            free(cpu, region.addr)
+            own_free(cpu, region.addr)
     return OK
 
 
@@ -264,7 +264,7 @@ def withdraw(cpu: Cpu, base: int) -> int:
     if region.under != 0:
         return _rejoin(cpu, region)
     region_remove(cpu, region)
-    return free(cpu, region.addr)
+    return own_free(cpu, region.addr)
 
 
 @kernel
@@ -357,7 +357,7 @@ def device_put(cpu: Cpu, pfn: int) -> int:
     region.live = region.live - 1
     if region.live + region.ready_count < region.guaranteed:
         return _push(region, chunk)
-    return free(cpu, chunk.addr)
+    return own_free(cpu, chunk.addr)
 
 
 @kernel

@@ -47,7 +47,7 @@ from kernmalloc.kernel.frames.claims import (
 from kernmalloc.kernel.frames.stock import stock_drain, stock_shut
 from kernmalloc.kernel.heap.caches import THREAD_CACHE, is_object
 from kernmalloc.kernel.heap.magazines import slot_take
-from kernmalloc.kernel.heap.malloc import LARGEST_CLASS, free
+from kernmalloc.kernel.heap.malloc import own_free
 from kernmalloc.kernel.heap.slabs import cpu_at
 from kernmalloc.kernel.pages.pages import entry_at, page_count, page_find
 from kernmalloc.kernel.pages.reclaim import reclaim
@@ -101,8 +101,8 @@ def _serve(cpu: Cpu) -> int:
     if is_short(kern) > stalls.short:
         for number in range(kern.cpu_count):
             stock_shut(cpu_at(kern, number))
+            cpu_at(kern, number).quick = 0
     stalls.short = is_short(kern)
-    kern.quick = LARGEST_CLASS if stalls.short == 0 else 0
     return OK
 
 
@@ -384,7 +384,7 @@ def thread_free(cpu: Cpu, thread: Thread) -> int:
     stalls = cpu.kern.stalls
     thread_unlink(stalls, thread)
     stalls.count = stalls.count - 1
-    free(cpu, thread.addr)
+    own_free(cpu, thread.addr)
     _serve(cpu)
     return _try_again(cpu)
 

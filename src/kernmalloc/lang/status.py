@@ -31,6 +31,7 @@ NO_SOURCE = -19
 IO_ERROR = -20
 DEADLOCK = -21
 TIMED_OUT = -22
+NOT_YOURS = -23
 
 MEANINGS = {
     OK: "done",
@@ -56,6 +57,7 @@ MEANINGS = {
     IO_ERROR: "the source could not read the page",
     DEADLOCK: "every thread waits, those that clean pages too: nothing could ever end the wait",
     TIMED_OUT: "the time to wait was over",
+    NOT_YOURS: "it is the kernel's own memory, which callers cannot free, take or ask the size of",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

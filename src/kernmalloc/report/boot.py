@@ -14,7 +14,6 @@ from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 from kernmalloc.report.units import address, several, span
 
 SHOWN = 40  # devices that are listed singly
-OWN = "region"  # the cache that the memory manager itself needs: no profile asks for it
 BAR = 32  # characters of the bar that shows the donation
 MARGIN = 14  # columns before the text of a step
 
@@ -141,7 +140,7 @@ def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
     )
     rows = [("object", "size", "wanted", "limit", "slots", "in use")]
     for cache in kernel.caches:
-        asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if cache.name != OWN else ("", "")
+        asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if not cache.own else ("", "")
         rows.append((cache.name, f"{cache.size:,}", *asked, f"{cache.slots:,}", f"{cache.used:,}"))
     yield from columns(rows)
     yield from fitted(ratio(kernel))
@@ -184,7 +183,7 @@ def device_rows(devices: Iterable[Published | Device]) -> list[Cells]:
 def ratio(kernel: Kernel) -> str:
     """One line: what share of the wanted objects the window holds, and what that comes to for the first type."""
     frames = sum(kernel.frames_by_type().values())
-    first = next((cache for cache in kernel.caches if cache.wanted and cache.name != OWN), None)
+    first = next((cache for cache in kernel.caches if cache.wanted and not cache.own), None)
     if first is None:
         return "No object types."
     each = frames / max(first.limit, 1)

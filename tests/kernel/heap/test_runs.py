@@ -14,7 +14,7 @@ from kernmalloc.facade.errors import OutOfMemory, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import BINS
-from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, SLAB, bin_holding, bin_of
+from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, OWN, SLAB, bin_holding, bin_of
 from kernmalloc.lang import status
 from kernmalloc.plan.plan import with_strategy
 
@@ -80,7 +80,7 @@ def test_random_runs(ops, growth, poisoned):
             found = runs(kernel)
             taken = {int(kern["heap"]) + at * PAGE: pages for use, at, pages in found if use == LARGE}
             assert used.items() <= taken.items()
-            in_use = sum(pages for use, _, pages in found if use in (LARGE, SLAB))
+            in_use = sum(pages for use, _, pages in found if use in (LARGE, OWN, SLAB))
             assert in_use <= kern["backed"] <= in_use + growth
             if op == "drain":
                 assert kern["backed"] == in_use

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved
 
-from kernmalloc.kernel.core.kern import SIZE_CLASSES, Kern
+from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Kern
 from kernmalloc.kernel.heap.bins import HeapPage
-from kernmalloc.kernel.heap.malloc import LARGEST_CLASS, class_bytes
+from kernmalloc.kernel.heap.malloc import class_bytes
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLAB_PAGES,
     MAX_SLOTS,

@@ -31,7 +31,7 @@ from kernmalloc.kernel.frames.space import bank_gains, frames_left, space_short
 from kernmalloc.kernel.heap.bins import KEPT, longest_run, record_of
 from kernmalloc.kernel.heap.caches import REGION_CACHE
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
-from kernmalloc.kernel.heap.malloc import free, malloc_zeroed, pages_for
+from kernmalloc.kernel.heap.malloc import own_free, own_zeroed, pages_for
 from kernmalloc.kernel.heap.runs import trim
 from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
 from kernmalloc.kernel.map.kmap import pfn_at
@@ -179,14 +179,14 @@ def _cut_off(cpu: Cpu, base: int, count: int) -> int:
     if around.count > 0:
         return OK
     region_remove(cpu, around)
-    return free(cpu, around.addr)
+    return own_free(cpu, around.addr)
 
 
 @kernel
 def _describe(cpu: Cpu, base: int, count: int) -> int:
-    """Make frames [base, base + count) a region of free RAM: OK, or the status of `malloc_zeroed`."""
+    """Make frames [base, base + count) a region of free RAM: OK, or the status of `own_zeroed`."""
     kern = cpu.kern
-    area = malloc_zeroed(cpu, area_bytes(kern, base, count))
+    area = own_zeroed(cpu, area_bytes(kern, base, count))
     if failed(area):
         return area
     _cut_off(cpu, base, count)
@@ -212,9 +212,9 @@ def _describe_all(cpu: Cpu) -> int:
         if failed(status):
             return status
     if pages_few(kern, kern.frames) != 0:
-        at = malloc_zeroed(cpu, pages_bytes(kern.frames))
+        at = own_zeroed(cpu, pages_bytes(kern.frames))
         if not failed(at):
-            free(cpu, pages_move(cpu, at, kern.frames))
+            own_free(cpu, pages_move(cpu, at, kern.frames))
     return OK
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes, bitmap_init, bits_give
 from kernmalloc.kernel.frames.regions import Region
-from kernmalloc.kernel.heap.malloc import malloc_zeroed, pages_for
+from kernmalloc.kernel.heap.malloc import own_zeroed, pages_for
 from kernmalloc.lang import entry, failed, kernel
 from kernmalloc.lang.status import OK
 
@@ -33,8 +33,8 @@ def area_pages(kern: Kern, base: int, count: int) -> int:
 
 @kernel
 def area_make(cpu: Cpu, region: Region) -> int:
-    """Describe a region's frames: malloc its area. No frame is free yet. OK, or the status of `malloc_zeroed`."""
-    area = malloc_zeroed(cpu, area_bytes(cpu.kern, region.base, region.count))
+    """Describe a region's frames: malloc its area. No frame is free yet. OK, or the status of `own_zeroed`."""
+    area = own_zeroed(cpu, area_bytes(cpu.kern, region.base, region.count))
     return area if failed(area) else area_use(cpu, region, area)
 
 

@@ -42,7 +42,7 @@ from kernmalloc.kernel.heap.caches import (
     objects_create,
 )
 from kernmalloc.kernel.heap.magazines import slot_take
-from kernmalloc.kernel.heap.malloc import classes_init, malloc_zeroed
+from kernmalloc.kernel.heap.malloc import classes_init, own_zeroed
 from kernmalloc.kernel.heap.runs import fix_pages, ready_pages
 from kernmalloc.kernel.pages.depends import Depend
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_init
@@ -157,22 +157,22 @@ def _own_caches(cpu: Cpu) -> int:
         return BAD_BOOT
     if common_create(cpu, Region.size, max(kern.last_ranges, 1)) != LAST_REGION_CACHE:
         return BAD_BOOT
-    if common_create(cpu, 1 << kern.page_shift, max(kern.last_maps, 1)) != LAST_MAP_CACHE:
-        return BAD_BOOT
     if common_create(cpu, Umap.size, ANY_NUMBER) != UMAP_CACHE:
         return BAD_BOOT
     if common_create(cpu, Depend.size, ANY_NUMBER) != DEPEND_CACHE:
         return BAD_BOOT
     if common_create(cpu, Thread.size, ANY_NUMBER) != THREAD_CACHE:
         return BAD_BOOT
+    if common_create(cpu, 1 << kern.page_shift, max(kern.last_maps, 1)) != LAST_MAP_CACHE:
+        return BAD_BOOT
     return OK
 
 
 @kernel
 def _page_cache(cpu: Cpu) -> int:
-    """Make the hash of the page cache, for all memory described: OK, or a status of `malloc_zeroed`."""
+    """Make the hash of the page cache, for all memory described: OK, or a status of `own_zeroed`."""
     kern = cpu.kern
-    at = malloc_zeroed(cpu, pages_bytes(kern.frames))
+    at = own_zeroed(cpu, pages_bytes(kern.frames))
     if failed(at):
         return at
     return pages_init(kern, at, kern.frames)

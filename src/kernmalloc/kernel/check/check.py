@@ -48,6 +48,7 @@ from kernmalloc.kernel.core.kern import (
     EMPTY,
     FREE,
     HEAP,
+    LARGEST_CLASS,
     MAIN,
     PAGE,
     RAM,
@@ -65,7 +66,7 @@ from kernmalloc.kernel.frames.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.frames.claims import LATE, RUNNABLE, STALLED, Stalls, Thread
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
-from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, KEPT, SLAB, TAIL, HeapPage, record_of
+from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, ObjectType
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLOTS,
@@ -205,6 +206,7 @@ def _check_regions(cpu: Cpu, tally: Tally) -> int:
             tally.device = tally.device + tally.used
         if region.area != 0 and tally.layout_errors == 0:
             ram += 1
+            tally.owned = tally.owned + 1
             count_bitmaps(region, tally)
             if failed(_count_frames(cpu, region, tally)):
                 return BROKEN
@@ -273,6 +275,7 @@ def _check_pages(cpu: Cpu, tally: Tally) -> int:
         if run.use == SLAB and failed(_check_slab(cpu, tally, page)):
             return BROKEN
         tally.runs = tally.runs + free
+        tally.own = tally.own + (1 if run.use == OWN else 0)
         tally.idle = tally.idle + (run.pages if run.use == IDLE else 0)
         tally.kept = tally.kept + (run.pages if run.use == KEPT else 0)
         tally.backed = tally.backed + (run.pages if run.use != BARE else 0)
@@ -377,6 +380,8 @@ def check(cpu: Cpu) -> int:
     count_bins(cpu, tally, KEPT)
     for span in range(kern.bytes >> kern.span_shift):
         count_span(cpu, tally, span)
+    pages = kern.pages
+    tally.owned = tally.owned + tally.user_tables + (1 if pages.heads != 0 else 0) + (1 if pages.source != 0 else 0)
     if failed(_held(tally, KERN, kern.addr, verify_kern(cpu, kern, tally))):
         return BROKEN
     if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)) or failed(_check_threads(cpu, tally)):

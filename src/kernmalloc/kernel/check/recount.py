@@ -30,7 +30,7 @@ from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.stock import Group, Stock, bottom_of, group_shift, places
 from kernmalloc.kernel.frames.table import FrameWords, entry_of, frame_type
-from kernmalloc.kernel.heap.bins import BARE, INSIDE, LARGE, SLAB, TAIL, bin_at, bin_of, bits_of, record_of, va_of
+from kernmalloc.kernel.heap.bins import BARE, INSIDE, LARGE, OWN, SLAB, TAIL, bin_at, bin_of, bits_of, record_of, va_of
 from kernmalloc.kernel.map.kmap import directory_of, pfn_at, span_of, span_pages
 from kernmalloc.lang import ctz, element, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
@@ -151,7 +151,7 @@ def block_errors(cpu: Cpu, region: Region, pfn: int, count: int) -> int:
 def _aim_errors(cpu: Cpu) -> int:
     """1 if a processor's quick paths are aimed at no described region of RAM, or not shut while frames are short."""
     kern = cpu.kern
-    if cpu.stride != kern.stride:
+    if cpu.stride != kern.stride or (cpu.quick != 0 and short(kern) != 0):
         return 1
     errors = 1 if cpu.low != 0 or cpu.high != 0 or cpu.entries != 0 else 0  # 0: never aimed
     region = next_region(cpu, 0)
@@ -223,7 +223,7 @@ def linked(kern: Kern, page: int, head: int) -> int:
 def listed(kern: Kern, page: int) -> int:
     """1 if a free run is linked in its bin; a run in use need not be."""
     run = record_of(kern, page)
-    if run.use == LARGE or run.use == SLAB:
+    if run.use == LARGE or run.use == OWN or run.use == SLAB:
         return 1
     return linked(kern, page, bin_at(kern, run.use, bin_of(run.pages)).value)
 
@@ -245,8 +245,8 @@ def page_errors(cpu: Cpu, page: int) -> int:
         if (pfn == ABSENT) != (head.use == BARE):
             errors += 1
     last = record_of(kern, page + head.pages - 1).use
-    if head.use == LARGE:
-        return errors + (1 if last != (TAIL if head.pages > 1 else LARGE) else 0)
+    if head.use == LARGE or head.use == OWN:
+        return errors + (1 if last != (TAIL if head.pages > 1 else head.use) else 0)
     return errors + (1 if last != head.use else 0)
 
 

@@ -42,13 +42,18 @@ def _slots_of(slots: int, word: int) -> int:
 
 @kernel
 def _bitmap_errors(kern: Kern, page: int) -> int:
-    """1 if a bitmap has a bit that is no slot, or both have the same, or the page does not wait as the second says."""
+    """1 if a bitmap has a bit that is no slot, or both have the same, or the page does not wait as the second says.
+
+    Both may have the same bits in a page that its owner has yet to look at (`heed`)."""
     record = slab_page(kern, page)
+    unseen = 0
+    if record.owner != 0 and record.waiting != 0:
+        unseen = cpu_at(kern, record.owner - 1).noted
     returned = 0
     for word in range(2 if record.slots <= SPARSE else 4):
         own = element(record.bits, word).bits
         other = returned_at(kern, page, word).bits
-        if (own | other) & ~_slots_of(record.slots, word) != 0 or own & other != 0:
+        if (own | other) & ~_slots_of(record.slots, word) != 0 or (own & other != 0 and unseen == 0):
             return 1
         returned = returned | other
     return 1 if (returned != 0) != (record.waiting != 0) else 0
@@ -213,6 +218,22 @@ def _is_pointed(kern: Kern, magazine: Magazine, owner: int, id: int) -> int:
 
 
 @kernel
+def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
+    """Count the pages of the cache that was recounted last on a list of the owner's, which begins at `first`: how many
+    of other caches there are."""
+    others = 0
+    at = first if first != 0 else END
+    while at != END and at != 0 and at <= kern.top and tally.returned <= tally.given_back and others <= kern.top:
+        page = slab_page(kern, at - 1)
+        if page.cache != tally.id:
+            others += 1
+        else:
+            tally.returned = tally.returned + (1 if page.owner == owner and page.waiting != 0 else tally.given_back + 1)
+        at = page.waiting
+    return others
+
+
+@kernel
 def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> int:
     """Walk the lists of an owner's magazine for the cache that was recounted last."""
     kern = cpu.kern
@@ -230,10 +251,8 @@ def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> in
         tally.empties = tally.empties + 1
         tally.magazine_empty_pages = tally.magazine_empty_pages + slab_page(kern, at - 1).pages
         at = slab_page(kern, at - 1).next
-    at = magazine.returned if magazine.returned != 0 else END
-    while at != END and at != 0 and at <= kern.top and tally.returned <= tally.given_back:
-        h = slab_page(kern, at - 1)
-        ours = 1 if h.owner == owner and h.cache == tally.id and h.waiting != 0 else 0
-        tally.returned = tally.returned + (1 if ours != 0 else tally.given_back + 1)
-        at = h.waiting
+    if _count_returned(kern, tally, magazine.returned, owner) != 0:
+        tally.returned = tally.given_back + 1
+    if owner != 0:
+        _count_returned(kern, tally, cpu_at(kern, owner - 1).noted, owner)
     return OK

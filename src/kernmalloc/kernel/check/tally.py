@@ -44,6 +44,8 @@ class Tally(Record):
     runs: i64 = field("free runs, from the pages")
     filed: i64 = field("free runs, from the bins")
     bin_errors: i64 = field("runs in the wrong bin, or bins whose bit is wrong")
+    own: i64 = field("runs that are the kernel's own")
+    owned: i64 = field("runs that the kernel's records lead to: core tables, hash, ring, tables of address spaces")
     user_tables: i64 = field("heap pages whose frames are mapping tables")
     states: Word = array(STATES, "pages by state")
     cached: i64 = field("pages")

@@ -71,6 +71,8 @@ OBJECTS = 5
 UP = 6
 
 SIZE_CLASSES = 72
+LARGEST_CLASS = 32768  # bytes of the largest of them
+OWN_CACHES = 7  # the caches behind the size classes: what the kernel allocates in them is its own
 CACHES = 128  # size classes and typed caches together
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
@@ -138,6 +140,8 @@ class Cpu(Record, align=64):
     opened: i64 = field("windows ever opened")
     thread: Thread = field("the thread that runs; 0: nobody who could wait")
     reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
+    quick: u32 = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
+    noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
     frames: Stock = inline("the stock of single frames", align=64)
     frame_groups: Group = array(FRAMES + 1, "its groups")
     chunks: Stock = inline("the stock of chunks")
@@ -149,6 +153,7 @@ class Cpu(Record, align=64):
         "id == tally.id",
         "run >= 0",
         "depth == 0",
+        "quick == 0 or (quick == LARGEST_CLASS and noted == 0)",
         "tally.aim_errors == 0",
         "tally.stock_errors == 0",
         "windows == tally.windows",
@@ -247,7 +252,6 @@ class Kern(Record):
     # object caches
     caches: Cache = field("the caches, an array; the first ones are the size classes")
     cache_count: i64 = field("caches in use")
-    quick: i64 = field("bytes of the largest block that may be taken without the lock; 0: threads wait")
     class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
     common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
     # what boot was told
@@ -294,6 +298,7 @@ class Kern(Record):
         "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes",
         "tally.runs == tally.filed",
         "tally.bin_errors == 0",
+        "tally.own == tally.owned",
         "donated_heap + donated_maps == donation_frames",
         "cache_count <= CACHES",
     )

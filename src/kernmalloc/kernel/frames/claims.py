@@ -45,7 +45,7 @@ class Stalls(Record):
     waiting: i64 = field("threads that wait, or have not done their call again yet")
     tickets: i64 = field("places in the queue ever given out")
     owed: i64 = field("free frames that are set aside for threads in the queue")
-    short: i64 = field("1: threads wait, or frames of the reserve are in use: stocks and magazines are shut")
+    short: i64 = field("1: threads wait, or frames of the reserve are in use: stocks and quick takes are shut")
     reserve: i64 = field("free frames that only cleaners may take")
     stalled: i64 = field("calls that had to wait, ever")
     late: i64 = field("waits that ended because time was up, ever")
@@ -54,7 +54,6 @@ class Stalls(Record):
         "count == tally.threads and waiting == tally.waiting and waiting == tally.ticketed",
         "owed == tally.owed and owed <= kern.free_frames - kern.stocked",
         "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)",
-        "short == 0 or kern.quick == 0",
         "tally.wait_errors == 0",
         "tally.run_errors == 0",
         "tally.overdue == 0",

@@ -26,14 +26,15 @@ BARE = 2  # free, without frames
 KEPT = 3  # free, in the fixed part, whose frames stay
 SLAB = 4  # slots of one cache; every page says so
 LARGE = 5  # one allocation; the last page is its TAIL
-TAIL = 6
-USES = 7
+OWN = 6  # one allocation of the kernel's own; the last page is its TAIL
+TAIL = 7
+USES = 8
 
 EXACT = 16  # runs shorter than that have bins of their own
 
 
 class HeapPage(Record, size=64):
-    """One page of the heap. In a free run or a LARGE one only the first and the last page's record mean anything.
+    """One page of the heap. Of a run that is no slab, only the first and the last page's record mean anything.
 
     A page of a slab has a `SlabPage` in these bytes. The fields up to `owner` are at the same place in both: the quick
     free reads `owner` of any page, and finds 0 where there is no slab."""
@@ -41,7 +42,7 @@ class HeapPage(Record, size=64):
     pages: u32 = field("length of the run (first and last page)")
     next: u32 = field("next free run of the bin: page + 1")
     prev: u32 = field("the one before: page + 1")
-    use: u8 = field("INSIDE, IDLE, BARE, KEPT, SLAB, LARGE, TAIL")
+    use: u8 = field("INSIDE, IDLE, BARE, KEPT, SLAB, LARGE, OWN, TAIL")
     cache: u8 = field("of a slab only")
     owner: u16 = field("0: no processor owns slots here")
     slab: Word = array(6, "of a slab only")

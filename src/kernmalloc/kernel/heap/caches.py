@@ -11,7 +11,7 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.kern import CACHES, OWN_CACHES, SIZE_CLASSES, Cpu, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.heap.bins import SLAB
@@ -27,6 +27,7 @@ from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.slabs import (
     cache_at,
     cache_init,
+    is_own,
     slab_new,
     slab_page,
     slab_pages,
@@ -35,18 +36,18 @@ from kernmalloc.kernel.heap.slabs import (
     slot_number,
 )
 from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
-from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, OK
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, NOT_YOURS, OK
 
-# the first typed caches are the memory manager's own
+# the first typed caches are there in every kernel; all but the last of these are the memory manager's own
 REGION_CACHE = SIZE_CLASSES
 CHUNK_CACHE = SIZE_CLASSES + 1
-LAST_CACHE = SIZE_CLASSES + 2  # the chunks, region records and mapping frames of last words
+LAST_CACHE = SIZE_CLASSES + 2  # the chunks and region records of last words
 LAST_REGION_CACHE = SIZE_CLASSES + 3
-LAST_MAP_CACHE = SIZE_CLASSES + 4
-UMAP_CACHE = SIZE_CLASSES + 5
-DEPEND_CACHE = SIZE_CLASSES + 6
-THREAD_CACHE = SIZE_CLASSES + 7
-OWN_CACHES = 8
+UMAP_CACHE = SIZE_CLASSES + 4
+DEPEND_CACHE = SIZE_CLASSES + 5
+THREAD_CACHE = SIZE_CLASSES + 6
+LAST_MAP_CACHE = SIZE_CLASSES + OWN_CACHES  # the mapping frames of last words, for callers to map devices with
+FIRST_TYPE = LAST_MAP_CACHE + 1  # the first of those that the profile names
 
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
@@ -211,9 +212,11 @@ def objects_create(cpu: Cpu, index: int) -> int:
 
 
 @kernel
-def _is_object_cache(kern: Kern, id: int) -> int:
-    """1 if there is an object type of that number."""
-    return 1 if id >= SIZE_CLASSES and id < kern.cache_count else 0
+def _type_ok(kern: Kern, id: int) -> int:
+    """OK if there is an object type of that number for callers. BAD_CACHE: there is none. NOT_YOURS."""
+    if id < SIZE_CLASSES or id >= kern.cache_count:
+        return BAD_CACHE
+    return NOT_YOURS if is_own(id) != 0 else OK
 
 
 @inlined
@@ -245,38 +248,39 @@ def is_object(cpu: Cpu, id: int, va: int) -> int:
 def cache_get(cpu: Cpu, id: int) -> int:
     """Allocate an object of type number `id`, contents unknown: its VA.
 
-    BAD_CACHE: there is no such type. LIMIT: the type has as many slabs as it may. Else a status of `malloc`.
+    BAD_CACHE: there is no such type. NOT_YOURS: its objects are the kernel's own. LIMIT: it has as many slabs as it
+    may. Else a status of `malloc`.
     """
-    if _is_object_cache(cpu.kern, id) == 0:
-        return BAD_CACHE
-    return slot_take(cpu, id)
+    status = _type_ok(cpu.kern, id)
+    return slot_take(cpu, id) if status == OK else status
 
 
 @kernel
 def cache_get_quick(cpu: Cpu, id: int) -> int:
     """Take an object from this processor's stack or the word pointed at: its VA.
 
-    SLOW: they are empty, it is no object type, or threads wait."""
-    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.kern.quick != 0 else SLOW
+    SLOW: they are empty, it is no object type, or this processor must look at something first (`heed`)."""
+    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.quick != 0 else SLOW
 
 
 @kernel
 def cache_get_own(cpu: Cpu, id: int) -> int:
     """Take an object from the next word of this processor's slabs that has one: its VA.
 
-    SLOW: none has, it is no object type, or threads wait."""
-    return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.kern.quick != 0 else SLOW
+    SLOW: none has, it is no object type, or this processor must look at something first (`heed`)."""
+    return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.quick != 0 else SLOW
 
 
 @kernel
 def cache_put(cpu: Cpu, id: int, va: int) -> int:
     """Give back the object at va, of type number `id`: OK.
 
-    BAD_CACHE: there is no such type. BAD_ADDRESS: no slab of that type lies there. INTERIOR: va lies inside an object.
-    NOT_ALLOCATED: it is free already. Then nothing has changed.
+    BAD_CACHE: there is no such type. NOT_YOURS: its objects are the kernel's own. BAD_ADDRESS: no slab of that type
+    lies there. INTERIOR: va lies inside an object. NOT_ALLOCATED: it is free already. Then nothing has changed.
     """
-    if _is_object_cache(cpu.kern, id) == 0:
-        return BAD_CACHE
+    status = _type_ok(cpu.kern, id)
+    if failed(status):
+        return status
     page = _of_type(cpu, id, va)
     return page if failed(page) else slot_give(cpu, page, va)
 

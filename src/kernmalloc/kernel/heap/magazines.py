@@ -11,13 +11,21 @@ Concepts
      page: what was used last is used next. Otherwise that page goes on the list.
   4. A slab of which all slots are free leaves the list and is put aside, unless the magazine points into it. What is
      put aside beyond what a cache keeps goes back to the heap's pages, under the lock.
-  5. What other processors give back is noted in the second bitmap, and its page on a list that the lock guards. The
-     owner fetches it when it has nothing else left, before it makes a slab, and when it drains.
+  5. What other processors give back is noted in the second bitmap, under the lock. The page goes on a list of its
+     owner's, and the owner's quick takes are shut: before it takes another slot it looks at its notes (`heed`), and
+     puts the pages on the lists of its magazines. It fetches what is noted there when it has nothing else left, before
+     it makes a slab, and when it drains.
+  6. A block that its owner and another processor free at the same moment is free once. Both may find it in use: the
+     owner takes no lock. Its slot is then free, and noted. Who takes slots has seen all notes that were there before;
+     of a slot that is free already the note is dropped then, before the slot can be taken. While a page waits and its
+     owner has seen that, the owner frees slots of it under the lock. So a note never frees a slot that was taken after
+     it was written.
 
     a page of a slab is one of these: pointed at, listed, put aside, full
     listed         <=>  free > 0, not pointed at, its slab not put aside
     put aside      <=>  all slots of the slab are free and the magazine does not point into it
     waiting != 0   <=>  the page's second bitmap is not empty
+    a slot is free in both bitmaps  =>  its page is noted, and the owner's quick takes are shut
 
 Limits: a cache with a limit does not find the slots that other processors have free; those come when they `drain`.
 
@@ -47,9 +55,11 @@ from kernmalloc.kernel.heap.slabs import (
     SlabPage,
     Stacked,
     cache_at,
+    cpu_at,
     empties_free,
     empty_pop,
     empty_push,
+    heed,
     magazine_at,
     magazine_of,
     own_magazine,
@@ -225,7 +235,9 @@ def slot_take(cpu: Cpu, id: int) -> int:
     It comes from this processor's stack, else from the word pointed at, else from the next word that has a slot, else
     from what other processors gave back, else from a new slab."""
     kern = cpu.kern
-    va = slot_take_quick(cpu, id)  # while threads wait, and for the kernel itself, nobody has tried it yet
+    if cpu.quick == 0:
+        heed(cpu)
+    va = slot_take_quick(cpu, id)  # while quick takes are shut, and for the kernel itself, nobody has tried it yet
     if va != SLOW:
         return va
     magazine = magazine_of(cpu, id)
@@ -340,18 +352,19 @@ def slot_give_own(cpu: Cpu, page: int, va: int) -> int:
 def _give_to(kern: Kern, page: int, slot: int) -> int:
     """Note a slot for its owner, another processor, to fetch."""
     record = slab_page(kern, page)
-    magazine = magazine_at(kern, record.owner, record.cache)
     word = returned_at(kern, page, slot >> 6)
     word.bits = word.bits | shl(1, slot & 63)
-    if record.waiting == 0:
-        record.waiting = magazine.returned if magazine.returned != 0 else END
-        magazine.returned = page + 1
+    if record.waiting == 0:  # else the owner has seen that the page waits, or will before it takes a slot
+        owner = cpu_at(kern, record.owner - 1)
+        record.waiting = owner.noted if owner.noted != 0 else END
+        owner.noted = page + 1
+        owner.quick = 0
     return OK
 
 
 @kernel
 def _fetch(kern: Kern, magazine: Magazine) -> int:
-    """Give what other processors gave back to the slabs of the magazine's owner."""
+    """Give what other processors gave back, as the owner has seen, to the slabs of the magazine's owner."""
     while magazine.returned != 0:
         page = magazine.returned - 1
         record = slab_page(kern, page)
@@ -359,7 +372,7 @@ def _fetch(kern: Kern, magazine: Magazine) -> int:
         record.waiting = 0
         for number in range((record.slots + 63) >> 6):
             word = returned_at(kern, page, number)
-            bits = word.bits & ~element(record.bits, number).bits  # not what two processors gave back at one moment
+            bits = word.bits
             word.bits = 0
             while bits != 0:
                 slot = ctz(bits)
@@ -418,6 +431,7 @@ def cache_drain(cpu: Cpu, cache: Cache) -> int:
     kern = cpu.kern
     magazine = magazine_of(cpu, cache.id)
     _flush(cpu, cache.id)  # of a common cache there is none
+    heed(cpu)
     _fetch(kern, magazine)
     if magazine.word != 0:
         record = SlabPage(magazine.word.addr & RECORD)

@@ -11,7 +11,10 @@ Concepts
      refused, each with a status of its own, and nothing changes.
   4. malloc and free each have two ways that touch only this processor's slabs and take no lock (`locks`): the quick
      one, and one that moves on to the next word, or settles the stack.
-  5. All calls can block (E26): where frames are short but could be had by waiting, the status is WOULD_BLOCK. Nothing
+  5. What the kernel allocates for itself is its own: core tables, the hash of the page cache, a source's ring, the
+     tables of address spaces, region records, threads. `own_zeroed` and the kernel's own caches make such memory, and
+     `own_free` takes it back. Callers are refused it, whatever they ask.
+  6. All calls can block (E26): where frames are short but could be had by waiting, the status is WOULD_BLOCK. Nothing
      has been stored then, but that idle pages may have gone back to page space. The caller abandons the operation, and
      does it again when frames come.
 
@@ -31,17 +34,17 @@ reach against these:
 
 Nothing else is searched but one bin, for a run that is long enough (`bins`).
 
-Limits: of two processors that free one block at the same moment both may be told OK, and what is not a block may be
-read in a page that another processor is just unmapping. One after the other is refused like every wrong free.
+Limits: of two processors that free one block at the same moment both may be told OK; the block is free once
+(`magazines`). What is not a block may be read in a page that another processor is just unmapping.
 """
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Cpu, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.frames.stock import stock_drain
-from kernmalloc.kernel.heap.bins import INSIDE, LARGE, SLAB, TAIL, clear_run, record_of, va_of
+from kernmalloc.kernel.heap.bins import INSIDE, LARGE, OWN, SLAB, TAIL, clear_run, record_of, va_of
 from kernmalloc.kernel.heap.magazines import (
     cache_drain,
     slot_give,
@@ -52,13 +55,12 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_quick,
 )
 from kernmalloc.kernel.heap.runs import give_pages, take_zeroed, trim, unfix_pages
-from kernmalloc.kernel.heap.slabs import cache_at, cache_init, run_get, slot_free, slot_number
+from kernmalloc.kernel.heap.slabs import cache_at, cache_init, is_own, run_get, slot_free, slot_number
 from kernmalloc.lang import clz, element, failed, inlined, kernel
-from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, OK
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, NOT_YOURS, OK
 
 GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
 CLASSES_BELOW = 8  # classes up to 128 bytes
-LARGEST_CLASS = 32768
 CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
 LARGEST_ALIGN = 1 << 30
 NO_LIMIT = 1 << 40  # slabs: more than any size class has
@@ -85,7 +87,6 @@ def classes_init(cpu: Cpu) -> int:
             element(kern.class_of, grain).value = i
             grain += 1
     kern.cache_count = SIZE_CLASSES
-    kern.quick = LARGEST_CLASS
     return OK
 
 
@@ -97,14 +98,14 @@ def pages_for(kern: Kern, bytes: int) -> int:
 
 
 @kernel
-def _mark_large(kern: Kern, page: int, pages: int) -> int:
-    """Make a run one allocation: its VA."""
+def _mark(kern: Kern, page: int, pages: int, use: int) -> int:
+    """Make a run one allocation, LARGE or OWN: its VA."""
     if pages > 1:
         last = record_of(kern, page + pages - 1)
         last.use = TAIL
         last.pages = pages
     first = record_of(kern, page)
-    first.use = LARGE
+    first.use = use
     first.pages = pages
     return va_of(kern, page)
 
@@ -119,7 +120,7 @@ def _malloc_pages(cpu: Cpu, bytes: int, align: int) -> int:
     page = run_get(cpu, pages, align)
     if failed(page):
         return page
-    return _mark_large(kern, page, pages)
+    return _mark(kern, page, pages, LARGE)
 
 
 @kernel
@@ -146,16 +147,16 @@ def _class_for(cpu: Cpu, bytes: int) -> int:
 def malloc_quick(cpu: Cpu, bytes: int) -> int:
     """Take a slot for `bytes` from this processor's stack or the word pointed at: its VA.
 
-    SLOW: they are empty, it is no size class, or threads wait."""
-    return slot_take_quick(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.kern.quick else SLOW
+    SLOW: they are empty, it is no size class, or this processor must look at something first (`heed`)."""
+    return slot_take_quick(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
 
 
 @kernel
 def malloc_own(cpu: Cpu, bytes: int) -> int:
     """Take a slot for `bytes` from the next word of this processor's slabs that has one: its VA.
 
-    SLOW: none has, it is no size class, or threads wait."""
-    return slot_take_own(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.kern.quick else SLOW
+    SLOW: none has, it is no size class, or this processor must look at something first (`heed`)."""
+    return slot_take_own(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
 
 
 @kernel
@@ -178,11 +179,8 @@ def malloc_aligned(cpu: Cpu, bytes: int, align: int) -> int:
 
 
 @kernel
-def malloc_zeroed(cpu: Cpu, bytes: int) -> int:
-    """Allocate whole pages of zeros for `bytes` bytes: the VA, or a status of `malloc`.
-
-    Memory that is known to be zero is not written to.
-    """
+def _zeroed(cpu: Cpu, bytes: int, use: int) -> int:
+    """Whole pages of zeros for `bytes` bytes, LARGE or OWN: their VA, or a status of `malloc`."""
     kern = cpu.kern
     if bytes <= 0:
         return BAD_SIZE
@@ -192,7 +190,22 @@ def malloc_zeroed(cpu: Cpu, bytes: int) -> int:
     page = take_zeroed(cpu, pages)
     if failed(page):
         return page
-    return _mark_large(kern, page, pages)
+    return _mark(kern, page, pages, use)
+
+
+@kernel
+def malloc_zeroed(cpu: Cpu, bytes: int) -> int:
+    """Allocate whole pages of zeros for `bytes` bytes: the VA, or a status of `malloc`.
+
+    Memory that is known to be zero is not written to.
+    """
+    return _zeroed(cpu, bytes, LARGE)
+
+
+@kernel
+def own_zeroed(cpu: Cpu, bytes: int) -> int:
+    """Allocate whole pages of zeros for the kernel itself: the VA, or a status of `malloc`."""
+    return _zeroed(cpu, bytes, OWN)
 
 
 @kernel
@@ -204,14 +217,24 @@ def page_at(kern: Kern, va: int) -> int:
 
 @kernel
 def _why_not(kern: Kern, page: int) -> int:
-    """The status that refuses an address in a page of no slab, at which no allocation begins."""
-    use = record_of(kern, page).use
-    while use == INSIDE:
-        page -= 1
-        use = record_of(kern, page).use
-    if use == LARGE or use == TAIL:
-        return INTERIOR
-    return NOT_ALLOCATED
+    """The status that refuses an address in a page of no slab, at which no allocation of callers begins."""
+    record = record_of(kern, page)
+    while record.use == INSIDE:
+        record = element(record, -1)
+    if record.use == TAIL:
+        record = element(record, 1 - record.pages)
+    if record.use == OWN:
+        return NOT_YOURS
+    return INTERIOR if record.use == LARGE else NOT_ALLOCATED
+
+
+@kernel
+def _run_free(cpu: Cpu, page: int) -> int:
+    """Give back the run of pages that is one allocation."""
+    kern = cpu.kern
+    pages = record_of(kern, page).pages
+    clear_run(kern, page, pages)
+    return give_pages(cpu, page, pages)
 
 
 @kernel
@@ -219,7 +242,7 @@ def free(cpu: Cpu, va: int) -> int:
     """Give back the allocation at va: OK.
 
     BAD_ADDRESS: the heap does not reach there. INTERIOR: va lies inside an allocation. NOT_ALLOCATED: it is free
-    already. Then nothing has changed.
+    already. NOT_YOURS: it is the kernel's own. Then nothing has changed.
     """
     kern = cpu.kern
     page = page_at(kern, va)
@@ -227,14 +250,17 @@ def free(cpu: Cpu, va: int) -> int:
         return page
     record = record_of(kern, page)
     if record.use == SLAB:
-        return slot_give(cpu, page, va)
+        return slot_give(cpu, page, va) if is_own(record.cache) == 0 else NOT_YOURS
     if record.use != LARGE:
         return _why_not(kern, page)
-    if va != va_of(kern, page):
-        return INTERIOR
-    pages = record.pages
-    clear_run(kern, page, pages)
-    return give_pages(cpu, page, pages)
+    return _run_free(cpu, page) if va == va_of(kern, page) else INTERIOR
+
+
+@kernel
+def own_free(cpu: Cpu, va: int) -> int:
+    """Give back what the kernel allocated for itself at va: OK."""
+    page = page_at(cpu.kern, va)
+    return slot_give(cpu, page, va) if record_of(cpu.kern, page).use == SLAB else _run_free(cpu, page)
 
 
 @inlined
@@ -272,6 +298,8 @@ def size_of(cpu: Cpu, va: int) -> int:
         return page
     record = record_of(kern, page)
     if record.use == SLAB:
+        if is_own(record.cache) != 0:
+            return NOT_YOURS
         slot = slot_number(kern, page, va)
         if failed(slot):
             return slot

@@ -18,7 +18,8 @@ Concepts
   5. The slabs of a common cache belong to all processors, under the lock, so that what is free in them can be counted.
      Common are the kernel's own caches, and those of which a share is kept for somebody.
   6. A page has a second bitmap, which the lock guards: of the slots that other processors gave back. It is the second
-     half of the first one; where a page has more than 128 slots, the last 32 bytes of the page.
+     half of the first one; where a page has more than 128 slots, the last 32 bytes of the page. A bit of it is a note
+     to the owner, who looks at its notes (`heed`) before it takes a slot or lets a slab go.
 
     size * slots <= pages * page,  slots <= 255
     slot free      <=>  its bit is set in one of its page's two bitmaps
@@ -28,8 +29,8 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import ABSENT, STACK, Cpu, Kern, Word
-from kernmalloc.kernel.frames.claims import listed
+from kernmalloc.kernel.core.kern import ABSENT, LARGEST_CLASS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.frames.claims import listed, short
 from kernmalloc.kernel.heap.bins import INSIDE, SLAB, record_of, va_of
 from kernmalloc.kernel.heap.runs import cut_pages, give_pages, new_pages
 from kernmalloc.lang import Record, array, element, failed, field, i64, inlined, kernel, poison, shr, u8, u16, u32
@@ -61,7 +62,7 @@ class Magazine(Record, size=64):
     empties: u32 = field("the empty slab put aside last: page + 1")
     empty_pages: u32 = field("pages of the empty slabs that are put aside")
     keep: u32 = field("how many such pages may be kept")
-    returned: u32 = field("first page with slots that others gave back: page + 1")
+    returned: u32 = field("first page with slots that others gave back, as the owner has seen: page + 1")
     top: u32 = field("bytes in the stack: those of its slots")
     stack_bytes: u32 = field("how many bytes it may hold")
 
@@ -120,7 +121,7 @@ class SlabPage(Record, size=64):
     free: u8 = field("of those, free as the owner knows")
     start: u32 = field("low half of the VA of the first of them")
     reciprocal: u32 = field("2 ** 32 / size, rounded up: a slot's number without a division")
-    waiting: u32 = field("0: nothing was given back by others; else the next such page of the owner: page + 1, or END")
+    waiting: u32 = field("0: nothing was given back by others; else the next such page of its list: page + 1, or END")
     bits: Word = array(4, "free slots; up to 128, the second half is of those that others gave back")
 
     invariants = (
@@ -146,6 +147,12 @@ def slab_page(kern: Kern, page: int) -> SlabPage:
 def cache_at(kern: Kern, id: int) -> Cache:
     """The cache of that number."""
     return element(kern.caches, id)
+
+
+@kernel
+def is_own(id: int) -> int:
+    """1 if what is allocated in the cache of that number is the kernel's own, not callers'."""
+    return 1 if id >= SIZE_CLASSES and id < SIZE_CLASSES + OWN_CACHES else 0
 
 
 @kernel
@@ -317,8 +324,34 @@ def empty_pop(kern: Kern, magazine: Magazine) -> int:
 
 
 @kernel
+def heed(cpu: Cpu) -> int:
+    """Look at what other processors gave back since the last time; open this processor's quick takes again.
+
+    A note of a slot that this processor has free itself is dropped: both gave it back at the same moment."""
+    kern = cpu.kern
+    while cpu.noted != 0:
+        page = cpu.noted - 1
+        record = slab_page(kern, page)
+        cpu.noted = record.waiting if record.waiting != END else 0
+        left = 0
+        for number in range((record.slots + 63) >> 6):
+            word = returned_at(kern, page, number)
+            word.bits = word.bits & ~element(record.bits, number).bits
+            left = left | word.bits
+        magazine = own_magazine(cpu, record.cache)
+        if left == 0:
+            record.waiting = 0
+        else:
+            record.waiting = magazine.returned if magazine.returned != 0 else END
+            magazine.returned = page + 1
+    cpu.quick = LARGEST_CLASS if short(kern) == 0 else 0
+    return OK
+
+
+@kernel
 def slab_free(cpu: Cpu, cache: Cache) -> int:
     """Give the pages of the empty slab back that this processor put aside last."""
+    heed(cpu)  # it may have been given back by others, too
     kern = cpu.kern
     page = empty_pop(kern, magazine_of(cpu, cache.id))
     pages = cache.pages

@@ -14,7 +14,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import Cpu, Kern
-from kernmalloc.kernel.heap.malloc import free
+from kernmalloc.kernel.heap.malloc import own_free
 from kernmalloc.kernel.pages.pages import entry_at
 from kernmalloc.kernel.pages.umap import Umap, counted, leaf_in
 from kernmalloc.lang import Record, field, i64, kernel
@@ -86,7 +86,7 @@ def depend_remove(cpu: Cpu, pfn: int, umap: Umap, va: int) -> int:
     else:
         before.next = at.next
     _unmap(cpu, umap, va)
-    return free(cpu, at.addr)
+    return own_free(cpu, at.addr)
 
 
 @kernel
@@ -96,7 +96,7 @@ def depends_clear(cpu: Cpu, pfn: int) -> int:
     while at != 0:
         next = at.next
         _unmap(cpu, at.umap, at.va)
-        free(cpu, at.addr)
+        own_free(cpu, at.addr)
         at = next
     return _head(cpu, pfn, Depend(0))
 

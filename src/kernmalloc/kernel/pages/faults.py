@@ -33,7 +33,7 @@ from kernmalloc.kernel.frames.space import space_short
 from kernmalloc.kernel.frames.table import MOST_PINS, supply, take
 from kernmalloc.kernel.heap.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.heap.magazines import slot_take
-from kernmalloc.kernel.heap.malloc import free
+from kernmalloc.kernel.heap.malloc import own_free
 from kernmalloc.kernel.pages.depends import Depend, depend_add, depend_number, depend_remove, depends_clear
 from kernmalloc.kernel.pages.pages import (
     entry_at,
@@ -230,11 +230,11 @@ def _map_new(cpu: Cpu, umap: Umap, va: int, pfn: int) -> int:
     if failed(depend):
         return depend
     if depend_number(kern, Depend(depend)) >= LINKS:
-        free(cpu, depend)
+        own_free(cpu, depend)
         return NO_VA
     leaf = leaf_made(cpu, umap, va)
     if failed(leaf):
-        free(cpu, depend)
+        own_free(cpu, depend)
         return leaf
     depend_add(cpu, pfn, Depend(depend), umap, va)
     counted(cpu, Entry(leaf), 1)

@@ -13,7 +13,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import CLEAN, DIRTY, FAILED, LINKS, READING, REWRITTEN, WRITING, Cpu, Kern
-from kernmalloc.kernel.heap.malloc import free, malloc_zeroed
+from kernmalloc.kernel.heap.malloc import own_free, own_zeroed
 from kernmalloc.kernel.pages.depends import depends_protect
 from kernmalloc.kernel.pages.pages import (
     entry_at,
@@ -75,7 +75,7 @@ def source_open(cpu: Cpu) -> int:
         if region.base + region.count >= LINKS:
             return LIMIT
         region = region.next
-    ring = malloc_zeroed(cpu, 1 << kern.page_shift)
+    ring = own_zeroed(cpu, 1 << kern.page_shift)
     if failed(ring):
         return ring
     pages.source = Ring(ring)
@@ -93,7 +93,7 @@ def source_close(cpu: Cpu) -> int:
         return NO_SOURCE
     if in_flight(kern) > 0:
         return BUSY
-    free(cpu, pages.source.addr)
+    own_free(cpu, pages.source.addr)
     pages.source = Ring(0)
     return OK
 

@@ -20,7 +20,7 @@ from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import Frame, entry_of, set_type
 from kernmalloc.kernel.heap.caches import UMAP_CACHE
 from kernmalloc.kernel.heap.magazines import slot_take
-from kernmalloc.kernel.heap.malloc import free, malloc_zeroed
+from kernmalloc.kernel.heap.malloc import own_free, own_zeroed
 from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.lang import Record, failed, field, i64, kernel
 from kernmalloc.lang.status import OK
@@ -60,9 +60,9 @@ def table_frame(cpu: Cpu, pfn: int) -> Frame:
 
 @kernel
 def _table_make(cpu: Cpu) -> int:
-    """A table of zeros: its VA, or what `malloc_zeroed` says."""
+    """A table of zeros: its VA, or what `own_zeroed` says."""
     kern = cpu.kern
-    va = malloc_zeroed(cpu, 1 << kern.page_shift)
+    va = own_zeroed(cpu, 1 << kern.page_shift)
     if failed(va):
         return va
     frame = table_frame(cpu, pfn_at(cpu, va))
@@ -81,7 +81,7 @@ def _table_free(cpu: Cpu, va: int) -> int:
     frame.owner = 0
     frame.link = 0
     kern.pages.tables = kern.pages.tables - 1
-    return free(cpu, va)
+    return own_free(cpu, va)
 
 
 @kernel
@@ -141,7 +141,7 @@ def _cut(cpu: Cpu, umap: Umap, first: Entry, va: int, shift: int, end: int) -> i
 
 @kernel
 def leaf_made(cpu: Cpu, umap: Umap, va: int) -> int:
-    """VA of the leaf entry for va; the tables that are missing are made. Or what `malloc_zeroed` says: then none was
+    """VA of the leaf entry for va; the tables that are missing are made. Or what `own_zeroed` says: then none was
     made."""
     kern = cpu.kern
     table = umap.root
@@ -194,7 +194,7 @@ def umap_make(cpu: Cpu) -> int:
         return umap
     root = _table_make(cpu)
     if failed(root):
-        free(cpu, umap)
+        own_free(cpu, umap)
         return root
     u = Umap(umap)
     u.root = root
@@ -224,7 +224,7 @@ def umap_drop(cpu: Cpu, umap: Umap) -> int:
     kern = cpu.kern
     umap_unlink(kern.pages, umap)
     _tables_free(cpu, umap.root, kern.format.root_shift)
-    return free(cpu, umap.addr)
+    return own_free(cpu, umap.addr)
 
 
 @kernel
