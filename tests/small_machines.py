@@ -3,6 +3,7 @@
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.view import View
 from kernmalloc.inputs.facts import Range
+from kernmalloc.kernel.heap.bins import OWN
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
@@ -19,6 +20,14 @@ def machine(*ranges: tuple[int, int], kind: str = "ram") -> Machine:
 def poison(ram: Ram) -> None:
     """No byte of RAM is zero when the kernel starts."""
     ram.poison([(0, ram.top)])
+
+
+def own_bytes(kernel: Kernel, va: int) -> int:
+    """Bytes of the allocation of the kernel's own that begins at va: callers cannot ask."""
+    page = kernel.profile.page
+    record = kernel.view.heap_pages()[(va - int(kernel.view.kern["heap"])) // page]
+    assert record["use"] == OWN
+    return int(record["pages"]) * page
 
 
 def poke(view: View, va: int, data: bytes) -> None:

@@ -7,7 +7,7 @@ import struct
 import numpy
 import pytest
 from heap_model import PAGE, altered, booted, leave_free, read, write
-from small_machines import MIB, MODES, conserved, machine, poison, poke
+from small_machines import MIB, MODES, conserved, machine, own_bytes, poison, poke
 
 import kernmalloc.facade.kernel
 from kernmalloc.facade.errors import (
@@ -98,7 +98,7 @@ def test_the_state_is_the_kernels(boot_kernel, mode):
     ram = [r for r in regions if r.kind == "ram"]
     assert sum(r.frames for r in regions) == 16 * MIB // PAGE
     assert all((r.area != 0) == (r.kind == "ram") for r in regions)
-    assert all(kernel.size_of(r.area) >= r.area_bytes > 0 for r in ram)
+    assert all(own_bytes(kernel, r.area) >= r.area_bytes > 0 for r in ram)
     frames = kernel.frames_by_type()
     assert set(frames) == set(k.TYPE_NAMES)
     assert sum(r.free for r in ram) == frames["free"]

@@ -13,7 +13,7 @@ from heap_model import PAGE, altered, booted, effort
 from hypothesis import event, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from small_machines import MIB, conserved, machine, poison, poke
+from small_machines import MIB, conserved, machine, own_bytes, poison, poke
 
 from kernmalloc.facade.errors import OutOfMemory, Promised, TooSmall
 from kernmalloc.facade.kernel import Kernel
@@ -99,7 +99,7 @@ def test_the_donation_step_by_step(mode):
         assert kernel.donation.heap + kernel.donation.maps == donation.frames, "used up to the last frame"
         (region,) = kernel.view.regions()
         assert region["count"] == TOP[1] // PAGE
-        assert kernel.size_of(int(region["area"])) > 0, "one allocation like any other"
+        assert own_bytes(kernel, int(region["area"])) > 0, "one allocation like any other"
         assert set(entries(kernel, region).values()) == {k.FREE}, "no entry is marked yet"
         assert region["free"] == 0
 
@@ -110,7 +110,7 @@ def test_the_donation_step_by_step(mode):
         assert sorted(marked.values()) == [k.HEAP] * kernel.donation.heap + [k.MAPPING] * kernel.donation.maps
         behind = {
             kernel.view.pa(int(region["area"]) + at) // PAGE
-            for at in range(0, kernel.size_of(int(region["area"])), PAGE)
+            for at in range(0, own_bytes(kernel, int(region["area"])), PAGE)
         }
         assert behind <= {pfn for pfn, type in marked.items() if type == k.HEAP}
         assert region["free"] == 0

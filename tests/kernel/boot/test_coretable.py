@@ -6,7 +6,7 @@ import pytest
 from heap_model import PAGE, booted, effort
 from hypothesis import given
 from hypothesis import strategies as st
-from small_machines import MIB, poke
+from small_machines import MIB, own_bytes, poke
 
 from kernmalloc.facade.errors import BadAddress
 from kernmalloc.kernel.core import kern as k
@@ -79,7 +79,7 @@ def test_the_donation_is_what_the_table_costs(count, shift, profile):
         region = kernel.regions[-1]
         assert (region.pfn, region.frames, region.area_bytes) == (top, count, size)
         assert region.area == int(info["heap"]), "the first thing ever allocated"
-        assert kernel.size_of(region.area) == -(-size // PAGE) * PAGE
+        assert own_bytes(kernel, region.area) == -(-size // PAGE) * PAGE
 
 
 LIVES = [*((mode, profile) for mode in ("raw", "soft") for profile in ("eros2", "eros", "x86_64")), ("twin", "eros2")]
@@ -104,7 +104,7 @@ def test_every_frame_has_one_entry(boot, mode, profile):
             continue
         count, base = int(region["count"]), int(region["base"])
         start = int(region["area"])
-        room = kernel.size_of(start)
+        room = own_bytes(kernel, start)
         inside = [("entries", count * stride), ("identities", count * kernel.profile.core.identity)]
         inside += [("words", int(region["word_count"]) * 8), ("sums", 8), ("tops", 8), ("full", 8)]
         places = sorted((int(region[name]), int(region[name]) + size) for name, size in inside)

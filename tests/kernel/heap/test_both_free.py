@@ -12,7 +12,7 @@ from small_machines import MIB, machine
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.lang.status import NOT_ALLOCATED, OK
 
-PREEMPTIONS = 3
+PREEMPTIONS = {"owned": 3, "alone": 2, "again": 3, "full": 3}
 Base = tuple[Kernel, dict[int, bytes]]
 
 
@@ -92,7 +92,7 @@ def test_a_block_freed_by_two_is_free_once(base, prepare):
     """Every schedule of a few preemptions."""
     processors, programs = explored(base, prepare, 1024)
     try:
-        assert processors.explore(programs, PREEMPTIONS) >= 2
+        assert processors.explore(programs, PREEMPTIONS[prepare.__name__]) >= 2
     finally:
         processors.close()
 
