@@ -48,7 +48,7 @@ from kernmalloc.kernel.frames.stock import stock_drain, stock_shut
 from kernmalloc.kernel.heap.caches import THREAD_CACHE, is_object
 from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import own_free
-from kernmalloc.kernel.heap.slabs import cpu_at
+from kernmalloc.kernel.heap.slabs import cpu_at, takes_set
 from kernmalloc.kernel.pages.pages import entry_at, page_count, page_find
 from kernmalloc.kernel.pages.reclaim import reclaim
 from kernmalloc.kernel.pages.source import ring_room, source_poll
@@ -98,11 +98,14 @@ def _serve(cpu: Cpu) -> int:
         behind = 1 if at.need > at.owed else behind
         at = at.next
     stalls = kern.stalls
-    if is_short(kern) > stalls.short:
+    now = is_short(kern)
+    if now != stalls.short:
+        stalls.short = now
         for number in range(kern.cpu_count):
-            stock_shut(cpu_at(kern, number))
-            cpu_at(kern, number).quick = 0
-    stalls.short = is_short(kern)
+            each = cpu_at(kern, number)
+            if now != 0:
+                stock_shut(each)
+            takes_set(each)
     return OK
 
 

@@ -4,8 +4,9 @@ A result is an address, a count, or one of these small negatives. Every status b
 address does: a window never contains the last page of the address space. `failed(x)` asks whether x is one. An address
 may be any other number: in the high half of 64 bits it is negative.
 
-Nothing fails after its first store, so where a call failed memory is as it was; but that a malloc, before it gives up,
-returns idle heap pages to page space.
+Nothing fails after its first store, so where a call failed memory is as it was, with two exceptions. A malloc, before
+it gives up, gives back what is only kept ready: up to 8 of its processor's empty slabs, and idle heap pages. And it has
+looked at what other processors gave back.
 """
 
 OK = 0

@@ -548,9 +548,15 @@ breaks(Stalls, "count == tally.threads and waiting == tally.waiting and waiting 
 breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")(
     lambda s: s.add(Stalls, s.stalls, "owed")
 )
-breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")(
-    lambda s: s.set(Stalls, s.stalls, short=0)
-)
+
+
+@breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")
+def not_short_though_threads_wait(s: Scene) -> int:
+    for cpu in (s.cpu, s.cpu + Cpu.size):
+        s.set(Cpu, cpu, quick=0 if s.get(Cpu, cpu, "noted") else k.LARGEST_CLASS)
+    return s.set(Stalls, s.stalls, short=0)
+
+
 breaks(Stalls, "tally.wait_errors == 0")(lambda s: s.set(Stalls, s.stalls, last=s.threads[1]))
 
 
@@ -654,7 +660,7 @@ FREE = {
         "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
     "Cpu": {
-        "run": "of the last operation", "flags": "inside only", "opened": "history", "quick": "shut at any time",
+        "run": "of the last operation", "flags": "inside only", "opened": "history",
         "stacks": "nothing above a stack's top",
     },
     "Stock": {"last": "as large as may be, but for its bounds"},

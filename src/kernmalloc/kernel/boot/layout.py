@@ -21,7 +21,7 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, CPUS, DONATE, WINDOWS_SHIFT, Byte, Cpu, Half, Kern
+from kernmalloc.kernel.core.kern import CACHES, CPUS, DONATE, LARGEST_CLASS, WINDOWS_SHIFT, Byte, Cpu, Half, Kern
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -273,6 +273,7 @@ def _fill_cpus(phys: int, info: BootInfo) -> int:
         cpu.kern = Kern(area + info.kern)
         cpu.id = i
         cpu.stride = info.stride
+        cpu.quick = LARGEST_CLASS
         stock_init(cpu, element(Cpu(area + info.cpu), i))
         cpu.windows = info.windows + (i << (WINDOWS_SHIFT + info.page_shift))
         # the boot, on the first one, may take what it needs; there is enough left then (`plan`)

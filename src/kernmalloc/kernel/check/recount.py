@@ -151,7 +151,7 @@ def block_errors(cpu: Cpu, region: Region, pfn: int, count: int) -> int:
 def _aim_errors(cpu: Cpu) -> int:
     """1 if a processor's quick paths are aimed at no described region of RAM, or not shut while frames are short."""
     kern = cpu.kern
-    if cpu.stride != kern.stride or (cpu.quick != 0 and short(kern) != 0):
+    if cpu.stride != kern.stride or (cpu.quick == 0) != (cpu.noted != 0 or short(kern) != 0):
         return 1
     errors = 1 if cpu.low != 0 or cpu.high != 0 or cpu.entries != 0 else 0  # 0: never aimed
     region = next_region(cpu, 0)

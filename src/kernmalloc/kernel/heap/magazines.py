@@ -68,6 +68,7 @@ from kernmalloc.kernel.heap.slabs import (
     slab_page,
     slot_free,
     slot_number,
+    takes_set,
 )
 from kernmalloc.lang import ctz, element, failed, inlined, kernel, poison, rare, shl, unpoison
 from kernmalloc.lang.status import LIMIT, NOT_ALLOCATED, OK
@@ -235,7 +236,7 @@ def slot_take(cpu: Cpu, id: int) -> int:
     It comes from this processor's stack, else from the word pointed at, else from the next word that has a slot, else
     from what other processors gave back, else from a new slab."""
     kern = cpu.kern
-    if cpu.quick == 0:
+    if cpu.noted != 0:
         heed(cpu)
     va = slot_take_quick(cpu, id)  # while quick takes are shut, and for the kernel itself, nobody has tried it yet
     if va != SLOW:
@@ -358,7 +359,7 @@ def _give_to(kern: Kern, page: int, slot: int) -> int:
         owner = cpu_at(kern, record.owner - 1)
         record.waiting = owner.noted if owner.noted != 0 else END
         owner.noted = page + 1
-        owner.quick = 0
+        takes_set(owner)
     return OK
 
 

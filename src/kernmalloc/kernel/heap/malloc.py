@@ -15,8 +15,8 @@ Concepts
      tables of address spaces, region records, threads. `own_zeroed` and the kernel's own caches make such memory, and
      `own_free` takes it back. Callers are refused it, whatever they ask.
   6. All calls can block (E26): where frames are short but could be had by waiting, the status is WOULD_BLOCK. Nothing
-     has been stored then, but that idle pages may have gone back to page space. The caller abandons the operation, and
-     does it again when frames come.
+     has been stored then, but that what is only kept ready may have gone back: empty slabs to the heap's pages, idle
+     pages to page space. The caller abandons the operation, and does it again when frames come.
 
 Bounds, in instructions of the freestanding x86_64 object. `bench/instructions.py` counts them, and holds what traces
 reach against these:

@@ -324,8 +324,15 @@ def empty_pop(kern: Kern, magazine: Magazine) -> int:
 
 
 @kernel
+def takes_set(cpu: Cpu) -> int:
+    """Open a processor's quick takes, or shut them: while threads wait, and until it has looked at its notes."""
+    cpu.quick = LARGEST_CLASS if cpu.noted == 0 and short(cpu.kern) == 0 else 0
+    return OK
+
+
+@kernel
 def heed(cpu: Cpu) -> int:
-    """Look at what other processors gave back since the last time; open this processor's quick takes again.
+    """Look at what other processors gave back since the last time.
 
     A note of a slot that this processor has free itself is dropped: both gave it back at the same moment."""
     kern = cpu.kern
@@ -344,14 +351,14 @@ def heed(cpu: Cpu) -> int:
         else:
             record.waiting = magazine.returned if magazine.returned != 0 else END
             magazine.returned = page + 1
-    cpu.quick = LARGEST_CLASS if short(kern) == 0 else 0
-    return OK
+    return takes_set(cpu)
 
 
 @kernel
 def slab_free(cpu: Cpu, cache: Cache) -> int:
     """Give the pages of the empty slab back that this processor put aside last."""
-    heed(cpu)  # it may have been given back by others, too
+    if cpu.noted != 0:
+        heed(cpu)  # slots of it may have been given back by others, too
     kern = cpu.kern
     page = empty_pop(kern, magazine_of(cpu, cache.id))
     pages = cache.pages
