@@ -133,8 +133,7 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
         208,
-        "ram@0 fd@8 format@16 root@144 window@152 target@160 fresh@168 users@176 processors@184 mapped@192 "
-        "failed@200",
+        "ram@0 fd@8 format@16 root@144 window@152 target@160 fresh@168 users@176 processors@184 mapped@192 failed@200",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (

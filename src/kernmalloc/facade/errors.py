@@ -7,7 +7,8 @@ from kernmalloc.lang import status as codes
 
 
 class KernelError(Exception):
-    """The kernel refused an operation; nothing changed that a caller could see. `status` is the code, see `kernmalloc.lang.status`."""
+    """The kernel refused an operation; nothing changed that a caller could see. `status` is the code, see
+    `kernmalloc.lang.status`."""
 
     def __init__(self, status: int, what: str) -> None:
         self.status = status

@@ -12,6 +12,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.heap import magazines, runs, slabs
 from kernmalloc.kernel.heap.bins import IDLE, KEPT, SLAB
 from kernmalloc.lang import failed
+from kernmalloc.lang.status import NOT_ALLOCATED
 from kernmalloc.machine import lives
 from kernmalloc.plan.plan import with_strategy
 
@@ -64,7 +65,7 @@ def free_spans(kernel: Kernel) -> Iterator[tuple[int, int]]:
                 record, size = pages[number], int(kernel.view.cache(int(run["cache"]))["size"])
                 start = heap + number * page + ((int(record["start"]) - heap - number * page) & 0xFFFFFFFF)
                 for slot in range(int(record["slots"])):
-                    if kernel.call("size_of", start + slot * size) < 0:
+                    if kernel.call("size_of", start + slot * size) == NOT_ALLOCATED:
                         yield start + slot * size, size
         at += int(run["pages"])
 

@@ -258,8 +258,10 @@ def free(cpu: Cpu, va: int) -> int:
 
 @kernel
 def own_free(cpu: Cpu, va: int) -> int:
-    """Give back what the kernel allocated for itself at va: OK."""
+    """Give back what the kernel allocated for itself at va: OK. BAD_ADDRESS: it lies in the boot area, and stays."""
     page = page_at(cpu.kern, va)
+    if failed(page):
+        return page
     return slot_give(cpu, page, va) if record_of(cpu.kern, page).use == SLAB else _run_free(cpu, page)
 
 
