@@ -131,6 +131,46 @@ MAPS = {
         "multiboot mmap:\n0 9fc00 1\n9fc00 400 2\nf0000 10000 2\n100000 7ee0000 1\n",
         [(0, 0x9FC00), (0x100000, 0x7FE0000)],
     ),
+    "mikaku/Fiwix#72": (
+        "memory    0x0000000000000000-0x000000000009fbff available\n"
+        "          0x000000000009fc00-0x000000000009ffff reserved\n"
+        "          0x0000000000100000-0x00000000bffdffff available\n",
+        [(0, 0x9FC00), (0x100000, 0xBFFE0000)],
+    ),
+    "linuxboot/heads#1377 (kexec -d)": (
+        "MEMORY RANGES\n0000000000000000-0000000000000fff (1)\n0000000000001000-000000000009ffff (0)\n"
+        "00000000000a0000-00000000000fffff (1)\n0000000000100000-000000003ff57fff (0)\n",
+        [(0x1000, 0xA0000), (0x100000, 0x3FF58000)],
+    ),
+    "genodelabs/genode#1547 (L4 bootstrap)": (
+        "  RAM: 0000000000000000 - 000000000009e7ff: 634kB\n  RAM: 0000000000100000 - 00000000be10ffff: 3113024kB\n"
+        "  Total RAM: 16340MB\n  moving module 00 { 7904a000-790f3caf } -> { 80000000-800a9caf } [695472]\n",
+        [(0, 0x9E800), (0x100000, 0xBE110000)],
+    ),
+    "memtest86plus/memtest86plus#409": (
+        " 0000000000000000 000000000009B000 0000000100000001\n 000000000009B000 0000000000005000 0000000100000002\n"
+        " 0000000000100000 000000009B71F000 0000000100000001\n 000000009D740000 00000000000D4000 0000000100000004\n",
+        [(0, 0x9B000), (0x100000, 0x9B81F000)],
+    ),
+    "arceos-hypervisor/axvisor#188": (
+        "Found physcial memory regions:\n  [PA:0x9000000, PA:0x9001000) mmio (READ | WRITE | DEVICE | RESERVED)\n"
+        "  [PA:0x80000000, PA:0x80200000) reserved (READ | WRITE | RESERVED)\n"
+        "  [PA:0x80200000, PA:0x80227000) .text (READ | EXECUTE | RESERVED)\n"
+        "  [PA:0x80250000, PA:0x88000000) free memory (READ | WRITE | FREE)\n",
+        [(0x80200000, 0x80227000), (0x80250000, 0x88000000)],
+    ),
+    "Limine-Bootloader/Limine#401 (gdb)": (
+        "$19 = limine::memory_map::Entry {base: 0x80000000, length: 0x7efb000, "
+        "entry_type: limine::memory_map::EntryType (0x0)}\n"
+        "$20 = limine::memory_map::Entry {base: 0x87efb000, length: 0xa000, "
+        "entry_type: limine::memory_map::EntryType (0x2)}\n",
+        [(0x80000000, 0x87EFB000)],
+    ),
+    "ipxe/wimboot#16": (
+        "INT 15,e820 region [0,9fc00) type 1 attr 1 next=1\nINT 15,e820 region [9fc00,a0000) type 2 attr 1 next=2\n"
+        "INT 15,e820 region [100000,7fe0000) type 1 attr 1 next=3\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
     "as Linux's documents print sysfs": (
         "0000000000000000-000000000009fc00 (System RAM)\n000000000009fc00-00000000000a0000 (reserved)\n"
         "0000000000100000-0000000007fe0000 (System RAM)\n",
@@ -268,7 +308,7 @@ def test_other_lists_are_none(name):
 
 def test_what_nothing_shows_is_told():
     assert machine("mmap:\n0x1000 0x2345 usable\n").missing
-    assert machine("start: 0x1001, end: 0x1fe1, kind: Usable\n").missing
+    assert machine("start: 0x1000, end: 0x1fe1, kind: Usable\n").missing
     assert not machine("start: 0x1000, end: 0x2000, kind: Usable\n").missing
 
 

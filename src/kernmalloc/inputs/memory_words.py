@@ -81,7 +81,8 @@ COREBOOT_WORDS = _table(
 
 LOADER_WORDS = _table(
     ram="usable bootloaderreclaimable reclaimable loaderreclaimable bootinfo framezero package empty",
-    image="kernelandmodules executableandmodules kernelmodules kernel kernelstack modules bootloader pagetable inuse",
+    image="kernelandmodules executableandmodules kernelmodules kernel kernelstack modules bootloader pagetable inuse "
+    "text rodata datatdatatbsspercpu bss bootstack kimg",
     reserved="reserved framebuffer badmemory reservedmapped",
     nvram="acpireclaimable acpinvs",
 )

@@ -16,7 +16,7 @@ from .memory_words import squeezed
 from .sizes import PREFIXES
 
 _NUMBER = re.compile(
-    r"(?<!\w)(?<![0-9a-f]\.)[P$+&]?(?:(0x)([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)|([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)(h?))"
+    r"(?<!\w)(?<![0-9a-f]\.)(?:PA:|[P$+&])?(?:(0x)([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)|([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)(h?))"
     rf"(?:(?=[{PREFIXES[:4]}]i?B\b)|(?!\w)(?!\.[0-9a-f]))",
     re.I,
 )
@@ -137,20 +137,17 @@ def entry(line: int, text: str, columns: tuple[str, ...]) -> Entry | None:
         return _made(line, "labels", text, labels["base"], labels[extent], means)
     if columns and (found := _under(line, text, columns)):
         return found
-    for first, second in pairwise(told):
-        between = text[first.end : second.start]
-        if not first.wide:
-            continue
+    pairs = [(first, second, text[first.end : second.start]) for first, second in pairwise(told) if first.wide]
+    for first, second, between in pairs:
         if second == labels.get("size") and "base" not in labels:
             return _made(line, "size", text, first, second, "size")
-        if not second.wide:
-            continue
-        if _BETWEEN.match(between) or (between.strip() == "," and _closed(text, first, second)):
+        if second.wide and (_BETWEEN.match(between) or (between.strip() == "," and _closed(text, first, second))):
             means = _meaning(text, first, second, between)
             return _made(line, "range", text, first, second, means, labels.get("size"))
-        if between.strip() == "+":
+        if second.wide and between.strip() == "+":
             return _made(line, "sum", text, first, second, "size")
-        if _COLUMNS.match(between) and text[first.end : first.end + 1] not in ("]", ":", ".", ")"):
+    for first, second, between in pairs:
+        if second.wide and second.digits != "0" and _COLUMNS.match(between):
             return _made(line, "columns", text, first, second, "any")
     return None
 

@@ -11,12 +11,14 @@ whole (`range_meaning`):
 - Types are words, or numbers of E820, Limine or EFI: Limine's begin at 0, and EFI's stand beside pages or attributes.
 - Ranges without a type are what the line above them says: available, usable, detected, physical memory.
 
-A list is a memory map if it names RAM and if most of what it lists is memory of some kind.  Mappings of processes,
+A list is a memory map if it names RAM and if most of its ranges are memory of some kind, begin at multiples of 1 KiB,
+and are no smaller.  Mappings of processes,
 areas of a kernel's virtual memory, registers of devices, partitions and symbols are none.
 """
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from . import range_meaning as meaning
@@ -27,6 +29,7 @@ from .range_line import Entry, Number, entry, heading, kinds, labelled, numbers
 
 _PAGE = 4096
 _RECORD = 12  # lines that say one range together, at most
+_GRAIN = 1024  # bytes: ranges of memory begin at multiples, and are no smaller
 _LIMIT = 1 << 52  # no processor has RAM above
 _MAYBE = re.compile(r"0x[0-9a-f]|[0-9a-f]{5}|base|start|addr|\b(?:begin|from)\b", re.I)
 _OTHER = re.compile(
@@ -36,6 +39,7 @@ _OTHER = re.compile(
 )
 """What is said of addresses that are not a machine's memory, or of what a kernel does with it."""
 
+_PHYSICAL = re.compile(r"\bPA:0x")
 _SAID_ABOVE = re.compile(
     r"\b(?:(available|usable|free|detected|physical|system)|reserved)\b[\w ]{0,30}?\b(?:memory|mem|ram)\b[\w ]{0,30}?"
     r"(?:\(s\))?\s*(?:\(\d+\)|:\s*\d*|=\s*\d+)?\s*:?\s*$",
@@ -43,7 +47,8 @@ _SAID_ABOVE = re.compile(
 )
 _UNIT = re.compile(r"\b(?:[KMGT]i?B|bytes|pages|frames|size|len|length)\b", re.I)
 _WORD = re.compile(r"[a-z]{2}", re.I)
-_ABOUT = re.compile(r"mem(?:ory)?[ _-]?map|mmap|e820|multiboot|physical memory|memory regions?", re.I)
+_WORDS = re.compile(r"(?<!\w)[a-z_]+(?!\w)", re.I)
+_ABOUT = re.compile(r"mem(?:ory)?[ _-]?map|mmap|e820|multiboot|physical memory|memory (?:regions?|ranges?)", re.I)
 _CERTAIN = {
     word
     for word, kind in {**EFI_WORDS, **E820_WORDS}.items()
@@ -110,19 +115,34 @@ def read(text: str, file: str) -> list[Facts]:
 
 def _lists(text: str) -> list[_List]:
     """Every list in a text that is a memory map."""
-    groups: dict[tuple[str, ...], list[_Line]] = {}
+    forms: dict[tuple[str, str, str], list[_Line]] = {}
     for line in _lines(text):
-        key = (line.entry.form, line.entry.means, line.above, *_words_before(line.entry))
-        groups.setdefault(key, []).append(line)
+        forms.setdefault((line.entry.form, line.entry.means, line.above), []).append(line)
     about = bool(_ABOUT.search(text))
-    return [found for group in groups.values() if (found := _understood(group, about))]
+    groups = (group for form in forms.values() for group in _by_words(form))
+    return [found for group in groups if (found := _understood(group, about))]
 
 
-def _words_before(stated: Entry) -> tuple[str, ...]:
-    """The words before a range that lines of one list share; none where they say its kind."""
-    if kinds(stated.head) or meaning.word_before(stated):
-        return ()
-    return tuple(word.lower() for word in re.findall(r"(?<!\w)[a-z_]+(?!\w)", stated.head, re.I)[-3:])
+def _by_words(form: list[_Line]) -> list[list[_Line]]:
+    """Lines of one form, apart by the words before the range.
+
+    What stands before all does not count, nor do words that say the range's kind, nor one word alone, which may.  A
+    line without words goes on with the list of the line above it.
+    """
+    before = [tuple(word.lower() for word in _WORDS.findall(line.entry.head)) for line in form]
+    shared = len(list(takewhile(lambda words: len(set(words)) == 1, zip(*before, strict=False))))
+    groups: dict[tuple[str, ...], list[_Line]] = {}
+    key: tuple[str, ...] = ()
+    last = -1
+    for line, words in zip(form, before, strict=True):
+        own = words[shared:]
+        if len(own) < 2 or kinds(line.entry.head) or meaning.word_before(line.entry):
+            own = ()
+        if own or line.entry.line != last + 1:
+            key = own
+        last = line.entry.line
+        groups.setdefault(key, []).append(line)
+    return list(groups.values())
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -133,7 +153,7 @@ def _lines(text: str) -> Iterator[_Line]:
     for number, line in lines(text):
         if not line.strip():
             continue
-        if _OTHER.search(line):
+        if _OTHER.search(line) and not _PHYSICAL.search(line):
             above = ""
             continue
         if _MAYBE.search(line):
@@ -198,7 +218,9 @@ def _understood(group: list[_Line], about: bool) -> _List | None:
             labelled_type = by_number and line.entry.form in ("labels", "table", "lines")
             certain |= squeezed(name) in _CERTAIN or labelled_type or (about and (by_number or kind == "ram"))
         ranges.append((line.entry.line, base, size, kind, name))
-    if not certain or 2 * sum(bool(kind) for _, _, _, kind, _ in ranges) < len(ranges):
+    certain |= len(group) > 2 and {"ram", "reserved"} <= {r[3] for r in ranges} and ranges[0][1] == 0
+    likely = sum(bool(kind) and base % _GRAIN == 0 and size >= _GRAIN for _, base, size, kind, _ in ranges)
+    if not certain or 2 * likely < len(ranges):
         return None
     if any(line.entry.means == "size" and line.entry.second.shift >= 20 for line in group):
         doubts.append(Problem(0, "sizes are told in MiB or more: what is less than one is missing in each range"))

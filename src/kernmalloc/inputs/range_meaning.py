@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-from .memory_words import E820, EFI, LIMINE, LOADER_WORDS, WORDS, squeezed
+from .memory_words import E820, E820_WORDS, EFI, LIMINE, LOADER_WORDS, WORDS, squeezed
 from .range_line import Entry, Number
 
 GRAIN = 1024
@@ -21,10 +21,12 @@ NUMBERS = {
 }
 """The systems of numbers for types."""
 
+_CONVENTIONAL = 7  # EFI's number for free memory; every map has some
 _EFI_FORM = re.compile(r"\b(?:attr\w*|att|attributes|num_?pages|page_?count)\b", re.I)
 _FROM_FIRMWARE = re.compile(r"unknown(uefi|bios)\(\s*(0x[0-9a-f]{1,8}|\d{1,10})", re.I)
-_TYPE_ALONE = re.compile(r"[\s|,:;=()\]]*[+#(]?(0x[0-9a-f]{1,8}|\d{1,10})\b(?!\s?[kmgt]i?b)", re.I)
+_TYPE_ALONE = re.compile(r"[\s|,:;=()\]]*[+#(]?(0x[0-9a-f]{1,16}|0000000[0-9a-f]{9}|\d{1,10})\b(?!\s?[kmgt]i?b)", re.I)
 _WORD = re.compile(r"[a-z][a-z0-9]*", re.I)
+_WHO_PRINTS = LOADER_WORDS.keys() - E820_WORDS.keys() - {"usable"}
 _LONGEST = 5  # words that name a kind together, at most
 _LEADING = 8  # words of a text that are looked at for a kind
 
@@ -91,9 +93,12 @@ def beyond(pairs: list[tuple[int, int, int | None]]) -> tuple[int | None, list[i
 
 def system(entries: list[Entry], lines: list[str]) -> str:
     """Whose numbers a list's types are."""
-    if any(entry.means == "pages" for entry in entries) or any(_EFI_FORM.search(line) for line in lines):
+    told = {type_number(entry) for entry in entries}
+    if any(entry.means == "pages" for entry in entries) or (
+        _CONVENTIONAL in told and any(_EFI_FORM.search(line) for line in lines)
+    ):
         return "EFI"
-    return "Limine" if any(type_number(entry) == 0 for entry in entries) else "E820"
+    return "Limine" if 0 in told else "E820"
 
 
 def type_number(entry: Entry) -> int | None:
@@ -106,7 +111,7 @@ def kind(entry: Entry, numbered: str) -> tuple[str, str, bool]:
     for said in entry.kinds:
         if match := _FROM_FIRMWARE.search(said):
             known = EFI if match[1].lower() == "uefi" else E820
-            return known.get(int(match[2], 0), "reserved"), match[0] + ")", False
+            return known.get(_integer(match[2]), "reserved"), match[0] + ")", False
         if found := word(said):
             return WORDS[squeezed(found)], found, False
         if (number := _number(said)) is not None:
@@ -119,7 +124,7 @@ def kind(entry: Entry, numbered: str) -> tuple[str, str, bool]:
 def word_before(entry: Entry) -> str:
     """What the words right before a range call its kind: there "kernel" and "bootloader" say who prints."""
     found = word(entry.before)
-    return "" if squeezed(found) in LOADER_WORDS else found
+    return "" if squeezed(found) in _WHO_PRINTS else found
 
 
 @lru_cache(maxsize=1024)  # a list has few kinds of memory
@@ -137,4 +142,11 @@ def word(text: str) -> str:
 def _number(said: str) -> int | None:
     """The number that a text begins with, if it may be a type's."""
     match = _TYPE_ALONE.match(said)
-    return int(match[1], 16 if match[1][:2].lower() == "0x" else 10) if match else None
+    if not match:
+        return None
+    return _integer(match[1]) & 0xFFFFFFFF  # above are the attributes of an E820 entry of ACPI 3, read as one number
+
+
+def _integer(text: str) -> int:
+    """A type's number: decimal, or hexadecimal with 0x or in all 16 digits."""
+    return int(text, 16 if text[:2].lower() == "0x" or len(text) == 16 else 10)
