@@ -6,7 +6,7 @@ from small_machines import MIB, conserved, machine, poke
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.trace import Recorder
-from kernmalloc.kernel.core.kern import Word
+from kernmalloc.kernel.core.kern import PAGE, Word
 from kernmalloc.sim.replay import Replayed, Stage, Wrong
 
 
@@ -42,6 +42,29 @@ def test_a_block_with_two_owners_is_seen(stage, slot, offset):
     poke(stage.kernel.view, given_out(stage, slot) + offset, b"\1")
     with pytest.raises(Wrong, match=f"operation {slot}: an invariant does not hold"):
         stage.end(Replayed(file="two"))
+
+
+@pytest.mark.parametrize("order", [0, 3, 5, 6, 9])
+def test_frames_that_are_given_out_twice_are_seen(order):
+    """A block in another, at its ends and within: when it is got, whichever of its frames are marked."""
+    recorder = Recorder("nested")
+    recorder.pages(1, 9)
+    recorder.pages(2, order)
+    trace = recorder.trace("nested")
+    for at in {0, 1 << 8 & -(1 << order), (1 << 9) - (1 << order)}:
+        with Kernel.boot(machine((0, 16 * MIB)), Profile.load("eros2")) as kernel:
+            stage = Stage(kernel, trace)
+            stage.marked(trace.ops[:1])
+            whole = given_out(stage, 0)
+            while kernel.call("frame_get", PAGE) >= 0:
+                pass
+            kernel.frame_put(whole)
+            while (got := kernel.call("block_get", order, PAGE)) >= 0:
+                assert 0 <= got - whole < 1 << 9
+            kernel.frame_put(whole + at)  # the only block that is free now
+            with pytest.raises(Wrong, match="operation 0: an invariant does not hold"):
+                stage.marked(trace.ops[1:])
+            assert given_out(stage, 1) == whole + at
 
 
 @pytest.mark.parametrize("frame", [0, 1])

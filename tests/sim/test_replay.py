@@ -130,7 +130,7 @@ def test_what_is_too_large_to_be_marked_is_refused(count, order):
     for key in range(count):
         recorder.block(key, LARGEST) if order < 0 else recorder.pages(key, order)
     with pytest.raises(
-        InputError, match=r"^large: more than 1 GiB live at once in a trace \(--limit live=N takes more"
+        InputError, match=r"^large: more than 2 GiB live at once in a trace \(--limit live=N takes more"
     ):
         replay(recorder.trace("large"))
 

@@ -7,9 +7,11 @@ Concepts
   2. A cache of the trace has a number. A table has, by that number, the number of the kernel's cache for it; or,
      where a size class serves for it, the negative of the bytes of an object.
   3. A block is written to as soon as it is allocated: the mark is the address of its slot. `replay` is for timing,
-     and marks the first word of a heap block. `replay_marked` marks all words of it, and the first of each frame, and
-     looks at the marks before it gives a block back: two owners of any word are seen. It also notes the frames behind
-     the heap after each operation, and what was refused.
+     and marks the first word of a heap block. `replay_marked` marks all words of it, and looks at the marks before it
+     gives a block back: two owners of any word are seen. It also notes the frames behind the heap after each operation,
+     and what was refused.
+  4. Of frames, `replay_marked` marks the first word of at most eight, evenly spread: each costs a window. Who owns a
+     frame is a bit in a table, an `Owned`, so that two owners of any frame are seen when the second gets it.
 
 List, tables and notes lie in the kernel's heap: one driver for every life.
 """
@@ -35,6 +37,9 @@ from kernmalloc.lang.status import BROKEN, OK
 
 MASK = (1 << 32) - 1
 NOTHING = -1
+SPAN_SHIFT = 15  # log2 of the frames of one part of the table of who owns frames
+WORD_SHIFT = 5  # log2 of the frames of one of its words
+MARKED_SHIFT = 3  # log2 of the frames of a block that are marked
 
 
 class Note(Record):
@@ -125,12 +130,35 @@ def _is_frame_of(cpu: Cpu, pfn: int, slot: int) -> int:
 
 
 @kernel
-def _mark(cpu: Cpu, code: int, what: int, slot: int) -> int:
-    """Write all over a new block which slot owns it: OK, or BROKEN if it is too small."""
+def _own(owned: Word, pfn: int, order: int, was: int) -> int:
+    """Turn the bits of a block's frames: OK, or BROKEN where one is not what it was, all ones or 0, or is no frame.
+
+    `owned` is the number of parts, then where each is, 0 if there is no RAM in it."""
+    shift = min(order, WORD_SHIFT)
+    for i in range(1 << (order - shift)):
+        at = pfn + (i << shift)
+        part = at >> SPAN_SHIFT
+        if at < 0 or part >= owned.bits or element(owned, part + 1).bits == 0:
+            return BROKEN
+        word = element(Word(element(owned, part + 1).bits), (at >> WORD_SHIFT) & ((1 << (SPAN_SHIFT - WORD_SHIFT)) - 1))
+        bits = ((1 << (1 << shift)) - 1) << (at & ((1 << WORD_SHIFT) - 1))
+        if word.bits & bits != was & bits:
+            return BROKEN
+        word.bits = word.bits ^ bits
+    return OK
+
+
+@kernel
+def _mark(cpu: Cpu, code: int, what: int, slot: int, owned: Word) -> int:
+    """Write all over a new block which slot owns it: OK, or BROKEN if it is too small, or another's."""
     order = _order(code)
     if order >= 0:
-        for pfn in range(what, what + (1 << order)):
-            status = _mark_frame(cpu, pfn, slot)
+        status = _own(owned, what, order, 0)
+        if failed(status):
+            return status
+        shift = min(order, MARKED_SHIFT)
+        for i in range(1 << shift):
+            status = _mark_frame(cpu, what + (i << (order - shift)), slot)
             if failed(status):
                 return status
         return OK
@@ -143,15 +171,16 @@ def _mark(cpu: Cpu, code: int, what: int, slot: int) -> int:
 
 
 @kernel
-def _is_marked(cpu: Cpu, code: int, what: int, slot: int) -> int:
-    """OK if all of a block says that this slot owns it, BROKEN if not."""
+def _is_marked(cpu: Cpu, code: int, what: int, slot: int, owned: Word) -> int:
+    """OK if all of a block says that this slot owns it, BROKEN if not; of frames, nobody owns them then."""
     order = _order(code)
     if order >= 0:
-        for pfn in range(what, what + (1 << order)):
-            status = _is_frame_of(cpu, pfn, slot)
+        shift = min(order, MARKED_SHIFT)
+        for i in range(1 << shift):
+            status = _is_frame_of(cpu, what + (i << (order - shift)), slot)
             if failed(status):
                 return status
-        return OK
+        return _own(owned, what, order, -1)
     for at in range(what, what + size_of(cpu, what), 8):
         if Word(at).bits != slot:
             return BROKEN
@@ -159,7 +188,7 @@ def _is_marked(cpu: Cpu, code: int, what: int, slot: int) -> int:
 
 
 @entry
-def replay_marked(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word, notes: Note) -> int:
+def replay_marked(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word, owned: Word, notes: Note) -> int:
     """`replay` with every block marked, and a note of each operation.
 
     BROKEN: a block had two owners, or is smaller than was asked for."""
@@ -175,9 +204,9 @@ def replay_marked(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word, no
             got = _take(cpu, caches, code)
             slot.bits = got
             note.refused = -got if failed(got) else 0
-            status = _mark(cpu, code, got, slot.addr) if not failed(got) else OK
+            status = _mark(cpu, code, got, slot.addr, owned) if not failed(got) else OK
         elif not failed(slot.bits):
-            status = _is_marked(cpu, code, slot.bits, slot.addr)
+            status = _is_marked(cpu, code, slot.bits, slot.addr, owned)
             if not failed(status):
                 status = _give(cpu, caches, code, slot.bits)
             slot.bits = NOTHING

@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth: int = 64
     trace: int = 8 << 30
     operations: int = 1 << 27
-    live: int = 1 << 30
+    live: int = 2 << 30
 
 
 OF = {

@@ -8,9 +8,9 @@ Concepts
   1. The trace's caches are made as typed caches, those first that are used most. Objects for which the kernel makes no
      cache, having no room for more or none for objects so large, get size classes. Then the heap is drained: what it
      has now is not counted.
-  2. The first replay fills every block with a mark, and notes what stands behind the heap after every operation: peaks
-     are exact. Then all that is live is freed and the heap drained: every invariant must hold, and every frame be what
-     it was before.
+  2. The first replay fills every block with a mark, keeps in a table which frames are owned, and notes what stands
+     behind the heap after every operation: peaks are exact. Then all that is live is freed and the heap drained: every
+     invariant must hold, and every frame be what it was before.
   3. Another kernel, booted alike, does the same up to the peak of backed memory, where the table of its caches is
      taken, and then the rest. On it the trace is timed, several times; in between all that is live is freed.
 
@@ -32,7 +32,7 @@ import msgspec
 import numpy
 from numpy.typing import NDArray
 
-from kernmalloc.drivers.replay import Note
+from kernmalloc.drivers.replay import SPAN_SHIFT, WORD_SHIFT, Note
 from kernmalloc.facade.errors import BadRequest, checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
@@ -206,6 +206,21 @@ class Room:
         return numpy.frombuffer(b"".join(self._ram[pa : pa + self._page] for pa in pages), kind, count)
 
 
+def _owned(kernel: Kernel, trace: Trace) -> Room:
+    """The table of who owns frames (`drivers/replay.py`): a bit for each frame of RAM, if the trace has pages."""
+    span = kernel.profile.page << SPAN_SHIFT
+    ranges = kernel.machine.ram if ((trace.kinds >= 0) & (trace.kinds < ORDERS)).any() else ()
+    parts = sorted({part for each in ranges for part in range(each.base // span, -(-each.end // span))})
+    table = numpy.zeros(2 + max(parts, default=0), numpy.int64)
+    table[0] = len(table) - 1
+    size = 8 << (SPAN_SHIFT - WORD_SHIFT)
+    for part in parts:
+        table[part + 1] = checked(kernel.call("malloc_zeroed", size), "room for the trace")
+    room = Room(kernel, table.nbytes)
+    room.put(table)
+    return room
+
+
 class Stage:
     """A kernel with a trace's caches, and with room for operations, slots and notes. KernelError where it has none."""
 
@@ -216,6 +231,7 @@ class Stage:
         )
         self.names = {id: f"size-{int(kernel.view.cache(id)['size'])}" for id in range(SIZE_CLASSES)}
         self.uncached: list[str] = []
+        self._owned = _owned(kernel, trace)
         self._make_caches(trace)
         kernel.drain()
         self.types = kernel.frames_by_type()
@@ -250,7 +266,7 @@ class Stage:
         notes: list[NDArray[numpy.void]] = [numpy.zeros(0, Note.dtype)]
         for count in self._chunks(ops, progress):
             self._notes.put(numpy.zeros(count, Note.dtype))
-            rooms = self._slots.va, self._ids.va, self._notes.va
+            rooms = self._slots.va, self._ids.va, self._owned.va, self._notes.va
             status = self.kernel.call("replay_marked", self._ops.va, count, *rooms)
             found = self._notes.get(Note.dtype, count)
             if failed(status):
