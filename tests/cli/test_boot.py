@@ -184,3 +184,18 @@ def test_a_warm_boot_does_not_import_the_compiler(small):
     code = "import sys\ntry:\n from kernmalloc.cli import main; main()\nexcept SystemExit:\n print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "boot", small], capture_output=True, text=True, check=True)
     assert "numba" not in done.stdout.splitlines()[-1].split()
+
+
+LARGE = 'name = "1 TiB"\nmemory = [{ base = 0x100000, size = 0x10000000000, kind = "ram" }]\n'
+
+
+def test_what_a_check_would_read_is_limited():
+    """What nobody has used takes no memory, until a check reads it: 1 TiB is refused by size, and nothing was read."""
+    result = run("-", "--kernel", "x86_64", "--json", stdin=LARGE)
+    outcome = json.loads(result.stdout)
+    assert result.exit_code == 0 and outcome["status"] == "refused" and outcome["seconds"] < 30
+    assert outcome["reason"] == "more than 4 GiB of core tables to check, they are 8 GiB (--limit memory=N takes more)"
+    again = run("-", "--limit", "memory=1GiB", "--json", stdin=SMALL)
+    assert json.loads(again.stdout)["status"] == "booted"
+    fewer = run("-", "--limit", "memory=256KiB", stdin=SMALL)
+    assert fewer.exit_code == 0 and "refused: more than 256 KiB of core tables to check" in fewer.stdout

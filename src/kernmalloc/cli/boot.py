@@ -36,7 +36,7 @@ def _boot(found: Found, asked: Asked, mode: Mode, json: bool, step: bool, shuffl
     """One machine: boot, use, check, tell.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import patience
     from kernmalloc.facade.configure import configure
-    from kernmalloc.facade.errors import TooSmall
+    from kernmalloc.facade.errors import TooLarge, TooSmall
     from kernmalloc.facade.exercise import exercise
     from kernmalloc.facade.kernel import Kernel
     from kernmalloc.facade.measure import room_for, table_rate
@@ -72,5 +72,5 @@ def _boot(found: Found, asked: Asked, mode: Mode, json: bool, step: bool, shuffl
                     say_all(report.rate(table_rate(kernel)))
             say_json(outcome) if json else say(report.verdict(outcome))
             return HELD if checked.passed else BROKEN
-    except (InputError, TooSmall, LifeError, OSError) as error:
+    except (InputError, TooLarge, TooSmall, LifeError, OSError) as error:
         return refused(found, asked, error, json)

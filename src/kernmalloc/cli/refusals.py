@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int:
     """Tell why there is no kernel on a machine, and what to do about it.  Returns the exit status that it asks for."""
-    from kernmalloc.facade.errors import TooSmall
+    from kernmalloc.facade.errors import TooLarge, TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.cards import NoPlaceError
     from kernmalloc.plan.advice import cure
     from kernmalloc.report.boot import verdict
     from kernmalloc.report.outcome import Outcome
 
-    stated = isinstance(error, (TooSmall, NoPlaceError))
+    stated = isinstance(error, (TooLarge, TooSmall, NoPlaceError))
     why = reason(error) if isinstance(error, InputError) else str(error)
     if isinstance(error, TooSmall) and (advice := cure(found.machine(), asked.profile)):
         why += f"; {advice}"

@@ -52,7 +52,7 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     """Replay one trace and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
     from kernmalloc.cli.sources import standard_input
-    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.traces import read_stream, read_trace
     from kernmalloc.machine.lives import LifeError
@@ -69,7 +69,7 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     except InputError as error:
         failed.status, failed.reason = "unreadable", reason(error)
         said = str(error)
-    except (TooSmall, LifeError, KernelError) as error:
+    except (TooLarge, TooSmall, LifeError, KernelError) as error:
         failed.status, failed.reason = "refused", str(error)
         said = report.verdict(failed)
     else:

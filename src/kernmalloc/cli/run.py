@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Run a scenario: processes, drivers and devices at the kernel while memory is short; tell how all fared."""
     from kernmalloc.cli.progress import load_objects, touched
-    from kernmalloc.facade.errors import KernelError, TooSmall
+    from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import run as report
@@ -43,7 +43,7 @@ def run(
     try:
         with touched(wanted.touches) as progress:
             done = simulate(wanted, mode, threads, progress)
-    except (TooSmall, LifeError, KernelError, Stuck, NoRoom) as error:
+    except (TooLarge, TooSmall, LifeError, KernelError, Stuck, NoRoom) as error:
         raise InputError(wanted.file, 0, str(error)) from None
     say_json(done) if json else say_all(report.whole(done))
     raise typer.Exit(HELD if done.held else BROKEN)

@@ -60,6 +60,10 @@ class TooSmall(Exception):
     """The machine or the window cannot hold this kernel: why, in figures, on one line."""
 
 
+class TooLarge(Exception):
+    """It would take more of this computer's memory than a limit allows: of what, and how to have more, on one line."""
+
+
 KINDS = {
     codes.NO_FRAMES: OutOfMemory,
     codes.NO_VA: OutOfMemory,

@@ -26,7 +26,7 @@ import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 from kernmalloc.facade.caches import ObjectCache, cache_names
 from kernmalloc.facade.devices import Devices, Ledger
-from kernmalloc.facade.errors import KernelError, TooSmall, checked
+from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall, checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
 from kernmalloc.facade.pages import Pages
@@ -36,6 +36,7 @@ from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
+from kernmalloc.inputs.limits import excess
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.lang import failed, status
@@ -372,7 +373,13 @@ class Kernel:
         return self.handle.loaded.placement.lost
 
     def check(self) -> Check:
-        """Hold every invariant of every record against a recount."""
+        """Hold every invariant of every record against a recount. Raises TooLarge where that would read more core
+        tables than the limit of `memory`: those of RAM that nobody has used have no memory behind them before that."""
+        core = self.profile.core
+        tables = self.placement.frames * (core.stride + core.identity)
+        reason, advice = excess("memory", tables)
+        if reason:
+            raise TooLarge(f"{reason}, they are {sizes.size(tables)} ({advice})")
         result = self.call("check")
         asserted = int(self.view.kern["checked"]["asserted"])
         return Check(result == status.OK, asserted, "" if result == status.OK else self.failure())

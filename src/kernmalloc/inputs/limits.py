@@ -33,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trace: int = 8 << 30
     operations: int = 1 << 27
     live: int = 2 << 30
+    memory: int = 4 << 30
 
 
 OF = {
@@ -46,10 +47,11 @@ OF = {
     "trace": "in a trace",
     "operations": "operations in a trace",
     "live": "live at once in a trace",
+    "memory": "of core tables to check",
 }
 """What is limited, as a refusal says it.  Where no unit is named, it is bytes."""
 
-BYTES = ("bytes", "toml", "tree", "trace", "live")
+BYTES = ("bytes", "toml", "tree", "trace", "live", "memory")
 """Limits that count bytes; of a packed file those that come out of it."""
 
 _USUAL = Limits()
@@ -71,12 +73,20 @@ def raised(**values: int) -> Iterator[None]:
         _NOW.reset(token)
 
 
+def excess(name: str, count: int) -> tuple[str, str]:
+    """What is wrong with `count` if it is above the limit of that name, and what to do about it; else "" twice."""
+    limit: int = getattr(limits(), name)
+    if count <= limit:
+        return "", ""
+    shown = size(limit) if name in BYTES else f"{limit:,}"
+    return f"more than {shown} {OF[name]}", f"--limit {name}=N takes more"
+
+
 def hold(name: str, count: int, file: str, line: int = 0) -> None:
     """Raises UnreadableError if `count` is above the limit of that name; `file` and `line` say where."""
-    limit: int = getattr(limits(), name)
-    if count > limit:
-        shown = size(limit) if name in BYTES else f"{limit:,}"
-        raise UnreadableError(file, line, f"more than {shown} {OF[name]}", f"--limit {name}=N takes more")
+    reason, advice = excess(name, count)
+    if reason:
+        raise UnreadableError(file, line, reason, advice)
 
 
 def parse_limit(text: str) -> tuple[str, int]:
