@@ -85,6 +85,8 @@ def test_json_holds_the_whole_reading(log):
         "missing",
         "unread",
         "ignored",
+        "map",
+        "other_ram",
     ]
 
 

@@ -55,7 +55,7 @@ def test_forms_of_a_ram_line(line, base, end):
         ("ACPI data", "nvram"),
         ("ACPI NVS", "nvram"),
         ("type 20", "reserved"),
-        ("soft reserved", "reserved"),
+        ("soft reserved", "soft"),
         ("unusable", "reserved"),
         ("device reserved", "reserved"),
         ("type 16", "reserved"),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
@@ -40,6 +41,13 @@ def source(word: str) -> "BinaryIO | str | Path":
     from kernmalloc.machine.memory_map import located
 
     return standard_input() if word == "-" else located(word)
+
+
+class Which(StrEnum):
+    """Whose memory map is wanted: the machine's under the hypervisor, or that of the domain on it."""
+
+    MACHINE = "machine"
+    DOMAIN = "domain"
 
 
 class Found(NamedTuple):
@@ -93,6 +101,9 @@ def found_machines(
     devices: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The devices of this machine, not those of the machines.")
     ] = "",
+    map: Annotated[
+        Which | None, typer.Option(help="The map to take from logs with a hypervisor's machine and a domain on it.")
+    ] = None,
 ) -> Iterator[Found]:
     """Every machine in the files (no file: this computer), with what the options say of all."""
     from kernmalloc.inputs.errors import InputError
@@ -101,13 +112,18 @@ def found_machines(
 
     amount = parsed("ram", ram, parse_ram) if ram else None
     other = Machine.read_devices(located(devices)) if devices else None
-    words = [word for name, value in (("--ram", ram), ("--devices", devices)) if value for word in (name, value)]
+    words = [
+        word
+        for name, value in (("--ram", ram), ("--devices", devices), ("--map", map and map.value))
+        if value
+        for word in (name, value)
+    ]
     for file in words_once(files or [""]):
         start, origin = perf_counter(), ""
         machines: list[Machine | InputError]
         try:
             if file:
-                machines = list(Machine.read_all(source(file), amount))
+                machines = list(Machine.read_all(source(file), amount, which=map.value if map else ""))
             elif amount:
                 raise InputError(f"--ram {ram}", 0, "this computer tells its RAM itself", "name the file that does not")
             else:

@@ -5,29 +5,34 @@ One file may hold several boots: each is one `Facts`.  A boot begins where a sec
 
 import re
 
-from . import ignored_lines
+from . import ignored_lines, memory_lines, pci_lines
 from .facts import Facts, Problem
 from .memory_lines import MapFacts
 from .pci_lines import PciFacts
-from .text import log_lines
+from .text import Beginnings, Record, clean, records
 
+_NAMES = (r"DMI: (?!not present|Memory slots)", r"Machine model: ", r"Hardware name: ")
+_NAME = re.compile(rf"(?:{'|'.join(_NAMES)})(.+?)(?:, BIOS .*)?$")
+_MAPS = {"BIOS-provided physical RAM map": "BIOS", "Early memory node ranges": "node"}
+"""Headings of maps, and the source that the entries under each name."""
+
+_BEGINNINGS = Beginnings(*memory_lines.BEGINNINGS, *pci_lines.BEGINNINGS, *_NAMES, *_MAPS)
+_UNFINISHED = re.compile("|".join(memory_lines.UNFINISHED))
+_CUT = re.compile("|".join((*memory_lines.CUT, *pci_lines.CUT, *ignored_lines.CUT)))
 _RECOGNISE = re.compile(
-    r"BIOS-(?:e820|88|e801)|Linux version \d|root bus resource|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
-    r"|Early memory node ranges|efi: +mem\d|Memory: \d+[kK]/"
+    r"Linux version \d|BIOS-(?:e820|88|e801)|BIOS-provided|efi: EFI v\d|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
 )
-_NAME = re.compile(
-    r"DMI: (?!not present|Memory slots)(.+?)(?:, BIOS .*)?$"
-    r"|(?:OF: fdt: )?Machine model: (.+)$|Hardware name: (.+)$"
-)
-_MAP_START = re.compile(r"BIOS-provided physical RAM map|Early memory node ranges")
 _ARCHITECTURES = tuple(
     (arch, re.compile(pattern))
     for arch, pattern in (
-        ("x86_64", r"BIOS-\w+: |x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI"),
+        (
+            "x86_64",
+            r"BIOS-\w+: |Xen-provided|(?:HIGH|LOW)MEM available|x86_64|x86/|\[(?:mem|gap) [^\]]*\] available for PCI",
+        ),
         ("riscv64", r"riscv64|riscv-|\bSBI (?:spec|impl)|HiFive|riscv: "),
         ("ppc", r"[pP]owerpc|powernv|PowerMac|POWER\d|ppc64|hash-mmu|radix-mmu|fsl-pci|A-EON|PCI host bridge /p"),
         ("parisc", r"hppa|PA-RISC|\bLBA \d"),
-        ("arm", r"ARMv[4-7]|\barmv7|arm-linux|CPU: ARM|    (?:lowmem|fixmap)  : |MiB at 0x[0-9a-f]{8}\b|mvebu-pcie"),
+        ("arm", r"ARMv[4-7]|\barmv7|arm-linux|CPU: ARM|    (?:vector|modules) +: 0x|MiB at 0x[0-9a-f]{8}\b|mvebu-pcie"),
         ("mips", r"\bmips|\bMIPS\b|SGI-IP|Loongson|CPU0 revision is"),
         (
             "arm64",
@@ -37,6 +42,9 @@ _ARCHITECTURES = tuple(
 )
 """What betrays an architecture, in the order of its weight; the log does not say it plainly."""
 
+_PCS = ("x86_64", "i386", "?")
+"""Architectures whose RAM, where only its amount is told, lies as on a PC."""
+
 _I386 = re.compile(
     r"(?:HIGH|LOW)MEM available|HighMem +(?:\[mem|0x|zone)|non-PAE|i[3-6]86-linux|BIOS-(?:88|e801):"
     r"|Linux version 2\.4"
@@ -45,8 +53,20 @@ _I386 = re.compile(
 
 
 def recognises(head: str) -> bool:
-    """Whether `head` is a Linux boot log or an excerpt of one."""
-    return bool(_RECOGNISE.search(head))
+    """Whether `head` is a Linux boot log or an excerpt of one: whatever a line is read for, it is recognised by."""
+    if _RECOGNISE.search(head):
+        return True
+    maps, pci = MapFacts(), PciFacts()
+    return any(
+        maps.take(0, r.text) or pci.take(0, r.text)
+        for r in records(head, _BEGINNINGS, _goes_on)
+        if r.known and " : Kernel" not in r.text  # which /proc/iomem tells, too
+    )
+
+
+def _goes_on(record: str) -> bool:
+    """Whether a record is wrapped: its rest is in the next line."""
+    return bool(_UNFINISHED.match(record) or _CUT.search(record))
 
 
 def read(text: str, file: str) -> list[Facts]:
@@ -55,11 +75,10 @@ def read(text: str, file: str) -> list[Facts]:
     if arch == "x86_64" and _I386.search(text):
         arch = "i386"
     boots = [_Boot(file, arch)]
-    for number, line in log_lines(text):
-        if _MAP_START.match(line) and boots[-1].begins_again(line):
+    for record in records(text, _BEGINNINGS, _goes_on):
+        if record.known and boots[-1].begins_again(record.text):
             boots.append(_Boot(file, arch))
-        if line:
-            boots[-1].take(number, line)
+        boots[-1].take(record)
     return [boot.finish() for boot in boots]
 
 
@@ -72,26 +91,30 @@ class _Boot:
         self.named = False
 
     def begins_again(self, heading: str) -> bool:
-        """Whether a heading of a memory map starts another boot: the map under it is there already.
+        """Whether a record is the heading of another boot's memory map: the map under it is there already.
 
         Node ranges follow a firmware map in the same boot, and logs pasted in pieces repeat them.
         """
-        source = "BIOS" if heading.startswith("BIOS") else "node"
+        source = next((source for words, source in _MAPS.items() if heading.startswith(words)), "")
         return source in self.map.seen and (source == "BIOS" or "BIOS" not in self.map.seen)
 
-    def take(self, number: int, line: str) -> None:
-        if self.map.take(number, line) or self.pci.take(number, line):
-            return
-        if match := _NAME.match(line):
-            if not self.named:
-                self.named, self.facts.name = True, next(filter(None, match.groups()))
-            return
+    def take(self, record: Record) -> None:
+        if record.known:
+            if self.map.take(record.line, record.text) or self.pci.take(record.line, record.text):
+                return
+            if match := _NAME.match(record.text):
+                if not self.named:
+                    self.named, self.facts.name = True, clean(match[1])
+                return
+        line = record.before + record.text
         if reason := ignored_lines.reason(line):
             self.facts.ignored[reason] += 1
             if reason == "unclassified":
-                self.facts.unread.append(Problem(number, "not understood", line))
+                self.facts.unread.append(Problem(record.line, "not understood", clean(line)))
 
     def finish(self) -> Facts:
         self.map.put(self.facts)
         self.pci.put(self.facts)
+        if self.facts.arch not in _PCS:
+            self.facts.ram_base = 0
         return self.facts

@@ -125,6 +125,10 @@ class Facts:
     begins, if the file tells that much (None: not told), and `like_pc` whether otherwise RAM may be taken to lie as on
     a PC.
 
+    `domain` is the map of a domain, where `memory` is that of the machine under its hypervisor.  `removed` is what the
+    kernel took out of the firmware's ranges after it had printed them, `unused` the RAM that it gave up: that of kind
+    "ram" is in `memory`, too.
+
     `roles` are those of PCI functions whose class is told, by address; other devices have theirs by name.
     """
 
@@ -142,6 +146,9 @@ class Facts:
         self.like_pc = True
         self.refusal: InputError | None = None
         self.memory: list[Range] = []
+        self.domain: list[Range] = []
+        self.removed: list[Range] = []
+        self.unused: list[Range] = []
         self.devices: list[Device] = []
         self.roles: dict[str, str] = {}
         self.windows: list[Range] = []

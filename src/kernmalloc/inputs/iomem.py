@@ -25,7 +25,7 @@ _DEVICE = re.compile(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$|[0-9a-f]
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{6,16}\b", re.I)
 _MEMORY = {
     "reserved": "reserved",
-    "soft reserved": "reserved",
+    "soft reserved": "soft",
     "device reserved": "reserved",
     "unusable memory": "reserved",
     "unknown e820 type": "reserved",

@@ -1,48 +1,43 @@
 """Memory map lines of a boot log, from every kind of firmware.
 
-     BIOS-e820: 0000000000100000 - 00000000efff6500 (usable)          until 2012; the end is exclusive
+    BIOS-e820: 0000000000100000 - 00000000efff6500 (usable)           until 2012; the end is exclusive
     BIOS-e820: [mem 0x0000000000100000-0x00000000efff64ff] usable      since; inclusive.  Also BIOS-88, BIOS-e801
-    user: …, modified: …, reserve setup_data: …                        the map after changes, in the same forms
+    user: …, modified: …, reserve setup_data: …                        the map after changes, in these forms
+    Xen: …, beside it BIOS: …                                          a domain's map, and its machine's
     efi: mem00: type=7, attr=0xf, range=[0x0-0x9f000) (0MB)            ")" exclusive
     efi: mem00: [Conventional|…|WB|  ] range=[0x0-0x9efff] (0MB)       "]" inclusive
     efi:   0x000803f80000-0x00080404bfff [Reserved    |…]              arm64; inclusive
-      node   0: [mem 0x0000000080000000-0x00000000ffffffff]            what any kernel made of device tree or map
+    node   0: [mem 0x0000000080000000-0x00000000ffffffff]              what any kernel made of device tree or map
+    memory: 08000000 @ 00000000 (usable)                               MIPS: size and base
+    Kernel command line: … mem=244M@68M mem=276M@2284M                 boards whose loader tells no map
     efi: Remove mem56: MMIO range=[0x…-0x…] (514MB) from e820 map      taken out again after the map was printed
+    Ignoring RAM at 0x98000000-0x9c000000                              RAM that this kernel cannot use, or cut
 
 A machine may tell several of these; `MapFacts.put` chooses.
 """
 
 import re
+from collections.abc import Callable
+from typing import ClassVar
 
 from .errors import InputError
 from .facts import Facts, Problem, Range
+from .sizes import parse_size
+from .text import clean
 
-_SOURCE = r"(BIOS-\w+|Xen|user|modified|reserve setup_data|extended):\s+"
-_NEW = re.compile(_SOURCE + r"\[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]\s*(.*)", re.I)
-_OLD = re.compile(_SOURCE + r"(?:0x)?([0-9a-f]{6,16})\s*-\s*(?:0x)?([0-9a-f]{6,16}) (?:\((.*)\)|(type \d+))", re.I)
-_GAP = re.compile(_SOURCE + r"\[gap ")
-_BROKEN = re.compile(_SOURCE + r"(?:\[mem|0x|[0-9a-f]{6}).*", re.I)
-_NODE = re.compile(r"node\s+\d+: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]")
-_EFI = re.compile(r"efi: mem\d+: (?:type=(\d+),.*?|\[([^|\]]*)[^\]]*\] )range=\s*\[0x([0-9a-f]+)-0x([0-9a-f]+)([\])])")
-_EFI_ARM = re.compile(r"efi:\s+0x([0-9a-f]+)-0x([0-9a-f]+) \[([^|\]]*)\|")
-_REMOVED = re.compile(
-    r"efi: Remove mem\d+: MMIO\s+range=\[0x([0-9a-f]+)-0x([0-9a-f]+)\]"
-    r"|e820: remove \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\] (?:device )?reserved"
+_SOURCES = (r"BIOS-\w+", "BIOS", "Xen", "user", "modified", "reserve setup_data", "extended")
+_SOURCE = rf"({'|'.join(_SOURCES)}):"
+_SPAN = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
+_MEM = r"\[mem\s+" + _SPAN + r"\]"
+_EFI_RANGE = r"range=\s*\[" + _SPAN + r"([\])])"
+_KIND = (
+    r"\s*((?:usable|System RAM|ACPI data|ACPI NVS|(?:soft |device |kernel )?reserved|unusable"
+    r"|persistent \(type \d+\)|type \d+)(?!\w)|[\w ()-]*)"
 )
-_TOTAL = re.compile(r"Memory: \d+[kK]/(\d+)[kK] available")
-_RAMDISK = re.compile(r"RAMDISK: \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]|RAMDISK: ([0-9a-f]{8,}) - ([0-9a-f]{8,})")
-_INITRD_PPC64 = re.compile(r"Found initrd at 0x(c0[0-9a-f]{14}):0x(c0[0-9a-f]{14})")
-_ACPI_TABLE = re.compile(r"ACPI: [A-Z][\w! ]{3} (?:0x)?([0-9a-f]{8,16}) (?:0x)?([0-9a-f]{5,6})(?: \(|$)", re.I)
-_TABLE = re.compile(
-    r"ACPI: Reserving \S+ table memory at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
-    r"|found SMP MP-table at \[mem\s+0x([0-9a-f]+)-0x([0-9a-f]+)\]"
-)
-_RESERVED = re.compile(r"OF: reserved mem: 0x([0-9a-f]+)\.\.0x([0-9a-f]+) \(.*\) \w+ non-reusable (\S*)")
-_IMAGE = re.compile(r"([0-9a-f]{8,16})-([0-9a-f]{8,16}) : Kernel (?:code|rodata|data|bss)$")
-
 _TYPES = {
     "usable": "ram",
     "system ram": "ram",
+    "soft reserved": "soft",
     "acpi data": "nvram",
     "acpi nvs": "nvram",
     "acpi": "nvram",
@@ -51,7 +46,9 @@ _TYPES = {
     "type 7": "nvram",
     "type 12": "nvram",
 }
-_RESERVED_TYPE = re.compile(r"(?:soft |device |kernel )?reserved\b|unusable|type \d+|persistent", re.I)
+_RESERVED_TYPE = re.compile(
+    r"(?:device |kernel )?reserved\b|unusable|type \d+|persistent|ROM data|usable after init", re.I
+)
 _EFI_TYPES = {
     "loader code": "ram",
     "loader data": "ram",
@@ -59,11 +56,13 @@ _EFI_TYPES = {
     "boot data": "ram",
     "conventional": "ram",
     "conventional memory": "ram",
+    "unaccepted": "ram",
     "1": "ram",
     "2": "ram",
     "3": "ram",
     "4": "ram",
     "7": "ram",
+    "15": "ram",
     "acpi reclaim": "nvram",
     "acpi mem nvs": "nvram",
     "persistent": "nvram",
@@ -71,7 +70,26 @@ _EFI_TYPES = {
     "10": "nvram",
     "14": "nvram",
 }
-_PREFERENCE = ("user", "modified", "BIOS", "Xen", "reserve setup_data", "extended", "node", "efi")
+_EFI_SPECIFIC_PURPOSE = 0x40000
+"""Bit of an EFI descriptor's attributes: memory for a special purpose.  Linux prints it as |SP|."""
+
+_PREFERENCE = (
+    "user",
+    "modified",
+    "BIOS",
+    "Xen",
+    "reserve setup_data",
+    "extended",
+    "node",
+    "memory",
+    "efi",
+    "command line",
+)
+_LINEAR = 0xC << 60
+"""Where Linux on 64-bit PowerPC maps all memory."""
+
+
+_Use = Callable[["MapFacts", int, re.Match[str]], None]
 
 
 class MapFacts:
@@ -79,10 +97,11 @@ class MapFacts:
 
     def __init__(self) -> None:
         self._maps: dict[str, list[Range]] = {}
-        self._removed: list[tuple[int, int]] = []
+        self._removed: list[Range] = []
         self._carved: list[Range] = []
+        self._given_up: list[Range] = []
         self._broken: dict[str, tuple[int, str]] = {}
-        self._problems: list[Problem] = []
+        self._unread: list[Problem] = []
         self._total = 0
 
     @property
@@ -91,70 +110,186 @@ class MapFacts:
         return frozenset(self._maps)
 
     def take(self, number: int, line: str) -> bool:
-        """Use a line if it is part of a memory map; whether it was."""
-        if match := _NEW.match(line):
-            self._entry(number, match[1], int(match[2], 16), int(match[3], 16) + 1, match[4])
-        elif match := _OLD.match(line):
-            self._entry(number, match[1], int(match[2], 16), int(match[3], 16), match[4] or match[5])
-        elif match := _NODE.match(line):
-            self._add(number, "node", int(match[1], 16), int(match[2], 16) + 1, "ram", "node range")
-        elif match := _EFI.match(line):
-            kind = (match[1] or match[2]).strip()
-            self._add(
-                number,
-                "efi",
-                int(match[3], 16),
-                int(match[4], 16) + (match[5] == "]"),
-                _EFI_TYPES.get(kind.lower(), "reserved"),
-                kind,
-            )
-        elif match := _EFI_ARM.match(line):
-            kind = match[3].strip()
-            self._add(
-                number, "efi", int(match[1], 16), int(match[2], 16) + 1, _EFI_TYPES.get(kind.lower(), "reserved"), kind
-            )
-        elif match := _REMOVED.match(line):
-            self._removed.append((int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1))
-        elif match := _TOTAL.match(line):
-            self._total = int(match[1]) << 10
-        elif match := _RAMDISK.match(line):
-            first, last = (match[1], match[2]) if match[1] else (match[3], match[4])
-            self._carve(number, int(first, 16), int(last, 16) + bool(match[1]), "initrd", "RAMDISK")
-        elif match := _INITRD_PPC64.match(line):
-            linear = 0xC << 60
-            self._carve(number, int(match[1], 16) - linear, int(match[2], 16) - linear, "initrd", "initrd")
-        elif match := _TABLE.match(line):
-            self._carve(number, int(match[1] or match[3], 16), int(match[2] or match[4], 16) + 1, "table", "boot table")
-        elif match := _ACPI_TABLE.match(line):
-            base = int(match[1], 16)
-            self._carve(number, base, base + int(match[2], 16), "table", "ACPI table")
-        elif match := _RESERVED.match(line):
-            self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "firmware", match[3])
-        elif match := _IMAGE.match(line):
-            self._carve(number, int(match[1], 16), int(match[2], 16) + 1, "image", "Kernel image")
-        elif (match := _BROKEN.match(line)) and not _GAP.match(line):
-            self._broken.setdefault(_source(match[1]), (number, line))
-        else:
-            return False
-        return True
+        """Use a record if it is part of a memory map; whether it was."""
+        for pattern, use in _USES:
+            if match := pattern.match(line):
+                use(self, number, match)
+                return True
+        return False
+
+    def _new(self, line: int, match: re.Match[str]) -> None:
+        self._entry(line, match[1], int(match[2], 16), int(match[3], 16) + 1, match[4])
+
+    def _old(self, line: int, match: re.Match[str]) -> None:
+        self._entry(line, match[1], int(match[2], 16), int(match[3], 16), match[4] or match[5])
+
+    def _mips(self, line: int, match: re.Match[str]) -> None:
+        base = int(match[2], 16)
+        self._entry(line, "memory", base, base + int(match[1], 16), match[3])
+
+    def _node(self, line: int, match: re.Match[str]) -> None:
+        self._add(line, "node", int(match[1], 16), int(match[2], 16) + 1, "ram", "node range")
+
+    def _efi_by_number(self, line: int, match: re.Match[str]) -> None:
+        special = int(match[2] or "0", 16) & _EFI_SPECIFIC_PURPOSE
+        self._efi(line, match[1], bool(special), int(match[3], 16), int(match[4], 16) + (match[5] == "]"))
+
+    def _efi_by_name(self, line: int, match: re.Match[str]) -> None:
+        self._efi(line, match[1], "|SP|" in match[2], int(match[3], 16), int(match[4], 16) + (match[5] == "]"))
+
+    def _efi_arm(self, line: int, match: re.Match[str]) -> None:
+        self._efi(line, match[3], "|SP|" in match[4], int(match[1], 16), int(match[2], 16) + 1)
+
+    def _efi(self, line: int, name: str, special: bool, base: int, end: int) -> None:
+        kind = _EFI_TYPES.get(name.strip().lower(), "reserved")
+        if kind == "ram" and special:
+            kind, name = "soft", "specific purpose"
+        self._add(line, "efi", base, end, kind, name)
+
+    def _command_line(self, line: int, match: re.Match[str]) -> None:
+        for size, base in re.findall(r"(?<!\S)mem=(\d+[KMG]?)@(0x[0-9a-f]+|\d+[KMG]?)(?!\S)", match[1], re.I):
+            start = int(base, 16) if base[:2].lower() == "0x" else parse_size(base)
+            self._add(line, "command line", start, start + parse_size(size), "ram", "mem=")
+
+    def _remove(self, line: int, match: re.Match[str]) -> None:
+        self._removed.append(_range(int(match[1], 16), int(match[2], 16) + 1, "removed", "", line))
+
+    def _ignore(self, line: int, match: re.Match[str]) -> None:
+        self._give_up("ram", match[1], match[2], line)
+
+    def _truncate(self, line: int, match: re.Match[str]) -> None:
+        self._give_up("ram", match[3], match[2], line)
+
+    def _leave(self, line: int, match: re.Match[str]) -> None:
+        """Memory of a device tree that is out of reach: below the kernel's image, where firmware lies, or too high."""
+        self._give_up("reserved", match[1], match[2], line)
+
+    def _give_up(self, kind: str, first: str, last: str, line: int) -> None:
+        """Memory that the kernel does not use.  Later kernels print ends, earlier ones last bytes, which are odd."""
+        base, end = (edge + edge % 2 for edge in (int(first, 16), int(last, 16)))
+        self._given_up.append(_range(base, end, kind, "ignored by Linux", line))
+
+    def _sum(self, line: int, match: re.Match[str]) -> None:
+        """The total; older kernels of ARM count what is reserved beside it."""
+        self._total = (int(match[1]) + int(match[2] or 0)) << 10
+
+    def _sum_of_banks(self, line: int, match: re.Match[str]) -> None:
+        self._total = self._total or int(match[1]) << 20
+
+    def _ramdisk(self, line: int, match: re.Match[str]) -> None:
+        self._carve(line, match, "initrd", "RAMDISK")
+
+    def _ramdisk_old(self, line: int, match: re.Match[str]) -> None:
+        self._carved.append(_range(int(match[1], 16), int(match[2], 16), "initrd", "RAMDISK", line))
+
+    def _ramdisk_ppc64(self, line: int, match: re.Match[str]) -> None:
+        base, end = int(match[1], 16) - _LINEAR, int(match[2], 16) - _LINEAR
+        self._carved.append(_range(base, end, "initrd", "initrd", line))
+
+    def _table(self, line: int, match: re.Match[str]) -> None:
+        self._carve(line, match, "table", "boot table")
+
+    def _acpi_table(self, line: int, match: re.Match[str]) -> None:
+        base = int(match[1], 16)
+        self._carved.append(_range(base, base + int(match[2], 16), "table", "ACPI table", line))
+
+    def _kept(self, line: int, match: re.Match[str]) -> None:
+        self._carve(line, match, "firmware", match[3])
+
+    def _image(self, line: int, match: re.Match[str]) -> None:
+        self._carve(line, match, "image", "Kernel image")
+
+    def _break(self, line: int, match: re.Match[str]) -> None:
+        self._broken.setdefault(_source(match[1]), (line, clean(match.string)))
 
     def _entry(self, line: int, source: str, base: int, end: int, kind: str | None) -> None:
-        name = (kind or "").split("#")[0].strip()
+        name = clean(kind or "")
         known = _TYPES.get(name.lower())
         if not known and not _RESERVED_TYPE.match(name):
-            self._problems.append(Problem(line, "unknown type of map entry: taken as reserved", name or "no type"))
+            self._unread.append(Problem(line, "unknown type of map entry: taken as reserved", name or "no type"))
         self._add(line, _source(source), base, end, known or "reserved", name)
 
     def _add(self, line: int, source: str, base: int, end: int, kind: str, name: str) -> None:
-        self._maps.setdefault(source, []).append(Range(base, end - base, kind, name, line))
+        self._maps.setdefault(source, []).append(_range(base, end, kind, clean(name), line))
 
-    def _carve(self, line: int, base: int, end: int, kind: str, name: str) -> None:
-        self._carved.append(Range(base, end - base, kind, name, line))
+    def _carve(self, line: int, match: re.Match[str], kind: str, name: str) -> None:
+        self._carved.append(_range(int(match[1], 16), int(match[2], 16) + 1, kind, clean(name), line))
+
+    FORMS: ClassVar[tuple[tuple[str, str, _Use], ...]] = (
+        (_SOURCE, r"\s+" + _MEM + _KIND, _new),
+        (
+            _SOURCE,
+            r"\s+(?:0x)?([0-9a-f]{6,16})\s*-\s*(?:0x)?([0-9a-f]{6,16})"
+            r" (?:\(([^()]*(?:\([^()]*\))?[^()]*)\)|(type \d+))",
+            _old,
+        ),
+        (_SOURCE, r"\s+(?:\[mem(?!\w)|(?:0x)?[0-9a-f]{6,16}\s*-)", _break),
+        (r"node +\d+:", r"\s+" + _MEM, _node),
+        (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
+        (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
+        (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),
+        (r"efi:", r"\s+" + _SPAN + r" \[([^|\]]*)(\|[^\]]*)", _efi_arm),
+        (r"Kernel command line:", r"(.*\bmem=.*)", _command_line),
+        (r"efi: Remove mem\d+:", r" MMIO\s+range=\[" + _SPAN + r"\]", _remove),
+        (r"e820: remove", r" " + _MEM + r" (?:device )?reserved", _remove),
+        (
+            "Truncating RAM at",
+            r" (?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+) to -(?:0x)?([0-9a-f]+)",
+            _truncate,
+        ),
+        ("Ignoring RAM at", r" (?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)", _ignore),
+        (r"Ignoring memory (?:range|block)", r" 0x([0-9a-f]+) - 0x([0-9a-f]+)", _leave),
+        (r"Memory:", r" \d+k/(\d+)k available(?:, (\d+)k reserved)?", _sum),
+        (r"Memory:", r" [\dMB ]+ = (\d+)MB total", _sum_of_banks),
+        (r"RAMDISK:", r" " + _MEM, _ramdisk),
+        (r"RAMDISK:", r" ([0-9a-f]{8,}) - ([0-9a-f]{8,})", _ramdisk_old),
+        (r"Found initrd at", r" 0x(c0[0-9a-f]{14}):0x(c0[0-9a-f]{14})", _ramdisk_ppc64),
+        (r"ACPI: Reserving", r" \S+ table memory at " + _MEM, _table),
+        (r"found SMP MP-table at", r" " + _MEM, _table),
+        (
+            r"ACPI: [A-Z][\w! ]{3}",
+            r" (?:0x)?(?!f{4})([0-9a-f]{8,16}) (?:0x)?([0-9a-f]{5,6})(?: \(|$)",
+            _acpi_table,
+        ),
+        (r"OF: reserved mem:", r" 0x([0-9a-f]+)\.\.0x([0-9a-f]+) \(.*\) \w+ non-reusable (\S*)", _kept),
+        (r"([0-9a-f][0-9a-f]{7,15})-([0-9a-f]{8,16}) : Kernel", r" (?:code|rodata|data|bss)$", _image),
+    )
+    """How a record of each form begins, how it goes on, and what becomes of it."""
 
     def put(self, facts: Facts) -> None:
         """Add the map to the facts: the most final one that tells RAM, with the changes made after it was printed."""
-        with_ram = (s for s in _PREFERENCE if s in self._broken or any(r.kind == "ram" for r in self._maps.get(s, ())))
-        source = next(with_ram, None) or next((s for s in _PREFERENCE if s in self._maps), "")
+        machine, domain = self._maps_of_machine_and_domain()
+        source = self._most_final(machine)
+        self._refuse_broken(facts, source)
+        facts.memory, facts.origin, facts.carved = list(self._maps.get(source, ())), source, self._carved
+        efi = self._maps.get("efi", ())
+        if source == "node":  # of a device tree or, on arm64, of a firmware map in which some of this RAM is not free
+            facts.carved += [
+                _range(r.base, r.end, "firmware", r.name, r.line) for r in efi if r.kind not in ("ram", "soft")
+            ]
+            facts.memory += [r for r in efi if r.kind == "soft"]
+        elif source != "efi":
+            facts.removed = self._removed
+        if domain:
+            facts.domain = self._maps[self._most_final(domain)]
+        facts.memory += self._given_up
+        facts.unused = self._given_up
+        facts.total = self._total
+        facts.unread += self._unread
+        facts.complete = bool(self._total or "node" in self._maps)
+
+    def _maps_of_machine_and_domain(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The sources that tell of the machine, and those that tell of a domain on it, if the log has both."""
+        if "BIOS" in self._maps and "Xen" in self._maps:
+            return ("BIOS",), tuple(source for source in _PREFERENCE if source != "BIOS")
+        return _PREFERENCE, ()
+
+    def _most_final(self, sources: tuple[str, ...]) -> str:
+        """The source of the most final map that tells RAM, else of the most final map; "" if there is none."""
+        telling = (s for s in sources if s in self._broken or any(r.kind == "ram" for r in self._maps.get(s, ())))
+        return next(telling, None) or next((s for s in sources if s in self._maps), "")
+
+    def _refuse_broken(self, facts: Facts, source: str) -> None:
         if source in self._broken:
             line, text = self._broken[source]
             facts.refusal = InputError(
@@ -163,29 +298,37 @@ class MapFacts:
                 f"map entry that cannot be read: {text}",
                 "what it says about RAM is unknown: correct the line or take it out",
             )
-        facts.memory = self._maps.get(source, [])
-        facts.origin = source
-        facts.carved = self._carved
-        if source == "node":  # of a device tree or, on arm64, of a firmware map in which some of this RAM is not free
-            facts.carved += [
-                Range(r.base, r.size, "firmware", r.name, r.line) for r in self._maps.get("efi", ()) if r.kind != "ram"
-            ]
-        elif source != "efi":
-            for base, end in self._removed:
-                facts.memory = [part for r in facts.memory for part in _without(r, base, end)]
-        facts.total = self._total
-        facts.problems += self._problems
-        facts.complete = bool(self._total or "node" in self._maps)
+
+
+BEGINNINGS = (*(f"{source}:" for source in _SOURCES), *(begins for begins, _, _ in MapFacts.FORMS if begins != _SOURCE))
+_USES = tuple((re.compile(begins + rest, re.I), use) for begins, rest, use in MapFacts.FORMS)
+
+UNFINISHED = (
+    r"efi: mem\d+: \[[^\]]*\]?$",
+    r"(?:BIOS(?:-\w+)?|Xen|user|modified|reserve setup_data): \[mem [^\]]*\](?: (?:ACPI|soft|device|persistent))?$",
+    r"(?:BIOS(?:-\w+)?|Xen|user|modified): [0-9a-f]{6,16}(?: -(?: [0-9a-f]{6,16})?)?$",
+    r"(?:BIOS(?:-\w+)?|Xen|user|modified): [^()]*\([^()]*$",
+)
+"""Records that go on in the next line, where mail has wrapped them."""
+
+CUT = (
+    r"BIOS-\w+:$",
+    "user:$",
+    "modified:$",
+    "setup_data:$",
+    r"node +\d+:$",
+    r"mem\d+:$",
+    "RAMDISK:$",
+    "range=$",
+    r"range=\[[^\])]*$",
+)
+"""Their last words, where those are enough to tell."""
+
+
+def _range(base: int, end: int, kind: str, name: str, line: int) -> Range:
+    return Range(base, end - base, kind, name, line)
 
 
 def _source(prefix: str) -> str:
-    """The source that a line's prefix names: BIOS-e820, BIOS-88 and BIOS-e801 are one."""
+    """The source that a line names: BIOS-e820, BIOS-88 and BIOS-e801 are one."""
     return "BIOS" if prefix.startswith("BIOS") else prefix
-
-
-def _without(r: Range, base: int, end: int) -> list[Range]:
-    """What is left of a firmware entry when [base, end) is taken out; RAM stays."""
-    if r.kind == "ram" or r.end <= base or end <= r.base:
-        return [r]
-    parts = (Range(r.base, base - r.base, r.kind, r.name, r.line), Range(end, r.end - end, r.kind, r.name, r.line))
-    return [part for part in parts if part.size > 0]

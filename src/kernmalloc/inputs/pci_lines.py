@@ -18,7 +18,8 @@ import re
 
 from .facts import Device, Facts, Range, class_role
 
-_SUBJECT = re.compile(r"[\w.-]+ ([0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]):\s+(.*)")
+_FUNCTION = r"[0-9a-f][0-9a-f]{3,4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]:"
+_SUBJECT = re.compile(r"([0-9a-f:.]+):\s+(.*)")
 _WHERE = r"\[mem\s+(?:0x([0-9a-f]+)-0x([0-9a-f]+)|size 0x([0-9a-f]+))([^\]]*)\]"
 _REGISTER = re.compile(
     r"reg (?:0x)?([0-9a-f]{2,3})(?: \d+bit mmio(?: pref)?)?: " + _WHERE.replace(r"mem\s+", r"(?:mem\s+)?")
@@ -30,9 +31,14 @@ _BAR = re.compile(
 )
 _CLASS = re.compile(r"\[[0-9a-f]{4}:[0-9a-f]{4}\] type [0-9a-f]+ class (0x[0-9a-f]{6})")
 _WINDOW = re.compile(
-    r"(?:pci_bus [0-9a-f:]+: root bus resource|(?:acpi|pci_root) \S+: host bridge window) "
-    r"\[mem\s+0x([0-9a-f]+)-\s*0x([0-9a-f]+)([^\]]*)\](?! \(ignored\))"
+    r"(?:root bus resource|host bridge window) \[mem\s+0x([0-9a-f]+)-\s*0x([0-9a-f]+)([^\]]*)\](?! \(ignored\))"
 )
+BEGINNINGS = (_FUNCTION + r" +(?:reg|BAR|ROM|\[[0-9a-f]{4}:)", r"root bus resource", r"host bridge window")
+"""How records of these forms begin."""
+
+CUT = ("resource$", "window$", "assigned$", "space for$", r"reg (?:0x)?[0-9a-f]+:$", r"BAR \d+:?$", "ROM$")
+"""Last words of records that go on in the next line, where mail has wrapped them."""
+
 _LOST = ("no space for", "failed to assign", "releasing")
 _LOST_AFTER = (": can't assign", ": failed to assign", ": releasing")
 

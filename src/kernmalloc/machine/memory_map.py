@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from errno import ENOENT
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,13 +24,15 @@ from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Device, Facts, Problem, Range
 from kernmalloc.inputs.sizes import Ram, parse_ram
 from kernmalloc.machine import device_ranges
+from kernmalloc.machine import range_sets as sets
 from kernmalloc.machine.device_ranges import DeviceRange
-from kernmalloc.machine.ram_layout import ASSUMED, PA_COMMON, lay_out
+from kernmalloc.machine.ram_layout import ASSUMED, lay_out
+from kernmalloc.machine.range_sets import PA_LIMIT
 
-__all__ = ["Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
+__all__ = ["PA_LIMIT", "Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
 
-PA_LIMIT = 1 << 63
-"""End of the physical addresses that a kernel word (int64) can hold."""
+MAPS = ("machine", "domain")
+"""Which map is taken where a log has that of a machine under a hypervisor and that of a domain on it."""
 
 FALLBACK = "desktop-16g"
 """Shipped machine that stands in where this computer hides its memory map."""
@@ -48,6 +50,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     `devices`   windows of devices as the file states them; a kernel must not read them at boot (row E5)
     `windows`   what the PCI host bridges forward; facts only
     `carved`    RAM already taken when the kernel starts (`facts.CARVED_KINDS`), disjoint, inside `ram`
+    `unused`    memory that the kernel of the log gave up: of kind "ram" inside `ram`, else beside it
+    `map`       which of `MAPS` was taken, if the file has both; `other_ram` is the other's RAM in bytes
     `origin`    which lines the map came from; of a machine in TOML, the source that it names
     `ignored`   harmless lines that were not used, counted by reason
     `problems`  what is wrong with the machine, by line
@@ -65,37 +69,43 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
     windows: tuple[Range, ...] = ()
     carved: tuple[Range, ...] = ()
+    unused: tuple[Range, ...] = ()
+    map: str = ""
+    other_ram: int = 0
     ignored: dict[str, int] = {}
     problems: tuple[Problem, ...] = ()
     missing: tuple[Problem, ...] = ()
     unread: tuple[Problem, ...] = ()
 
     @classmethod
-    def read(cls, path: str | Path, ram: int | str | Ram | None = None) -> "Machine":
+    def read(cls, path: str | Path, ram: int | str | Ram | None = None, which: str = "") -> "Machine":
         """The machine in a boot log, /proc/iomem, device tree, PCI dump or TOML file; of several boots in one log, the
         last with a map.  `ram` is for files that tell no RAM: bytes, or text as `--ram` takes it ("8GiB",
-        "1GiB@0x40000000"); where it lies then is told in `kernmalloc.machine.ram_layout`.
+        "1GiB@0x40000000"); where it lies then is told in `kernmalloc.machine.ram_layout`.  `which` is one of `MAPS`,
+        for files that tell both.
 
         Raises UnreadableError if the file tells no RAM and `ram` does not, InputError if a statement in it cannot be
         true, if it tells RAM and `ram` does, too, and if it holds many machines.
         """
-        return _only(inputs.read(path), ram)
+        return _only(inputs.read(path), ram, which)
 
     @classmethod
-    def read_stream(cls, stream: BinaryIO, name: str = "-", ram: int | str | Ram | None = None) -> "Machine":
+    def read_stream(
+        cls, stream: BinaryIO, name: str = "-", ram: int | str | Ram | None = None, which: str = ""
+    ) -> "Machine":
         """The same from a binary stream such as `sys.stdin.buffer`."""
-        return _only(inputs.read_stream(stream, name), ram)
+        return _only(inputs.read_stream(stream, name), ram, which)
 
     @classmethod
     def read_all(
-        cls, source: str | Path | BinaryIO, ram: int | str | Ram | None = None, name: str = "-"
+        cls, source: str | Path | BinaryIO, ram: int | str | Ram | None = None, name: str = "-", which: str = ""
     ) -> "Iterator[Machine | InputError]":
         """Every machine in a file or binary stream, in its order; in place of one that cannot be read, why.
 
         Raises InputError only if the file as a whole cannot be read.
         """
         boots = inputs.read(source) if isinstance(source, str | Path) else inputs.read_stream(source, name)
-        return _each(boots, _ram(ram))
+        return _each(boots, _ram(ram), which)
 
     @classmethod
     def read_devices(cls, path: str | Path) -> "Machine":
@@ -274,50 +284,60 @@ def _one_machine(boots: list[Facts]) -> None:
         )
 
 
-def _only(boots: list[Facts], ram: int | str | Ram | None) -> Machine:
+def _only(boots: list[Facts], ram: int | str | Ram | None, which: str) -> Machine:
     _one_machine(boots)
-    return _last(boots, _ram(ram))
+    return _last(boots, _ram(ram), which)
 
 
-def _each(boots: list[Facts], ram: Ram | None) -> Iterator[Machine | InputError]:
+def _each(boots: list[Facts], ram: Ram | None, which: str) -> Iterator[Machine | InputError]:
     for _, group in groupby(boots, key=lambda facts: facts.line):
         try:
-            yield _last(list(group), ram)
+            yield _last(list(group), ram, which)
         except InputError as error:
             yield error
 
 
-def _last(boots: list[Facts], ram: Ram | None = None) -> Machine:
+def _last(boots: list[Facts], ram: Ram | None = None, which: str = "") -> Machine:
     """The last complete boot that tells RAM, else the last that tells RAM; if none does, the refusal of the last."""
     refusals, newest = [], boots[::-1]
     for facts in sorted(newest, key=lambda facts: not facts.complete):
         try:
-            return resolve(facts, ram)
+            return resolve(facts, ram, which=which)
         except UnreadableError as error:
             refusals.append(error)
     raise refusals[0]
 
 
-def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) -> Machine:
-    """Facts made consistent, with RAM from elsewhere if they tell none.
+def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False, which: str = "") -> Machine:
+    """Facts made consistent, with RAM from elsewhere if they tell none, and with the map of `MAPS` that is wanted ("":
+    the machine's).
 
-    Raises UnreadableError where no RAM is left, unless only devices are wanted, and the facts' own refusal.
+    Raises UnreadableError where no RAM is left, unless only devices are wanted, InputError where the map that is wanted
+    is not there, and the facts' own refusal.
     """
     if facts.refusal:
         raise facts.refusal
+    if which and not facts.domain:
+        raise InputError(facts.file, facts.line, "has one memory map", "--map is for logs with a domain's beside it")
+    told, other = (facts.domain, facts.memory) if which == "domain" else (facts.memory, facts.domain)
     problems, missing = list(facts.problems), list(facts.missing)
-    memory = _sound(facts.memory, problems)
-    _note_overlaps(memory, problems)
-    ranges = _flatten(memory, MAP_KINDS)
+    sound = partial(sets.sound, problems=problems)
+    memory = sets.once(sound(told), problems)
+    sets.note_overlaps(memory, problems)
+    ranges = sets.flatten(memory, MAP_KINDS)
+    sets.note_lost_pages(ranges, problems)
     own = tuple(r for r in ranges if r.kind == "ram")
     if own and ram:
         raise InputError(facts.file, facts.line, "tells its RAM itself", "--ram is for files that tell none")
     if not own and not devices_only:
         own = _told(facts, ram, missing)
-    known = _flatten([r for r in memory if r.kind == "ram"], MAP_KINDS)  # RAM also where firmware has reserved it since
+    known = sets.flatten(
+        [r for r in memory if r.kind == "ram"], MAP_KINDS
+    )  # RAM also where firmware has reserved it since
     devices, wrong = device_ranges.judge(facts.devices, tuple(known) or own, facts.roles)
     (missing if _assumed(own) else problems).extend(wrong)
-    carved = _clip(_flatten(_sound(facts.carved, problems), CARVED_KINDS), own)
+    taken = [r for r in facts.carved if not facts.domain or (r.kind == "table") == (which != "domain")]
+    carved = sets.clip(sets.flatten(sound(taken), CARVED_KINDS), own)
     return Machine(
         name=facts.name,
         file=facts.file,
@@ -325,10 +345,13 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False) ->
         origin=facts.origin,
         licence=facts.licence,
         ram=own,
-        firmware=tuple(r for r in ranges if r.kind != "ram"),
+        firmware=sets.outside((r for r in ranges if r.kind != "ram"), sound(facts.removed)),
         devices=devices,
-        windows=tuple(sorted(_sound(facts.windows, problems), key=lambda r: (r.base, r.end))),
+        windows=tuple(sorted(sound(facts.windows), key=lambda r: (r.base, r.end))),
         carved=carved,
+        unused=tuple(sets.flatten(sound(facts.unused), MAP_KINDS)),
+        map=which or (MAPS[0] if facts.domain else ""),
+        other_ram=sum(r.size for r in sets.flatten(other, MAP_KINDS) if r.kind == "ram"),
         ignored=dict(facts.ignored),
         problems=_by_line(problems),
         missing=_by_line(missing),
@@ -360,73 +383,3 @@ def _told(facts: Facts, ram: Ram | None, missing: list[Problem]) -> tuple[Range,
         return lay_out(facts, Ram(facts.total))
     told = "a map without RAM in it" if facts.memory else facts.lacks[0]
     raise UnreadableError(facts.file, facts.line, f"RAM unknown: {told}", facts.lacks[1])
-
-
-def _sound(ranges: Iterable[Range], problems: list[Problem]) -> list[Range]:
-    """The ranges that can be: not empty, not wrapped around, below 2^63; duplicates once."""
-    sound, seen = [], set()
-    for r in ranges:
-        text = f"{r.base:#x} + {r.size:#x} {r.name or r.kind}"
-        if r.size <= 0:
-            problems.append(
-                Problem(r.line, "empty range: dropped" if r.size == 0 else "ends before it starts: dropped", text)
-            )
-        elif r.end > PA_LIMIT:
-            problems.append(Problem(r.line, "reaches above 2^63: dropped", text))
-        elif (r.base, r.size, r.kind, r.name) in seen:
-            problems.append(Problem(r.line, "duplicate: counted once", text))
-        else:
-            if r.kind == "ram" and r.end > PA_COMMON:
-                problems.append(Problem(r.line, "RAM above 2^52", text))
-            seen.add((r.base, r.size, r.kind, r.name))
-            sound.append(r)
-    return sound
-
-
-def _note_overlaps(memory: list[Range], problems: list[Problem]) -> None:
-    """One problem for each entry that overlaps an entry before it in address order."""
-    reach = None
-    for r in sorted(memory, key=lambda r: (r.base, r.line)):
-        if reach and r.base < reach.end:
-            won = max(r, reach, key=lambda r: MAP_KINDS.index(r.kind))
-            problems.append(
-                Problem(
-                    r.line,
-                    f"overlaps line {reach.line}: {won.kind} wins",
-                    f"{r.base:#x}-{r.end - 1:#x} {r.name or r.kind}",
-                )
-            )
-        if not reach or r.end > reach.end:
-            reach = r
-
-
-def _flatten(ranges: list[Range], kinds: tuple[str, ...]) -> list[Range]:
-    """Disjoint sorted ranges: on overlap the stronger kind wins, and what touches and is alike is merged."""
-    edges = sorted({r.base for r in ranges} | {r.end for r in ranges})
-    waiting = sorted(ranges, key=lambda r: r.base, reverse=True)
-    flat: list[Range] = []
-    active: list[Range] = []
-    for low, high in pairwise(edges):
-        active = [r for r in active if r.end > low]
-        while waiting and waiting[-1].base == low:
-            active.append(waiting.pop())
-        if not active:
-            continue
-        top = max(active, key=lambda r: kinds.index(r.kind))
-        last = flat[-1] if flat else None
-        if last and last.end == low and last.kind == top.kind and (top.kind == "ram" or last.name == top.name):
-            flat[-1] = msgspec.structs.replace(last, size=high - last.base)
-        else:
-            flat.append(Range(low, high - low, top.kind, top.name, top.line))
-    return flat
-
-
-def _clip(ranges: list[Range], within: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The parts of `ranges` that lie inside `within`; both sorted and disjoint."""
-    parts = []
-    for r in ranges:
-        for outer in within:
-            low, high = max(r.base, outer.base), min(r.end, outer.end)
-            if low < high:
-                parts.append(Range(low, high - low, r.kind, r.name, r.line))
-    return tuple(parts)

@@ -33,8 +33,8 @@ def lay_out(facts: Facts, ram: Ram) -> tuple[Range, ...]:
     base = facts.ram_base if ram.base is None else ram.base
     if base is None and not facts.like_pc:
         raise UnreadableError(facts.file, facts.line, f"RAM unknown: {facts.lacks[0]}", facts.lacks[1])
-    told = [*facts.memory, *(facts.windows if ram.base is None else ())]
-    holes = [(r.base, r.end) for r in told if r.base and r.size > 0]
+    windows = [r for r in facts.windows if r.base] if ram.base is None else []
+    holes = [(r.base, r.end) for r in (*facts.memory, *windows) if r.size > 0]
     size = ram.size
     if base is None and not holes:
         size -= max(0, min(ram.size, PC_LOST[1]) - PC_LOST[0])

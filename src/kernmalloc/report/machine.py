@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kernmalloc.inputs.sizes import size
-from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.memory_map import MAPS, Device, Machine
 from kernmalloc.report.text import fitted
 from kernmalloc.report.units import several, span
 
@@ -17,6 +17,7 @@ KINDS = {
     "initrd": "initial ramdisk",
     "image": "kernel image",
     "firmware": "reserved by the firmware",
+    "unused": "not used by that Linux",
 }
 
 
@@ -25,9 +26,19 @@ def opening(machine: Machine, origin: str = "") -> Iterator[str]:
     yield from fitted(origin)
     parts = [] if machine.arch == "?" else [machine.arch]
     parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
+    soft = sum(r.size for r in machine.firmware if r.kind == "soft")
+    unused = sum(r.size for r in machine.unused if r.kind == "ram")
+    parts += [f"{size(unused)} of it not used by that Linux"] if unused else []
+    parts += [f"{size(soft)} soft reserved"] if soft else []
     if machine.devices:
         parts.append(several(len(machine.devices), "device window"))
     yield from fitted(f"{machine.name}: {', '.join(parts)}")
+    if machine.map:
+        other = next(each for each in MAPS if each != machine.map)
+        yield from fitted(
+            f"The log has two memory maps. This is the {machine.map}'s; the {other}'s has {size(machine.other_ram)} "
+            f"of RAM and is taken with --map {other}."
+        )
 
 
 def ranges(machine: Machine) -> Iterator[str]:
@@ -36,10 +47,9 @@ def ranges(machine: Machine) -> Iterator[str]:
         (r.base, -r.size, r.end, KINDS.get(r.kind, r.kind), r.name, r.line)
         for r in (*machine.ram, *machine.firmware, *machine.carved)
     ]
+    rows += [(r.base, -r.size, r.end, KINDS["unused"], r.name, r.line) for r in machine.unused]
     rows += [
-        (d.base, -d.size, d.end, "device", f"{d.name} BAR {d.bar}" if d.bar >= 0 else d.name, d.line)
-        for d in machine.devices
-        if d.status == "assigned"
+        (d.base, -d.size, d.end, "device", _register(d), d.line) for d in machine.devices if d.status == "assigned"
     ]
     outer: list[int] = []  # ends of the ranges that the current one may lie in
     for base, _, end, kind, name, line in sorted(rows, key=lambda row: row[:3]):
@@ -48,7 +58,18 @@ def ranges(machine: Machine) -> Iterator[str]:
         text = f"{'  ' * len(outer)}{span(base, end)} : {kind}"
         outer.append(end)
         text += f" ({name})" if name and name.lower() not in (kind.lower(), "usable") else ""
-        yield f"{text:<64} {size(end - base):>9}" + (f"  line {line}" if line else "")
+        yield _row(text, end - base, line)
+    for d in machine.devices:
+        if d.status == "unassigned":
+            yield _row(f"without a place : device ({_register(d)})", d.size, d.line)
+
+
+def _register(device: Device) -> str:
+    return f"{device.name} BAR {device.bar}" if device.bar >= 0 else device.name
+
+
+def _row(text: str, bytes: int, line: int) -> str:
+    return f"{text:<64} {size(bytes):>9}" + (f"  line {line}" if line else "")
 
 
 def problems(machine: Machine) -> Iterator[str]:

@@ -154,7 +154,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What `kernmalloc check --json` prints of one machine. `status` is readable or unreadable; `ranges` are the
     memory map and what is carved out of its RAM, in bytes; `problems` is what is wrong with the machine, `missing` what
-    the file lacks, `unread` what was not understood; `ignored` counts harmless lines by reason."""
+    the file lacks, `unread` what was not understood; `ignored` counts harmless lines by reason.  `map` and `other_ram`
+    are for logs with two maps."""
 
     file: str
     machine: str = ""
@@ -168,6 +169,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Problem, ...] = ()
     unread: tuple[Problem, ...] = ()
     ignored: dict[str, int] = {}
+    map: str = ""
+    other_ram: int = 0
 
     @classmethod
     def of(cls, machine: Machine) -> Reading:
@@ -177,10 +180,17 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             machine=machine.name,
             arch=machine.arch,
             ram=machine.ram_bytes,
-            ranges=(*machine.ram, *machine.firmware, *machine.carved),
+            ranges=(
+                *machine.ram,
+                *machine.firmware,
+                *machine.carved,
+                *(msgspec.structs.replace(r, kind="unused") for r in machine.unused),
+            ),
             devices=machine.devices,
             problems=machine.problems,
             missing=machine.missing,
             unread=machine.unread,
             ignored=machine.ignored,
+            map=machine.map,
+            other_ram=machine.other_ram,
         )
