@@ -8,6 +8,7 @@ import shutil
 import pytest
 from collection import DATA
 
+from kernmalloc.inputs import read
 from kernmalloc.inputs.errors import UnreadableError
 from kernmalloc.inputs.traces import read_trace
 from kernmalloc.machine.memory_map import Machine
@@ -15,6 +16,21 @@ from kernmalloc.machine.memory_map import Machine
 FIELD = DATA / "field"
 
 RAM = {
+    "03-dockerwin-267-moby-prefix.txt": 2147037184,
+    "04-eve-578-xen-unusable.txt": 1074757632,
+    "05-qubes-6052-host-stamp.txt": 4108976128,
+    "12-opensbi-347-spike.txt": 17177772032,
+    "13-openbmc-3871-ast2500.txt": 448 << 20,
+    "24-jailhouse-quoted-printable.txt": 75497472,
+    "28b-opengpu-510-dmesg.txt": 0x9F000 + (0x60000000 - 0x100000) + (0x2080000000 - 0x100000000),
+    "30-efi-sp-fake.txt": 6 << 30,
+    "42-bhyve-unaligned-9fffe.txt": 0x9FFFF + (0x3FFFFFFF - 0x100000) + 0xFFFFFFFF,
+    "44-mtk-prefix.txt": 0x14600000 + (0xC0000000 - 0x54800000) + 0x40000000,
+    "54-user-map-only.txt": 0xA0000 + (0x40000000 - 0x100000),
+    "60-arm-old-total-tcltv.txt": 520 << 20,
+    "62-xenserver-i386-dom0.txt": 0x9FC00 + (0x7FFF0000 - 0x100000),
+    "63-acpi-dynamic-ssdt.txt": 0xA0000 + (0x80000000 - 0x100000),
+    "64-init-memory-mapping.txt": 0xA0000 + (0x80000000 - 0x100000),
     "08-qubes-9028-xen-efi-map.txt": 3212394496,
     "11-pftf-rpi4-219-freebsd-chunks.txt": 2064650240,
     "16-serenity-617-multiboot.txt": 0x9FC00 + 0x1FFB8000,
@@ -98,3 +114,58 @@ def test_trace(name: str) -> None:
     }
     assert {field: count for field, count in counts.items() if count} == left_out
     assert len(trace.skipped.first) == trace.skipped.unread and sum(trace.skipped.passed.values()) > 2
+
+
+NUMBERS = {"03", "04", "05", "12", "13", "24", "28", "30", "42", "44", "54", "60", "62", "63", "64"}
+LOGS = [name for name in RAM if name[:2] in NUMBERS]
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_a_log_is_understood_and_its_machine_is_sound(name: str) -> None:
+    machine = Machine.read(FIELD / name)
+    assert not machine.unread and not machine.missing
+    assert bool(machine.problems) == name.startswith("42")
+
+
+def test_ram_that_linux_gave_up_is_told_apart() -> None:
+    board = Machine.read(FIELD / "13-openbmc-3871-ast2500.txt")
+    assert [(r.base, r.end) for r in board.ram] == [(0x80000000, 0x9C000000)]
+    assert [(r.base, r.end, r.kind) for r in board.unused] == [(0x98000000, 0x9C000000, "ram")]
+    spike = Machine.read(FIELD / "12-opensbi-347-spike.txt")  # firmware lies below the kernel: no RAM for another one
+    assert [(r.base, r.end, r.kind) for r in spike.unused] == [(0x80000000, 0x80200000, "reserved")]
+    assert not any(r.base < 0x80200000 for r in spike.ram)
+
+
+def test_a_register_without_a_place_has_its_size() -> None:
+    devices = Machine.read(FIELD / "28b-opengpu-510-dmesg.txt").devices
+    assert [(d.name, d.bar, d.size, d.status) for d in devices] == [("0000:0a:00.0", 1, 32 << 30, "unassigned")]
+
+
+def test_memory_for_special_purposes_is_soft_reserved() -> None:
+    soft = [r for r in Machine.read(FIELD / "30-efi-sp-fake.txt").firmware if r.kind == "soft"]
+    assert [(r.base, r.end) for r in soft] == [(0x2_4000_0000, 0x4_0000_0000)]
+
+
+def test_an_off_by_one_is_named_at_each_end() -> None:
+    problems = Machine.read(FIELD / "42-bhyve-unaligned-9fffe.txt").problems
+    assert [p.line for p in problems] == [1, 2, 3]
+    assert all("off-by-one" in p.reason and "that page is lost" in p.reason for p in problems)
+
+
+def test_ram_of_an_old_arm_kernel_lies_where_its_command_line_says() -> None:
+    machine = Machine.read(FIELD / "60-arm-old-total-tcltv.txt")
+    assert machine.arch == "arm"
+    assert [(r.base, r.size) for r in machine.ram] == [(68 << 20, 244 << 20), (2284 << 20, 276 << 20)]
+
+
+def test_a_log_with_the_maps_of_a_machine_and_of_a_domain() -> None:
+    log = FIELD / "62-xenserver-i386-dom0.txt"
+    machine, domain = Machine.read(log), Machine.read(log, which="domain")
+    assert machine.arch == domain.arch == "i386"
+    assert (machine.map, machine.other_ram) == ("machine", 760 << 20)
+    assert (domain.map, domain.ram_bytes, domain.other_ram) == ("domain", 760 << 20, machine.ram_bytes)
+
+
+def test_what_a_capability_of_a_device_says_is_understood() -> None:
+    facts = read(FIELD / "65-lspci-vector-table.txt")[0]
+    assert [d.size for d in facts.devices] == [512 << 10, 16 << 10] and not facts.unread

@@ -48,7 +48,7 @@ _KNOWN = (
     ("register of virtual functions", re.compile(r"Region \d: Memory at")),
     (
         "what a capability says",
-        re.compile(r"(?:Capabilities|Address|Vector|PBA|HeaderLog|Kernel|RC Expansion|BAR \d):"),
+        re.compile(r"(?:Capabilities|Address|Vector(?: table)?|PBA|HeaderLog|Kernel|RC Expansion|BAR \d):"),
     ),
 )
 

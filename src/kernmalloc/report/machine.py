@@ -87,7 +87,8 @@ def problems(machine: Machine) -> Iterator[str]:
             place = f"{file}:{each.line}" if each.line else file
             yield f"{place}: {each.reason}" + (f": {each.text.strip()}" if each.text else "")
     for reason, count in sorted(machine.ignored.items()):
-        yield f"{machine.file}: ignored {several(count, 'line')}: {reason}"
+        if reason != "unclassified":  # which were listed
+            yield f"{machine.file}: ignored {several(count, 'line')}: {reason}"
 
 
 def verdict(machine: Machine) -> str:
