@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernmalloc.inputs import dmesg, read_bytes
+from kernmalloc.inputs.errors import UnreadableError
 
 MIB = 1 << 20
 FORMS = {
@@ -180,3 +181,29 @@ def test_lines_that_a_terminal_has_cut(form: str, data: st.DataObject) -> None:
 def test_what_is_no_record(text: str) -> None:
     boots = dmesg.read("Linux version 6.1\n" + text, "log")
     assert not boots[0].memory and not boots[0].refusal
+
+
+MAP = "".join(f"{form}\n" for form, source in FORMS.items() if source == "BIOS") * 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
+def test_encodings(encoding: str) -> None:
+    (facts,) = read_bytes(MAP.encode(encoding), "log")
+    assert len(facts.memory) == MAP.count("BIOS")
+
+
+def test_null_bytes_of_a_serial_line() -> None:
+    (facts,) = read_bytes(b"\0\0\0" + MAP.encode() + b"\0", "log")
+    assert len(facts.memory) == MAP.count("BIOS")
+    with pytest.raises(UnreadableError, match=r"log:1: binary data, not text"):
+        read_bytes(b"\0" * len(MAP) + MAP.encode(), "log")
+    with pytest.raises(UnreadableError, match="binary data, not text"):
+        read_bytes(b"\0\1" + MAP.encode(), "log")
+
+
+def test_names_hold_no_control_characters() -> None:
+    """A name may forge a line of what is printed, or a terminal's title."""
+    name = "A\x08 \x9bboard\u202e \x7f\x02"
+    (facts,) = read_bytes(f"Machine model: {name}\nBIOS-e820: [mem 0x0-0xfff] type\x07 20\n".encode(), "log")
+    assert facts.name == "A board" and [r.name for r in facts.memory] == ["type"]
+    assert not [told for told in (*facts.problems, *facts.unread) if not told.text.isprintable()]

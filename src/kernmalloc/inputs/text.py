@@ -40,6 +40,8 @@ _REST_OF_NUMBER = re.compile(r"[0-9a-f]+(?=[\]) ])")
 
 _LONGEST = 1000  # characters of a record that are looked at: no memory line is longer, and matching stays linear
 _BEFORE = 100  # characters before a record that are looked at
+_NULLS = 50  # times as many bytes as null bytes has a text with nulls in it
+_BINARY = b"\1\2\3\4\5\6"  # bytes that no text has
 _WRAPS = 3  # lines that one record may go on in
 
 
@@ -57,12 +59,17 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def decode(data: bytes, file: str) -> str:
-    """Text of a file: UTF-8, UTF-16 with a byte order mark, else Latin-1.  Raises UnreadableError for binary data."""
+    """Text of a file: UTF-8, UTF-16 with or without a byte order mark, else Latin-1.  Serial lines leave null bytes in
+    a log: as few of them as that are dropped.  Raises UnreadableError for binary data."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
-    if b"\0" in data:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise UnreadableError(file, line, "binary data, not text")
+    if nulls := data.count(0):
+        if 2 * data[1::2].count(0) > len(data) - len(data) // 4:
+            return data.decode("utf-16-le", "replace")
+        if _NULLS * nulls > len(data) or any(data.count(control) for control in _BINARY):
+            line = data.count(b"\n", 0, data.index(b"\0")) + 1
+            raise UnreadableError(file, line, "binary data, not text")
+        data = data.replace(b"\0", b"")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
