@@ -155,3 +155,8 @@ def test_sign_extended_addresses_are_flagged():
     assert [(d.status, d.size) for d in machine.devices] == [("beyond", 0x2000000000), ("beyond", 0x1000)]
     assert not machine.windows
     assert [p.line for p in machine.problems] == [2, 3, 4]
+
+
+def test_a_size_that_no_address_can_have_is_flagged():
+    machine = resolve(dmesg.read(RAM + PCI + "BAR 0 [mem size 0xfffffffffffff000]: can't assign; no space", "log")[0])
+    assert [d.status for d in machine.devices] == ["beyond"] and [p.line for p in machine.problems] == [2]

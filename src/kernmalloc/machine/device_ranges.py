@@ -47,7 +47,7 @@ def judge(
     bases = [r.base for r in ram]
     judged, problems = [], []
     for d in devices:
-        if d.status not in ("unassigned", "disabled"):
+        if d.status not in ("unassigned", "disabled") or d.size > PA_COMMON:
             before = bisect_left(bases, d.end) - 1  # the last range of RAM that begins below the window's end
             inside = d.status == "inside RAM" or (before >= 0 and ram[before].end > d.base)
             status = "beyond" if d.end > PA_COMMON else "inside RAM" if inside else "assigned"
