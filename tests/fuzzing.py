@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kernmalloc import inputs
+from kernmalloc.facade.profile import SHIPPED as PROFILES
+from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs import traces
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Facts
@@ -24,6 +26,8 @@ from kernmalloc.inputs.sizes import Ram
 from kernmalloc.inputs.text import decode
 from kernmalloc.machine.memory_map import PA_LIMIT, Machine, resolve
 from kernmalloc.report import machine as report
+from kernmalloc.sim.scenario import SHIPPED as SCENARIOS
+from kernmalloc.sim.scenario import Scenario
 
 SEEDS = Path(__file__).parent / "data" / "seeds"
 SECONDS, BYTES = 2, 500 << 20
@@ -42,7 +46,7 @@ class Target(NamedTuple):
 
 
 def targets() -> Iterator[Target]:
-    """Every reader of machines and traces."""
+    """Every reader of machines, traces, profiles and scenarios."""
     files = {path.name: path.read_bytes() for path in sorted(SEEDS.iterdir())}
     texts = {name: decode(data, name) for name, data in files.items() if b"\0" not in data}
     for reader in inputs.READERS:
@@ -57,6 +61,8 @@ def targets() -> Iterator[Target]:
         found = (name for name, text in texts.items() if _first(traces.READERS, text.splitlines()) is tracer)
         yield Target(_named(tracer), _trace, tuple(files[name] for name in found))
     yield Target("pairs", lambda data: read_pairs(data, "fuzz"), (files["pairs.bin"],))
+    yield Target("profile", lambda data: Profile.parse(decode(data, "fuzz"), "fuzz"), _all(PROFILES))
+    yield Target("scenario", lambda data: Scenario.parse(decode(data, "fuzz"), "fuzz"), _all(SCENARIOS))
 
 
 def _first(readers: tuple, head: object) -> object:
@@ -65,6 +71,10 @@ def _first(readers: tuple, head: object) -> object:
 
 def _named(reader: object) -> str:
     return reader.__name__.rpartition(".")[2]
+
+
+def _all(folder: Path) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in sorted(folder.glob("*.toml")))
 
 
 def _text(reader: inputs.Reader, data: bytes) -> None:
@@ -135,6 +145,7 @@ def survives(read: Callable[[bytes], object], data: bytes) -> None:
 
 # The mutator.
 
+LINES = 8
 _WORD = re.compile(rb"0x[0-9a-fA-F]+|[0-9]+|[A-Za-z_]+|[^\s\w]+|\s+")
 _NUMBERS = (
     *(b"0", b"1", b"-1", b"007", b"00", b"0x", b"0x0", b"1e9", b"0b1", b"99999999999999999999999999", b"9" * 5000),
@@ -179,9 +190,15 @@ _JUNK = (
 def mutants(target: Target, count: int, seed: int) -> Iterator[bytes]:
     """So many mutated inputs of a target."""
     rng = random.Random(f"{target.name} {seed}")
+    lines = [data.splitlines(keepends=True) if b"\0" not in data else [data] for data in target.seeds]
     words = [_WORD.findall(data) for data in target.seeds]
     for _ in range(count):
-        made = list(rng.choice(words))
+        if rng.randrange(3):  # a few lines of a seed: most find what is wrong as well, and much sooner
+            whole = rng.choice(lines)
+            begin = rng.randrange(len(whole))
+            made = _WORD.findall(b"".join(whole[begin : begin + rng.randrange(1, LINES)]))
+        else:
+            made = list(rng.choice(words))
         for _ in range(rng.choice((1, 1, 2, 3, 6))):
             _mutate(made, rng, words)
         yield b"".join(made)
