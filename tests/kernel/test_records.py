@@ -33,31 +33,33 @@ LAYOUTS = {
         "chunks@72 last_words@80 pages@88 headroom@96 excess@104 padding@112 top@120 scale@128",
     ),
     "kernmalloc.kernel.check.tally.Tally": (
-        744,
+        864,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 "
-        "regions@80 ram_errors@88 hit@96 windows@104 aim_errors@112 stock_errors@120 heap_sum@128 unlisted@136 "
-        "unlisted_sum@144 stocked@152 stock_sum@160 drawn@168 mapped@176 mapped_sum@184 tables@192 "
-        "table_errors@200 idle@208 kept@216 backed@224 runs@232 filed@240 bin_errors@248 own@256 owned@264 "
-        "user_tables@272 states@280 cached@336 state_errors@344 named@352 bucket_errors@360 queued@368 "
-        "queue_errors@376 depends@384 leaves@392 spaces@400 threads@408 waiting@416 ticketed@424 owed@432 "
-        "run_errors@440 wait_errors@448 overdue@456 run_by@464 layout_errors@472 region_free@480 "
-        "summary_errors@488 entry_errors@496 order_errors@504 cut_errors@512 live@520 ready@528 used@536 "
-        "chunk_used@544 device_count@552 depend_errors@560 umap_pages@568 umap_tables@576 umap_root@584 "
-        "umap_errors@592 tail_pages@600 page_errors@608 joinable@616 slab_free@624 stacked@632 slab_errors@640 "
-        "id@648 slabs@656 partial@664 empty@672 given_back@680 listed@688 empties@696 returned@704 pointed@712 "
-        "stack_errors@720 magazine_size@728 magazine_empty_pages@736",
+        "regions@80 kern_seal@88 area_seal@96 map_pages@104 span_errors@112 link_errors@120 unused_errors@128 "
+        "steps@136 told@144 told_due@152 ram_errors@160 windows@168 aim_errors@176 stock_errors@184 heap_sum@192 "
+        "unlisted@200 unlisted_sum@208 stocked@216 stock_sum@224 drawn@232 mapped@240 mapped_sum@248 tables@256 "
+        "table_errors@264 idle@272 kept@280 backed@288 runs@296 filed@304 bin_errors@312 own@320 owned@328 "
+        "user_tables@336 states@344 cached@400 state_errors@408 named@416 bucket_errors@424 queued@432 "
+        "queue_errors@440 depends@448 source_errors@456 in_flight@464 leaves@472 spaces@480 threads@488 "
+        "waiting@496 ticketed@504 owed@512 run_errors@520 wait_errors@528 overdue@536 seal@544 run_by@552 "
+        "layout_errors@560 region_free@568 summary_errors@576 entry_errors@584 order_errors@592 told_errors@600 "
+        "cut_errors@608 live@616 ready@624 used@632 chunk_used@640 device_count@648 fold@656 depend_errors@664 "
+        "umap_pages@672 umap_tables@680 umap_root@688 umap_errors@696 tail_pages@704 page_errors@712 joinable@720 "
+        "slab_free@728 stacked@736 slab_errors@744 id@752 slabs@760 partial@768 empty@776 given_back@784 "
+        "listed@792 empties@800 returned@808 pointed@816 stack_errors@824 magazine_size@832 magazine_keep@840 "
+        "magazine_stack@848 magazine_empty_pages@856",
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
-        42432,
+        42496,
         "kern@0 id@8 run@16 depth@24 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 open@88 "
         "opened@96 thread@104 reserve@112 quick@120 noted@124 frames@128 frame_groups@144 chunks@1184 "
-        "chunk_groups@1200 magazines@1472 stacks@9664",
+        "chunk_groups@1200 magazines@1472 stacks@9664 seal@42432",
     ),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
-        13504,
+        13696,
         "lock@0 format@64 page_shift@192 span_shift@196 stage@200 max_pfn@208 base@216 bytes@224 directory@232 "
         "tables@240 spans@248 windows@256 cpus@264 cpu_count@272 hit@280 regions@288 region_count@296 "
         "boot_region@304 ram@312 ram_last@320 supply@328 frames@336 free_frames@344 heap_frames@352 "
@@ -68,9 +70,9 @@ LAYOUTS = {
         "released@3752 headroom@3760 growable@3768 affine@3776 wanted@3784 pages@3792 stalls@4016 promised@4112 "
         "lenient@4120 withheld@4128 opening@4136 opening_heap@4144 device_ranges@4152 device_pages@4160 "
         "reserves@4168 device_count@4176 last_frames@4184 last_ranges@4192 last_maps@4200 caches@4208 "
-        "cache_count@4216 class_of@4224 common@4288 ranges@12480 range_count@12488 range_next@12496 objects@12504 "
-        "object_count@12512 static@12520 plan@12528 asked@12664 added@12672 coming@12680 adding@12688 "
-        "checked@12752",
+        "cache_count@4216 class_of@4224 common@4288 info@12480 ranges@12488 range_count@12496 range_next@12504 "
+        "range_left@12512 objects@12520 object_count@12528 static@12536 plan@12544 asked@12680 added@12688 "
+        "coming@12696 adding@12704 root@12768 static_end@12776 seal@12784 area_seal@12792 checked@12800",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),
@@ -98,14 +100,14 @@ LAYOUTS = {
     "kernmalloc.kernel.frames.table.FrameWords": (16, "head@0 owner@8"),
     "kernmalloc.kernel.frames.table.Page": (
         16,
-        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14",
+        "type@0 order@1 pins@2 link@4 depends@8 state@12 queue@13 uses@14 fold@15",
     ),
     "kernmalloc.kernel.heap.bins.HeapPage": (64, "pages@0 next@4 prev@8 use@12 cache@13 owner@14 slab@16"),
     "kernmalloc.kernel.heap.caches.ObjectType": (24, "bytes@0 wanted@8 last@16"),
     "kernmalloc.kernel.heap.slabs.Cache": (
         64,
         "size@0 reciprocal@4 slots@8 pages@12 keep@16 stack_bytes@20 common@24 id@26 kept@28 slabs@32 limit@40 "
-        "wanted@48 object@56",
+        "wanted@48 object@56 seal@60",
     ),
     "kernmalloc.kernel.heap.slabs.Magazine": (
         64,

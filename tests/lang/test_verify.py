@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import CPU, KERN, NODE, TABLE, Define, Memory
 from lang_sample import lists, records
 from lang_sample.records import Cpu, Kern, Node, Tally, verify_node
 
-from kernmalloc.lang import twin, verifier
+from kernmalloc.lang import sealer, twin, verifier
 from kernmalloc.lang.functions import REGISTRY, over_numbers
 
 if TYPE_CHECKING:
@@ -103,3 +104,45 @@ def test_a_cpu_that_leads_nowhere(define: Define) -> None:
 
 def bad(define: Define, field: str, equation: str) -> Any:
     return define(f"class Bad(Record):\n    'Bad.'\n    {field}\n    invariants = ({equation!r},)\n", "Bad")
+
+
+def mixed(seal: int, value: int) -> int:
+    return seal * 3 + value
+
+
+def mixed_words(seal: int, first: int, end: int) -> int:
+    return seal * 5 + first + end
+
+
+def sealed(define: Define, fields: str, constants: str) -> Any:
+    """The seal of a record with such fields, and its source."""
+    body = "".join(f"    {each.strip()}\n" for each in fields.split(";"))
+    inner = "class In(Record):\n    'In.'\n    a: i64 = field('a')\n    b: u32 = field('b')\n"
+    made = define(f"{inner}class Whole(Record):\n    'Whole.'\n{body}    constants = ({constants},)\n", "Whole")
+    space = {"mixed": mixed, "mixed_words": mixed_words, "__name__": "x"}
+    return linecache.getlines(sealer(made, namespace=space).__code__.co_filename)
+
+
+@pytest.mark.parametrize(
+    ("constant", "step"),
+    [
+        ("size", "mixed(seal, self.size)"),
+        ("size + more", "mixed(seal, self.size + self.more)"),
+        ("leads", "mixed(seal, self.leads.addr)"),
+        ("has", "mixed_words(seal, self.has.addr, element(self.has, 1).addr)"),
+        ("all", "mixed_words(seal, self.all.addr, element(self.all, 3).addr)"),
+        ("has.b", "mixed(seal, self.has.b)"),
+    ],
+)
+def test_constants_become_a_seal(define: Define, constant: str, step: str) -> None:
+    """A number as it is, a reference by its address, records inside by their words."""
+    fields = (
+        "size: u32 = field('s'); more: i64 = field('m'); leads: In = field('l'); has: In = inline('h'); "
+        "all: In = array(3, 'a')"
+    )
+    assert sealed(define, fields, repr(constant))[2].strip() == f"seal = {step}"
+
+
+def test_what_is_no_constant_is_refused(define: Define) -> None:
+    with pytest.raises(TypeError, match=r"record Whole, constant `more.b`: `b` is no field that is known"):
+        sealed(define, "more: i64 = field('m')", "'more.b'")

@@ -381,6 +381,9 @@ class Kernel:
         if reason:
             raise TooLarge(f"{reason}, they are {sizes.size(tables)} ({advice})")
         result = self.call("check")
+        if result == status.BAD_ADDRESS:
+            where = hexadecimal(self.processor)
+            return Check(False, 0, f"Cpu at {where}: its seal does not hold, and it may lead anywhere")
         asserted = int(self.view.kern["checked"]["asserted"])
         return Check(result == status.OK, asserted, "" if result == status.OK else self.failure())
 

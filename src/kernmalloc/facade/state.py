@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,13 +129,14 @@ def failure(view: View) -> str:
     number, index = divmod(int(tally["failed"]) - 1, MOST_EQUATIONS)
     record, culprit = RECORDS[number], int(tally["culprit"])
     equation = record.invariants[index]
-    values = view.read(record, culprit)[0]
-    known = {
-        name: hexadecimal(int(values[name])) if field.target else f"{values[name]}"
-        for name, field in record.fields.items()
-        if not field.inline
-    }
-    known |= {f"tally.{name}": f"{tally[name]}" for name in Tally.fields}
+    known = {f"tally.{name}": f"{tally[name]}" for name in Tally.fields}
+    with suppress(KeyError):  # the tables that a person reads it through may be what is damaged
+        values = view.read(record, culprit)[0]
+        known |= {
+            name: hexadecimal(int(values[name])) if field.target else f"{values[name]}"
+            for name, field in record.fields.items()
+            if not field.inline
+        }
     told = ", ".join(
         f"{name} = {value}" for name, value in known.items() if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
     )

@@ -90,7 +90,8 @@ def chunks_guaranteed(base: int, count: int, guarantee: int) -> int:
 
 
 @kernel
-def _chunk_cache(tier: int) -> int:
+def chunk_cache(tier: int) -> int:
+    """The cache that the chunks of a tier are objects of."""
     return LAST_CACHE if tier == LAST_WORDS else CHUNK_CACHE
 
 
@@ -139,7 +140,7 @@ def _reserve(cpu: Cpu, tier: int, records: int, chunks: int) -> int:
     """Make the slabs that so many records and chunks need. LIMIT, or what `malloc` says: then none is made."""
     kern = cpu.kern
     regions = cache_at(kern, _region_cache(tier))
-    entries = cache_at(kern, _chunk_cache(tier))
+    entries = cache_at(kern, chunk_cache(tier))
     of_regions = slabs_lacking(cpu, regions, records)
     if failed(of_regions):
         return of_regions
@@ -212,7 +213,7 @@ def publish(cpu: Cpu, base: int, count: int, kind: int, guarantee: int, tier: in
     region.attribute = UNCACHED if kind == DEVICE_MEMORY else WRITE_THROUGH
     region.guaranteed = chunks
     for i in range(chunks):
-        _push(region, Chunk(slot_take(cpu, _chunk_cache(tier))))
+        _push(region, Chunk(slot_take(cpu, chunk_cache(tier))))
     kern = cpu.kern
     kern.device_count = kern.device_count + count
     return OK
@@ -288,7 +289,7 @@ def _materialise(cpu: Cpu, region: Region, pfn: int) -> int:
     `slot_take` says."""
     chunk = _pop(region)
     if chunk == 0:
-        taken = slot_take(cpu, _chunk_cache(region.tier))
+        taken = slot_take(cpu, chunk_cache(region.tier))
         if failed(taken):
             return taken
         chunk = Chunk(taken)

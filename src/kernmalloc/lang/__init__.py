@@ -22,7 +22,7 @@ twin reports. Bit patterns have shl, shr, ctz, clz, popcount and rest. An addres
 whether x is a status that refuses, and not x < 0.
 
     records, functions, intrinsics, atomics, status                the language, executable by CPython as it is
-    verify                                                         invariants as functions
+    verify                                                         invariants and constants as functions
     twin, memory                                                   checked interpretation on any memory
     source, typed                                                  the tree of a function, and what is a reference in it
     gates, syntax, flow, effects                                   what is refused
@@ -45,7 +45,7 @@ from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, pr
 from kernmalloc.lang.intrinsics import clz, ctz, failed, little, poison, popcount, rest, shl, shr, unpoison
 from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32
 from kernmalloc.lang.source import define
-from kernmalloc.lang.verify import verifier
+from kernmalloc.lang.verify import sealer, verifier
 
 __all__ = [
     "Record",
@@ -74,6 +74,7 @@ __all__ = [
     "primitive",
     "rare",
     "rest",
+    "sealer",
     "shl",
     "shr",
     "store_release32",

@@ -145,8 +145,10 @@ class RecordType(type):
     """The class of records. Its properties win over fields of those names: `Region.size` is bytes, `r.size` a field."""
 
     invariants: tuple[str, ...]
+    constants: tuple[str, ...]
     _asked: tuple[int, int]
-    _declared: dict[str, tuple[object, Declared]]
+    declared: dict[str, tuple[object, Declared]]
+    """The fields as they are declared, by name: an annotation, and what was said of the field."""
     _layout: tuple[dict[str, Field], int, int] | None
     _dtype: numpy.dtype[numpy.void] | None
 
@@ -166,7 +168,7 @@ class RecordType(type):
         for key in [*annotations, *(key for key, value in body.items() if isinstance(value, Declared))]:
             kind, value = annotations.get(key), body.get(key)
             where = f"record {name}, field {key}"
-            if key in ("addr", "offset", "invariants") or key.startswith("_"):
+            if key in ("addr", "offset", "declared", "invariants", "constants") or key.startswith("_"):
                 raise DeclarationError(f"{where}: every record has something else of this name: choose another")
             if not isinstance(value, Declared) or not value.meaning:
                 raise DeclarationError(f'{where}: say what it means, as in `{key}: {kind} = field("...")`')
@@ -175,7 +177,7 @@ class RecordType(type):
             declared[key] = (kind, value)
         accessors = {key: _first_use(key) for key in declared}
         cls = super().__new__(mcs, name, bases, {**body, "__slots__": (), **accessors})
-        cls._asked, cls._declared, cls._layout, cls._dtype = (size, align), declared, None, None
+        cls._asked, cls.declared, cls._layout, cls._dtype = (size, align), declared, None, None
         RECORDS.setdefault(name, []).append(cls)
         return cls
 
@@ -229,7 +231,7 @@ class RecordType(type):
 
     def offset(cls, name: str) -> int:
         """Offset of a field in bytes; KeyError if there is none of that name. Later fields may be unknown yet."""
-        if name not in cls._declared:
+        if name not in cls.declared:
             raise KeyError(name)
         return next(item.offset for item, _ in _placed(cls) if item.name == name)
 
@@ -246,6 +248,8 @@ class Record(metaclass=RecordType):
     addr: int
     invariants: tuple[str, ...] = ()
     """Equations that hold of every record of this kind; `verifier` makes them a function."""
+    constants: tuple[str, ...] = ()
+    """Fields, and sums of fields, that never change once the record is made; `sealer` makes them a function."""
 
     def __init__(self, addr: int) -> None:
         self.addr = addr
@@ -297,7 +301,7 @@ def named(name: object, module: str) -> Width | RecordType | None:
 def _placed(cls: RecordType) -> Iterator[tuple[Field, int]]:
     """The fields in order, with the alignment of each. None is looked at before it is asked for."""
     end = 0
-    for name, (annotation, declared) in cls._declared.items():
+    for name, (annotation, declared) in cls.declared.items():
         kind = named(annotation, cls.__module__)
         align = width = kind.size if isinstance(kind, Width) else WORD
         if declared.count:
@@ -389,7 +393,7 @@ def _accessor(item: Field) -> Accessor:
 
 
 def markdown(cls: RecordType) -> str:
-    """The record as a reference table: offset, kind, name, meaning; then its invariants."""
+    """The record as a reference table: offset, kind, name, meaning; then its invariants and constants."""
     rows = [
         f"### {cls.name} ({cls.size} bytes)",
         "",
@@ -405,4 +409,6 @@ def markdown(cls: RecordType) -> str:
         rows.append(f"| {item.offset} | {kind} | `{name}` | {item.meaning} |")
     if cls.invariants:
         rows += ["", "Always:", ""] + [f"- `{equation}`" for equation in cls.invariants]
+    if cls.constants:
+        rows += ["", "Sealed: " + ", ".join(f"`{constant}`" for constant in cls.constants)]
     return "\n".join(rows) + "\n"

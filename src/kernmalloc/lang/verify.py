@@ -1,4 +1,4 @@
-"""A record's invariants, made a kernel function word for word."""
+"""A record's invariants and constants, made kernel functions word for word."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from kernmalloc.lang.functions import kernel
+from kernmalloc.lang.records import RecordType, Width, element, named
 from kernmalloc.lang.source import define
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from kernmalloc.lang.records import RecordType
 
 
 def verifier(
@@ -114,3 +113,38 @@ class _Resolve(ast.NodeTransformer):
             raise self.refuse(f"record {record.name} has no field `{name}`")
         self.used.add(base)
         return ast.Attribute(ast.Name(base, ast.Load()), name, ast.Load())
+
+
+def sealer(cls: RecordType, *, namespace: Mapping[str, Any]) -> Callable[..., int]:
+    """Make and register seal_<record>(self) from the constants of `cls`: one number that is another one if any bit of
+    any constant is.
+
+    A constant is a field, `field.field` of a record that lies inside, or a sum of such. The namespace (pass globals())
+    has `mixed`, which takes a number into the seal, and `mixed_words`, which takes the words of a record inside.
+    TypeError names what is no constant.
+    """
+    steps = [f"    seal = {_taken(cls, constant)}" for constant in cls.constants]
+    source = "\n".join(
+        [f"def seal_{cls.name.lower()}(self: {cls.name}) -> int:", "    seal = 1", *steps, "    return seal", ""]
+    )
+    space = {cls.name: cls, "element": element, "__name__": namespace["__name__"]}
+    space |= {name: namespace[name] for name in ("mixed", "mixed_words") if name in source}
+    return kernel(define(f"seal_{cls.name.lower()}", source, f"<constants of {cls.__module__}.{cls.name}>", space))
+
+
+def _taken(cls: RecordType, constant: str) -> str:
+    """The expression that takes a constant into the seal. The layout is not asked for: it may not be known yet."""
+    terms = []
+    for term in constant.split(" + "):
+        record: RecordType | None = cls
+        place = "self"
+        for name in term.split("."):
+            if record is None or name not in record.declared:
+                raise TypeError(f"record {cls.name}, constant `{constant}`: `{name}` is no field that is known")
+            annotation, declared = record.declared[name]
+            kind = named(annotation, record.__module__)
+            place, record = f"{place}.{name}", kind if isinstance(kind, RecordType) else None
+        if declared.count:
+            return f"mixed_words(seal, {place}.addr, element({place}, {declared.count}).addr)"
+        terms.append(place if isinstance(kind, Width) else f"{place}.addr")
+    return f"mixed(seal, {' + '.join(terms)})"

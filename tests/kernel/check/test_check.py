@@ -12,9 +12,8 @@ from page_source import Source
 from small_machines import MIB, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.facade.profile import Bank
 from kernmalloc.kernel.check.check import RECORDS
-from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.kernel.devices import Chunk
@@ -24,13 +23,12 @@ from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import Group, Stock
 from kernmalloc.kernel.frames.table import Frame, Page
 from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, LARGE, OWN, SLAB, HeapPage, bin_at, bin_of, bits_of
-from kernmalloc.kernel.heap.caches import ObjectType
+from kernmalloc.kernel.heap.caches import REGION_CACHE
 from kernmalloc.kernel.heap.slabs import SPARSE, Cache, Magazine, SlabPage, Stacked
 from kernmalloc.kernel.pages.pages import Identity, Pages
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.functions import over_numbers
 from kernmalloc.lang.records import RecordType
-from kernmalloc.machine.lives import Fault
 
 SINGLES, BLOCKS = Cpu.offset("frames"), Cpu.offset("chunks")
 BOTTOM, STEP = Stock.size, Group.size
@@ -42,9 +40,8 @@ class Scene:
     """A kernel with something of everything in it, and the addresses of its records."""
 
     def __init__(self) -> None:
-        kernel = self.kernel = Kernel.boot(
-            machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), altered("eros2", growth=64), "soft", cpus=2
-        )
+        profile = altered("eros2", growth=64, bank=Bank(promised=8))
+        kernel = self.kernel = Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 4 * MIB)), profile, "soft", cpus=2)
         large = [kernel.malloc(pages * PAGE) for pages in (12, 20, 15, 75, 10, 9)]
         kernel.free(large[1])
         kernel.drain()  # 20 bare pages
@@ -212,6 +209,12 @@ class Scene:
             if self.kernel.frame_type(pfn) == "free"
         )
 
+    def frame_of(self, type: str) -> int:
+        """A frame of a type: its pfn."""
+        region = [region for region in self.kernel.regions if region.area][-1]
+        frames = range(region.pfn, region.pfn + region.frames)
+        return next(pfn for pfn in frames if self.kernel.frame_type(pfn) == type)
+
     def leaf(self, page: int) -> int:
         """VA of the page-table entry of a heap page."""
         va = self.get(Kern, self.kern, "heap") + page * PAGE
@@ -260,7 +263,14 @@ breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES
     lambda s: s.add(Kern, s.kern, "frames")
 )
 breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(
-    lambda s: s.set(Kern, s.kern, lenient=0, promised=1 << 40)
+    lambda s: s.set(Kern, s.kern, free_frames=0, page_frames=0)
+)
+breaks(Kern, "(stage == UP) == (seal != 0) and seal == tally.kern_seal and area_seal == tally.area_seal")(
+    lambda s: s.add(Kern, s.kern, "growth")
+)
+breaks(Kern, "map_pages == tally.map_pages")(lambda s: s.add(Kern, s.kern, "map_pages"))
+breaks(Kern, "tally.unused_errors == 0")(
+    lambda s: s.set(Magazine, s.cpu + Cpu.offset("magazines") + REGION_CACHE * Magazine.size, empty_pages=1) and s.kern
 )
 breaks(Kern, "stage < UP or frames == opening + opening_heap + added")(lambda s: s.add(Kern, s.kern, "added"))
 breaks(Kern, "coming == 0")(lambda s: s.set(Kern, s.kern, coming=1))
@@ -269,16 +279,32 @@ breaks(Kern, "device_count == tally.device_count and device_frames <= device_cou
 )
 breaks(Kern, "kept == tally.kept and kept <= fixed")(lambda s: s.add(Kern, s.kern, "kept"))
 breaks(Kern, "lock == 0")(lambda s: s.set(Kern, s.kern, lock=2))
-breaks(Kern, "tally.hit == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
+breaks(Kern, "tally.link_errors == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
 breaks(Kern, "stocked == tally.drawn")(lambda s: s.add(Kern, s.kern, "stocked"))
 breaks(Kern, "region_count == tally.regions")(lambda s: s.add(Kern, s.kern, "region_count"))
 breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.get(Kern, s.kern, "ram")))
 breaks(Kern, "idle == tally.idle and idle <= idle_most")(lambda s: s.add(Kern, s.kern, "idle"))
 breaks(Kern, "donated_heap + donated_maps == donation_frames")(lambda s: s.add(Kern, s.kern, "donated_heap"))
-breaks(Kern, "cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
-breaks(Kern, "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes")(
-    lambda s: s.set(Kern, s.kern, heap_pages=s.get(Kern, s.kern, "top") - 1)
+breaks(Kern, "cache_count >= 0 and cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
+breaks(Kern, "top >= 0 and top <= heap_pages and heap + (heap_pages << page_shift) <= windows")(
+    lambda s: s.set(Kern, s.kern, top=s.get(Kern, s.kern, "heap_pages") + 1)
 )
+breaks(Kern, "backed == tally.backed")(lambda s: s.add(Kern, s.kern, "backed"))
+
+
+@breaks(Kern, "tally.span_errors == 0")
+def directory_entry_of_an_empty_span(s: Scene) -> int:
+    spans = s.get(Kern, s.kern, "bytes") >> s.get(Kern, s.kern, "span_shift")
+    directory = s.get(Kern, s.kern, "directory")
+    empty = next(at for at in range(directory, directory + 8 * spans, 8) if not any(s.kernel.view.peek(at, 8)))
+    s.word(empty, lambda entry: entry | 1 << 9)
+    return s.kern
+
+
+@breaks(Kern, "stage < UP or tally.told == tally.told_due")
+def region_that_has_lost_a_frame(s: Scene) -> int:
+    s.add(Region, s.regions(k.CARVED_MEMORY)[0], "count", -1)
+    return s.kern
 
 
 @breaks(Kern, "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum")
@@ -322,13 +348,6 @@ def wrong_count_of_a_leaf_table(s: Scene) -> int:
     return s.kern
 
 
-@breaks(Kern, "backed == tally.backed")
-def heap_page_counted_as_map_page(s: Scene) -> int:
-    """Both, else their sum is not the heap's frames."""
-    s.add(Kern, s.kern, "map_pages")
-    return s.add(Kern, s.kern, "backed", -1)
-
-
 @breaks(Kern, "tally.runs == tally.filed")
 def run_filed_twice(s: Scene) -> int:
     (at, _), *_ = s.runs(IDLE)
@@ -352,9 +371,10 @@ def block_that_is_the_kernels_own(s: Scene) -> int:
 
 # --- Cpu and Magazine
 
-breaks(Cpu, "id == tally.id")(lambda s: s.set(Cpu, s.cpu, id=1))
+breaks(Cpu, "id == tally.id")(lambda s: s.set(Cpu, s.cpu + Cpu.size, id=0))  # the first one's is looked at before
+breaks(Cpu, "seal == tally.seal")(lambda s: s.set(Cpu, s.cpu + Cpu.size, stride=8))
 breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
-breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu, "windows", PAGE))
+breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu + Cpu.size, "windows", PAGE))
 breaks(Cpu, "open == 0")(lambda s: s.set(Cpu, s.cpu, open=1 << 7))
 breaks(Cpu, "depth == 0")(lambda s: s.set(Cpu, s.cpu, depth=1))
 breaks(Cpu, "quick == 0 or (quick == LARGEST_CLASS and noted == 0)")(lambda s: s.set(Cpu, s.cpu, quick=16))
@@ -372,6 +392,10 @@ breaks(Magazine, "size == tally.magazine_size and empty_pages == tally.magazine_
     lambda s: s.add(Magazine, s.magazine(s.process), "empty_pages")
 )
 
+breaks(Magazine, "keep == tally.magazine_keep and stack_bytes == tally.magazine_stack")(
+    lambda s: s.add(Magazine, s.magazine(s.process), "keep")
+)
+
 
 @breaks(Magazine, "top & 15 == 0 and top <= stack_bytes and tally.stack_errors == 0")
 def slot_that_is_on_the_stack_twice(s: Scene) -> int:
@@ -386,12 +410,18 @@ breaks(Region, "count > 0 and base >= 0 and base + count <= kern.max_pfn")(
     lambda s: s.set(Region, s.regions(k.CARVED_MEMORY)[0], count=1 << 40)
 )
 breaks(Region, "kind > 0 and kind < CLASSES")(lambda s: s.set(Region, s.regions(k.CARVED_MEMORY)[0], kind=k.CLASSES))
-breaks(Region, "area == 0 or kind == RAM")(lambda s: s.set(Region, s.regions(k.RAM)[0], kind=k.ROM))
+breaks(Region, "(area != 0) == (kind == RAM)")(lambda s: s.set(Region, s.regions(k.RAM)[0], kind=k.ROM))
 breaks(Region, "tally.layout_errors == 0")(lambda s: s.add(Region, s.regions(k.RAM)[0], "identities", 16))
 breaks(Region, "free == tally.region_free")(lambda s: s.add(Region, s.regions(k.RAM)[1], "free"))
 breaks(Region, "tally.order_errors == 0")(lambda s: s.add(Region, s.regions(k.CARVED_MEMORY)[0], "base", -1))
 breaks(Region, "live == tally.live and ready_count == tally.ready")(lambda s: s.add(Region, s.device(), "live"))
-breaks(Region, "live + ready_count >= guaranteed")(lambda s: s.set(Region, s.device(), guaranteed=1 << 20))
+breaks(Region, "live + ready_count == guaranteed or (ready_count == 0 and live > guaranteed)")(
+    lambda s: s.set(Region, s.device(), guaranteed=1 << 20)
+)
+breaks(Region, "tally.told_errors == 0")(lambda s: s.set(Region, s.regions(k.CARVED_MEMORY)[0], kind=k.ROM))
+breaks(Region, "cut <= 1 and tier <= LAST_WORDS and (tier == UNPUBLISHED or (kind > RAM and kind <= DEVICE_MEMORY))")(
+    lambda s: s.set(Region, s.device(), tier=3)
+)
 breaks(Region, "tally.cut_errors == 0")(lambda s: s.set(Region, s.device(), cut=1))
 breaks(Region, "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)")(
     lambda s: s.set(Region, s.device(), under=k.RAM)
@@ -403,6 +433,12 @@ breaks(Frame, "type < TYPES")(lambda s: s.set(Frame, s.entry(s.pages[1]), type=k
 breaks(Frame, "order <= MAX_ORDER")(lambda s: s.set(Frame, s.entry(s.pages[1]), order=MAX_ORDER + 1))
 breaks(Frame, "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)")(
     lambda s: s.set(Frame, s.entry(s.free_frame()), pins=1)
+)
+breaks(Frame, "type != HEAP or (order == 0 and pins == 0 and link == 0 and owner == 0)")(
+    lambda s: s.set(Frame, s.entry(s.frame_of("heap")), link=1)
+)
+breaks(Frame, "type != MAPPING or (order == 0 and pins == 0)")(
+    lambda s: s.set(Frame, s.entry(s.frame_of("mapping")), pins=1)
 )
 
 
@@ -483,8 +519,12 @@ breaks(Page, "state < STATES and queue <= MAIN and uses <= MOST_USES")(
     lambda s: s.set(Page, s.entry(s.cached[2]), uses=4)
 )
 breaks(Page, "state == EMPTY or order == 0")(lambda s: s.set(Page, s.entry(s.pair), state=k.CLEAN))
-breaks(Page, "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)")(
+breaks(Page, "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0 and fold == 0)")(
     lambda s: s.set(Page, s.entry(s.pages[2]), uses=1)
+)
+breaks(Page, "state == EMPTY or fold == tally.fold")(lambda s: s.add(Page, s.entry(s.cached[2]), "fold"))
+breaks(Page, "state == EMPTY or state == CLEAN or state == DIRTY or state == FAILED or link == 0")(
+    lambda s: s.set(Page, s.entry(s.cached[1]), link=1)
 )
 breaks(Page, "tally.depend_errors == 0")(lambda s: s.add(Page, s.entry(s.cached[0]), "depends"))
 breaks(Pages, "kern.heap_frames == kern.backed + kern.map_pages - tables")(
@@ -504,8 +544,13 @@ def page_counted_in_the_wrong_state(s: Scene) -> int:
 
 @breaks(Pages, "tally.named == tally.cached and tally.bucket_errors == 0")
 def page_that_its_bucket_has_lost(s: Scene) -> int:
-    s.set(Identity, s.identity(s.cached[3]), oid=4711)
+    s.set(Identity, s.identity(s.cached[3]), oid=43 << 8)  # the bytes of 43 in other places
     return s.page_cache
+
+
+breaks(Pages, "asked - seen + lies == tally.in_flight and tally.source_errors == 0")(
+    lambda s: s.add(Pages, s.page_cache, "asked")
+)
 
 
 @breaks(Pages, "tally.queue_errors == 0")
@@ -601,11 +646,7 @@ breaks(Cache, "tally.returned == tally.given_back")(
     lambda s: s.set(Magazine, s.magazine(UNUSED), returned=s.waiting() + 1) and s.cache(UNUSED)
 )
 breaks(Cache, "slabs >= kept and slabs <= limit")(lambda s: s.set(Cache, s.cache(UNUSED), kept=1))
-breaks(BootRange, "base >= 0 and count >= 0")(lambda s: s.set(BootRange, s.get(Kern, s.kern, "ranges"), base=-1))
-breaks(ObjectType, "bytes > 0 and bytes <= LARGEST_OBJECT")(
-    lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), bytes=0)
-)
-breaks(ObjectType, "wanted >= 0 and last >= 0")(lambda s: s.set(ObjectType, s.get(Kern, s.kern, "objects"), wanted=-1))
+breaks(Cache, "seal == tally.seal")(lambda s: s.add(Cache, s.cache(UNUSED), "wanted"))
 
 
 # ---
@@ -645,50 +686,30 @@ def test_a_corruption_is_found_by_its_invariant(scene, record, equation):
 # What may say anything, and why. All other fields are found out.
 FREE = {
     "Kern": {
-        "hit": "a hint, if it is a region", "page_shift": "constant", "span_shift": "constant",
-        "max_pfn": "constant", "bytes": "constant", "class_of": "constant",
-        "static": "constant", "growth": "constant", "idle_most": "constant, but for its bounds",
-        "heap_pages": "constant, but for its bounds", "stage": "boot only", "boot_region": "boot only",
-        "fixed": "constant", "recycled": "history", "excess": "boot only", "released": "history",
-        "headroom": "boot only", "growable": "boot only", "affine": "boot only",
-        "promised": "constant, but for its bounds", "lenient": "constant", "withheld": "boot only",
-        "asked": "constant", "adding": "of the last add", "device_ranges": "boot only",
-        "device_pages": "boot only", "reserves": "boot only", "last_frames": "boot only", "last_ranges": "boot only",
-        "last_maps": "boot only", "donation_pfn": "boot only", "donation_maps": "boot only", "ranges": "boot only",
-        "range_count": "boot only", "range_next": "boot only", "objects": "boot only", "object_count": "boot only",
+        "hit": "a hint, if it is a region", "supply": "a hint, if it is a region", "recycled": "history",
+        "adding": "of the last add",
         "wanted": "of the last refused call", "returned": "history", "moved": "history",
-        "supply": "a hint, if it is a region", "cache_count": "a cache without slabs may go unnoticed",
     },
     "Cpu": {
         "run": "of the last operation", "flags": "inside only", "opened": "history",
         "stacks": "nothing above a stack's top",
     },
     "Stock": {"last": "as large as may be, but for its bounds"},
-    "Magazine": {"keep": "constant", "stack_bytes": "constant, but for its bounds"},
     "SlabPage": {"bits": "which slots are taken, but for their number: that is for their owners to know"},
-    "Region": {
-        "tier": "who published it", "attribute": "the publisher's, but for its bounds",
-        "guaranteed": "constant, but for its bounds", "chunks": "followed", "ready": "followed",
-        "hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside",
-    },
+    "Region": {"hint": "a hint, if it is inside", "chunk_hint": "a hint, if it is inside"},
     "Frame": {"pins": "the owner's", "link": "the owner's", "owner": "the owner's"},
     "Page": {"pins": "the owner's", "uses": "history, but for its bounds"},
     "Identity": {},
     "Umap": {},
     "Pages": {
-        "ghosts": "history", "ghost_count": "constant", "hits": "history", "misses": "history", "evictions": "history",
-        "reads": "history", "writes": "history", "asked": "history", "seen": "history", "lies": "history",
-        "source": "followed by nobody but the driver",
+        "ghosts": "history", "hits": "history", "misses": "history", "evictions": "history", "reads": "history",
+        "writes": "history",
     },
     "Stalls": {
-        "made": "history", "tickets": "history, but for its bounds", "reserve": "constant", "stalled": "history",
-        "late": "history",
+        "made": "history", "tickets": "history, but for its bounds", "stalled": "history", "late": "history",
     },
     "Thread": {"number": "for people only", "until": "the caller's", "cleaner": "as it was made"},
-    "Cache": {
-        "keep": "constant, but for its bounds", "stack_bytes": "constant", "kept": "constant",
-        "limit": "constant, but for its bounds", "wanted": "for the report only", "object": "for the report only",
-    },
+    "Cache": {},
 }  # fmt: skip
 SLAB_ONLY = {"cache", "slab"}
 
@@ -740,7 +761,7 @@ def wrong_values(width: int, old: int) -> set[int]:
 
 def test_a_wrong_value_in_any_field_is_found(scene):
     """E6, E21: every field of every record, but for those that may say anything, set to other values one by one: the
-    check finds each, or the machine does when the kernel follows a wild pointer."""
+    check finds each, and follows no wild pointer: that would be a Fault."""
     kernel, missed, tried = scene.kernel, [], 0
     for record, va, meaningless in list(places(scene)):
         for name, field in record.fields.items():
@@ -751,12 +772,8 @@ def test_a_wrong_value_in_any_field_is_found(scene):
                 old = int.from_bytes(kernel.view.peek(at, width), "little")
                 for value in wrong_values(width, old):
                     poke(kernel.view, at, value.to_bytes(width, "little"))
-                    try:
-                        found = not kernel.check().passed
-                    except Fault:
-                        found = True
                     tried += 1
-                    if not found:
+                    if kernel.check().passed:
                         missed.append(f"{record.name}.{name}: {old} -> {value}")
                     poke(kernel.view, at, old.to_bytes(width, "little"))
                     kernel.handle.life.refresh()
@@ -834,9 +851,6 @@ def test_the_check_counts_what_it_asserts(scene):
         Magazine.invariants
     )  # the other processor's
     fixed += sum(1 for _ in scene.slab_pages()) * len(SlabPage.invariants)
-    fixed += int(kern["range_count"]) * len(BootRange.invariants) + int(kern["object_count"]) * len(
-        ObjectType.invariants
-    )
     fixed += (kernel.frames_by_type()["page"] - 1) * len(Page.invariants) + len(Pages.invariants) + len(Umap.invariants)
     fixed += len(Stalls.invariants) + len(scene.threads) * len(Thread.invariants)
     fixed += sum(int(r["live"]) for r in regions) * len(Chunk.invariants)
@@ -845,4 +859,3 @@ def test_the_check_counts_what_it_asserts(scene):
     entries = (result.assertions - fixed) // len(Frame.invariants)
     assert (result.assertions - fixed) % len(Frame.invariants) == 0
     assert heads - inside - 77 < entries <= heads - inside
-    assert Tally.size <= 744

@@ -252,8 +252,13 @@ def test_what_a_range_needs_is_made_sure_of_first_E12(mode):
     with kernel:
         start = full.frames[200]
         arrange(full, ["page", "free"] * 10, 0, start)
-        for field, value in (("lenient", 0), ("promised", kernel.ledger.available - 9)):
-            poke(kernel.view, kernel.view.kern_va + Kern.offset(field), value.to_bytes(8, "little"))
+
+        def promise(**fields: int) -> None:
+            for field, value in fields.items():
+                poke(kernel.view, kernel.view.kern_va + Kern.offset(field), value.to_bytes(8, "little"))
+
+        booted = {field: int(kernel.view.kern[field]) for field in ("lenient", "promised")}
+        promise(lenient=0, promised=kernel.ledger.available - 9)
         empty_stock(kernel)
         state = full.state()
         assert kernel.call("range_get", 10, 1, 0, 1 << 52, 0, DMA) == PROMISED
@@ -267,6 +272,7 @@ def test_what_a_range_needs_is_made_sure_of_first_E12(mode):
         first = kernel.call("range_get", 10, 1, 0, 1 << 52, 0, PAGE)
         assert first >= 0 and not any(kernel.handle.life.ram.bytes[first * FRAME : (first + 10) * FRAME])
         assert all(pages.content(number) == stamp(number) for pfn, number in full.numbers.items() if pfn < start)
+        promise(**booted)
         conserved_but_pins(kernel)
 
 

@@ -23,6 +23,7 @@ Limits: what a profile asks for by the frames of the machine, objects and device
 from __future__ import annotations
 
 from kernmalloc.kernel.boot.coretable import area_bytes, area_pages, area_use, list_frames
+from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import GO_ON, affordable, area_cost, heap_frames
 from kernmalloc.kernel.core.kern import ABSENT, CARVED_MEMORY, LINKS, RAM, Cpu, Kern
 from kernmalloc.kernel.core.tree import tree_floor
@@ -273,4 +274,5 @@ def ram_add(cpu: Cpu, base: int, count: int) -> int:
     trim(cpu, idle)
     if status == OK:
         bank_gains(cpu, kern.free_frames + kern.page_frames - before)
+        boot_seal(kern)  # the promise, and the hash
     return status

@@ -21,6 +21,7 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 from __future__ import annotations
 
+from kernmalloc.kernel.boot.seal import seal_cpu
 from kernmalloc.kernel.core.kern import CACHES, CPUS, DONATE, LARGEST_CLASS, WINDOWS_SHIFT, Byte, Cpu, Half, Kern
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
@@ -43,8 +44,6 @@ class BootRange(Record):
     base: i64 = field("first pfn")
     count: i64 = field("frames")
     kind: i64 = field("class of the region")
-
-    invariants = ("base >= 0 and count >= 0",)
 
 
 class BootInfo(Record):
@@ -276,6 +275,7 @@ def _fill_cpus(phys: int, info: BootInfo) -> int:
         cpu.quick = LARGEST_CLASS
         stock_init(cpu, element(Cpu(area + info.cpu), i))
         cpu.windows = info.windows + (i << (WINDOWS_SHIFT + info.page_shift))
+        cpu.seal = seal_cpu(cpu)
         # the boot, on the first one, may take what it needs; there is enough left then (`plan`)
         cpu.reserve = info.cleaner_frames if i == 0 else 0
     return OK
@@ -310,6 +310,9 @@ def _fill_kern(phys: int, info: BootInfo) -> int:
     kern.idle_most = info.idle_most
     kern.caches = Cache(kern.spans.addr + _round((info.window_bytes >> span_shift) * Half.size, LINE_SHIFT))
     kern.class_of = Byte(element(kern.caches, CACHES).addr)
+    kern.info = BootInfo(area)
+    kern.root = area + info.root
+    kern.static_end = area + info.leaf_tables + (info.image_tables << info.page_shift)
     kern.ranges = BootRange(area + info.ranges)
     kern.range_count = info.range_count
     kern.range_next = info.range_count

@@ -21,6 +21,7 @@ Nothing here knows of devices (E5): the loader passes ranges of memory only.
 from __future__ import annotations
 
 from kernmalloc.kernel.boot.coretable import area_make, list_frames
+from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import affordable, block_in, plan, range_at
 from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu
 from kernmalloc.kernel.devices import CHUNK_SHIFT, chunk_bytes, chunks_for
@@ -115,21 +116,22 @@ def _rest(cpu: Cpu) -> int:
     kern = cpu.kern
     index = kern.range_next - 1
     range_ = range_at(kern, index)
-    if index == kern.plan.donor or range_.count == 0:
+    left = kern.range_left if kern.range_left != 0 else range_.count
+    if index == kern.plan.donor or left == 0:
         kern.range_next = index
         return OK
-    status = range_ok(cpu, range_.base, range_.count)
+    status = range_ok(cpu, range_.base, left)
     if failed(status):
         return status
     taken = slot_take(cpu, REGION_CACHE)  # E22; and before the frames are counted that are left for the table
     if failed(taken):
         return taken
-    count = range_.count
+    count = left
     if range_.kind == RAM and kern.affine == 0:
-        count = affordable(kern, kern.top, frames_left(cpu), range_.base, range_.count)
+        count = affordable(kern, kern.top, frames_left(cpu), range_.base, left)
         if count == 0:
             return NO_FRAMES
-    base = range_.base + range_.count - count
+    base = range_.base + left - count
     zero(taken, Region.size)
     region = Region(taken)
     region_add(cpu, region, base, count, range_.kind)
@@ -138,8 +140,8 @@ def _rest(cpu: Cpu) -> int:
         if failed(status):
             return status
         list_frames(region, base, count)
-    range_.count = range_.count - count
-    if range_.count == 0:
+    kern.range_left = left - count
+    if kern.range_left == 0:
         kern.range_next = index
     return OK
 
@@ -238,6 +240,8 @@ def boot_step(cpu: Cpu) -> int:
     if failed(status):
         return status
     kern.stage = stage + 1
+    if kern.stage == UP:
+        boot_seal(kern)
     return kern.stage
 
 

@@ -4,6 +4,8 @@ Concepts
   1. The equations stand with the records. `verifier` makes those of each record a function, word for word.
   2. They are held against the `Tally`, which `recount` counts from what no fast path keeps.
   3. The first equation that fails ends the check: `Tally.failed` says which, `Tally.culprit` where.
+  4. Memory may say anything. First come the seals of what the rest is reached by, then what leads elsewhere: `rooms`
+     says how a reference is looked at before it is followed. So the check itself ends, and reads no other memory.
 
 Whoever checks stops the other processors first: a quick path that is under way is neither done nor undone.
 
@@ -14,22 +16,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.seal import seal_area, seal_cpu, seal_kern
 from kernmalloc.kernel.check.recount import (
+    blank_errors,
     block_errors,
-    count_bins,
     count_bitmaps,
     count_cpu,
     count_ready,
-    count_span,
     layout_errors,
-    listed,
     mix,
-    page_errors,
     ram_errors,
+    told_errors,
+    told_frames,
     used_in,
-    windows_at,
 )
+from kernmalloc.kernel.check.recount_heap import count_bins, listed, page_errors
+from kernmalloc.kernel.check.recount_map import count_span, span_errors, windows_at
 from kernmalloc.kernel.check.recount_pages import count_cache_of_pages, count_page, count_umap
 from kernmalloc.kernel.check.recount_slabs import (
     bits_set,
@@ -39,17 +41,25 @@ from kernmalloc.kernel.check.recount_slabs import (
     is_empty,
     slab_page_errors,
     slab_page_listed,
+    unused_errors,
 )
 from kernmalloc.kernel.check.recount_stalls import count_overdue, count_running, count_waiting, next_thread
+from kernmalloc.kernel.check.rooms import goes_on, is_block, is_region, nodes_in
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
 from kernmalloc.kernel.core.kern import (
+    ABSENT,
     CACHES,
     CLASSES,
+    CLEAN,
+    DEVICE_MEMORY,
+    DIRTY,
     EMPTY,
+    FAILED,
     FREE,
     HEAP,
     LARGEST_CLASS,
     MAIN,
+    MAPPING,
     PAGE,
     RAM,
     RESERVED_MEMORY,
@@ -60,14 +70,16 @@ from kernmalloc.kernel.core.kern import (
     Kern,
     Word,
 )
+from kernmalloc.kernel.core.seals import folded
 from kernmalloc.kernel.core.tree import tree_above
-from kernmalloc.kernel.devices import CHUNK_FRAMES, UNPUBLISHED, Chunk
+from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, UNPUBLISHED, Chunk, chunk_cache
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.frames.claims import LATE, RUNNABLE, STALLED, Stalls, Thread
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
 from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
-from kernmalloc.kernel.heap.caches import LARGEST_OBJECT, ObjectType
+from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, UMAP_CACHE
+from kernmalloc.kernel.heap.runs import map_pages
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLOTS,
     RETURNED_BYTES,
@@ -77,20 +89,23 @@ from kernmalloc.kernel.heap.slabs import (
     cache_at,
     cpu_at,
     magazine_at,
+    seal_cache,
     slab_page,
 )
+from kernmalloc.kernel.map.kmap import spans_of
 from kernmalloc.kernel.pages.pages import Pages
 from kernmalloc.kernel.pages.reclaim import MOST_USES
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang import element, entry, failed, kernel, verifier
 from kernmalloc.lang.records import RecordType
-from kernmalloc.lang.status import BROKEN, OK
+from kernmalloc.lang.status import BAD_ADDRESS, BROKEN, OK
 from kernmalloc.machine.mmu import ATTRIBUTES
 from kernmalloc.machine.primitives import zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FOUNDATION = 4  # the first equations of the kernel's record, on which all the others stand
 TALLY_COUNTS = Tally.offset("free")  # the counts of frames lie one behind the other, in the order of the types
 
 RECORDS: list[RecordType] = []
@@ -110,8 +125,6 @@ REGION, verify_region = _checked(Region)
 FRAME, verify_frame = _checked(Frame)
 HEAP_PAGE, verify_heap_page = _checked(HeapPage)
 CACHE, verify_cache = _checked(Cache)
-BOOT_RANGE, verify_boot_range = _checked(BootRange)
-OBJECT_TYPE, verify_object_type = _checked(ObjectType)
 CHUNK, verify_chunk = _checked(Chunk)
 CACHED_PAGE, verify_cached_page = _checked(Page)
 PAGE_CACHE, verify_page_cache = _checked(Pages)
@@ -161,9 +174,13 @@ def _count_frames(cpu: Cpu, region: Region, tally: Tally) -> int:
 
 @kernel
 def _check_chunks(cpu: Cpu, region: Region, tally: Tally) -> int:
-    """Check every chunk in a published range's tree, in order."""
+    """Check every chunk in a published range's tree, in order, if the tree leads to chunks only."""
+    cache = chunk_cache(region.tier)
+    if failed(nodes_in(cpu, region.chunks, cache, cache, -1, region.base + region.count)):
+        tally.live = ABSENT
+        return OK
     chunk = Chunk(tree_above(region.chunks, -1).addr)
-    while chunk != 0 and tally.live <= region.live:
+    while chunk != 0:
         tally.chunk_used = used_in(cpu, region, chunk)
         if failed(_held(tally, CHUNK, chunk.addr, verify_chunk(cpu, chunk, tally))):
             return BROKEN
@@ -176,8 +193,6 @@ def _check_chunks(cpu: Cpu, region: Region, tally: Tally) -> int:
 @kernel
 def _check_regions(cpu: Cpu, tally: Tally) -> int:
     """Check every region in order of address, and the list of those that are RAM."""
-    hit = cpu.kern.hit  # as it was: recounting looks frames up, too
-    tally.hit = 1 if hit != 0 else 0
     end = 0
     ram = 0
     below = UNPUBLISHED
@@ -188,20 +203,21 @@ def _check_regions(cpu: Cpu, tally: Tally) -> int:
             tally.order_errors = tally.order_errors + (1 if region.left.node.base >= region.base else 0)
         if region.right.node != 0:
             tally.order_errors = tally.order_errors + (1 if region.right.node.base <= region.base else 0)
+        tally.told_errors = told_errors(cpu, tally, region)
         tally.cut_errors = 0
         if region.cut != 0:
             tally.cut_errors = 1 if region.base != end or (region.tier == UNPUBLISHED and below == UNPUBLISHED) else 0
         tally.region_free = region.free
         tally.summary_errors = 0
         tally.entry_errors = 0
-        tally.layout_errors = layout_errors(cpu, region) if region.area != 0 else 0
+        tally.layout_errors = layout_errors(cpu, region) if region.area != 0 else blank_errors(region)
         tally.live = 0
         tally.ready = 0
         tally.used = 0
+        count_ready(cpu, region, tally)
+        if failed(_check_chunks(cpu, region, tally)):
+            return BROKEN
         if region.tier != UNPUBLISHED:
-            count_ready(region, tally)
-            if failed(_check_chunks(cpu, region, tally)):
-                return BROKEN
             tally.device_count = tally.device_count + region.count
             tally.device = tally.device + tally.used
         if region.area != 0 and tally.layout_errors == 0:
@@ -212,7 +228,6 @@ def _check_regions(cpu: Cpu, tally: Tally) -> int:
                 return BROKEN
         if failed(_held(tally, REGION, region.addr, verify_region(cpu, region, tally))):
             return BROKEN
-        tally.hit = 0 if region == hit else tally.hit
         tally.regions = tally.regions + 1
         end = region.base + region.count
         below = region.tier
@@ -226,8 +241,11 @@ def _check_cpus(kern: Kern, tally: Tally) -> int:
     """Check every processor."""
     for number in range(kern.cpu_count):
         cpu = cpu_at(kern, number)
-        count_cpu(cpu, tally, number)
-        tally.windows = windows_at(cpu)
+        tally.id = number
+        tally.windows = windows_at(kern, number)
+        tally.seal = seal_cpu(cpu)
+        if cpu.seal == tally.seal:
+            count_cpu(cpu, tally)
         if failed(_held(tally, CPU, cpu.addr, verify_cpu(cpu, cpu, tally))):
             return BROKEN
     return OK
@@ -265,7 +283,7 @@ def _check_pages(cpu: Cpu, tally: Tally) -> int:
         run = record_of(kern, page)
         free = 1 if run.use == IDLE or run.use == BARE or run.use == KEPT else 0
         tally.page_errors = 1
-        if run.pages > 0 and page + run.pages <= kern.top:
+        if run.use > INSIDE and run.use < TAIL and run.pages > 0 and page + run.pages <= kern.top:
             tally.page_errors = page_errors(cpu, page)
             tally.tail_pages = run.pages if run.use == SLAB else record_of(kern, page + run.pages - 1).pages
             tally.listed = listed(kern, page)
@@ -291,7 +309,8 @@ def _check_caches(cpu: Cpu, tally: Tally) -> int:
     for id in range(kern.cache_count):
         cache = cache_at(kern, id)
         count_cache(cpu, tally, id)
-        common = cache.common
+        tally.seal = folded(seal_cache(cache))
+        common = 1 if cache.common != 0 else 0
         for owner in range(1 - common, 1 if common != 0 else kern.cpu_count + 1):
             magazine = magazine_at(kern, owner, id)
             count_magazine(cpu, tally, magazine, owner)
@@ -319,17 +338,22 @@ def _check_cached(cpu: Cpu, tally: Tally) -> int:
 
 @kernel
 def _check_page_cache(cpu: Cpu, tally: Tally) -> int:
-    """Check every page, every address space, and then the cache as a whole. The regions were found to be right."""
+    """Check every address space, every page, and then the cache as a whole. The regions were found to be right."""
     kern = cpu.kern
+    before = Umap(0)
+    umap = kern.pages.umaps
+    tally.steps = 0
+    while umap != 0 and goes_on(cpu, tally, UMAP_CACHE, umap.addr) != 0:
+        count_umap(cpu, tally, umap, before)
+        if failed(_held(tally, UMAP, umap.addr, verify_umap(cpu, umap, tally))):
+            return BROKEN
+        before = umap
+        umap = umap.next
+    if umap != 0:
+        tally.spaces = ABSENT
     if kern.page_frames + kern.stocked > 0:
         if failed(_check_cached(cpu, tally)):
             return BROKEN
-    umap = kern.pages.umaps
-    while umap != 0 and tally.spaces <= kern.pages.tables:
-        count_umap(cpu, tally, umap)
-        if failed(_held(tally, UMAP, umap.addr, verify_umap(cpu, umap, tally))):
-            return BROKEN
-        umap = umap.next
     count_cache_of_pages(cpu, tally)
     return _held(tally, PAGE_CACHE, kern.pages.addr, verify_page_cache(cpu, kern.pages, tally))
 
@@ -353,37 +377,62 @@ def _check_threads(cpu: Cpu, tally: Tally) -> int:
 
 
 @kernel
-def _check_boot(cpu: Cpu, tally: Tally) -> int:
-    """Check what boot was told: ranges of memory and object types."""
+def _check_kern(cpu: Cpu, tally: Tally) -> int:
+    """Hold the equations of the kernel's record, as far as something was counted for them."""
     kern = cpu.kern
-    for i in range(kern.range_count):
-        range_ = element(kern.ranges, i)
-        if failed(_held(tally, BOOT_RANGE, range_.addr, verify_boot_range(cpu, range_, tally))):
-            return BROKEN
-    for i in range(kern.object_count):
-        object_type = element(kern.objects, i)
-        if failed(_held(tally, OBJECT_TYPE, object_type.addr, verify_object_type(cpu, object_type, tally))):
-            return BROKEN
-    return OK
+    return _held(tally, KERN, kern.addr, verify_kern(cpu, kern, tally))
+
+
+@kernel
+def _check_foundation(cpu: Cpu, tally: Tally) -> int:
+    """Hold what must be true before anything is followed: the seals, the bounds of what is numbered, the tables through
+    which memory is read, the tree of regions."""
+    kern = cpu.kern
+    if kern.seal != 0:
+        tally.kern_seal = seal_kern(kern)
+        if tally.kern_seal == kern.seal:
+            tally.area_seal = seal_area(kern)
+    tally.map_pages = map_pages(kern, kern.top)
+    verdict = verify_kern(cpu, kern, tally)
+    if verdict < 0 and verdict >= -FOUNDATION:
+        return _held(tally, KERN, kern.addr, verdict)
+    tally.span_errors = span_errors(kern)
+    if tally.span_errors != 0:
+        return _check_kern(cpu, tally)
+    if failed(nodes_in(cpu, kern.regions, REGION_CACHE, LAST_REGION_CACHE, -1, kern.max_pfn)):
+        tally.link_errors = 1
+    if kern.hit != 0:
+        tally.link_errors = tally.link_errors | (1 - is_region(cpu, kern.hit))
+    return _check_kern(cpu, tally) if tally.link_errors != 0 else OK
 
 
 @entry
 def check(cpu: Cpu) -> int:
-    """Hold every invariant of every record against a recount: OK. BROKEN: `Kern.checked` says which one, and where."""
+    """Hold every invariant of every record against a recount: OK.
+
+    BROKEN: `Kern.checked` says which one, and where. BAD_ADDRESS: the processor's own record is damaged, and may lead
+    anywhere.
+    """
+    if cpu.seal != seal_cpu(cpu):
+        return BAD_ADDRESS
     kern = cpu.kern
     tally = kern.checked
     zero(tally.addr, Tally.size)
+    if failed(_check_foundation(cpu, tally)):
+        return BROKEN
     if failed(_check_regions(cpu, tally)) or failed(_check_cpus(kern, tally)) or failed(_check_pages(cpu, tally)):
         return BROKEN
     count_bins(cpu, tally, IDLE)
     count_bins(cpu, tally, BARE)
     count_bins(cpu, tally, KEPT)
-    for span in range(kern.bytes >> kern.span_shift):
+    for span in range(spans_of(kern)):
         count_span(cpu, tally, span)
     pages = kern.pages
     tally.owned = tally.owned + tally.user_tables + (1 if pages.heads != 0 else 0) + (1 if pages.source != 0 else 0)
-    if failed(_held(tally, KERN, kern.addr, verify_kern(cpu, kern, tally))):
+    tally.told_due = told_frames(kern)
+    tally.unused_errors = unused_errors(kern)
+    if failed(_check_kern(cpu, tally)):
         return BROKEN
-    if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)) or failed(_check_threads(cpu, tally)):
+    if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)):
         return BROKEN
-    return _check_boot(cpu, tally)
+    return _check_threads(cpu, tally)

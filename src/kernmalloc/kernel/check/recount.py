@@ -9,32 +9,20 @@ Concepts
 
 from __future__ import annotations
 
+from kernmalloc.kernel.boot.coretable import area_bytes
+from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.sizing import range_at
+from kernmalloc.kernel.check.rooms import goes_on, is_block, is_region
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import (
-    ABSENT,
-    BINS,
-    DEVICE,
-    DMA,
-    FREE,
-    HEAP,
-    MAPPING,
-    PAGE,
-    WINDOWS_SHIFT,
-    Cpu,
-    Kern,
-    Word,
-)
-from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, Chunk, entry_in
+from kernmalloc.kernel.core.kern import ABSENT, DEVICE, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, UNPUBLISHED, Chunk, chunk_cache, entry_in
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
 from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.stock import Group, Stock, bottom_of, group_shift, places
-from kernmalloc.kernel.frames.table import FrameWords, entry_of, frame_type
-from kernmalloc.kernel.heap.bins import BARE, INSIDE, LARGE, OWN, SLAB, TAIL, bin_at, bin_of, bits_of, record_of, va_of
-from kernmalloc.kernel.map.kmap import directory_of, pfn_at, span_of, span_pages
+from kernmalloc.kernel.frames.table import FrameWords, entry_of
 from kernmalloc.lang import ctz, element, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import Entry, entry_pa, is_large, is_present
 
 
 @kernel
@@ -51,6 +39,10 @@ def mix(pfn: int) -> int:
 def layout_errors(cpu: Cpu, region: Region) -> int:
     """1 if a region's area is not laid out as its frames demand, or a hint points beyond it."""
     kern = cpu.kern
+    if region.count <= 0 or region.base < 0 or region.base > kern.max_pfn - region.count:
+        return 1
+    if is_block(cpu, region.area, area_bytes(kern, region.base, region.count)) == 0:
+        return 1
     words = word_count(region.base, region.count)
     if region.origin != origin_of(region.base, region.count) or region.word_count != words:
         return 1
@@ -72,6 +64,53 @@ def layout_errors(cpu: Cpu, region: Region) -> int:
 
 
 @kernel
+def blank_errors(region: Region) -> int:
+    """1 if a region whose frames are not described says anything of a description."""
+    lists = region.words.addr | region.sums.addr | region.tops.addr | region.full.addr | region.next.addr
+    places = region.entries | region.identities | region.origin | region.word_count | region.free
+    return 1 if (lists | places | region.hint | region.chunk_hint) != 0 else 0
+
+
+@kernel
+def _told(kern: Kern, pfn: int) -> BootRange:
+    """The last range of memory that boot was told of and that begins at or below a frame; null if there is none."""
+    low = -1
+    high = kern.range_count
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if range_at(kern, middle).base <= pfn:
+            low = middle
+        else:
+            high = middle
+    return range_at(kern, low) if low >= 0 else BootRange(0)
+
+
+@kernel
+def told_errors(cpu: Cpu, tally: Tally, region: Region) -> int:
+    """1 if a region is not of what boot was told, nor RAM or a device that came later. What is, is counted."""
+    told = _told(cpu.kern, region.base)
+    end = 0
+    if told != 0:
+        end = told.base + told.count
+    if region.base >= end:
+        return 0 if region.kind == RAM or (region.tier != UNPUBLISHED and region.under == 0) else 1
+    tally.told = tally.told + region.count
+    if region.base + region.count > end:
+        return 1
+    kind = region.kind if region.tier == UNPUBLISHED else region.under
+    return 1 if kind != RAM and kind != told.kind else 0
+
+
+@kernel
+def told_frames(kern: Kern) -> int:
+    """Frames that boot was told of."""
+    frames = 0
+    for i in range(kern.range_count):
+        frames += range_at(kern, i).count
+    return frames
+
+
+@kernel
 def ram_errors(cpu: Cpu, count: int) -> int:
     """Count how the list of RAM regions differs from the `count` of them in the tree."""
     kern = cpu.kern
@@ -79,9 +118,11 @@ def ram_errors(cpu: Cpu, count: int) -> int:
     last = Region(0)
     supply = 1 if kern.supply == 0 else 0
     at = kern.ram
-    while at != 0 and left > 0:
+    while left > 0 and is_region(cpu, at) != 0:
         supply = 1 if at == kern.supply else supply
-        left -= 1 if at.area != 0 else 0
+        if at.area == 0:
+            break
+        left -= 1
         last = at
         at = at.next
     return left + (1 if at != 0 or last != kern.ram_last or supply == 0 else 0)
@@ -191,9 +232,8 @@ def _count_stock(stock: Stock, order: int, tally: Tally) -> int:
 
 
 @kernel
-def count_cpu(cpu: Cpu, tally: Tally, number: int) -> int:
-    """Recount what processor `number`, whose record `cpu` is, keeps at hand."""
-    tally.id = number
+def count_cpu(cpu: Cpu, tally: Tally) -> int:
+    """Recount what a processor keeps at hand."""
     tally.drawn = tally.drawn + cpu.drawn
     tally.aim_errors = _aim_errors(cpu)
     singles = _count_stock(cpu.frames, 0, tally)
@@ -201,170 +241,19 @@ def count_cpu(cpu: Cpu, tally: Tally, number: int) -> int:
     return OK
 
 
-# --- heap pages
+# --- devices
 
 
 @kernel
-def linked(kern: Kern, page: int, head: int) -> int:
-    """1 if a page can be on the list that begins at `head` (page + 1): its neighbours there lead back to it."""
-    record = record_of(kern, page)
-    top = kern.top
-    if record.next > top or record.prev > top:
-        return 0
-    if record.next != 0:
-        if record_of(kern, record.next - 1).prev != page + 1:
-            return 0
-    if record.prev == 0:
-        return 1 if head == page + 1 else 0
-    return 1 if record_of(kern, record.prev - 1).next == page + 1 else 0
-
-
-@kernel
-def listed(kern: Kern, page: int) -> int:
-    """1 if a free run is linked in its bin; a run in use need not be."""
-    run = record_of(kern, page)
-    if run.use == LARGE or run.use == OWN or run.use == SLAB:
-        return 1
-    return linked(kern, page, bin_at(kern, run.use, bin_of(run.pages)).value)
-
-
-@kernel
-def page_errors(cpu: Cpu, page: int) -> int:
-    """Pages of a run whose record or frame does not fit its use."""
-    kern = cpu.kern
-    head = record_of(kern, page)
-    errors = 0
-    for i in range(head.pages):
-        record = record_of(kern, page + i)
-        if head.use == SLAB:
-            if record.use != SLAB or (i > 0 and record.pages != 0):
-                errors += 1
-        elif record.owner != 0 or (i > 0 and i < head.pages - 1 and record.use != INSIDE):
-            errors += 1
-        pfn = pfn_at(cpu, va_of(kern, page + i))
-        if (pfn == ABSENT) != (head.use == BARE):
-            errors += 1
-    last = record_of(kern, page + head.pages - 1).use
-    if head.use == LARGE or head.use == OWN:
-        return errors + (1 if last != (TAIL if head.pages > 1 else head.use) else 0)
-    return errors + (1 if last != head.use else 0)
-
-
-@kernel
-def count_bins(cpu: Cpu, tally: Tally, use: int) -> int:
-    """Recount the bins of free runs, link by link."""
-    kern = cpu.kern
-    for bin in range(BINS):
-        at = bin_at(kern, use, bin).value
-        if test(bits_of(kern, use), bin) != (1 if at != 0 else 0):
-            tally.bin_errors = tally.bin_errors + 1
-        while at != 0 and at <= kern.top and tally.filed <= tally.runs:
-            run = record_of(kern, at - 1)
-            if run.use != use or bin_of(run.pages) != bin:
-                tally.bin_errors = tally.bin_errors + 1
-            tally.filed = tally.filed + 1
-            at = run.next
-        if at > kern.top:
-            tally.bin_errors = tally.bin_errors + 1
-    return OK
-
-
-# --- the kernel map
-
-
-@kernel
-def _in_heap(kern: Kern, va: int) -> int:
-    """1 if va lies in the part of the heap or of the heap map that may be backed."""
-    if va >= kern.heap:
-        return 1 if va < kern.heap + (kern.top << kern.page_shift) else 0
-    return 1 if va >= kern.heap_map.addr and va < kern.heap_map.addr + (kern.map_pages << kern.page_shift) else 0
-
-
-@kernel
-def windows_at(cpu: Cpu) -> int:
-    """The VA where a processor's windows must lie, so that no other's lie there (E15)."""
-    kern = cpu.kern
-    return kern.windows + (cpu.id << (WINDOWS_SHIFT + kern.page_shift))
-
-
-@kernel
-def _in_page_space(cpu: Cpu, pfn: int) -> int:
-    """1 if a frame is of page space: nothing but a window may map it (E14, E16)."""
-    type = frame_type(cpu, pfn)
-    return 1 if type == FREE or type == PAGE or type == DMA else 0
-
-
-@kernel
-def _count_mapped(cpu: Cpu, tally: Tally, va: int, pfn: int) -> int:
-    """Count a page that is mapped for the heap, or the heap map."""
-    type = frame_type(cpu, pfn)
-    if type == MAPPING:
-        tally.user_tables = tally.user_tables + 1
-        tally.tables = tally.tables + 1
-        return OK
-    if _in_heap(cpu.kern, va) == 0 or type != HEAP:
-        tally.table_errors = tally.table_errors + 1
-    tally.mapped = tally.mapped + 1
-    tally.mapped_sum = tally.mapped_sum + mix(pfn)
-    return OK
-
-
-@kernel
-def _count_table(cpu: Cpu, tally: Tally, span: int, pfn: int) -> int:
-    """Recount the leaf table of a span, entry by entry: how many are present."""
-    kern = cpu.kern
-    table = kern.tables + (span << kern.page_shift)
-    dynamic = 1 if span >= span_of(kern, kern.heap_map.addr) and span < span_of(kern, kern.windows) else 0
-    if pfn_at(cpu, table) != pfn or (dynamic != 0 and frame_type(cpu, pfn) != MAPPING):
-        tally.table_errors = tally.table_errors + 1
-        return element(kern.spans, span).value
-    tally.tables = tally.tables + dynamic
-    present = 0
-    step = kern.format.entry_shift
-    for i in range(span_pages(kern)):
-        entry = Entry(table + (i << step)).bits
-        if is_present(kern.format, entry) != 0:
-            present += 1
-            if dynamic != 0:
-                va = kern.base + (span << kern.span_shift) + (i << kern.page_shift)
-                _count_mapped(cpu, tally, va, entry_pa(kern.format, entry) >> kern.page_shift)
-            elif _in_page_space(cpu, entry_pa(kern.format, entry) >> kern.page_shift) != 0:
-                tally.table_errors = tally.table_errors + 1
-    return present
-
-
-@kernel
-def count_span(cpu: Cpu, tally: Tally, span: int) -> int:
-    """Recount a span, which has nothing, a leaf table, or a large page of the heap's fixed part."""
-    kern = cpu.kern
-    directory = directory_of(kern, span).bits
-    va = kern.base + (span << kern.span_shift)
-    present = 0
-    if is_present(kern.format, directory) == 0:
-        present = 0 if pfn_at(cpu, kern.tables + (span << kern.page_shift)) == ABSENT else -1
-    elif is_large(kern.format, directory) == 0:
-        present = _count_table(cpu, tally, span, entry_pa(kern.format, directory) >> kern.page_shift)
-    else:
-        present = span_pages(kern)
-        if va < kern.heap or va >= kern.heap + (kern.fixed << kern.page_shift):
-            tally.table_errors = tally.table_errors + 1
-        for i in range(present):
-            _count_mapped(
-                cpu, tally, va + (i << kern.page_shift), (entry_pa(kern.format, directory) >> kern.page_shift) + i
-            )
-    if present != element(kern.spans, span).value:
-        tally.table_errors = tally.table_errors + 1
-    return OK
-
-
-@kernel
-def count_ready(region: Region, tally: Tally) -> int:
+def count_ready(cpu: Cpu, region: Region, tally: Tally) -> int:
     """Recount the chunks that wait on a published range's list."""
     tally.ready = 0
+    tally.steps = 0
     chunk = region.ready
-    while chunk != 0 and tally.ready <= region.ready_count:
+    while chunk != 0 and goes_on(cpu, tally, chunk_cache(region.tier), chunk.addr) != 0:
         tally.ready = tally.ready + 1
         chunk = chunk.left
+    tally.ready = ABSENT if chunk != 0 else tally.ready
     return OK
 
 
@@ -375,8 +264,9 @@ def used_in(cpu: Cpu, region: Region, chunk: Chunk) -> int:
     for i in range(CHUNK_FRAMES):
         pfn = (chunk.base << CHUNK_SHIFT) + i
         frame = entry_in(cpu.kern, chunk, pfn)
-        if frame.type == DEVICE and frame.pins > 0 and pfn >= region.base and pfn < region.base + region.count:
+        inside = 1 if pfn >= region.base and pfn < region.base + region.count else 0
+        if frame.type == DEVICE and frame.order == 0 and frame.pins > 0 and inside != 0:
             used += 1
-        elif frame.type != FREE or frame.pins != 0:
+        elif FrameWords(frame.addr).head != 0 or frame.owner != 0:
             used -= CHUNK_FRAMES + 1
     return used

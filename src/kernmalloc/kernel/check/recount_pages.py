@@ -8,16 +8,48 @@ Concepts
 
 from __future__ import annotations
 
+from kernmalloc.kernel.check.rooms import goes_on, is_block, table_at
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import EMPTY, MAIN, SMALL, STATES, Cpu
+from kernmalloc.kernel.core.kern import DIRTY, EMPTY, MAIN, REWRITTEN, SMALL, STATES, Cpu
 from kernmalloc.kernel.heap.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.map.kmap import pfn_at
-from kernmalloc.kernel.pages.depends import DEPEND_SHIFT, Depend, first_depend
-from kernmalloc.kernel.pages.pages import bucket_of, entry_at, holds_page, identity_of, is_linked, page_count, queue_of
-from kernmalloc.kernel.pages.umap import Umap, leaf_in, next_leaf, table_below
+from kernmalloc.kernel.pages.depends import Depend, first_depend
+from kernmalloc.kernel.pages.pages import (
+    bucket_of,
+    entry_at,
+    holds_page,
+    identity_of,
+    is_linked,
+    oid_fold,
+    page_count,
+    queue_of,
+)
+from kernmalloc.kernel.pages.source import in_flight
+from kernmalloc.kernel.pages.umap import Umap, entry_in_table, table_frame
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import Entry, entry_pa, is_present
+from kernmalloc.machine.mmu import Entry, entry_pa, is_present, is_writable, root_entry, user_table_entry
+
+
+@kernel
+def _root_of(cpu: Cpu, umap: Umap) -> int:
+    """VA of the root table of an address space; 0 if there is none where it says."""
+    root = umap.root
+    found = table_at(cpu, pfn_at(cpu, root) << cpu.kern.page_shift)
+    return root if found == root else 0
+
+
+@kernel
+def _leaf(cpu: Cpu, umap: Umap, va: int) -> int:
+    """The leaf entry for va; 0 if a table on the way to it is none."""
+    kern = cpu.kern
+    table = _root_of(cpu, umap)
+    shift = kern.format.root_shift
+    while table != 0 and shift > kern.page_shift:
+        entry = entry_in_table(kern, table, va, shift).bits
+        table = table_at(cpu, entry_pa(kern.format, entry)) if is_present(kern.format, entry) != 0 else 0
+        shift -= kern.format.index_bits
+    return entry_in_table(kern, table, va, shift).bits if table != 0 else 0
 
 
 @kernel
@@ -26,10 +58,9 @@ def _maps(cpu: Cpu, depend: Depend, pfn: int) -> int:
     kern = cpu.kern
     if is_object(cpu, UMAP_CACHE, depend.umap.addr) == 0 or depend.va < 0 or depend.va >= kern.format.user_end:
         return 0
-    leaf = leaf_in(cpu, depend.umap, depend.va)
-    if leaf == 0:
+    if depend.va & ((1 << kern.page_shift) - 1) != 0:
         return 0
-    entry = leaf.bits
+    entry = _leaf(cpu, depend.umap, depend.va)
     return 1 if is_present(kern.format, entry) != 0 and entry_pa(kern.format, entry) >> kern.page_shift == pfn else 0
 
 
@@ -40,19 +71,19 @@ def count_page(cpu: Cpu, tally: Tally, pfn: int) -> int:
     tally.depend_errors = 0
     if page.state == EMPTY or page.state >= STATES:
         return OK
+    tally.fold = oid_fold(identity_of(cpu, pfn).oid)
     tally.cached = tally.cached + 1
     state = element(tally.states, page.state)
     state.bits = state.bits + 1
     depend = first_depend(cpu, pfn)
-    most = cpu.kern.top << (cpu.kern.page_shift - DEPEND_SHIFT)  # depend entries that a heap of that size can hold
-    while depend != 0 and tally.depends <= most:
-        if is_object(cpu, DEPEND_CACHE, depend.addr) == 0:
-            tally.depend_errors = 1
-            return OK
+    tally.steps = 0
+    while depend != 0 and goes_on(cpu, tally, DEPEND_CACHE, depend.addr) != 0:
         if _maps(cpu, depend, pfn) == 0:
             tally.depend_errors = 1
         tally.depends = tally.depends + 1
         depend = depend.next
+    if depend != 0:
+        tally.depend_errors = 1
     return OK
 
 
@@ -108,6 +139,9 @@ def count_cache_of_pages(cpu: Cpu, tally: Tally) -> int:
         found = element(tally.states, state).bits
         tally.state_errors = tally.state_errors + abs(found - page_count(kern, state))
         linked += found if is_linked(state) != 0 else 0
+    tally.in_flight = in_flight(kern)
+    ring = kern.pages.source.addr
+    tally.source_errors = 1 - is_block(cpu, ring, 1 << kern.page_shift) if ring != 0 else min(tally.in_flight, 1)
     _count_buckets(cpu, tally)
     _count_queue(cpu, tally, SMALL)
     _count_queue(cpu, tally, MAIN)
@@ -116,36 +150,61 @@ def count_cache_of_pages(cpu: Cpu, tally: Tally) -> int:
 
 
 @kernel
-def _count_tables(cpu: Cpu, table: int, shift: int) -> int:
-    """Tables from `table` down to the leaf tables, itself included."""
-    kern = cpu.kern
-    count = 1
-    below = shift - kern.format.index_bits
-    if shift > kern.page_shift:
-        for i in range(1 << kern.format.index_bits):
-            entry = Entry(table + (i << kern.format.entry_shift)).bits
-            if is_present(kern.format, entry) != 0:
-                count += _count_tables(cpu, table_below(cpu, entry), below)
-    return count
+def _leaf_errors(cpu: Cpu, entry: int) -> int:
+    """1 if a leaf entry of an address space maps no page, or gives rights that it must not give. It may be used."""
+    format = cpu.kern.format
+    pfn = entry_pa(format, entry) >> cpu.kern.page_shift
+    may = format.address | format.page | format.write_bit | format.used_bit | format.leaf
+    if entry & format.page != format.page or entry & ~may != 0 or holds_page(cpu, pfn) == 0:
+        return 1
+    state = entry_at(cpu, pfn).state
+    return 1 if is_writable(format, entry) != 0 and state != DIRTY and state != REWRITTEN else 0
 
 
 @kernel
-def count_umap(cpu: Cpu, tally: Tally, umap: Umap) -> int:
-    """Count the pages and tables of an address space; what it maps must be pages."""
+def _count_tables(cpu: Cpu, tally: Tally, table: int, shift: int) -> int:
+    """Count the pages and tables of an address space from a table down, itself included."""
     kern = cpu.kern
-    root = pfn_at(cpu, umap.root)
-    tally.umap_root = root << kern.page_shift
-    tally.umap_pages = 0
-    tally.umap_errors = 0
-    end = kern.format.user_end
-    va = next_leaf(cpu, umap, 0, end)
-    while va < end:
-        leaf = leaf_in(cpu, umap, va)
-        if holds_page(cpu, entry_pa(kern.format, leaf.bits) >> kern.page_shift) == 0:
+    format = kern.format
+    tally.umap_tables = tally.umap_tables + 1
+    if tally.umap_tables > kern.top:  # a table is a page of the heap
+        return OK
+    used = 0
+    for i in range(1 << format.index_bits):
+        entry = Entry(table + (i << format.entry_shift)).bits
+        if entry == 0:
+            continue
+        used += 1
+        if shift == kern.page_shift:
+            tally.umap_pages = tally.umap_pages + 1
+            wrong = _leaf_errors(cpu, entry)
+            tally.umap_errors = tally.umap_errors + wrong
+            continue
+        pa = entry_pa(format, entry)
+        below = table_at(cpu, pa)
+        due = root_entry(format, pa) if shift == format.root_shift else user_table_entry(format, pa)
+        if below == 0 or entry != due:
             tally.umap_errors = tally.umap_errors + 1
-        tally.umap_pages = tally.umap_pages + 1
-        va = next_leaf(cpu, umap, va + (1 << kern.page_shift), end)
-    tally.umap_tables = _count_tables(cpu, umap.root, kern.format.root_shift)
+        else:
+            _count_tables(cpu, tally, below, shift - format.index_bits)
+    frame = table_frame(cpu, pfn_at(cpu, table))
+    if frame.link != used:
+        tally.umap_errors = tally.umap_errors + 1
+    return OK
+
+
+@kernel
+def count_umap(cpu: Cpu, tally: Tally, umap: Umap, before: Umap) -> int:
+    """Count the pages and tables of an address space, which was made before the address space `before`; what it maps
+    must be pages."""
+    kern = cpu.kern
+    tally.umap_root = pfn_at(cpu, umap.root) << kern.page_shift
+    tally.umap_pages = 0
+    tally.umap_tables = 0
+    tally.umap_errors = 0 if umap.prev == before else 1
+    root = _root_of(cpu, umap)
+    if root != 0:
+        _count_tables(cpu, tally, root, kern.format.root_shift)
     tally.leaves = tally.leaves + tally.umap_pages
     tally.spaces = tally.spaces + tally.umap_tables
     return OK

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kernmalloc.kernel.check.recount import bits_in, linked
+from kernmalloc.kernel.check.recount import bits_in
+from kernmalloc.kernel.check.recount_heap import linked
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import STACK, Cpu, Kern
-from kernmalloc.kernel.heap.bins import SLAB, HeapPage, page_of_record, va_of
+from kernmalloc.kernel.core.kern import CACHES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.heap.bins import PAGE_RECORD_SHIFT, SLAB, HeapPage, page_of_record, va_of
 from kernmalloc.kernel.heap.magazines import RECORD, stack_of, word_of
 from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.slabs import (
@@ -13,6 +14,7 @@ from kernmalloc.kernel.heap.slabs import (
     END,
     LOW,
     SPARSE,
+    Cache,
     Magazine,
     SlabPage,
     Stacked,
@@ -96,6 +98,8 @@ def slab_page_errors(cpu: Cpu, page: int, head: int, before: int) -> int:
         return 1
     if record.owner > kern.cpu_count or (record.owner == 0) != (cache.common != 0):
         return 1
+    if magazine_at(kern, record.owner, first.cache).size != cache.size:
+        return 1
     if record.back == cache.pages - 1 and before + record.slots != cache.slots:
         return 1
     return _place_errors(kern, page, before) | _bitmap_errors(kern, page)
@@ -108,13 +112,19 @@ def bits_set(page: SlabPage) -> int:
 
 
 @kernel
+def _top_of(magazine: Magazine) -> int:
+    """Bytes in a magazine's stack, as far as it has room."""
+    return min(magazine.top, STACK * Stacked.size)
+
+
+@kernel
 def count_stacked(cpu: Cpu, tally: Tally, page: SlabPage) -> int:
     """Count the slots of a slab's page on its owner's stack. A slot that is there twice spoils the count."""
     kern = cpu.kern
     tally.stacked = 0
     if page.owner != 0:
         stack = stack_of(cpu_at(kern, page.owner - 1), page.cache)
-        for at in range(stack.addr, stack.addr + magazine_at(kern, page.owner, page.cache).top, Stacked.size):
+        for at in range(stack.addr, stack.addr + _top_of(magazine_at(kern, page.owner, page.cache)), Stacked.size):
             tally.stacked = tally.stacked + (1 if word_of(Stacked(at)).addr & RECORD == page.addr else 0)
     return OK
 
@@ -123,9 +133,8 @@ def count_stacked(cpu: Cpu, tally: Tally, page: SlabPage) -> int:
 def _stack_errors(kern: Kern, owner: int, id: int) -> int:
     """Slots on a stack that are there twice, or not free, or not of the owner's slabs of that cache."""
     stack = stack_of(cpu_at(kern, owner - 1), id)
-    top = min(magazine_at(kern, owner, id).top, STACK * Stacked.size)
     errors = 0
-    for at in range(stack.addr, stack.addr + top, Stacked.size):
+    for at in range(stack.addr, stack.addr + _top_of(magazine_at(kern, owner, id)), Stacked.size):
         stacked = Stacked(at)
         page = page_at(kern, stacked.va)
         slot = NOT_ALLOCATED
@@ -230,6 +239,7 @@ def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
         else:
             tally.returned = tally.returned + (1 if page.owner == owner and page.waiting != 0 else tally.given_back + 1)
         at = page.waiting
+    tally.returned = tally.returned + (1 if at != END else 0)
     return others
 
 
@@ -239,20 +249,54 @@ def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> in
     kern = cpu.kern
     c = cache_at(kern, tally.id)
     tally.pointed = _is_pointed(kern, magazine, owner, tally.id)
-    tally.magazine_size = c.size if magazine.keep == c.keep else 0
+    made = 1 if magazine.size != 0 else 0
+    tally.magazine_size = c.size * made
+    tally.magazine_keep = c.keep * made
+    tally.magazine_stack = c.stack_bytes * made
     tally.magazine_empty_pages = 0
     tally.stack_errors = _stack_errors(kern, owner, tally.id) if owner != 0 else 0
     at = magazine.list
     while at != 0 and at <= kern.top and tally.listed <= tally.partial:
         tally.listed = tally.listed + 1
         at = slab_page(kern, at - 1).next
+    tally.listed = tally.listed + (1 if at != 0 else 0)
     at = magazine.empties
     while at != 0 and at <= kern.top and tally.empties <= tally.empty:
         tally.empties = tally.empties + 1
         tally.magazine_empty_pages = tally.magazine_empty_pages + slab_page(kern, at - 1).pages
         at = slab_page(kern, at - 1).next
+    tally.empties = tally.empties + (1 if at != 0 else 0)
     if _count_returned(kern, tally, magazine.returned, owner) != 0:
         tally.returned = tally.given_back + 1
     if owner != 0:
         _count_returned(kern, tally, cpu_at(kern, owner - 1).noted, owner)
     return OK
+
+
+@kernel
+def _used(record: int, bytes: int) -> int:
+    """1 if memory is not all zeros."""
+    bits = 0
+    for at in range(record, record + bytes, Word.size):
+        bits = bits | Word(at).bits
+    return 1 if bits != 0 else 0
+
+
+@kernel
+def unused_errors(kern: Kern) -> int:
+    """Records that nobody uses and that are not all zeros: caches, magazines, heap pages above the top."""
+    errors = 0
+    for id in range(CACHES):
+        made = 1 if id < kern.cache_count else 0
+        cache = cache_at(kern, id)
+        if made == 0:
+            errors += _used(cache.addr, Cache.size)
+        if made == 0 or cache.common == 0:
+            errors += _used(magazine_at(kern, 0, id).addr, Magazine.size)
+        if made == 0 or cache.common != 0:
+            for owner in range(1, kern.cpu_count + 1):
+                errors += _used(magazine_at(kern, owner, id).addr, Magazine.size)
+    end = element(kern.heap_map, kern.map_pages << (kern.page_shift - PAGE_RECORD_SHIFT)).addr
+    for at in range(element(kern.heap_map, kern.top).addr, end, HeapPage.size):
+        errors += _used(at, HeapPage.size)
+    return errors

@@ -29,7 +29,7 @@ from kernmalloc.machine.mmu import Format
 
 if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
     from kernmalloc.kernel.boot.added import Adding
-    from kernmalloc.kernel.boot.layout import BootRange
+    from kernmalloc.kernel.boot.layout import BootInfo, BootRange
     from kernmalloc.kernel.boot.sizing import Plan
     from kernmalloc.kernel.check.tally import Tally
     from kernmalloc.kernel.frames.claims import Stalls, Thread
@@ -148,17 +148,20 @@ class Cpu(Record, align=64):
     chunk_groups: Group = array(CHUNKS + 1, "its groups")
     magazines: Magazine = array(CACHES, "one per cache, by its number; those of common caches are not used", align=64)
     stacks: Stacked = array(CACHES * STACK, "the stacks of the magazines")
+    seal: i64 = field("made of its constants (`seals`)")
 
     invariants = (
         "id == tally.id",
+        "windows == tally.windows",
+        "seal == tally.seal",
         "run >= 0",
         "depth == 0",
         "quick == 0 or (quick == LARGEST_CLASS and noted == 0)",
         "tally.aim_errors == 0",
         "tally.stock_errors == 0",
-        "windows == tally.windows",
         "open == 0",
     )
+    constants = ("kern", "id", "stride", "windows")
 
 
 class Kern(Record):
@@ -255,9 +258,11 @@ class Kern(Record):
     class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
     common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
     # what boot was told
+    info: BootInfo = field("what the loader told, and where all lies")
     ranges: BootRange = field("the ranges of memory, in ascending order: an array")
     range_count: i64 = field("how many")
     range_next: i64 = field("ranges not yet described are below this one")
+    range_left: i64 = field("frames of the last of these that are left, if a part of it is described; else 0")
     objects: ObjectType = field("the object types to make caches for: an array")
     object_count: i64 = field("how many")
     static: i64 = field("1 if all objects are allocated at boot (E2), 0 if on demand (E21)")
@@ -267,15 +272,25 @@ class Kern(Record):
     added: i64 = field("frames of RAM added after the boot, ever")
     coming: i64 = field("frames that are being added and not listed yet")
     adding: Adding = inline("what the last add was reckoned to take")
+    # what is sealed (`seals`)
+    root: i64 = field("VA of the root of the page tables; the others that never change follow, but for the directory")
+    static_end: i64 = field("VA behind them")
+    seal: i64 = field("made of the constants of this record; 0: the boot is not over")
+    area_seal: i64 = field("made of what is told boot, those tables and the class table")
     checked: Tally = inline("the counts of the last check")
 
     invariants = (
+        "(stage == UP) == (seal != 0) and seal == tally.kern_seal and area_seal == tally.area_seal",
+        "top >= 0 and top <= heap_pages and heap + (heap_pages << page_shift) <= windows",
+        "map_pages == tally.map_pages",
+        "cache_count >= 0 and cache_count <= CACHES",
+        "tally.span_errors == 0",
+        "tally.link_errors == 0",
         "promised <= free_frames + page_frames or lenient == 1",
         "stage < UP or frames == opening + opening_heap + added",
         "coming == 0",
         "device_count == tally.device_count and device_frames <= device_count",
         "lock == 0",
-        "tally.hit == 0",
         "stocked == tally.drawn",
         "tally.unlisted == tally.stocked and tally.unlisted_sum == tally.stock_sum",
         "free_frames - stocked + tally.stocked == tally.free",
@@ -288,6 +303,7 @@ class Kern(Record):
         "frames == free_frames + heap_frames + mapping_frames + page_frames + dma_frames + reserved_frames",
         "region_count == tally.regions",
         "tally.ram_errors == 0",
+        "stage < UP or tally.told == tally.told_due",
         "heap_frames == tally.mapped",
         "tally.heap_sum == tally.mapped_sum",
         "mapping_frames == tally.tables",
@@ -295,10 +311,69 @@ class Kern(Record):
         "idle == tally.idle and idle <= idle_most",
         "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
-        "top <= heap_pages and heap + (heap_pages << page_shift) <= base + bytes",
         "tally.runs == tally.filed",
         "tally.bin_errors == 0",
         "tally.own == tally.owned",
         "donated_heap + donated_maps == donation_frames",
-        "cache_count <= CACHES",
+        "tally.unused_errors == 0",
+    )
+    constants = (
+        "format",
+        "page_shift",
+        "span_shift",
+        "stage",
+        "max_pfn",
+        "base",
+        "bytes",
+        "directory",
+        "tables",
+        "spans",
+        "windows",
+        "cpus",
+        "cpu_count",
+        "boot_region",
+        "stride",
+        "identity",
+        "donation_pfn",
+        "donation_maps",
+        "heap",
+        "heap_pages + released",
+        "heap_map",
+        "growth",
+        "idle_most",
+        "fixed + released",
+        "excess",
+        "headroom",
+        "growable",
+        "affine",
+        "pages.heads",
+        "pages.buckets",
+        "pages.ghosts",
+        "pages.ghost_count",
+        "stalls.reserve",
+        "promised",
+        "asked",
+        "lenient",
+        "withheld",
+        "opening",
+        "opening_heap",
+        "device_ranges",
+        "device_pages",
+        "reserves",
+        "last_frames",
+        "last_ranges",
+        "last_maps",
+        "caches",
+        "class_of",
+        "info",
+        "ranges",
+        "range_count",
+        "range_next",
+        "range_left",
+        "objects",
+        "object_count",
+        "static",
+        "plan",
+        "root",
+        "static_end",
     )

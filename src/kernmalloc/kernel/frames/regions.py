@@ -60,7 +60,7 @@ class Region(Record):
     invariants = (
         "count > 0 and base >= 0 and base + count <= kern.max_pfn",
         "kind > 0 and kind < CLASSES",
-        "area == 0 or kind == RAM",
+        "(area != 0) == (kind == RAM)",
         "tally.layout_errors == 0",
         "free == tally.region_free",
         "tally.summary_errors == 0",
@@ -70,8 +70,10 @@ class Region(Record):
         "under == 0 or (under == RESERVED_MEMORY and tier != UNPUBLISHED)",
         "attribute < ATTRIBUTES and (attribute == 0 or tier != UNPUBLISHED)",
         "live == tally.live and ready_count == tally.ready",
-        "live + ready_count >= guaranteed",
+        "live + ready_count == guaranteed or (ready_count == 0 and live > guaranteed)",
         "used == tally.used",
+        "tally.told_errors == 0",
+        "cut <= 1 and tier <= LAST_WORDS and (tier == UNPUBLISHED or (kind > RAM and kind <= DEVICE_MEMORY))",
     )
 
 

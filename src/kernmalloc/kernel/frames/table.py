@@ -53,11 +53,13 @@ class Frame(Record, size=16):
         "type < TYPES",
         "order <= MAX_ORDER",
         "type != FREE or (order == 0 and pins == 0 and link == 0 and owner == 0)",
+        "type != HEAP or (order == 0 and pins == 0 and link == 0 and owner == 0)",
+        "type != MAPPING or (order == 0 and pins == 0)",
     )
 
 
 class Page(Record, size=16):
-    """The entry of a frame in the page cache (`pages`): what a `Frame` is, with the four last fields over its owner."""
+    """The entry of a frame in the page cache (`pages`): what a `Frame` is, with the five last fields over its owner."""
 
     type: u8 = field("PAGE")
     order: u8 = field("0")
@@ -67,11 +69,14 @@ class Page(Record, size=16):
     state: u8 = field("EMPTY, READING, CLEAN, DIRTY, WRITING, REWRITTEN, FAILED")
     queue: u8 = field("SMALL or MAIN; linked there if CLEAN or DIRTY")
     uses: u8 = field("how often it was asked for of late, up to 3")
+    fold: u8 = field("the bytes of its object id, laid over each other")
 
     invariants = (
         "state < STATES and queue <= MAIN and uses <= MOST_USES",
         "state == EMPTY or order == 0",
-        "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0)",
+        "state != EMPTY or (link == 0 and depends == 0 and queue == 0 and uses == 0 and fold == 0)",
+        "state == EMPTY or fold == tally.fold",
+        "state == EMPTY or state == CLEAN or state == DIRTY or state == FAILED or link == 0",
         "tally.depend_errors == 0",
     )
 
@@ -80,7 +85,7 @@ class FrameWords(Record, size=16):
     """The entry of a frame as two words, which the quick paths of `stock` compare and write at once."""
 
     head: i64 = field("type, order, pins and link of a `Frame`")
-    owner: i64 = field("owner of a `Frame`, or the four last fields of a `Page`; 0: nothing leads to the frame")
+    owner: i64 = field("owner of a `Frame`, or the five last fields of a `Page`; 0: nothing leads to the frame")
 
 
 ORDER_SHIFT = 8 * Frame.offset("order")  # the type is the lowest byte

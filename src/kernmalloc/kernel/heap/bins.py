@@ -30,6 +30,7 @@ OWN = 6  # one allocation of the kernel's own; the last page is its TAIL
 TAIL = 7
 USES = 8
 
+SLAB_WORDS = 6  # of the record of a slab's page that other pages have no use for
 EXACT = 16  # runs shorter than that have bins of their own
 
 
@@ -45,7 +46,7 @@ class HeapPage(Record, size=64):
     use: u8 = field("INSIDE, IDLE, BARE, KEPT, SLAB, LARGE, OWN, TAIL")
     cache: u8 = field("of a slab only")
     owner: u16 = field("0: no processor owns slots here")
-    slab: Word = array(6, "of a slab only")
+    slab: Word = array(SLAB_WORDS, "of a slab only")
 
     invariants = (
         "use > INSIDE and use < TAIL",

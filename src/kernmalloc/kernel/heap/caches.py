@@ -27,6 +27,7 @@ from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.slabs import (
     cache_at,
     cache_init,
+    cache_seal,
     is_own,
     slab_new,
     slab_page,
@@ -61,8 +62,6 @@ class ObjectType(Record):
     bytes: i64 = field("size of one object")
     wanted: i64 = field("how many the profile's ratio asks for on this machine")
     last: i64 = field("how many are kept for last words (C22)")
-
-    invariants = ("bytes > 0 and bytes <= LARGEST_OBJECT", "wanted >= 0 and last >= 0")
 
 
 @kernel
@@ -159,6 +158,7 @@ def _create(cpu: Cpu, bytes: int, limit: int, common: int) -> int:
     cache = cache_at(kern, id)
     cache.object = bytes
     cache.wanted = limit
+    cache_seal(cache)
     return id
 
 
@@ -184,7 +184,7 @@ def cache_fill(cpu: Cpu, id: int, count: int) -> int:
         if failed(status):
             return status
     cache.kept = slabs
-    return OK
+    return cache_seal(cache)
 
 
 @kernel
@@ -201,6 +201,7 @@ def objects_create(cpu: Cpu, index: int) -> int:
         if failed(id):
             return id
         cache_at(kern, id).wanted = type.wanted
+        cache_seal(cache_at(kern, id))
         if kern.static != 0:
             status = cache_fill(cpu, id, count)
     if type.last > 0 and status == OK:

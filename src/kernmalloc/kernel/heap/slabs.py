@@ -30,10 +30,26 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, LARGEST_CLASS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.core.seals import folded, mixed  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.frames.claims import listed, short
 from kernmalloc.kernel.heap.bins import INSIDE, SLAB, record_of, va_of
 from kernmalloc.kernel.heap.runs import cut_pages, give_pages, new_pages
-from kernmalloc.lang import Record, array, element, failed, field, i64, inlined, kernel, poison, shr, u8, u16, u32
+from kernmalloc.lang import (
+    Record,
+    array,
+    element,
+    failed,
+    field,
+    i64,
+    inlined,
+    kernel,
+    poison,
+    sealer,
+    shr,
+    u8,
+    u16,
+    u32,
+)
 from kernmalloc.lang.status import INTERIOR, LIMIT, OK
 
 MAX_SLOTS = 255
@@ -69,6 +85,7 @@ class Magazine(Record, size=64):
     invariants = (
         "word == 0 or tally.pointed == 1",
         "size == tally.magazine_size and empty_pages == tally.magazine_empty_pages",
+        "keep == tally.magazine_keep and stack_bytes == tally.magazine_stack",
         "top & 15 == 0 and top <= stack_bytes and tally.stack_errors == 0",
     )
 
@@ -88,7 +105,8 @@ class Cache(Record):
     slabs: i64 = field("slabs there are")
     limit: i64 = field("slabs there may be")
     wanted: i64 = field("object types: how many the profile's ratio asks for")
-    object: i64 = field("object types: bytes of the object as declared; 0 for a size class")
+    object: u32 = field("object types: bytes of the object as declared; 0 for a size class")
+    seal: u32 = field("made of its constants (`seals`)")
 
     invariants = (
         "size > 0 and size & 15 == 0",
@@ -104,6 +122,21 @@ class Cache(Record):
         "tally.listed == tally.partial",
         "tally.empties == tally.empty",
         "tally.returned == tally.given_back",
+        "seal == tally.seal",
+    )
+    constants = (
+        "size",
+        "reciprocal",
+        "slots",
+        "pages",
+        "keep",
+        "stack_bytes",
+        "common",
+        "id",
+        "kept",
+        "limit",
+        "wanted",
+        "object",
     )
 
 
@@ -132,7 +165,7 @@ class SlabPage(Record, size=64):
     )
 
 
-CACHE_SHIFT = Cache.shift
+seal_cache = sealer(Cache, namespace=globals())
 BITS = SlabPage.offset("bits")
 END = 0xFFFFFFFF  # the last page with slots that others gave back; 0 says that a page has none
 
@@ -247,6 +280,13 @@ def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     cache.limit = limit
     cache.id = id
     cache.common = common
+    return cache_seal(cache)
+
+
+@kernel
+def cache_seal(cache: Cache) -> int:
+    """Seal a cache, of which a constant was set."""
+    cache.seal = folded(seal_cache(cache))
     return OK
 
 

@@ -56,6 +56,12 @@ def span_of(kern: Kern, va: int) -> int:
 
 
 @kernel
+def spans_of(kern: Kern) -> int:
+    """Spans of the window."""
+    return kern.bytes >> kern.span_shift
+
+
+@kernel
 def span_pages(kern: Kern) -> int:
     """Pages in a span."""
     return 1 << kern.format.index_bits

@@ -31,7 +31,7 @@ from kernmalloc.kernel.core.kern import ABSENT, CLEAN, DIRTY, EMPTY, FAILED, PAG
 from kernmalloc.kernel.core.lists import linked_list
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import Page, entry_of, give
-from kernmalloc.lang import Record, array, element, field, i64, kernel, u32
+from kernmalloc.lang import Record, array, element, field, i64, kernel, shr, u32
 from kernmalloc.lang.status import OK
 
 if TYPE_CHECKING:  # of what builds on this file
@@ -69,7 +69,7 @@ class Pages(Record):
     source: Ring = field("ring that requests and answers lie in; 0: no source is open")
     asked: i64 = field("requests ever put into it")
     seen: i64 = field("answers ever taken out of it")
-    lies: i64 = field("answers to what was not asked")
+    lies: i64 = field("answers to what was not asked, since the source was opened")
 
     invariants = (
         "kern.heap_frames == kern.backed + kern.map_pages - tables",
@@ -78,6 +78,7 @@ class Pages(Record):
         "tally.named == tally.cached and tally.bucket_errors == 0",
         "tally.queue_errors == 0",
         "tally.leaves == tally.depends",
+        "asked - seen + lies == tally.in_flight and tally.source_errors == 0",
     )
 
 
@@ -122,6 +123,14 @@ def bucket_of(kern: Kern, oid: int) -> Index:
 
 
 @kernel
+def oid_fold(oid: int) -> int:
+    """The bytes of an object id laid over each other: a wrong bit in an identity shows, which the hash may hide."""
+    x = oid ^ shr(oid, 32)
+    x = x ^ shr(x, 16)
+    return (x ^ shr(x, 8)) & 0xFF
+
+
+@kernel
 def page_find(cpu: Cpu, oid: int) -> int:
     """The frame that holds a page, or ABSENT."""
     at = bucket_of(cpu.kern, oid).value
@@ -141,6 +150,8 @@ def page_name(cpu: Cpu, pfn: int, oid: int) -> int:
     identity.oid = oid
     identity.next = head.value
     head.value = pfn + 1
+    page = entry_at(cpu, pfn)
+    page.fold = oid_fold(oid)
     return OK
 
 
@@ -158,6 +169,8 @@ def page_unname(cpu: Cpu, pfn: int) -> int:
         before.next = identity.next
     identity.oid = 0
     identity.next = 0
+    page = entry_at(cpu, pfn)
+    page.fold = 0
     return OK
 
 

@@ -81,6 +81,7 @@ def source_open(cpu: Cpu) -> int:
     pages.source = Ring(ring)
     pages.asked = 0
     pages.seen = 0
+    pages.lies = 0
     return ring
 
 
