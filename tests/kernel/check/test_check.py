@@ -196,8 +196,8 @@ class Scene:
         """Physical address of the leaf entry for va in the address space."""
         table = self.get(Umap, self.umap, "root_pa")
         for shift in (30, 21):
-            entry = int.from_bytes(self.kernel.handle.life.ram.bytes[table + (va >> shift & 511) * 8 :][:8], "little")
-            table = entry & ~0xFFF
+            at = table + (va >> shift & 511) * 8
+            table = int.from_bytes(self.kernel.handle.life.ram.bytes[at : at + 8], "little") & ~0xFFF
         return table + (va >> 12 & 511) * 8
 
     def free_frame(self) -> int:
@@ -260,7 +260,7 @@ for type in k.TYPE_NAMES:
     )
 
 breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES if type != "device"))(
-    lambda s: s.add(Kern, s.kern, "frames")
+    lambda s: s.add(Kern, s.kern, "frames") and s.add(Kern, s.kern, "added")
 )
 breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(
     lambda s: s.set(Kern, s.kern, free_frames=0, page_frames=0)
