@@ -9,6 +9,7 @@ of a range's kind is left as text: `range_list` knows all lines, and what they m
 """
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,11 +21,13 @@ _NUMBER = re.compile(
     rf"(?:(?=[{PREFIXES[:4]}]i?B\b)|(?!\w)(?!\.[0-9a-f]))",
     re.I,
 )
+_UNGROUPED = str.maketrans("", "", "_'`:")
 _UNIT = re.compile(rf"\s?([{PREFIXES}])(?:i?B|ilobytes|egabytes|igabytes)\b", re.I)
 _BETWEEN = re.compile(r"[\s)]*(?:-|\u2013|~|->|=>|\.\.\.?=?|to|through)[\s(]*$", re.I)
 _COLUMNS = re.compile(r"(?:\s+|\s*[|;,]\s*)$")
 _LABEL = re.compile(r"([a-z_]+(?:[ .][a-z_]+)?)[\"'`]?\s*[=:@]{0,2}\s*[<\"']?$", re.I)
 _BEFORE = re.compile(r"([a-z][a-z _/()-]*?)\s*[:=@-]?\s*[\[(<]?\s*$", re.I)
+_LABEL_WORD = re.compile(r"[a-z_#]+", re.I)
 _KIND = re.compile(r"(?<![a-z])(?:(?:region|memory|mem|entry)[_ ]?)?(?:type|kind|ty|typ)\b[\"']?\s*[:=]*\s*", re.I)
 _CELL_END = re.compile(r"[,;}|\]]")
 _LABELS = {
@@ -80,17 +83,18 @@ class Entry(NamedTuple):
     head: str
 
 
-def numbers(text: str) -> list[Number]:
+@lru_cache(maxsize=4)  # a line is looked at for a range, for a heading, and for a part of a range
+def numbers(text: str) -> tuple[Number, ...]:
     """The numbers in a line."""
     found = []
     for match in _NUMBER.finditer(text):
-        digits = re.sub(r"[_'`:]", "", match[2] or match[3]).lower()
+        digits = (match[2] or match[3]).translate(_UNGROUPED).lower()
         if not match[1] and (digits in ("e820", "e801") or not (any(map(str.isdigit, digits)) or len(digits) >= 8)):
             continue
         unit = _UNIT.match(text, match.end())
         shift = 10 * (PREFIXES.index(unit[1].upper()) + 1) if unit else 0
         found.append(Number(digits, bool(match[1] or match[4]), shift, match.start(), match.end()))
-    return found
+    return tuple(found)
 
 
 def heading(text: str) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ def heading(text: str) -> tuple[str, ...]:
     return columns if "base" in columns and any(extent in columns for extent in _EXTENTS) else ()
 
 
-def labelled(text: str, told: list[Number]) -> dict[str, Number]:
+def labelled(text: str, told: tuple[Number, ...]) -> dict[str, Number]:
     """The numbers of a line that labels explain, by meaning; where a length and a size are told, the length."""
     found: dict[str, Number] = {}
     before = 0
@@ -114,9 +118,10 @@ def labelled(text: str, told: list[Number]) -> dict[str, Number]:
     return found
 
 
+@lru_cache(maxsize=1024)  # a list has few labels
 def _meant(label: str) -> str:
     """What a label means, whatever words stand before it; "" if it means nothing here."""
-    words = re.findall(r"[a-z_#]+", label, re.I)[-2:]
+    words = _LABEL_WORD.findall(label)[-2:]
     return _LABELS.get(squeezed("".join(words))) or _LABELS.get(squeezed("".join(words[-1:])), "")
 
 

@@ -18,6 +18,7 @@ areas of a kernel's virtual memory, registers of devices, partitions and symbols
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -113,14 +114,15 @@ def read(text: str, file: str) -> list[Facts]:
     return boots
 
 
-def _lists(text: str) -> list[_List]:
+@lru_cache(maxsize=1)  # a text is read after it has been recognised
+def _lists(text: str) -> tuple[_List, ...]:
     """Every list in a text that is a memory map."""
     forms: dict[tuple[str, str, str], list[_Line]] = {}
     for line in _lines(text):
         forms.setdefault((line.entry.form, line.entry.means, line.above), []).append(line)
     about = bool(_ABOUT.search(text))
     groups = (group for form in forms.values() for group in _by_words(form))
-    return [found for group in groups if (found := _understood(group, about))]
+    return tuple(found for group in groups if (found := _understood(group, about)))
 
 
 def _by_words(form: list[_Line]) -> list[list[_Line]]:
