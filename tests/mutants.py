@@ -26,7 +26,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 KERNEL = Path("src/kernmalloc/kernel")
 TESTS = Path("tests/kernel")
-PATIENCE = 5
+PATIENCE = 3
 ROOMS = ("core", "frames", "map", "heap", "pages", "devices", "boot", "stalls")
 """Rooms that are changed. `check/` and `calls` are not: the tests of the first change memory instead."""
 
