@@ -118,8 +118,18 @@ def read(path: str | Path) -> list[Facts]:
 def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
     """Facts of every machine or boot in a binary stream, within the `limits`; `file` names it in messages.  Raises as
     `read`."""
-    found = _read(unpacked(stream, file, "bytes").read(), file)
-    return _limited(found, file)
+    inner = unpacked(stream, file, "bytes")
+    if _is_trace(inner.peek(1)):
+        raise UnreadableError(file, 0, "a recording of what was allocated, no machine", "kernmalloc replay reads it")
+    return _limited(_read(inner.read(), file), file)
+
+
+def _is_trace(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a recording, and no log in which there is one, too."""
+    from .trace_readers import beginning, is_trace
+
+    begins = beginning(head)
+    return is_trace(begins) and not any(reader.recognises("".join(begins)) for reader in READERS)
 
 
 def _limited(found: list[Facts], file: str) -> list[Facts]:
@@ -145,8 +155,6 @@ def _read_folder(folder: Path) -> list[Facts]:
 
 
 def _read(data: bytes, file: str) -> list[Facts]:
-    from .trace_readers import is_trace
-
     for binary in BINARY_READERS:
         if binary.recognises(data):
             return binary.read(data, file)
@@ -157,8 +165,6 @@ def _read(data: bytes, file: str) -> list[Facts]:
     for reader in READERS:
         if reader.recognises(text):
             return reader.read(text, file)
-    if is_trace(text):
-        raise UnreadableError(file, 0, "a recording of what was allocated, no machine", "kernmalloc replay reads it")
     raise UnreadableError(
         file,
         0,

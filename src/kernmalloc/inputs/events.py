@@ -39,7 +39,7 @@ _NAMED = "|".join(
     f"{letter}{_BEGINS}(?:{'|'.join(name[1:] for name in _NAMES if name[0] == letter)})" for letter in "km"
 )
 EVENT = re.compile(
-    rf"({_NAMED})(:\s*|\(|\s+(?=\{{))(?:\(\S*\)\s+)?((?:\{{[^{{}}]*\}},\s*)*)"
+    rf"({_NAMED})(:\s*|\(|\s+(?=\{{))(?:\([^()]*\)\s+)?((?:\{{[^{{}}]*\}},\s*)*)"
     r"(?=(?:\{\s*)?\.?(?:call_site|ptr|name|bytes_req|page|pfn|order)\s*[=:])"
 )
 """An event up to its fields. Groups: its name, what ends that, contexts."""

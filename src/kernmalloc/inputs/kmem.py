@@ -37,11 +37,14 @@ _JOINED = 3  # lines that an event may go on
 _SHOWN = 60  # characters of a line that cannot be read
 
 
+def tells(lines: list[str]) -> bool:
+    """Whether a file that begins with `lines` tells what was allocated: some line of it is an event, or the heading."""
+    return any(line.startswith(_HEADS) or EVENT.search(line) or PROGRAM.search(line) for line in lines)
+
+
 def recognises(lines: list[str]) -> bool:
-    """Whether a file that begins with `lines` is a recording: some line of it is an event, or says so."""
-    return any(
-        line.startswith(_HEADS) or EVENT.search(line) or PROGRAM.search(line) or _OTHER.search(line) for line in lines
-    )
+    """Whether a file that begins with `lines` is a recording, of whatever."""
+    return tells(lines) or any(_OTHER.search(line) for line in lines)
 
 
 def read(lines: Iterator[tuple[int, str]], file: str) -> Trace:

@@ -19,7 +19,12 @@ HEAD = 1000  # lines that tell the form
 LONGEST = 4096  # characters of a line that are looked at: no kernel prints more
 
 
-def is_trace(text: str) -> bool:
-    """Whether a text begins as a trace does."""
-    shown = [line for line in text[: HEAD * LONGEST].splitlines()[:HEAD] if line.strip()]
-    return any(reader.recognises(shown) for reader in READERS if shown)
+def beginning(head: bytes) -> list[str]:
+    """The lines that a text begins with, but blank ones."""
+    lines = (line[:LONGEST].decode(errors="replace") for line in head.splitlines(keepends=True)[:HEAD])
+    return [line for line in lines if line.strip()]
+
+
+def is_trace(lines: list[str]) -> bool:
+    """Whether a text that begins with `lines` tells what was allocated."""
+    return bool(lines) and (malloclab.recognises(lines) or kmem.tells(lines))
