@@ -45,13 +45,34 @@ def profile() -> Profile:
     )
 
 
+def small(mode: str) -> Kernel:
+    """A kernel that manages 64 frames, for two processors."""
+    return Kernel.boot(machine((MIB, (BOOT_FRAMES + FRAMES) * PAGE)), profile(), mode, cpus=2)
+
+
+def furnish(kernel: Kernel) -> tuple[int, int, list[int]]:
+    """Let a kernel have a device, a source of pages, an address space and threads: its ring, the space, the threads."""
+    kernel.devices.publish(DEVICE, 64 * PAGE, 64)
+    for pfn in (0, 3, 43):
+        kernel.devices.get(DEVICE // PAGE + pfn)
+    source = Source(kernel)
+    umap = kernel.call("umap_make")
+    for oid in (40, 41, 42):
+        assert source.call("page_get", oid) > 0
+    for oid in (40, 41):
+        assert source.call("umap_map", umap, oid << 12, oid, oid & 1) == 0
+    threads = [kernel.call("thread_make", 0) for _ in range(3)]
+    kernel.cpu(1).call("thread_run", threads[0])
+    kernel.cpu(1).frame_put(kernel.cpu(1).frame_get())
+    return source.ring, umap, threads
+
+
 class Scene:
     """A kernel of 64 frames with something of everything in it, and what its driver needs to know of it. `waiting`:
     threads wait in it, which shuts all quick paths. `record`: bytes for the driver's own record, or None."""
 
     def __init__(self, waiting: bool = False, record: mmap.mmap | None = None) -> None:
-        ram = machine((MIB, (BOOT_FRAMES + FRAMES) * PAGE))
-        kernel = self.kernel = Kernel.boot(ram, profile(), cpus=2)
+        kernel = self.kernel = small("raw")
         self.record = np.frombuffer(record or bytearray(driver.Flips.size), driver.Flips.dtype, 1)
         flips = self.flips = self.record[0]
         kern = kernel.view.kern
@@ -71,23 +92,11 @@ class Scene:
 
     def _fill(self, waiting: bool) -> None:
         kernel = self.kernel
-        kernel.devices.publish(DEVICE, 64 * PAGE, 64)
-        for pfn in (0, 3, 43):
-            kernel.devices.get(DEVICE // PAGE + pfn)
-        source = Source(kernel)
-        self.flips["ring"] = source.ring
-        self.flips["umap"] = umap = kernel.call("umap_make")
-        for oid in (40, 41, 42):
-            assert source.call("page_get", oid) > 0
-        for oid in (40, 41):
-            assert source.call("umap_map", umap, oid << 12, oid, oid & 1) == 0
-        threads = [kernel.call("thread_make", 0) for _ in range(3)]
-        kernel.cpu(1).call("thread_run", threads[0])
+        self.flips["ring"], self.flips["umap"], threads = furnish(kernel)
         mine = [kernel.malloc(48) for _ in range(3)]
         assert self.run("flips_take") == 0
         assert self.run("flips_give") == 0
         kernel.cpu(1).free(mine[1])
-        kernel.cpu(1).frame_put(kernel.cpu(1).frame_get())
         if waiting:
             for oid, thread in ((50, threads[1]), (51, threads[2])):
                 kernel.call("thread_run", thread)

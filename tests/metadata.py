@@ -1,7 +1,7 @@
 """A kernel's metadata, byte by byte: which field of which record lies where."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,10 @@ OBJECTS = {
 """What lies in the slots of the kernel's own caches."""
 
 
+TABLES = ("root", "uppers", "directory", "image table", "window table", "cpu table", "leaf table")
+"""Page tables of the window, as records."""
+
+
 class Piece(NamedTuple):
     """Bytes of metadata that are one field of one record, or of no record."""
 
@@ -69,12 +73,12 @@ def _fields(record: RecordType, pa: int, name: str = "", prefix: str = "") -> It
 
 
 class Metadata:
-    """The pieces of a kernel's metadata, in order of address, and what each bit of it is of."""
+    """The pieces of a kernel's metadata, in order of address, and what each bit of it is of; `without` some records."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, without: Collection[str] = ()) -> None:
         self.kernel, self.view, self.kern = kernel, kernel.view, kernel.view.kern
         self.page = self.view.page
-        found = sorted(piece for piece in self._all() if piece.bytes)
+        found = sorted(piece for piece in self._all() if piece.bytes and piece.record not in without)
         self.pieces: list[Piece] = []
         for piece in found:
             if self.pieces and piece.pa < self.pieces[-1].pa + self.pieces[-1].bytes:

@@ -115,7 +115,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.heap.slabs.SlabPage": (
         64,
-        "pages@0 next@4 prev@8 use@12 cache@13 owner@14 back@16 slots@18 free@19 start@20 reciprocal@24 "
+        "pages@0 next@4 prev@8 use@12 cache@13 owner@14 back@16 given@17 slots@18 free@19 start@20 reciprocal@24 "
         "waiting@28 bits@32",
     ),
     "kernmalloc.kernel.heap.slabs.Stacked": (16, "va@0 bit@8"),

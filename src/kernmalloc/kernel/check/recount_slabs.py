@@ -25,7 +25,7 @@ from kernmalloc.kernel.heap.slabs import (
     slab_page,
     slot_number,
 )
-from kernmalloc.lang import element, failed, kernel, shr
+from kernmalloc.lang import element, failed, kernel, popcount, shr
 from kernmalloc.lang.status import NOT_ALLOCATED, OK
 
 
@@ -44,7 +44,7 @@ def _slots_of(slots: int, word: int) -> int:
 
 @kernel
 def _bitmap_errors(kern: Kern, page: int) -> int:
-    """1 if a bitmap has a bit that is no slot, or both have the same, or the page does not wait as the second says.
+    """1 if a bitmap has a bit that is no slot, or both have the same, or the second is not as the page says.
 
     Both may have the same bits in a page that its owner has yet to look at (`heed`)."""
     record = slab_page(kern, page)
@@ -57,8 +57,8 @@ def _bitmap_errors(kern: Kern, page: int) -> int:
         other = returned_at(kern, page, word).bits
         if (own | other) & ~_slots_of(record.slots, word) != 0 or (own & other != 0 and unseen == 0):
             return 1
-        returned = returned | other
-    return 1 if (returned != 0) != (record.waiting != 0) else 0
+        returned += popcount(other)
+    return 1 if returned != record.given or (returned != 0) != (record.waiting != 0) else 0
 
 
 @kernel
@@ -239,7 +239,7 @@ def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
         else:
             tally.returned = tally.returned + (1 if page.owner == owner and page.waiting != 0 else tally.given_back + 1)
         at = page.waiting
-    tally.returned = tally.returned + (1 if at != END else 0)
+    tally.returned = tally.returned if at == END else tally.given_back + 1
     return others
 
 
@@ -259,13 +259,13 @@ def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> in
     while at != 0 and at <= kern.top and tally.listed <= tally.partial:
         tally.listed = tally.listed + 1
         at = slab_page(kern, at - 1).next
-    tally.listed = tally.listed + (1 if at != 0 else 0)
+    tally.listed = tally.listed if at == 0 else tally.partial + 1
     at = magazine.empties
     while at != 0 and at <= kern.top and tally.empties <= tally.empty:
         tally.empties = tally.empties + 1
         tally.magazine_empty_pages = tally.magazine_empty_pages + slab_page(kern, at - 1).pages
         at = slab_page(kern, at - 1).next
-    tally.empties = tally.empties + (1 if at != 0 else 0)
+    tally.empties = tally.empties if at == 0 else tally.empty + 1
     if _count_returned(kern, tally, magazine.returned, owner) != 0:
         tally.returned = tally.given_back + 1
     if owner != 0:

@@ -25,6 +25,7 @@ Concepts
     listed         <=>  free > 0, not pointed at, its slab not put aside
     put aside      <=>  all slots of the slab are free and the magazine does not point into it
     waiting != 0   <=>  the page's second bitmap is not empty
+    given of a page = bits set in its second bitmap
     a slot is free in both bitmaps  =>  its page is noted, and the owner's quick takes are shut
 
 Limits: a cache with a limit does not find the slots that other processors have free; those come when they `drain`.
@@ -355,6 +356,7 @@ def _give_to(kern: Kern, page: int, slot: int) -> int:
     record = slab_page(kern, page)
     word = returned_at(kern, page, slot >> 6)
     word.bits = word.bits | shl(1, slot & 63)
+    record.given = record.given + 1
     if record.waiting == 0:  # else the owner has seen that the page waits, or will before it takes a slot
         owner = cpu_at(kern, record.owner - 1)
         record.waiting = owner.noted if owner.noted != 0 else END
@@ -371,6 +373,7 @@ def _fetch(kern: Kern, magazine: Magazine) -> int:
         record = slab_page(kern, page)
         magazine.returned = record.waiting if record.waiting != END else 0
         record.waiting = 0
+        record.given = 0
         for number in range((record.slots + 63) >> 6):
             word = returned_at(kern, page, number)
             bits = word.bits

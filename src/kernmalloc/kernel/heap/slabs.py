@@ -44,6 +44,7 @@ from kernmalloc.lang import (
     inlined,
     kernel,
     poison,
+    popcount,
     sealer,
     shr,
     u8,
@@ -149,7 +150,8 @@ class SlabPage(Record, size=64):
     use: u8 = field("SLAB")
     cache: u8 = field("number of its cache")
     owner: u16 = field("number of the processor that it belongs to, plus 1; 0: all of them")
-    back: u16 = field("pages from here back to the first")
+    back: u8 = field("pages from here back to the first")
+    given: u8 = field("slots that others gave back")
     slots: u8 = field("slots that start in it")
     free: u8 = field("of those, free as the owner knows")
     start: u32 = field("low half of the VA of the first of them")
@@ -332,6 +334,7 @@ def _fill(kern: Kern, page: int, cache: Cache, owner: int, back: int, before: in
     record.slots = slots
     record.free = slots
     record.reciprocal = cache.reciprocal
+    record.given = 0
     record.waiting = 0
     for word in range(4):
         here = min(max(slots - (word << 6), 0), 64)
@@ -384,7 +387,8 @@ def heed(cpu: Cpu) -> int:
         for number in range((record.slots + 63) >> 6):
             word = returned_at(kern, page, number)
             word.bits = word.bits & ~element(record.bits, number).bits
-            left = left | word.bits
+            left += popcount(word.bits)
+        record.given = left
         magazine = own_magazine(cpu, record.cache)
         if left == 0:
             record.waiting = 0
