@@ -62,6 +62,32 @@ def test_one_machine_with_a_problem_among_several_makes_the_exit_status(tmp_path
     assert run("check", log, str(tmp_path / "absent"), str(sound)).exit_code == 2
 
 
+def test_which_of_two_maps_was_taken_is_told_and_how_to_take_the_other(tmp_path):
+    file = tmp_path / "xen.txt"
+    file.write_text(
+        "BIOS: 0000000000000000 - 0000000080000000 (usable)\nXen: 0000000000000000 - 0000000040000000 (usable)\n"
+    )
+    result = run("check", str(file))
+    assert "2 GiB of RAM" in result.output
+    assert "This is the machine's; the domain's has 1 GiB of RAM and is taken with --map domain." in result.output
+    result = run("check", "--map", "domain", str(file))
+    assert "1 GiB of RAM" in result.output and "--map machine." in result.output
+    assert run("check", "--map", "host", str(file)).exit_code == 2
+    (tmp_path / "one.txt").write_text("BIOS: 0000000000000000 - 0000000080000000 (usable)\n")
+    result = run("check", "--map", "domain", str(tmp_path / "one.txt"))
+    assert result.exit_code == 2 and "has one memory map" in result.stderr
+
+
+def test_a_window_without_a_place_is_listed(tmp_path):
+    file = tmp_path / "log.txt"
+    file.write_text(
+        "BIOS-e820: [mem 0x0-0xfffff] usable\npci 0000:0a:00.0: BAR 1: no space for [mem size 0x800000000 64bit pref]\n"
+    )
+    output = run("check", str(file)).output
+    assert "1 device window, 1 of them without a place" in output
+    assert "without a place : device (0000:0a:00.0 BAR 1)" in output and "32 GiB  line 2" in output
+
+
 def test_standard_input_is_a_machine(log):
     result = run("check", "-", stdin=LOG)
     assert result.exit_code == 1

@@ -209,6 +209,119 @@ def test_amount_without_place():
     assert "assumed" in found.missing[0].reason and not found.problems
 
 
+@pytest.mark.parametrize(
+    ("lines", "total"),
+    [
+        ("Memory: 244MB 276MB = 520MB total", 520 * MIB),
+        ("Memory: 256MB = 256MB total", 256 * MIB),
+        ("Memory: 518168k/518168k available, 14312k reserved, 282624K highmem", 520 * MIB),
+        ("Memory: 256MB = 256MB total\nMemory: 155784k/155784k available, 106360k reserved, 0K highmem", 256 * MIB),
+        ("Memory: 474396K/522240K available (7311K kernel code, 23268K reserved, 0K highmem)", 510 * MIB),
+        ("Memory: 61032k/65536k available (2302k kernel code, 4504k reserved, 576k data)", 64 * MIB),
+    ],
+)
+@pytest.mark.parametrize("arch", ["CPU: ARMv7 Processor", "CPU0 revision is: 00019374 (MIPS 24Kc)"])
+def test_a_board_has_no_hole_of_a_pc(arch, lines, total):
+    found = machine(f"{arch}\n{lines}")
+    assert [(r.base, r.size) for r in found.ram] == [(0, total)] and not found.problems
+    assert "assumed" in found.missing[0].reason
+
+
+@pytest.mark.parametrize(
+    ("words", "spans"),
+    [
+        ("mem=244M@68M mem=276M@2284M", [(68 * MIB, 312 * MIB), (2284 * MIB, 2560 * MIB)]),
+        ("console=ttyS0 mem=0x4000000@0x20000000", [(0x20000000, 0x24000000)]),
+        ("mem=1G@0x40000000 vmalloc=496M", [(GIB, 2 * GIB)]),
+        ("mem=65536K@0 root=/dev/ram", [(0, 64 * MIB)]),
+    ],
+)
+def test_ram_on_the_command_line(words, spans):
+    assert ram(f"CPU: ARMv7 Processor\nKernel command line: {words}\nMemory: 4MB = 4MB total") == spans
+
+
+@pytest.mark.parametrize("words", ["mem=2G", "cma=64M@0x10000000", "xmem=1M@1M", "mem=1M@1M,x", "memmap=1G@1G"])
+def test_what_the_command_line_does_not_tell(words):
+    assert ram(f"Kernel command line: {words}\n{NODES.format(0xFFFFF)}") == [(0x1000, 0x100000)]
+    assert not dmesg.read(f"Kernel command line: {words}", "log")[0].memory
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Ignoring RAM at 0x98000000-0x9c000000",
+        "Ignoring RAM at 98000000-9bffffff (vmalloc region overlap).",
+        "Ignoring RAM at 98000000-9bffffff (!CONFIG_HIGHMEM).",
+        "Truncating RAM at 0x80000000-0x9c000000 to -0x98000000",
+        "Truncating RAM at 80000000-9bffffff to -97ffffff (vmalloc region overlap).",
+    ],
+)
+def test_ram_that_linux_gave_up_is_of_the_machine(line):
+    found = machine(f"{line}\nEarly memory node ranges\n  node   0: [mem 0x80000000-0x97ffffff]")
+    assert [(r.base, r.end) for r in found.ram] == [(0x80000000, 0x9C000000)]
+    assert [(r.base, r.end) for r in found.unused] == [(0x98000000, 0x9C000000)]
+
+
+def test_memory_of_a_device_tree_that_linux_does_not_reach_is_told():
+    found = machine("OF: fdt: Ignoring memory block 0x200000000 - 0x240000000\n" + NODES.format(0xFFFFF))
+    assert found.ram_bytes == 0xFF000
+    assert [(r.base, r.end, r.kind) for r in found.unused] == [(0x200000000, 0x240000000, "reserved")]
+    assert [(r.base, r.name) for r in found.firmware] == [(0x200000000, "ignored by Linux")]
+
+
+def test_maps_of_boards():
+    mips = " memory: 0000000010000000 @ 0000000000000000 (usable)\n memory: 00100000 @ 1fc00000 (ROM data)\n"
+    assert [(r.base, r.end, r.kind) for r in (*machine(mips).ram, *machine(mips).firmware)] == [
+        (0, 256 * MIB, "ram"),
+        (0x1FC00000, 0x1FD00000, "reserved"),
+    ]
+    assert not machine(mips).unread
+    banks = "OF: fdt:memory scan node memory, reg size 32,\nOF: fdt: - 80000000 ,  2c000000\n"
+    banks += "OF: fdt: - ac200000 ,  44600000"
+    assert ram(banks) == [(0x80000000, 0xAC000000), (0xAC200000, 0xF0800000)]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("efi: mem00: type=7, attr=0x4000f, range=[0x100000-0x200000) (1MB)", "soft"),
+        ("efi: mem00: type=7, attr=0x800000000000000f, range=[0x100000-0x200000) (1MB)", "ram"),
+        ("efi: mem00: [Conventional|   |  |SP|  |WB|WT|WC|UC] range=[0x100000-0x1fffff] (1MB)", "soft"),
+        ("efi: mem00: [Boot Data   |   |  |SP|  |WB|WT|WC|UC] range=[0x100000-0x1fffff] (1MB)", "soft"),
+        ("efi: mem00: [Reserved    |   |  |SP|  |WB|WT|WC|UC] range=[0x100000-0x1fffff] (1MB)", "reserved"),
+        ("efi:   0x000000100000-0x0000001fffff [Conventional|   |  |SP|WB|  |  |  ]", "soft"),
+    ],
+)
+def test_specific_purpose_memory(line, kind):
+    (entry,) = dmesg.read(line, "log")[0].memory
+    assert (entry.base, entry.end, entry.kind) == (MIB, 2 * MIB, kind)
+
+
+XEN = """\
+(XEN) Xen-e820 RAM map:
+(XEN)  0000000000000000 - 000000000009d800 (usable)
+(XEN)  000000000009d800 - 00000000000a0000 (reserved)
+(XEN)  0000000000100000 - 0000000080000000 (usable)
+[    0.000000] BIOS-provided physical RAM map:
+[    0.000000] Xen: [mem 0x0000000000000000-0x000000000009cfff] usable
+[    0.000000] Xen: [mem 0x0000000000100000-0x000000003fffffff] usable
+[    0.000000] RAMDISK: [mem 0x04000000-0x051fcfff]
+"""
+
+
+def test_a_hypervisor_and_a_domain_in_one_log():
+    (facts,) = dmesg.read(XEN, "log")
+    found, domain = resolve(facts), resolve(facts, which="domain")
+    assert (found.map, found.ram_bytes, found.other_ram) == ("machine", 0x7FF9D800, 0x3FF9D000)
+    assert (domain.map, domain.ram_bytes, domain.other_ram) == ("domain", 0x3FF9D000, 0x7FF9D800)
+    assert not found.carved and [r.name for r in domain.carved] == ["RAMDISK"]  # its address is the domain's
+
+
+def test_a_map_that_is_not_there_cannot_be_had():
+    with pytest.raises(InputError, match="has one memory map"):
+        resolve(dmesg.read(MAP.format(0xFFFFF), "log")[0], which="domain")
+
+
 def test_carved_memory():
     log = (
         "BIOS-e820: [mem 0x00000000-0x7fffffff] usable\n"

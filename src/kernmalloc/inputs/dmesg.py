@@ -5,7 +5,7 @@ One file may hold several boots: each is one `Facts`.  A boot begins where a sec
 
 import re
 
-from . import ignored_lines, memory_lines, pci_lines
+from . import ignored_lines, memory_lines, pci_lines, xen
 from .facts import Facts, Problem
 from .memory_lines import MapFacts
 from .pci_lines import PciFacts
@@ -36,7 +36,7 @@ _ARCHITECTURES = tuple(
         ("mips", r"\bmips|\bMIPS\b|SGI-IP|Loongson|CPU0 revision is"),
         (
             "arm64",
-            r"aarch64|\barm64\b|GICv3:|physical CPU 0x0000000000 \[|psci: |arm-smmu|MiB at 0x[0-9a-f]{16}\b|ITS@",
+            r"[aA][aA]rch64|\barm64\b|GICv3:|physical CPU 0x0000000000 \[|psci: |arm-smmu|MiB at 0x[0-9a-f]{16}\b|ITS@",
         ),
     )
 )
@@ -79,7 +79,18 @@ def read(text: str, file: str) -> list[Facts]:
         if record.known and boots[-1].begins_again(record.text):
             boots.append(_Boot(file, arch))
         boots[-1].take(record)
-    return [boot.finish() for boot in boots]
+    told = [boot.finish() for boot in boots]
+    if xen.recognises(text):
+        _put_beside(told, xen.read(text, file)[-1])
+    return told
+
+
+def _put_beside(boots: list[Facts], hypervisor: Facts) -> None:
+    """The map that a hypervisor prints before its first domain boots is the machine's; the domain's is beside it."""
+    for facts in boots:
+        if hypervisor.memory and facts.memory and not facts.domain:
+            facts.memory, facts.domain = hypervisor.memory, facts.memory
+            facts.origin = f"{hypervisor.origin}; {facts.origin}"
 
 
 class _Boot:

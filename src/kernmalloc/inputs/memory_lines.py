@@ -9,6 +9,7 @@
     efi:   0x000803f80000-0x00080404bfff [Reserved    |…]              arm64; inclusive
     node   0: [mem 0x0000000080000000-0x00000000ffffffff]              what any kernel made of device tree or map
     memory: 08000000 @ 00000000 (usable)                               MIPS: size and base
+    OF: fdt: - 80000000 ,  2c000000                                    a bank of a device tree: base and size
     Kernel command line: … mem=244M@68M mem=276M@2284M                 boards whose loader tells no map
     efi: Remove mem56: MMIO range=[0x…-0x…] (514MB) from e820 map      taken out again after the map was printed
     Ignoring RAM at 0x98000000-0x9c000000                              RAM that this kernel cannot use, or cut
@@ -82,6 +83,7 @@ _PREFERENCE = (
     "extended",
     "node",
     "memory",
+    "fdt",
     "efi",
     "command line",
 )
@@ -127,6 +129,10 @@ class MapFacts:
         base = int(match[2], 16)
         self._entry(line, "memory", base, base + int(match[1], 16), match[3])
 
+    def _bank(self, line: int, match: re.Match[str]) -> None:
+        base = int(match[1], 16)
+        self._add(line, "fdt", base, base + int(match[2], 16), "ram", "bank")
+
     def _node(self, line: int, match: re.Match[str]) -> None:
         self._add(line, "node", int(match[1], 16), int(match[2], 16) + 1, "ram", "node range")
 
@@ -147,9 +153,10 @@ class MapFacts:
         self._add(line, "efi", base, end, kind, name)
 
     def _command_line(self, line: int, match: re.Match[str]) -> None:
-        for size, base in re.findall(r"(?<!\S)mem=(\d+[KMG]?)@(0x[0-9a-f]+|\d+[KMG]?)(?!\S)", match[1], re.I):
-            start = int(base, 16) if base[:2].lower() == "0x" else parse_size(base)
-            self._add(line, "command line", start, start + parse_size(size), "ram", "mem=")
+        number = r"(0x[0-9a-f]{1,16}|\d{1,18}[KMG]?)"
+        for told in re.findall(rf"(?<!\S)mem={number}@{number}(?!\S)", match[1], re.I):
+            size, base = (int(part, 16) if part[:2].lower() == "0x" else parse_size(part) for part in told)
+            self._add(line, "command line", base, base + size, "ram", "mem=")
 
     def _remove(self, line: int, match: re.Match[str]) -> None:
         self._removed.append(_range(int(match[1], 16), int(match[2], 16) + 1, "removed", "", line))
@@ -225,6 +232,7 @@ class MapFacts:
         ),
         (_SOURCE, r"\s+(?:\[mem(?!\w)|(?:0x)?[0-9a-f]{6,16}\s*-)", _break),
         (r"node +\d+:", r"\s+" + _MEM, _node),
+        (r"OF: fdt: ?-", r" ([0-9a-f]{1,16}) ?,  ?([0-9a-f]{1,16})$", _bank),
         (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
         (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
         (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),

@@ -32,6 +32,8 @@ def opening(machine: Machine, origin: str = "") -> Iterator[str]:
     parts += [f"{size(soft)} soft reserved"] if soft else []
     if machine.devices:
         parts.append(several(len(machine.devices), "device window"))
+    homeless = sum(d.status == "unassigned" for d in machine.devices)
+    parts += [f"{homeless} of them without a place"] if homeless else []
     yield from fitted(f"{machine.name}: {', '.join(parts)}")
     if machine.map:
         other = next(each for each in MAPS if each != machine.map)
