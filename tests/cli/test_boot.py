@@ -27,6 +27,8 @@ KEYS = [
     "tlb",
     "released",
     "page",
+    "clipped",
+    "added",
 ]
 
 SMALL = """
@@ -168,7 +170,7 @@ def test_clipped_ram_is_counted_and_printed(tmp_path):
     file.write_text(SMALL.replace("memory = [", f"memory = [\n  {high}"))
     result = run(str(file))
     assert result.exit_code == 0
-    assert "Clipped: 1 GiB of RAM above the 36 bits of a physical address" in result.output
+    assert "CLIPPED by the kernel's address limit: 1 GiB of RAM lie above the 36 bits of its physical" in result.output
 
 
 def test_lines_arrive_one_by_one(small):

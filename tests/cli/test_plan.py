@@ -72,7 +72,9 @@ def test_several_machines_are_a_table():
     assert len(rows) == 2
 
 
-@pytest.mark.parametrize("words", [("--strategy", "best"), ("--with", "big"), ("--kernel", "none")])
+@pytest.mark.parametrize(
+    "words", [("--strategy", "best"), ("--with", "big"), ("--kernel", "none"), ("--add-ram", "12 sheep")]
+)
 def test_what_does_not_exist_is_one_line(words):
     command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "plan", DESKTOP, *words]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -150,3 +152,101 @@ devices = [
         "the memory map gives 0xe0000000-0xe0000fff to rom",
         "ends at 0x4000080000, above the physical address limit of 0x1000000000",
     ]
+
+
+GUEST = """
+name = "guest"
+arch = "x86_64"
+memory = [{ base = 0x0, size = 0xa0000, kind = "ram" }, { base = 0x100000, size = 0xff00000, kind = "ram" }]
+"""
+
+
+@pytest.fixture
+def guest(tmp_path):
+    file = tmp_path / "guest.toml"
+    file.write_text(GUEST)
+    return str(file)
+
+
+def test_E39_ram_that_comes_later_is_planned_and_boots_so(guest):
+    """E39: what page structures for 12 GiB cost before the memory is there, and that it is so."""
+    words = (guest, "--add-ram", "12GiB", "--add-ram", "1GiB@0x400000000", "--add-ram", "4MiB@0x100000")
+    planned, booted = (json.loads(run(command, *words, "--json").stdout) for command in ("plan", "boot"))
+    for key in ("heap", "devices", "added", "ledger", "tlb", "released"):
+        assert booted[key] == planned[key], key
+    assert [(each["base"], each["size"], each["status"]) for each in booted["added"]] == [
+        (4 << 30, 12 << 30, "added"),
+        (16 << 30, 1 << 30, "added"),
+        (1 << 20, 4 << 20, "refused"),
+    ]
+    assert 96 << 20 < booted["added"][0]["cost"] < 108 << 20
+    assert "to RAM" in booted["added"][2]["advice"]
+    assert sum(booted["frames"].values()) * 4096 == 0xA0000 + 0xFF00000 + (13 << 30)
+    text = run("boot", *words).output
+    assert re.search(
+        r"RAM that came after the boot\n.*\n +100000000-3ffffffff +12 GiB +\d+ MiB +added +27,\d+ frames", text
+    )
+    assert re.search(r"booted: 256 MiB of RAM, 12 GiB added later, 1 GiB added later, 4 MiB NOT ADDED, ", text)
+    assert "since then 3,407,872 frames of RAM came and the heap took" in text
+
+
+def test_E39_C16_what_is_refused_comes_with_what_helps(guest):
+    """E39, C16: the least growth with which it can be added, or the strategies that can; both hold."""
+    words = ("plan", guest, "--add-ram", "12GiB", "--strategy")
+    least = re.search(r"--growable (\d+) is the least", run(*words, "hybrid").output)[1]
+    for growable, status in ((least, "added"), (str(int(least) - 4096), "refused")):
+        line = json.loads(run(*words, "hybrid", "--growable", growable, "--json").stdout)
+        assert line["added"][0]["status"] == status
+        if status == "refused":
+            assert "the heap's bound leaves no room" in line["added"][0]["advice"]
+    told = run(*words, "reserve").output
+    assert "Advice: --strategy static or demand can add it" in told
+
+
+def test_a_boot_line_has_the_card_and_boots():
+    """The line that a plan with a card prints boots that machine with that card."""
+    result = run("plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve", "--with", "24GiB")
+    line = result.output.strip().splitlines()[-1].split()
+    assert line[:2] == ["kernmalloc", "boot"] and line[line.index("--with") + 1] == "24GiB"
+    booted = json.loads(run(*line[1:], "--json").stdout)
+    assert (32 << 30, "fits") in {(device["size"], device["status"]) for device in booted["devices"]}
+
+
+def test_a_window_without_a_place_is_listed_with_its_cost(tmp_path):
+    file = tmp_path / "unplaced.toml"
+    file.write_text(
+        GUEST + 'devices = [{ base = 0, size = 0x80000000, name = "0000:01:00.0", bar = 1, status = "unassigned" }]'
+    )
+    planned, booted = (json.loads(run(command, str(file), "--json").stdout)["devices"] for command in ("plan", "boot"))
+    (device,) = booted
+    chunk = 32 + 32 * 16  # entries of 32 frames and their head
+    assert device["size"] == 2 << 30 and device["status"] == "unplaced"
+    assert (2 << 30) // 4096 // 32 * chunk < device["cost"] < (2 << 30) // 4096 // 32 * (chunk + 32) + 300
+    assert [{**device, "advice": ""} for device in planned] == [{**device, "advice": ""}]
+    assert "no place; with one it would fit" in planned[0]["advice"]
+    words = (str(file), "--strategy", "reserve", "--device-frames", "1000")
+    assert re.search(r"entries for [\d,]+ frames would be missing", run("plan", *words).output)
+    for command in ("plan", "boot"):
+        assert re.search(r"no place +2 GiB +8\.\d MiB +unplaced", run(command, str(file)).output)
+
+
+def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
+    """2 TiB of which a kernel uses 64 GiB is no plain success."""
+    file = tmp_path / "big.toml"
+    file.write_text(
+        'name = "big"\nmemory = [{ base = 0x100000, size = 0x10000000, kind = "ram" }, '
+        '{ base = 0x100000000000, size = 0x20000000000, kind = "ram" }]'
+    )
+    for command in ("plan", "boot"):
+        assert json.loads(run(command, str(file), "--json").stdout)["clipped"] == 2 << 40
+        assert (
+            "CLIPPED by the kernel's address limit: 2 TiB of RAM lie above the 36 bits"
+            in run(command, str(file)).output
+        )
+        rows = run(command, str(file), str(file)).output
+        assert rows.count("of 2.0 TiB") + rows.count("of 2 TiB") == 2, rows
+    assert "256 MiB of 2.0 TiB of RAM, CLIPPED" in run("boot", str(file)).output
+    line = json.loads(run("compare", str(file), DESKTOP, "--json", "--processes", "1").stdout.splitlines()[0])
+    assert (line["clipped"], line["clipped_worst"]) == (1, 2 << 40)
+    told = run("compare", str(file), DESKTOP, "--processes", "1").output
+    assert "CLIPPED by the kernel's address limit: RAM of 1 machine, at most 2 TiB of one." in told

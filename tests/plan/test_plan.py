@@ -109,7 +109,7 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
     with Kernel.boot(made.machine, made.profile) as kernel:
         va, pa, large = kernel.view.backing()
         assert (numpy.diff(va) == made.page).all() and (va - pa == va[0] - pa[0]).all() and large == len(va)
-        told = " ".join(report_boot.whole(kernel, kernel.heap, Configured([], 0, kernel.ledger, kernel.tlb), 0))
+        told = " ".join(report_boot.whole(kernel, kernel.heap, Configured([], [], [], 0, kernel.ledger, kernel.tlb), 0))
         assert "VA = PA + constant for 100.0% of it, 100.0% in large pages" in told
 
 

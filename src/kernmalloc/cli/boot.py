@@ -7,16 +7,18 @@ from typing import Annotated
 import typer
 
 from kernmalloc.cli.kernels import Asked, asked_kernel
+from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import AnyMode, Json, Mode, made_by
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
 
-@made_by(machines=found_machines, asked=asked_kernel)
+@made_by(machines=found_machines, asked=asked_kernel, more=later)
 def boot(
     machines: Iterator[Found],
     asked: Asked,
+    more: Later,
     mode: AnyMode = Mode.raw,
     json: Json = False,
     step: Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")] = False,
@@ -29,10 +31,10 @@ def boot(
     from kernmalloc.cli.progress import load_objects
 
     load_objects(mode)
-    raise typer.Exit(max(_boot(found, asked, mode, json, step, shuffle) for found in machines))
+    raise typer.Exit(max(_boot(found, asked, more, mode, json, step, shuffle) for found in machines))
 
 
-def _boot(found: Found, asked: Asked, mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
+def _boot(found: Found, asked: Asked, more: Later, mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
     """One machine: boot, use, check, tell.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import patience
     from kernmalloc.facade.configure import configure
@@ -51,23 +53,24 @@ def _boot(found: Found, asked: Asked, mode: Mode, json: bool, step: bool, shuffl
 
     profile, told = asked.profile, not json and (found.alone or step)
     try:
-        machine = found.machine()
+        machine, ram = more.on(found.machine())
         if told:
             say_all(machines.opening(machine, found.origin))
         steps = count(1)
         observe = (lambda state: say_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
             heap = kernel.heap
-            done = configure(kernel, shuffle)
+            done = configure(kernel, shuffle, ram)
             with patience(mode):
                 operations = exercise(kernel)
                 checked = kernel.check()
             outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name)
             if found.alone and not json:
                 say_all(report.whole(kernel, heap, done, operations))
-                made = plan(machine, profile)
+                made = plan(machine, profile, ram)
                 advice = advise(made)
-                say_all(plans.advised(made, advice, asked.line(found, advice.settings if advice else {})))
+                line = asked.line([*found.words, *more.words], advice.settings if advice else {})
+                say_all(plans.advised(made, advice, line))
                 if mode is Mode.raw and room_for(kernel):
                     say_all(report.rate(table_rate(kernel)))
             say_json(outcome) if json else say(report.verdict(outcome))

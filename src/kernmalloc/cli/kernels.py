@@ -8,7 +8,6 @@ import typer
 from kernmalloc.cli.options import KernelName, parsed
 
 if TYPE_CHECKING:
-    from kernmalloc.cli.sources import Found
     from kernmalloc.facade.profile import Profile
 
 
@@ -18,11 +17,11 @@ class Asked(NamedTuple):
     profile: "Profile"
     options: dict[str, str]
 
-    def line(self, found: "Found", settings: dict[str, int]) -> str:
-        """The command that boots it on a machine, with settings by option name."""
+    def line(self, machine: list[str], settings: dict[str, int]) -> str:
+        """The command that boots it on what these words name, with settings by option name."""
         options = {**self.options, **settings}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        return shlex.join(["kernmalloc", "boot", *found.words, *words])
+        return shlex.join(["kernmalloc", "boot", *machine, *words])
 
 
 def asked_kernel(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kernmalloc.cli.kernels import Asked, asked_kernel
+from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import Json, made_by
 from kernmalloc.cli.output import HELD, say_all, say_json
 from kernmalloc.cli.refusals import refused
@@ -16,20 +17,12 @@ if TYPE_CHECKING:
     from kernmalloc.plan.plan import Plan
 
 
-@made_by(machines=found_machines, asked=asked_kernel)
+@made_by(machines=found_machines, asked=asked_kernel, more=later)
 def plan(
     context: typer.Context,
     machines: Iterator[Found],
     asked: Asked,
-    cards: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="CARD|SIZE",
-            help="A card that is not there yet: a name, or its memory (24GiB).",
-            show_default=False,
-        ),
-    ] = None,
+    more: Later,
     json: Json = False,
     capacity: Annotated[
         bool,
@@ -39,17 +32,14 @@ def plan(
     ] = False,
 ) -> None:
     """Tell each machine's heap to the byte before anything boots, which devices will fit, and what to tune if not."""
-    from kernmalloc.machine.cards import registers_of
     from kernmalloc.report import plan as report
 
     if capacity:
         _tell_capacities(context, asked.profile)
         raise typer.Exit(HELD)
-    for card in cards or []:
-        registers_of(card)  # refused once, not by every machine
     status, plans = HELD, []
     for found in machines:
-        made = _plan(found, asked, cards or [], json)
+        made = _plan(found, asked, more, json)
         if isinstance(made, int):
             status = max(status, made)
         elif not json and not found.alone:
@@ -59,12 +49,11 @@ def plan(
     raise typer.Exit(status)
 
 
-def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | int":
-    """Plan one machine, with cards added, and tell it unless it is one of many.  Returns the plan, or an exit status if
-    there is none."""
+def _plan(found: Found, asked: Asked, more: Later, json: bool) -> "Plan | int":
+    """Plan one machine, with what comes later, and tell it unless it is one of many.  Returns the plan, or an exit
+    status if there is none."""
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.inputs.errors import InputError
-    from kernmalloc.machine.cards import with_card
     from kernmalloc.plan.advice import advise
     from kernmalloc.plan.plan import plan
     from kernmalloc.report import machine as machines
@@ -72,10 +61,8 @@ def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | i
     from kernmalloc.report.outcome import Outcome
 
     try:
-        machine = found.machine()
-        for card in cards:
-            machine = with_card(machine, card)
-        made = plan(machine, asked.profile)
+        machine, ram = more.on(found.machine())
+        made = plan(machine, asked.profile, ram)
         advice = advise(made) if json or found.alone else None
     except (InputError, TooSmall) as error:
         return refused(found, asked, error, json)
@@ -83,11 +70,18 @@ def _plan(found: Found, asked: Asked, cards: list[str], json: bool) -> "Plan | i
         say_json(Outcome.planned(made, advice, found.seconds, found.file, found.name))
     elif found.alone:
         say_all(machines.opening(machine, found.origin))
-        say_all(report.whole(made, advice, asked.line(found, advice.settings if advice else {})))
+        say_all(report.whole(made, advice, asked.line([*found.words, *more.words], advice.settings if advice else {})))
     return made
 
 
-OF_MACHINES = {"files": "FILE", "ram": "--ram", "devices": "--devices", "cards": "--with", "json": "--json"}
+OF_MACHINES = {
+    "files": "FILE",
+    "ram": "--ram",
+    "devices": "--devices",
+    "cards": "--with",
+    "add_ram": "--add-ram",
+    "json": "--json",
+}
 """What `--capacity` has no use for: parameters, and what they are called on a command line."""
 
 

@@ -7,20 +7,24 @@ enough to say what to tune. What a device costs is read from the kernel's record
 """
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kernmalloc.facade.devices import Ledger
 from kernmalloc.facade.errors import Busy, KernelError, OutOfMemory, Promised, WouldBlock
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.places import why_not
+from kernmalloc.facade.places import PARTIAL, refusal, why_not
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.facade.view import Mappings
 from kernmalloc.kernel.core.kern import CLASS_NAMES
-from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS
+from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS, chunks_for
 from kernmalloc.kernel.heap.caches import CHUNK_CACHE, REGION_CACHE
-from kernmalloc.machine.memory_map import DeviceRange
+from kernmalloc.lang.status import OVERLAP, WRAPS
+from kernmalloc.machine.memory_map import DeviceRange, Machine, Range
 
 FITS, LAST, EXTENT_ONLY, REFUSED = "fits", "last-words", "extent-only", "refused"
+ADDED, UNPLACED = "added", "unplaced"
+NO_PLACE = "its firmware and its kernel gave it no place"
 
 
 class Published(NamedTuple):
@@ -34,25 +38,53 @@ class Published(NamedTuple):
     reason: str = ""
 
 
+class Added(NamedTuple):
+    """What became of one range of RAM that came after the boot, in bytes: `cost` is what of the heap is in use for it,
+    page cache included; `taken` are frames that heap and mapping tables took."""
+
+    base: int
+    size: int
+    status: str
+    cost: int
+    taken: int
+    reason: str = ""
+
+
 class Configured(NamedTuple):
-    """The devices of a machine, as they were published; the bytes of the heap that `release` then gave back; and how
-    page space stood then, and the kernel's window was mapped."""
+    """The devices of a machine, as they were published, and those that have no place; the RAM that was added; the bytes
+    of the heap that `release` then gave back; and how page space stood then, and the kernel's window was mapped."""
 
     devices: list[Published]
+    unplaced: list[Published]
+    added: list[Added]
     released: int
     ledger: Ledger
     tlb: Mappings
 
 
-def configure(kernel: Kernel, shuffle: int | None = None) -> Configured:
-    """Publish every device of the kernel's machine, by address or in an order shuffled by a seed; then release what the
-    strategy reserved in excess (C18)."""
+def configure(kernel: Kernel, shuffle: int | None = None, more: Sequence[Range] = ()) -> Configured:
+    """Publish every device of the kernel's machine, by address or in an order shuffled by a seed; add the RAM that
+    comes later; then release what the strategy reserved in excess (C18)."""
     order = kernel.machine.device_ranges(kernel.profile.page_shift)
     if shuffle is not None:
         random.Random(shuffle).shuffle(order)
     devices = [_publish(kernel, window) for window in order]
+    added = [_add(kernel, ram) for ram in more]
     released = kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0
-    return Configured(devices, released, kernel.ledger, kernel.tlb)
+    sizes = (int(kernel.view.cache(id)["size"]) for id in (REGION_CACHE, CHUNK_CACHE))
+    waiting = unplaced(kernel.machine, kernel.profile.page_shift, *sizes)
+    return Configured(devices, waiting, added, released, kernel.ledger, kernel.tlb)
+
+
+def unplaced(machine: Machine, page_shift: int, record: int, chunk: int) -> list[Published]:
+    """The windows that have a size but no place, and what each would cost if it had one: a record, and chunks for all
+    its frames, of so many bytes."""
+    return [
+        Published(0, d.size, (f"{d.name} BAR {d.bar}" if d.bar >= 0 else d.name,), UNPLACED, cost, NO_PLACE)
+        for d in machine.devices
+        if d.status == "unassigned" and d.size > 0
+        for cost in [record + chunks_for(-(-d.size >> page_shift)) * chunk]
+    ]
 
 
 def attempts(window: DeviceRange, extents: bool) -> list[tuple[str, int, int]]:
@@ -88,6 +120,21 @@ def _publish(kernel: Kernel, window: DeviceRange) -> Published:
                 base, size, window.names, status, _cost(kernel, window.pfn, records), "" if status == FITS else reason
             )
     return Published(base, size, window.names, REFUSED, 0, reason)
+
+
+def _add(kernel: Kernel, ram: Range) -> Added:
+    """Add one range of RAM, or say why that cannot be."""
+    shift, used, before = kernel.profile.page_shift, kernel.heap.used, kernel.ledger
+    if (ram.base | ram.size) % kernel.profile.page:
+        return Added(ram.base, ram.size, REFUSED, 0, 0, PARTIAL)
+    try:
+        kernel.add_ram(ram.base, ram.size)
+    except KernelError as error:
+        in_the_way = error.status in (OVERLAP, WRAPS)
+        why = _in_the_way(kernel, ram.base >> shift, ram.end >> shift) if in_the_way else refusal(error.status)
+        return Added(ram.base, ram.size, REFUSED, 0, 0, why)
+    taken = kernel.ledger.heap - before.heap
+    return Added(ram.base, ram.size, ADDED, kernel.heap.used - used, taken)
 
 
 def _why(error: KernelError) -> str:

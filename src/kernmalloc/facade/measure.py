@@ -60,7 +60,8 @@ def _seconds(kernel: Kernel) -> float:
 
 def _table_bytes(kernel: Kernel) -> int:
     """Bytes that describing RAM clears: the core tables; of an affine heap, which is made whole, all of it."""
-    return int(kernel.view.kern["fixed"]) * kernel.profile.page or sum(region.area_bytes for region in kernel.regions)
+    kern = kernel.view.kern
+    return (int(kern["fixed"]) or int(kern["plan"]["tables"])) * kernel.profile.page
 
 
 def _poison(ram: Ram, frames: NDArray[numpy.int64], page: int) -> None:

@@ -3,10 +3,22 @@
 from collections.abc import Iterable
 
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, CLASS_NAMES, RAM
+from kernmalloc.lang import status
 
 Span = tuple[int, int, int]  # first pfn, one past the last, class of the region
 
 NAMES = {RAM: "RAM", CARVED_MEMORY: "the kernel's image, its boot area, or what the boot loader left in RAM"}
+PARTIAL = "not whole pages"
+
+
+def refusal(code: int) -> str:
+    """What a status means for RAM that is added."""
+    special = {
+        status.BUSY: "the kernel's image or boot area lies there",
+        status.NO_VA: "the heap's bound leaves no room for its page structures",
+        status.TOO_SMALL: "its page structures take as many frames as it has",
+    }
+    return special.get(code, status.MEANINGS[code])
 
 
 def above(end: int, limit: int) -> str:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kernmalloc.facade.configure import FITS
+from kernmalloc.facade.configure import ADDED, FITS
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
-from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.devices import Device
 from kernmalloc.plan.plan import Plan, plan
 
@@ -143,6 +143,28 @@ def _smallest(made: Plan, beyond: frozenset[int], settings: dict[str, int], name
     """The smallest value of one setting, beside the others, with which all devices fit but those `beyond` help."""
     unit = made.page if name in IN_BYTES else 1
     return unit * _least(lambda n: _fits(made, beyond, {**settings, name: n * unit}, True), low // unit, high // unit)
+
+
+def room_for(made: Plan) -> str:
+    """Where RAM that comes later is refused for want of heap: the smallest setting with which all of it can be added,
+    else the strategies, in words, each proved by a plan; "" if nothing is known to help."""
+    ranges = [Range(each.base, each.size, "ram") for each in made.added]
+    entry = made.profile.core.stride + made.profile.core.identity
+    most = sum(r.size // made.page for r in ranges) * entry // made.page * 5 // 4 + SLACK
+
+    def adds(profile: Profile) -> bool:
+        try:
+            return all(each.status == ADDED for each in plan(made.machine, profile, ranges).added)
+        except TooSmall:
+            return False
+
+    for name in IN_BYTES:
+        now = int(getattr(made.profile.heap, name)) // made.page
+        if made.profile.strategy in KNOWN_TO[name] and adds(tuned(made.profile, {name: (now + most) * made.page})):
+            least = _least(lambda n: adds(tuned(made.profile, {name: n * made.page})), now, now + most)  # noqa: B023
+            return f"--{name} {least * made.page} is the least with which it can be added"
+    fitting = [name for name in STRATEGIES if adds(msgspec.structs.replace(made.profile, strategy=name))]
+    return f"--strategy {' or '.join(fitting)} can add it" if fitting else ""
 
 
 def cure(machine: Machine, profile: Profile) -> str:

@@ -49,6 +49,7 @@ class Case(NamedTuple):
     tlb: int = 0
     broken_by: int = 0  # frames
     withheld: int = 0  # frames that are not promised to the bank though they are free
+    clipped: int = 0  # bytes of RAM above the kernel's address limit
 
 
 class Summary(NamedTuple):
@@ -74,6 +75,8 @@ class Summary(NamedTuple):
     broken_worst: int
     released_median: float
     withheld_median: float
+    clipped: int  # machines of whose RAM a part lies above the kernel's address limit
+    clipped_worst: int
 
 
 def single(profile: Profile) -> Profile:
@@ -115,6 +118,7 @@ def _case(made: Plan, card: str) -> Case:
         after.tlb,
         after.broken_by,
         made.available - made.promised,
+        made.clipped,
     )
 
 
@@ -193,6 +197,8 @@ def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
         worst("broken_by"),
         middle("released"),
         middle("withheld"),
+        sum(map(bool, column("clipped"))),
+        worst("clipped"),
     )
 
 

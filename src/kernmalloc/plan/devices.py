@@ -11,13 +11,22 @@ from dataclasses import dataclass, field, replace
 import numpy
 from numpy.typing import NDArray
 
-from kernmalloc.facade.configure import FITS, REFUSED, attempts
+from kernmalloc.facade.configure import FITS, REFUSED, attempts, unplaced
 from kernmalloc.facade.places import Span, above, taken
 from kernmalloc.kernel.core.kern import RESERVED_MEMORY
-from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, chunk_bytes, chunks_for, chunks_guaranteed, cuts_for
+from kernmalloc.kernel.devices import (
+    ANYONE,
+    CHUNK_FRAMES,
+    LAST_WORDS,
+    chunk_bytes,
+    chunks_for,
+    chunks_guaranteed,
+    cuts_for,
+)
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import bin_holding, bin_of
 from kernmalloc.machine.device_ranges import DeviceRange
+from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.scratch import Scratch, Slabs, slabs
 
 
@@ -86,6 +95,13 @@ class Growth:
                     self.pages, self.idle, self.bins = self.pages - self.idle, 0, {}
                 self.pages += runs * pages
             count -= runs
+
+    def take_idle(self, pages: int, count: int) -> bool:
+        """Take `count` runs of `pages` pages out of idle runs; whether there are so many."""
+        if sum(length // pages for runs in self.bins.values() for length in runs) < count:
+            return False
+        self.take(pages, count)
+        return True
 
     def _find(self, pages: int) -> int:
         """The length of the idle run that `find_run` picks, which is unfiled; 0 if none is long enough."""
@@ -197,6 +213,19 @@ def publications(
         if under and device.status != REFUSED:
             uncut = window.end
         found.append(device)
+    return tuple(found)
+
+
+def without_place(machine: Machine, room: Room) -> tuple[Device, ...]:
+    """The windows that have no place, and whether they would fit, had they one, where the others are published."""
+    found, trial = [], room.copy()
+    for each in unplaced(machine, room.page_shift, room.regions.kind.size, room.chunks.kind.size):
+        chunks = chunks_for(-(-each.size >> room.page_shift))
+        no_record, short = trial.publish(ANYONE, 1, chunks)
+        missing = min((chunks if no_record else short) * CHUNK_FRAMES, -(-each.size >> room.page_shift))
+        what = f"entries for {missing:,} frames would be missing" if missing else "it would fit"
+        reason = f"{each.reason}; with one {what}"
+        found.append(Device(0, each.size, each.names, each.status, each.cost, reason, missing, curable=False))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ decide: the machine's devices are looked at only to say which of them will fit (
 (E5). So machines with the same memory share their plan, which is kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,9 +14,10 @@ import msgspec
 import numpy
 from numpy.typing import NDArray
 
-from kernmalloc.facade.configure import FITS, REFUSED
+from kernmalloc.facade.configure import ADDED, FITS, REFUSED, Added
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.places import Span
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.facade.story import refusal
 from kernmalloc.kernel.boot.layout import BootRange
@@ -32,7 +33,8 @@ from kernmalloc.kernel.map.kmap import span_pages
 from kernmalloc.lang import objects
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.memory_map import Machine, Range
-from kernmalloc.plan.devices import Device, Room, publications, spans
+from kernmalloc.plan.added import Later
+from kernmalloc.plan.devices import Device, Room, publications, spans, without_place
 from kernmalloc.plan.scratch import Scratch, pages_of, slabs
 
 Ranges = tuple[Range, ...]
@@ -78,9 +80,10 @@ class Fixed(NamedTuple):
 
 
 class Configured(NamedTuple):
-    """The heap once the machine's devices are published, and released where the strategy does that: its bytes, those of
-    it that were reserved and serve nothing, bytes given back, frames taken from page space, frames in page space then,
-    frames that the bank lacks, and the TLB entries of the window.
+    """The heap once the machine's devices are published, RAM has been added, and what the strategy releases is
+    released: its bytes, those of it that were reserved and serve nothing, bytes given back, frames taken from page
+    space, frames in page space then and those promised to the bank, frames that it lacks, and the TLB entries of the
+    window.
 
     Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and
     growth that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the
@@ -91,15 +94,19 @@ class Configured(NamedTuple):
     released: int
     taken: int
     available: int
+    promised: int
     broken_by: int
     tlb: int
 
 
 class Basis(NamedTuple):
-    """What publications are planned with: ranges of memory (first pfn, end, class), the room for devices, the kernel's
-    own functions; whether excess is released, and ranges without entries are published by their extent."""
+    """What comes after the boot is planned with: ranges of memory, those of image and boot area, the page of the heap
+    where the page cache's hash begins, the room for devices, the kernel's own functions; whether excess is released,
+    and ranges without entries are published by their extent."""
 
-    spans: list[tuple[int, int, int]]
+    spans: list[Span]
+    own: list[Span]
+    hash_at: int
     room: Room
     scratch: Scratch
     excess: bool
@@ -128,7 +135,10 @@ class Plan:
     lenient: bool
     device_frames: int  # device frames whose entries are reserved
     last_words: int  # device frames whose entries only console and boot devices may use
+    clipped: int  # bytes of RAM above the address limit
     devices: tuple[Device, ...]
+    unplaced: tuple[Device, ...]  # that have no place: what they would cost
+    added: tuple[Added, ...]  # RAM that comes later
     after: Configured
     basis: Basis
 
@@ -172,18 +182,19 @@ class Plan:
         """Every device that can be published on this machine at all is, if only by its extent."""
         return all(device.status != REFUSED or not device.curable for device in self.devices)
 
-    def on(self, machine: Machine) -> "Plan":
-        """The plan for a machine with the same memory and other devices."""
-        devices, after = _publish(machine, self)
-        return replace(self, machine=machine, devices=devices, after=after)
+    def on(self, machine: Machine, more: Sequence[Range] = ()) -> "Plan":
+        """The plan for a machine with the same memory and other devices, to which RAM is added later."""
+        devices, unplaced, added, after = _configure(machine, self, more)
+        return replace(self, machine=machine, devices=devices, unplaced=unplaced, added=added, after=after)
 
 
-def plan(machine: Machine, profile: Profile) -> Plan:
-    """The plan. Raises TooSmall, as `Kernel.boot` would, where the machine or the window cannot hold this kernel."""
+def plan(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Plan:
+    """The plan, also for RAM that comes after the boot, `more`. Raises TooSmall, as `Kernel.boot` would, where the
+    machine or the window cannot hold this kernel."""
     made = _plan(machine.ram, machine.firmware, machine.carved, profile)
     if isinstance(made, str):
         raise TooSmall(made)
-    return made.on(machine)
+    return made.on(machine, more)
 
 
 @lru_cache(1024)
@@ -232,8 +243,19 @@ def _read(kernel: Kernel) -> Plan:
         pfn = scratch.ask(block_in, int(donor["base"]), int(donor["count"]), record["donation"])
         fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
+    layout = kernel.layout
+    own = [
+        (int(layout[f"{part}_pa"]) >> shift, int(layout[f"{part}_pa"] + layout[f"{part}_bytes"]) >> shift)
+        for part in ("image", "area")
+    ]
     basis = Basis(
-        spans(ranges), room, scratch, STRATEGIES[kernel.profile.strategy].excess, kernel.profile.devices.extents
+        spans=spans(ranges),
+        own=[(first, end, k.CARVED_MEMORY) for first, end in own],
+        hash_at=record["tables"] + pages_of(shift, Region.size, record["records"]),
+        room=room,
+        scratch=scratch,
+        excess=STRATEGIES[kernel.profile.strategy].excess,
+        extents=kernel.profile.devices.extents,
     )
     return Plan(
         machine=kernel.machine,
@@ -259,35 +281,70 @@ def _read(kernel: Kernel) -> Plan:
         lenient=bool(kern["lenient"]),
         device_frames=int(kern["device_pages"]),
         last_words=int(kern["last_frames"]),
+        clipped=kernel.clipped,
         devices=(),
-        after=Configured(top << shift, 0, 0, 0, available, 0, tlb.entries),
+        unplaced=(),
+        added=(),
+        after=Configured(top << shift, 0, 0, 0, available, promised, 0, tlb.entries),
         basis=basis,
     )
 
 
-def _publish(machine: Machine, made: Plan) -> tuple[tuple[Device, ...], Configured]:
-    """The devices of a machine, published; and the heap then."""
+def _configure(
+    machine: Machine, made: Plan, more: Sequence[Range]
+) -> tuple[tuple[Device, ...], tuple[Device, ...], tuple[Added, ...], Configured]:
+    """The devices of a machine, published, and those that have no place; RAM, added; and the heap then."""
     basis, room = made.basis, made.basis.room.copy()
-    shift = room.page_shift
+    shift, ask = room.page_shift, basis.scratch.ask
     devices = publications(machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents)
+    waiting = without_place(machine, room)
     pages = made.top >> shift
     grown = room.grown.pages
-    slot = basis.scratch.ask(span_pages)
-    released = room.kept & -slot if basis.excess else 0
-    taken = basis.scratch.ask(heap_frames, pages + grown) - basis.scratch.ask(heap_frames, pages) if grown else 0
+    taken = ask(heap_frames, pages + grown) - ask(heap_frames, pages) if grown else 0
+    later = _later(made, room, devices, made.available - taken)
+    added = later.add(more)
+    came = sum(each.size >> shift for each in added if each.status == ADDED)
+    taken += sum(each.taken for each in added)
+    promised = made.promised
+    for each in added:
+        promised = _promised(made, promised, (each.size >> shift) - each.taken if each.status == ADDED else 0)
+    slot = ask(span_pages)
+    released = later.kept & -slot if basis.excess and later.top == pages else 0
     large = released // slot
-    given = basis.scratch.ask(heap_frames, pages) - basis.scratch.ask(heap_frames, pages - released) - large
-    available = made.available + given - taken
+    given = ask(heap_frames, pages) - ask(heap_frames, pages - released) - large
+    available = made.available + came + given - taken
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
-    return devices, Configured(
-        heap=pages + grown - released << shift,
-        idle=idle + (room.kept + room.grown.idle - released << shift),
-        released=released << shift,
-        taken=taken,
-        available=available,
-        broken_by=max(made.promised - available, 0) if made.lenient else 0,
-        tlb=made.tlb.entries - large - (given - released) + taken,
+    return (
+        devices,
+        waiting,
+        added,
+        Configured(
+            heap=later.top - later.refunded - released << shift,
+            idle=idle + (later.kept + room.grown.idle - released << shift),
+            released=released << shift,
+            taken=taken,
+            available=available,
+            promised=promised,
+            broken_by=max(promised - available, 0) if made.lenient else 0,
+            tlb=made.tlb.entries - large - (given - released) + taken,
+        ),
     )
+
+
+def _later(made: Plan, room: Room, devices: Iterable[Device], left: int) -> Later:
+    """A planned kernel with its devices, to which RAM can be added."""
+    basis, shift = made.basis, room.page_shift
+    published = [(d.base >> shift, d.base + d.size >> shift, k.DEVICE_MEMORY) for d in devices if d.status != REFUSED]
+    scratch = basis.scratch.copy()
+    scratch.put("top", (made.top >> shift) + room.grown.pages)
+    scratch.put("heap_pages", made.most >> shift)
+    return Later(scratch, room, [*basis.spans, *published], basis.own, left, made.frames, basis.hash_at)
+
+
+def _promised(made: Plan, promised: int, gained: int) -> int:
+    """Frames promised to the bank when page space gains so many, as `bank_gains` has it."""
+    asked = made.profile.bank.promised
+    return max(min(asked, promised + gained), promised) if asked else promised + gained
 
 
 def _heap_items(

@@ -7,6 +7,7 @@ its own, and a question costs microseconds.
 from collections.abc import Callable
 from functools import cache
 
+from kernmalloc.kernel.boot.added import Adding
 from kernmalloc.kernel.boot.sizing import heap_frames
 from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.kernel.frames.space import bank_open
@@ -45,6 +46,21 @@ class Scratch:
         use(self)
         value: int = getattr(Kern(KERN), field)
         return value
+
+    def put(self, field: str, value: int) -> None:
+        """Change a field of the record."""
+        use(self)
+        setattr(Kern(KERN), field, value)
+
+    def copy(self) -> "Scratch":
+        """Another copy of the record."""
+        return Scratch(bytes(self._bytes[KERN:]))
+
+    def reckoned(self) -> dict[str, int]:
+        """What adding RAM was last reckoned to take."""
+        use(self)
+        adding = Kern(KERN).adding
+        return {name: getattr(adding, name) for name in Adding.fields}
 
     def promise(self, free: int) -> int:
         """Frames that the bank is promised when `free` are left at the end of the boot."""

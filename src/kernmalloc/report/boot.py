@@ -3,9 +3,20 @@
 from collections.abc import Iterable, Iterator
 
 from kernmalloc.facade.blocks import free_blocks
-from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED, Configured, Published
+from kernmalloc.facade.configure import (
+    ADDED,
+    EXTENT_ONLY,
+    FITS,
+    LAST,
+    REFUSED,
+    UNPLACED,
+    Added,
+    Configured,
+    Published,
+)
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.measure import TableRate
+from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import HeapState, Step
 from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.devices import Device
@@ -14,6 +25,7 @@ from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 from kernmalloc.report.units import address, several, span
 
 SHOWN = 40  # devices that are listed singly
+CLIPPED = "CLIPPED by the kernel's address limit"
 BAR = 32  # characters of the bar that shows the donation
 MARGIN = 14  # columns before the text of a step
 
@@ -26,6 +38,8 @@ def whole(kernel: Kernel, heap: HeapState, done: Configured, operations: int) ->
     yield from section("Page space", _frames(kernel))
     yield from section("Heap and object caches (as /proc/slabinfo)", _heap(kernel, heap))
     yield from section("Devices, published after the boot", _devices(kernel, done))
+    if done.added:
+        yield from section("RAM that came after the boot", columns(added_rows(done.added), notes=True))
     yield ""
     yield from fitted(f"Used it: {several(operations, 'allocation and free', 'allocations and frees')}.")
 
@@ -45,12 +59,18 @@ def verdict(outcome: Outcome) -> str:
     heap, donation, check = outcome.heap, outcome.donation, outcome.check
     if heap is None or donation is None or check is None:
         return f"{name}: {outcome.status}: {outcome.reason}"
-    ram = sum((outcome.frames or {}).values()) * outcome.page
+    came = sum(each.size for each in outcome.added if each.status == ADDED)
+    ram = sum((outcome.frames or {}).values()) * outcome.page - came
+    had = (
+        f"{size(ram)} of {size(ram + outcome.clipped)} of RAM, {CLIPPED}" if outcome.clipped else f"{size(ram)} of RAM"
+    )
+    for each in outcome.added:
+        had += f", {size(each.size)} added later" if each.status == ADDED else f", {size(each.size)} NOT ADDED"
     held = several(check.assertions, "assertion") + (" held" if check.passed else " held, one did not")
     if heap.used != heap.planned:
         held += f", PLANNED {heap.planned:,} BYTES OF HEAP, USED {heap.used:,}"
     return (
-        f"{name}: booted: {size(ram)} of RAM, donation {several(donation.frames, 'frame')}, "
+        f"{name}: booted: {had}, donation {several(donation.frames, 'frame')}, "
         f"heap {size(heap.used)} of {size(heap.bound)}, {held}, {outcome.seconds:.2f} s"
         + (f": {outcome.reason}" if outcome.reason else "")
     )
@@ -86,12 +106,16 @@ def _kernel(kernel: Kernel) -> Iterator[str]:
         f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses, {profile.strategy} heap), "
         f"{where}, {size(va.size)}; runs {kernel.mode}"
     )
-    if kernel.clipped:
-        yield from fitted(
-            f"Clipped: {size(kernel.clipped)} of RAM above the {profile.phys_bits} bits of a physical address"
-        )
+    yield from clipped(kernel.clipped, profile)
     if kernel.lost:
         yield from fitted(f"Lost: {size(kernel.lost)} in pages that are only partly RAM")
+
+
+def clipped(bytes: int, profile: Profile) -> Iterator[str]:
+    """RAM that a kernel cannot address; nothing if there is none."""
+    if bytes:
+        limit = f"the {profile.phys_bits} bits of its physical addresses"
+        yield from fitted(f"{CLIPPED}: {size(bytes)} of RAM lie above {limit} and are not used")
 
 
 def _regions(kernel: Kernel) -> Iterator[str]:
@@ -147,18 +171,20 @@ def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
 
 
 def _devices(kernel: Kernel, done: Configured) -> Iterator[str]:
-    if done.devices:
-        yield from columns(device_rows(done.devices), notes=True)
+    if done.devices or done.unplaced:
+        yield from columns(device_rows([*done.devices, *done.unplaced]), notes=True)
     if done.released:
         yield from fitted(
             f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
         )
     ledger = done.ledger
     state = f"BROKEN by {several(ledger.broken_by, 'frame')}" if ledger.broken_by else "kept"
+    came = f"{several(ledger.added, 'frame')} of RAM came and " if ledger.added else ""
     took = f"gave back {-ledger.heap:,}" if ledger.heap < 0 else f"took {ledger.heap:,}"
     yield from fitted(
         f"ledger: promised {ledger.promised:,} frames, {ledger.available:,} in page space now: {state}; at the end of "
-        f"the boot {ledger.opening:,}, withheld {ledger.withheld:,}; since then the heap {took}, DMA {ledger.dma:,}"
+        f"the boot {ledger.opening:,}, withheld {ledger.withheld:,}; since then {came}the heap {took}, "
+        f"DMA {ledger.dma:,}"
     )
 
 
@@ -170,14 +196,24 @@ def device_rows(devices: Iterable[Published | Device]) -> list[Cells]:
         if len(devices) > SHOWN and device.status == FITS:
             continue
         said = ", ".join(filter(None, device.names)) + (f": {device.reason}" if device.reason else "")
-        where = span(device.base, device.base + device.size)
+        where = span(device.base, device.base + device.size) if device.status != UNPLACED else "no place"
         rows.append((where, size(device.size), size(device.cost), device.status, said))
-    statuses = (
-        (FITS, LAST, EXTENT_ONLY, REFUSED) if any(d.status == LAST for d in devices) else (FITS, EXTENT_ONLY, REFUSED)
-    )
+    seldom = {LAST, UNPLACED} - {d.status for d in devices}
+    statuses = [status for status in (FITS, LAST, EXTENT_ONLY, REFUSED, UNPLACED) if status not in seldom]
     counts = [f"{sum(d.status == status for d in devices):,} {status}" for status in statuses]
     cost, bytes = (sum(getattr(d, name) for d in devices) for name in ("cost", "size"))
     return [*rows, (several(len(devices), "range"), size(bytes), size(cost), "", ", ".join(counts))]
+
+
+def added_rows(added: Iterable[Added]) -> list[Cells]:
+    """A table of RAM that comes later."""
+    rows: list[Cells] = [("range", "size", "cost", "status", "")]
+    for each in added:
+        said = f"{several(each.taken, 'frame')} of page space go to it before it is there" if not each.reason else ""
+        rows.append(
+            (span(each.base, each.base + each.size), size(each.size), size(each.cost), each.status, said or each.reason)
+        )
+    return rows
 
 
 def ratio(kernel: Kernel) -> str:

@@ -6,6 +6,7 @@ from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.compare import Summary
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
+from kernmalloc.report.units import several
 
 HEAD = (
     "strategy",
@@ -41,6 +42,12 @@ def tables(found: list[Summary]) -> Iterator[str]:
         rows = [row(summary) for summary in found if summary.card == card]
         ruled = max(summary.ruled_out for summary in found if summary.card == card)
         yield from section(f"With a card of {card} added" if card else "As they are", _table(rows, ruled))
+    if clipped := max(found, key=lambda summary: summary.clipped).clipped:
+        worst = size(max(summary.clipped_worst for summary in found))
+        yield ""
+        yield from fitted(
+            f"CLIPPED by the kernel's address limit: RAM of {several(clipped, 'machine')}, at most {worst} of one."
+        )
     yield ""
     yield from paragraph(MEANING)
 

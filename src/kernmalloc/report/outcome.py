@@ -52,6 +52,18 @@ class DeviceLine(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
+class AddedLine(msgspec.Struct, frozen=True):
+    """One range of RAM that came after the boot: `status` is added or refused, `cost` the bytes of the heap that are in
+    use for it, `taken` the frames that went to it before it was there, `advice` why it is refused."""
+
+    base: int
+    size: int
+    status: str
+    cost: int
+    taken: int
+    advice: str = ""
+
+
 class LedgerLine(msgspec.Struct, frozen=True):
     """Frames, once the devices are published: promised to the space bank, in page space, and what that lacks of the
     promise."""
@@ -70,7 +82,8 @@ class TlbLine(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. `status` is booted (of a plan: planned), refused or unreadable; `reason` says why it is not booted.
     `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released`
-    are the bytes that the heap gave back once its devices were published. `seconds` is all the time that this machine
+    are the bytes that the heap gave back once its devices were published, `clipped` those of RAM above the kernel's
+    address limit, `added` what came of RAM after the boot. `seconds` is all the time that this machine
     took."""
 
     file: str
@@ -88,6 +101,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     tlb: TlbLine | None = None
     released: int = 0
     page: int = 0
+    clipped: int = 0
+    added: tuple[AddedLine, ...] = ()
 
     @classmethod
     def of(
@@ -113,11 +128,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             check=Check(found.passed, found.assertions),
             seconds=seconds,
             strategy=kernel.profile.strategy,
-            devices=tuple(DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in done.devices),
+            devices=tuple(
+                DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in (*done.devices, *done.unplaced)
+            ),
             ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by),
             tlb=TlbLine(done.tlb.entries),
             released=done.released,
             page=kernel.profile.page,
+            clipped=kernel.clipped,
+            added=tuple(AddedLine(*each) for each in done.added),
         )
 
     @classmethod
@@ -142,12 +161,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                     d.cost,
                     "; ".join(filter(None, (d.reason, said(d.base) if d.curable and d.reason else ""))),
                 )
-                for d in plan.devices
+                for d in (*plan.devices, *plan.unplaced)
             ),
-            ledger=LedgerLine(plan.promised, plan.after.available, plan.after.broken_by),
+            ledger=LedgerLine(plan.after.promised, plan.after.available, plan.after.broken_by),
             tlb=TlbLine(plan.after.tlb),
             released=plan.after.released,
             page=plan.page,
+            clipped=plan.clipped,
+            added=tuple(AddedLine(*each) for each in plan.added),
         )
 
 

@@ -6,9 +6,9 @@ from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.plan.advice import Advice
+from kernmalloc.plan.advice import Advice, room_for
 from kernmalloc.plan.plan import Plan
-from kernmalloc.report.boot import device_rows
+from kernmalloc.report.boot import added_rows, clipped, device_rows
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 from kernmalloc.report.units import several, span
 
@@ -23,12 +23,15 @@ def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
         f"strategy {profile.strategy}, window {span(profile.va.base, profile.va.base + profile.va.size)}, "
         f"{size(profile.va.size)}"
     )
+    yield from clipped(plan.clipped, profile)
     yield from section("Heap at the end of the boot, to the byte", _items(plan))
     yield from section("How it lies", _layout(plan))
     yield from section("Page space", _space(plan))
-    if plan.devices:
-        yield from section("Devices, published in order of address", columns(device_rows(plan.devices), notes=True))
+    if devices := [*plan.devices, *plan.unplaced]:
+        yield from section("Devices, published in order of address", columns(device_rows(devices), notes=True))
         yield from advised(plan, advice, line)
+    if plan.added:
+        yield from section("RAM that comes after the boot", _added(plan))
 
 
 def _items(plan: Plan) -> Iterator[str]:
@@ -82,6 +85,15 @@ def _space(plan: Plan) -> Iterator[str]:
         yield from fitted(f"release gives back {size(plan.after.released)} once these devices are published")
 
 
+def _added(plan: Plan) -> Iterator[str]:
+    yield from columns(added_rows(plan.added), notes=True)
+    yield from fitted(
+        f"page space then: {several(plan.after.available, 'frame')}, {plan.after.promised:,} promised to the bank"
+    )
+    if any(each.status == REFUSED for each in plan.added) and (what := room_for(plan)):
+        yield from fitted(f"Advice: {what}")
+
+
 def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """What to do about the device that lacks most, as a colleague would say it; nothing if nothing is to be done."""
     if advice is None:
@@ -121,7 +133,7 @@ def _row(plan: Plan) -> Cells:
     count = {status: sum(d.status == status for d in plan.devices) for status in STATUSES}
     return (
         plan.machine.name or plan.machine.file,
-        size(plan.frames * plan.page),
+        size(plan.frames * plan.page) + (f" of {size(plan.frames * plan.page + plan.clipped)}" if plan.clipped else ""),
         size(plan.planned),
         size(plan.top),
         size(plan.bound),

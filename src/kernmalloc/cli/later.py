@@ -1,0 +1,60 @@
+"""What is not there yet when a kernel boots: cards that will be plugged in, RAM that will be added."""
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from kernmalloc.cli.options import parsed
+
+if TYPE_CHECKING:
+    from kernmalloc.inputs.sizes import Ram
+    from kernmalloc.machine.memory_map import Machine, Range
+
+
+class Later(NamedTuple):
+    """Cards by name or memory, amounts of RAM, and the words that ask for them on a command line."""
+
+    cards: list[str]
+    amounts: "list[Ram]"
+    words: list[str]
+
+    def on(self, machine: "Machine") -> "tuple[Machine, tuple[Range, ...]]":
+        """A machine with the cards, and the RAM that it will be given.  Raises NoPlaceError for a card."""
+        from kernmalloc.machine.added_ram import place_ram
+        from kernmalloc.machine.cards import with_card
+
+        for card in self.cards:
+            machine = with_card(machine, card)
+        return machine, place_ram(machine, self.amounts)
+
+
+def later(
+    cards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="CARD|SIZE",
+            help="A card that is not there yet: a name, or its memory (24GiB).",
+            show_default=False,
+        ),
+    ] = None,
+    add_ram: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-ram",
+            metavar="SIZE[@ADDRESS]",
+            help="RAM that comes after the boot: hot plug, or what the loader gives back.",
+            show_default=False,
+        ),
+    ] = None,
+) -> Later:
+    """What comes later.  Raises InputError, once and not by every machine, for what is no card and no amount of RAM."""
+    from kernmalloc.inputs.sizes import parse_ram
+    from kernmalloc.machine.cards import registers_of
+
+    for card in cards or []:
+        registers_of(card)
+    amounts = [parsed("add-ram", text, parse_ram) for text in add_ram or []]
+    words = [word for card in cards or [] for word in ("--with", card)]
+    words += [word for text in add_ram or [] for word in ("--add-ram", text)]
+    return Later(cards or [], amounts, words)

@@ -1,0 +1,87 @@
+"""What RAM that is added later is planned to cost is what it costs: E39, C7, C8."""
+
+import pytest
+from heap_model import effort
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from small_machines import MIB, machine
+
+from kernmalloc import Kernel, Machine, Profile
+from kernmalloc.facade.configure import ADDED, configure
+from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.profile import STRATEGIES, Bank, Bytes
+from kernmalloc.inputs.facts import Device, Range
+from kernmalloc.inputs.sizes import Ram
+from kernmalloc.machine.added_ram import place_ram
+from kernmalloc.plan.plan import plan, with_strategy
+
+GIB = 1 << 30
+PAGE = 4096
+DISK = Range(24 * MIB, 4 * MIB, "initrd", "", 0)
+
+
+def agree(computer: Machine, profile: Profile, more: tuple[Range, ...]) -> list[str]:
+    """A plan and a boot come to the same, with RAM added: what became of each range."""
+    made = plan(computer, profile, more)
+    with Kernel.boot(computer, profile) as kernel:
+        done = configure(kernel, more=more)
+        assert tuple(done.added) == made.added
+        if made.configured:
+            ledger = done.ledger.promised, done.ledger.available, done.ledger.broken_by
+            assert ledger == (made.after.promised, made.after.available, made.after.broken_by)
+            assert (done.released, done.tlb.entries) == (made.after.released, made.after.tlb)
+        assert kernel.check().passed
+    return [each.status for each in made.added]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_E39_C7_C8_a_guest_that_grows(strategy):
+    """E39, C7, C8: a guest of 256 MiB that grows by 12 GiB: where the heap may grow it fits, and the plan says to the
+    frame what it takes before the memory is there."""
+    guest = machine((0, 640 << 10), (MIB, 255 * MIB))
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    more = place_ram(guest, [Ram(12 * GIB)])
+    assert more[0].base == 4 * GIB
+    grows = not STRATEGIES[strategy].affine
+    assert agree(guest, profile, more) == [ADDED if grows else "refused"]
+    if grows:
+        added = plan(guest, profile, more).added[0]
+        entries = 12 * GIB // PAGE * (profile.core.stride + profile.core.identity)
+        assert entries < added.cost < entries * 1.12
+        assert added.cost // PAGE < added.taken < added.cost // PAGE * 1.03
+
+
+@effort(0.25)
+@given(st.data())
+def test_E39_C7_C8_planned_is_used(data):
+    """E39, C7, C8: whatever the machine, the strategy and the ranges: plan and boot say the same of each, and come to
+    the same ledger, TLB entries and release."""
+    strategy = data.draw(st.sampled_from(sorted(STRATEGIES)))
+    profile = with_strategy(Profile.load("eros2"), strategy)
+    sizes = st.sampled_from((0, 1 * MIB, 16 * MIB))
+    heap = replace(profile.heap, growable=Bytes(data.draw(sizes)), excess=Bytes(2 * MIB + data.draw(sizes)))
+    bank = Bank(promised=data.draw(st.sampled_from((0, 3000))), lenient=data.draw(st.booleans()))
+    profile = replace(profile, heap=heap, bank=bank, devices=replace(profile.devices, frames=64, ranges=4))
+    top = data.draw(st.sampled_from((40, 96, 200)))
+    computer = replace(
+        machine((0, 640 << 10), (MIB, top * MIB)),
+        firmware=(Range(GIB, 16 * MIB, "reserved", "", 0),),
+        carved=(DISK,) if data.draw(st.booleans()) else (),
+        devices=tuple(
+            Device(
+                base=2 * GIB + number * 64 * MIB, size=data.draw(st.sampled_from((PAGE, 16 * MIB))), name=f"{number}"
+            )
+            for number in range(data.draw(st.integers(0, 3)))
+        ),
+    )
+    places = st.sampled_from((4 * GIB, 6 * GIB, DISK.base, DISK.base + MIB, MIB, GIB, 2 * GIB, 63 * GIB, 3 * MIB))
+    amounts = st.sampled_from((PAGE, 9 * PAGE, MIB, 4 * MIB, 64 * MIB, 300 * MIB, 2 * GIB, 1234))
+    more = (Range(data.draw(places), data.draw(amounts), "ram"),)
+    if data.draw(st.booleans()):
+        more += (Range(8 * GIB, data.draw(st.sampled_from((128 * MIB, 512 * MIB))), "ram"),)
+    try:
+        agree(computer, profile, more)
+    except TooSmall:
+        with pytest.raises(TooSmall):
+            Kernel.boot(computer, profile)
