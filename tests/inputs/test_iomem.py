@@ -1,6 +1,10 @@
 """/proc/iomem."""
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernmalloc.inputs import iomem
 from kernmalloc.machine.memory_map import Machine, UnreadableError, resolve
@@ -95,3 +99,39 @@ def test_read_without_privilege():
 def test_problems_have_a_line(line, reason):
     found = machine("00000000-000fffff : System RAM\n" + line)
     assert [(p.line, reason in p.reason) for p in (*found.problems, *found.unread)] == [(2, True)]
+
+
+def test_entries_in_entries_take_linear_time():
+    """As many as the limit allows, each in the one before or all in one."""
+    count = 50_000
+    nested = "".join(f"{i << 12:09x}-{(1 << 36) - (i << 12) - 1:09x} : Reserved\n" for i in range(count // 2))
+    flat = "000000000-fffffffff : Reserved\n"
+    flat += "".join(f"{i << 13:09x}-{(i << 13) + 4095:09x} : System RAM\n" for i in range(count))
+    start = time.process_time()
+    assert len(iomem.read(nested, "iomem")[0].memory) == count - 1
+    (facts,) = iomem.read(flat, "iomem")
+    assert len(facts.memory) == 2 * count and sum(r.size for r in facts.memory) == 1 << 36
+    assert time.process_time() - start < 5  # about 0.5 s
+
+
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(1, 16), st.sampled_from(["System RAM", "Reserved", "x"]))))
+def test_memory_is_what_the_innermost_entry_says(entries):
+    """In whatever order entries come: of every page that lies in properly nested ones."""
+    placed = []
+    for base, size, name in entries:
+        end = base + size
+        if all(end <= b or e <= base or (b <= base and end <= e) for b, e, _ in placed):
+            placed.append((base, end, name))
+    text = "".join(f"{b << 12:08x}-{(e << 12) - 1:08x} : {name}\n" for b, e, name in sorted(placed, key=order))
+    (facts,) = iomem.read(text or "text", "iomem")
+    for page in range(31):
+        around = [name for b, e, name in sorted(placed, key=order) if b <= page < e]
+        names = around[: around.index("System RAM") + 1] if "System RAM" in around else around
+        expected = next((name for name in reversed(names) if name != "x"), None)
+        told = [r.name for r in facts.memory if r.base <= page << 12 < r.end]
+        assert told == ([expected] if expected else [])
+
+
+def order(entry: tuple[int, int, str]) -> tuple[int, int]:
+    """Parents before children, as the kernel prints them."""
+    return entry[0], -entry[1]

@@ -9,12 +9,13 @@ every address as zero.
 """
 
 import re
+from collections.abc import Iterator
 
 from .errors import UnreadableError
 from .facts import Device, Facts, Problem, Range
 from .text import plain_lines
 
-_ENTRY = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
+_LINE = re.compile(r"[>|\s]*([0-9a-f]{4,16})-([0-9a-f]{4,16}) : ?(.*)", re.I)
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : ", re.I | re.M)
 _OTHER_LIST = re.compile(
     r"^[>|\t \xa0]*[0-9a-f]{4,16}-[0-9a-f]{4,16} : (?:type\b|usable|available|free|conventional)", re.I | re.M
@@ -50,10 +51,10 @@ def read(text: str, file: str) -> list[Facts]:
     """The one machine described.  Raises UnreadableError where the addresses are hidden."""
     facts = Facts(file)
     facts.origin = "/proc/iomem"
-    parents: list[tuple[int, int, str]] = []  # base, end and kind of the entries that enclose the current line
+    open_: list[_Entry] = []  # entries that enclose the current line, each in the one before
     entries = hidden = first = 0
     for number, raw in plain_lines(text):
-        match = _ENTRY.match(raw)
+        match = _LINE.match(raw)
         if not match:
             _other(facts, number, raw)
             continue
@@ -64,10 +65,12 @@ def read(text: str, file: str) -> list[Facts]:
         elif end <= base:
             facts.problems.append(Problem(number, "ends before it starts: ignored", raw.strip()))
         else:
-            while parents and not parents[-1][0] <= base < end <= parents[-1][1]:
-                parents.pop()
-            kind = _entry(facts, number, base, end, match[3].split("<-")[0].strip(), [k for _, _, k in parents])
-            parents.append((base, end, kind))
+            while open_ and not open_[-1].base <= base < end <= open_[-1].end:
+                facts.memory += open_.pop().parts()
+            outer = open_[-1] if open_ else None
+            open_.append(_entry(facts, number, base, end, match[3].split("<-")[0].strip(), outer))
+    facts.memory += (part for entry in open_ for part in entry.parts())
+    facts.memory.sort(key=lambda r: (r.line, r.base))
     if hidden and hidden == entries:
         raise UnreadableError(
             file, first, f"all {hidden} addresses are zero: /proc/iomem was read without privilege", "read it as root"
@@ -77,26 +80,43 @@ def read(text: str, file: str) -> list[Facts]:
     return [facts]
 
 
-def _entry(facts: Facts, line: int, base: int, end: int, name: str, parents: list[str]) -> str:
-    """Take one resource into the facts; returns its kind of memory ("" for none)."""
+class _Entry:
+    """A resource that may enclose others.  `kind` is that of its memory ("" for none), `in_ram` whether it is or lies
+    in RAM, `memory` the nearest entry of memory around what it encloses, and `cuts` what such children take of it."""
+
+    def __init__(self, base: int, end: int, name: str, line: int, kind: str, outer: "_Entry | None") -> None:
+        self.base, self.end, self.name, self.line, self.kind = base, end, name, line, kind
+        self.in_ram: bool = kind == "ram" or bool(outer and outer.in_ram)
+        self.memory: _Entry | None = self if kind else outer and outer.memory
+        self.cuts: list[tuple[int, int]] = []
+
+    def parts(self) -> Iterator[Range]:
+        """What of its memory is left: a child wins over its parent."""
+        base = self.base
+        for low, high in (*sorted(self.cuts), (self.end, self.end)) if self.kind else ():
+            if base < low:
+                yield Range(base, low - base, self.kind, self.name, self.line)
+            base = max(base, high)
+
+
+def _entry(facts: Facts, line: int, base: int, end: int, name: str, outer: _Entry | None) -> _Entry:
+    """Take one resource into the facts, which lies in `outer`."""
     kind = "ram" if name.startswith("System RAM") else _MEMORY.get(name.lower(), "")
+    taken = bool(outer and outer.in_ram)
     if name in _IMAGE:
         _image(facts, line, base, end)
-    elif kind and "ram" in parents:
-        facts.ignored["taken by the running kernel"] += 1
-    elif kind:
-        if any(parents):
-            _cut_last(facts.memory, base, end)
-        facts.memory.append(Range(base, end - base, kind, name, line))
+    elif kind and not taken:
+        if outer and outer.memory:
+            outer.memory.cuts.append((base, end))
     elif _DEVICE.match(name):
         facts.devices.append(Device(base, end - base, "resource", name, line=line))
     elif name.startswith("PCI Bus "):
         facts.windows.append(Range(base, end - base, "window", name, line))
-    elif "ram" in parents:
+    elif taken:
         facts.ignored["taken by the running kernel"] += 1
     else:
         facts.ignored["other resource"] += 1
-    return kind
+    return _Entry(base, end, name, line, "" if taken else kind, outer)
 
 
 def _image(facts: Facts, line: int, base: int, end: int) -> None:
@@ -105,18 +125,6 @@ def _image(facts: Facts, line: int, base: int, end: int) -> None:
         base, line = min(base, facts.carved[0].base), facts.carved[0].line
         end = max(end, facts.carved.pop().end)
     facts.carved.append(Range(base, end - base, "image", "Kernel image", line))
-
-
-def _cut_last(memory: list[Range], base: int, end: int) -> None:
-    """Cut [base, end) out of the enclosing entries at the end of `memory`: a child wins over its parent."""
-    for index in range(len(memory) - 1, -1, -1):
-        outer = memory[index]
-        if outer.base < end and base < outer.end:
-            rest = (
-                Range(outer.base, base - outer.base, outer.kind, outer.name, outer.line),
-                Range(end, outer.end - end, outer.kind, outer.name, outer.line),
-            )
-            memory[index : index + 1] = [part for part in rest if part.size > 0]
 
 
 def _other(facts: Facts, line: int, raw: str) -> None:
