@@ -171,6 +171,69 @@ MAPS = {
         "INT 15,e820 region [100000,7fe0000) type 1 attr 1 next=3\n",
         [(0, 0x9FC00), (0x100000, 0x7FE0000)],
     ),
+    "pages after an address": (
+        "EfiConventionalMemory: 0x1000 (159 pages)\n"
+        "EfiBootServicesData: 0x100000, 256 pages\n"
+        "EfiRuntimeServicesData: 0x200000, 16 pages\n"
+        "EfiConventionalMemory: 0x210000, 4096 pages\n",
+        [(0x1000, 0xA0000), (0x100000, 0x200000), (0x210000, 0x1210000)],
+    ),
+    "Haiku: what is allocated lies in what there is": (
+        "physical memory ranges:\n"
+        "    base 0x00000000, length 0x0009f000\n"
+        "    base 0x00100000, length 0x7fe00000\n"
+        "allocated physical memory ranges:\n"
+        "    base 0x00100000, length 0x00200000\n"
+        "allocated virtual memory ranges:\n"
+        "    base 0x80000000, length 0x00200000\n",
+        [(0, 0x9F000), (0x100000, 0x7FF00000)],
+    ),
+    "Redox": (
+        "BootloaderMemoryEntry { base: 4096, size: 651264, kind: Free }\n"
+        "BootloaderMemoryEntry { base: 655360, size: 393216, kind: Reserved }\n"
+        "BootloaderMemoryEntry { base: 1048576, size: 133038080, kind: Free }\n"
+        "BootloaderMemoryEntry { base: 134086656, size: 65536, kind: Reclaim }\n",
+        [(0x1000, 0xA0000), (0x100000, 0x7FF0000)],
+    ),
+    "a table with ends and rounded sizes": (
+        "| Start Address | End Address   | Size     | Type      |\n"
+        "|---------------|---------------|----------|-----------|\n"
+        "| 0x00000000    | 0x0009FBFF    | 639 KB   | Usable    |\n"
+        "| 0x0009FC00    | 0x0009FFFF    | 1 KB     | Reserved  |\n"
+        "| 0x00100000    | 0x07FDFFFF    | 127 MB   | Usable    |\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
+    "a table with an index": (
+        "ID  Base              Length            Type\n"
+        "0   0x0000000000000000 0x000000000009FC00 Usable\n"
+        "1   0x000000000009FC00 0x0000000000000400 Reserved\n"
+        "2   0x0000000000100000 0x0000000007EE0000 Usable\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
+    "an arrow and a bar": (
+        "[INFO] MMAP: 0x0000000000000000 -> 0x000000000009fc00 | AVAILABLE\n"
+        "[INFO] MMAP: 0x000000000009fc00 -> 0x00000000000a0000 | RESERVED\n"
+        "[INFO] MMAP: 0x0000000000100000 -> 0x0000000007fe0000 | AVAILABLE\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
+    "the kind before the range, a size after it": (
+        "Memory Map (5 entries):\n"
+        "  Available    0x0 .. 0x9fbff        (639 KiB)\n"
+        "  Reserved     0x9fc00 .. 0x9ffff    (1 KiB)\n"
+        "  Available    0x100000 .. 0x7fdffff (127 MiB)\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
+    "a board's regions": (
+        "RAM   @ 0x80000000 size 0x8000000\nROM   @ 0x00001000 size 0x10000\nUART  @ 0x10000000 size 0x100\n",
+        [(0x80000000, 0x88000000)],
+    ),
+    "a table whose heading is not apart": (
+        " region type start        end          size\n"
+        " usable      0x00000000   0x0009fc00   654336\n"
+        " reserved    0x0009fc00   0x000a0000   1024\n"
+        " usable      0x00100000   0x07fe0000   133038080\n",
+        [(0, 0x9FC00), (0x100000, 0x7FE0000)],
+    ),
     "as Linux's documents print sysfs": (
         "0000000000000000-000000000009fc00 (System RAM)\n000000000009fc00-00000000000a0000 (reserved)\n"
         "0000000000100000-0000000007fe0000 (System RAM)\n",
@@ -292,6 +355,10 @@ NONE = {
     ),
     "blocks of a heap": "0x10000-0x20000 used\n0x20000-0x30000 free\n0x30000-0x38000 used\n0x38000-0x40000 used\n",
     "a table of segments": "CS: base=0x0 limit=0xffffffff type=1\nGDT base=0x1000 limit=0x7f type=1\n",
+    "QEMU's info mtree": (
+        "FlatView #1\n  0000000000000000-00000000000bffff (prio 0, ram): pc.ram\n"
+        "  00000000fd000000-00000000fdffffff (prio 1, ram): vga.vram\n"
+    ),
     "a hexadecimal dump": "00000000  7f45 4c46 0201 0100\n00000010  0300 3e00 0100 0000\n",
     "prose": "From 1985 to 1999 the machine had a base of 640 and a length of 1024; type 1 was free.\n",
     "a resource file": "0x00000000f0000000 0x00000000f03fffff usable\n".replace("usable", "cached"),

@@ -89,5 +89,14 @@ def test_before_there_were_banks():
     assert [(r.base, r.end) for r in found.ram] == [(0, 0x10000000)]
 
 
+def test_linux_prints_memblock_alike():
+    found = machine(
+        "MEMBLOCK configuration:\n memory size = 0x7ff7b000 reserved size = 0x5ae0000\n memory.cnt  = 0x1\n"
+        " memory[0x0]\t[0x0000000000100000-0x000000007ffd9fff], 0x000000007feda000 bytes flags: 0x0\n"
+        " reserved[0x0]\t[0x0000000000000000-0x0000000000000fff], 0x0000000000001000 bytes flags: 0x0\n"
+    )
+    assert [(r.base, r.end) for r in found.ram] == [(0x100000, 0x7FFDA000)]
+
+
 def test_a_cut_text_is_told():
     assert machine(BANKS[: BANKS.index("-> size     = 0x0000000080000000")]).missing

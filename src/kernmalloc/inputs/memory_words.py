@@ -49,11 +49,13 @@ def _table(**words: str) -> dict[str, str]:
 
 
 E820_WORDS = _table(
-    ram="usable ram systemram systemmemory available availableram availablememory freeram freememory",
+    ram="usable ram systemram systemmemory available availableram availablememory freeram freememory dram sdram "
+    "mainmemory",
     reserved="reserved reservedram reservedmemory unusable unusablememory disabled badram badmemory bad defective "
     "faulty faultyram faultyrambadram typeram devicereserved notusable nonusable unavailable "
     "notavailable ramholdingcoreboottables ramholdingfirmwarecode notassociatedwithram mmio unknowne820type",
     soft="softreserved specificpurpose specialpurpose",
+    rom="rom flash bootrom systemrom videorom",
     nvram="acpi acpidata acpinvs acpitables acpitable acpireclaim acpireclaimable acpireclaimableram "
     "acpireclaimablememory acpireclaimmemory acpinonvolatilestorage acpinonvolatilestorageram acpinvsmemory nvs "
     "nvsmemory persistent persistentram persistentmemory persistentramlegacy persistentmemorylegacy pmem nvdimm",
@@ -80,7 +82,8 @@ COREBOOT_WORDS = _table(
 """coreboot's bootmem; its configuration tables stay in use."""
 
 LOADER_WORDS = _table(
-    ram="usable bootloaderreclaimable reclaimable loaderreclaimable bootinfo framezero package empty",
+    ram="usable bootloaderreclaimable bootloaderreclaim reclaimable reclaim loaderreclaimable bootinfo framezero "
+    "package empty",
     image="kernelandmodules executableandmodules kernelmodules kernel kernelstack modules bootloader pagetable inuse "
     "text rodata datatdatatbsspercpu bss bootstack kimg",
     reserved="reserved framebuffer badmemory reservedmapped",

@@ -28,6 +28,7 @@ _COLUMNS = re.compile(r"(?:\s+|\s*[|;,]\s*)$")
 _LABEL = re.compile(r"([a-z_]+(?:[ .][a-z_]+)?)[\"'`]?\s*[=:@]{0,2}\s*[<\"']?$", re.I)
 _BEFORE = re.compile(r"([a-z][a-z _/()-]*?)\s*[:=@-]?\s*[\[(<]?\s*$", re.I)
 _LABEL_WORD = re.compile(r"[a-z_#]+", re.I)
+_MEASURE = re.compile(r"\s*(?:pages|bytes|frames)\b", re.I)
 _KIND = re.compile(r"(?<![a-z])(?:(?:region|memory|mem|entry)[_ ]?)?(?:type|kind|ty|typ)\b[\"']?\s*[:=]*\s*", re.I)
 _CELL_END = re.compile(r"[,;}|\]]")
 _LABELS = {
@@ -37,7 +38,7 @@ _LABELS = {
         "addr address physaddr physicaladdress physstart physicalstart physbase physicalbase regionstart paddr at",
         "size": "length len size sz regionsize regionlength lengthbytes sizebytes for",
         "end": "end endaddr endaddress endingaddress last lastaddress to until physend physicalend",
-        "pages": "pages pagecount numpages npages numberofpages nrpages numpage",
+        "pages": "pages pagecount numpages npages numberofpages nrpages frames",
         "kind": "type kind ty typ regiontype memtype memorytype entrytype",
     }.items()
     for word in words.split()
@@ -101,8 +102,11 @@ def heading(text: str) -> tuple[str, ...]:
     """What the columns under a heading mean ("" for one of another kind); () if it is no heading of a map."""
     if any(number.wide for number in numbers(text)):
         return ()
-    columns = tuple(_meant(cell) for cell in _cells(text))
-    return columns if "base" in columns and any(extent in columns for extent in _EXTENTS) else ()
+    for cells in (_cells(text), text.split()):
+        columns = tuple(_meant(cell) for cell in cells)
+        if "base" in columns and any(extent in columns for extent in _EXTENTS):
+            return columns
+    return ()
 
 
 def labelled(text: str, told: tuple[Number, ...]) -> dict[str, Number]:
@@ -136,7 +140,7 @@ def entry(line: int, text: str, columns: tuple[str, ...]) -> Entry | None:
     if len(told) < 2:
         return None
     labels = labelled(text, told)
-    extent = next((meaning for meaning in _EXTENTS if meaning in labels), "")
+    extent = _extent(labels)
     if "base" in labels and extent:
         means = "either" if extent == "end" else extent
         return _made(line, "labels", text, labels["base"], labels[extent], means)
@@ -151,10 +155,20 @@ def entry(line: int, text: str, columns: tuple[str, ...]) -> Entry | None:
             return _made(line, "range", text, first, second, means, labels.get("size"))
         if second.wide and between.strip() == "+":
             return _made(line, "sum", text, first, second, "size")
+    if last := next((number for number in told[1:] if _measure(text, number)), None):
+        first = labels.get("base") or next((number for number in told if number.wide), last)
+        if first.start < last.start:
+            return _made(line, "measure", text, first, last, _measure(text, last))
     for first, second, between in pairs:
         if second.wide and second.digits != "0" and _COLUMNS.match(between):
             return _made(line, "columns", text, first, second, "any")
     return None
+
+
+def _measure(text: str, number: Number) -> str:
+    """Whether a number is a "size" or "pages" for the unit or the word after it."""
+    measure = _MEASURE.match(text, number.end)
+    return "size" if number.shift else _LABELS.get(squeezed(measure[0]), "size") if measure else ""
 
 
 def _closed(text: str, first: Number, second: Number) -> bool:
@@ -177,26 +191,42 @@ def _cells(text: str) -> list[str]:
 
 
 def _under(line: int, text: str, columns: tuple[str, ...]) -> Entry | None:
-    """A range by the heading above its columns."""
+    """A range by the heading above its columns: cell by cell, or where cells are not apart, number by number."""
     cells = _cells(text)
-    if len(cells) < len(columns):
-        cells = text.split()
-    if len(cells) < len(columns):
+    named = dict(zip(columns, cells, strict=False)) if len(cells) == len(columns) else {}
+    told = {meaning: numbers(cell)[-1] for meaning, cell in named.items() if numbers(cell)}
+    said, before = named.get("kind", text), ""
+    if "base" not in told:
+        wanted = [meaning for meaning in columns if meaning in ("base", *_EXTENTS)]
+        wide = [number for number in numbers(text) if number.wide or number.shift]
+        sure = [number for number in wide if number.digits != "0"]
+        told = dict(zip(wanted, sure if len(sure) == len(wanted) else wide, strict=False))
+        first = min((number.start for number in told.values()), default=0)
+        last = max((number.end for number in told.values()), default=0)
+        said, before = text[last:], _words_before(text, first)
+    extent = _extent(told)
+    if "base" not in told or not extent:
         return None
-    named = {meaning: cell for meaning, cell in zip(columns, cells, strict=False) if meaning}
-    told = {meaning: numbers(cell) for meaning, cell in named.items()}
-    extent = next((meaning for meaning in _EXTENTS if told.get(meaning)), "")
-    if not (told.get("base") and extent):
-        return None
-    said = named.get("kind", text)
+    size = told.get("size") if extent == "end" else None
     means = "either" if extent == "end" else extent
-    return Entry(line, "table", told["base"][-1], told[extent][0], means, None, (said, ""), "", "")
+    return Entry(line, "table", told["base"], told[extent], means, size, (said, ""), before, "")
+
+
+def _extent(told: dict[str, Number]) -> str:
+    """Which of what is told of a range's extent is taken: a size in units is rounded, if an end is told, too."""
+    extent = next((meaning for meaning in _EXTENTS if meaning in told), "")
+    return "end" if extent == "size" and told["size"].shift and "end" in told else extent
 
 
 def _made(
     line: int, form: str, text: str, base: Number, second: Number, means: str, size: Number | None = None
 ) -> Entry:
     first, last = min(base.start, second.start), max(base.end, second.end)
-    head = text[:first]
-    before = _BEFORE.search(head, max(0, first - 48))
-    return Entry(line, form, base, second, means, size, (*kinds(text), text[last:]), before[1] if before else "", head)
+    said = (*kinds(text), text[last:])
+    return Entry(line, form, base, second, means, size, said, _words_before(text, first), text[:first])
+
+
+def _words_before(text: str, place: int) -> str:
+    """The words right before a place in a line."""
+    found = _BEFORE.search(text, max(0, place - 48), place)
+    return found[1] if found else ""

@@ -34,7 +34,7 @@ _GRAIN = 1024  # bytes: ranges of memory begin at multiples, and are no smaller
 _LIMIT = 1 << 52  # no processor has RAM above
 _MAYBE = re.compile(r"0x[0-9a-f]|[0-9a-f]{5}|base|start|addr|\b(?:begin|from)\b", re.I)
 _OTHER = re.compile(
-    r"\b(?:BARs?\d?|pci\w*|MTRR|reg\d\d|virtual|virt|vaddr|vmalloc|vma|heap|stack|partition|irq|I/O|GDT|LDT|IDT|TSS)\b"
+    r"\b(?:BARs?\d?|pci\w*|MTRR|reg\d\d|virtual|virt|vaddr|vmalloc|vma|heap|stack|partition|prio|irq|I/O|GDT|LDT|IDT|TSS)\b"
     r"|(?<!\S)[r-][w-][x-][sp](?!\S)|\.(?:text|data|bss)\b",
     re.I,
 )
@@ -46,10 +46,13 @@ _SAID_ABOVE = re.compile(
     r"(?:\(s\))?\s*(?:\(\d+\)|:\s*\d*|=\s*\d+)?\s*:?\s*$",
     re.I,
 )
+_TAKEN = re.compile(r"\b(?:allocated|used|occupied)\b", re.I)
 _UNIT = re.compile(r"\b(?:[KMGT]i?B|bytes|pages|frames|size|len|length)\b", re.I)
 _WORD = re.compile(r"[a-z]{2}", re.I)
 _WORDS = re.compile(r"(?<!\w)[a-z_]+(?!\w)", re.I)
-_ABOUT = re.compile(r"mem(?:ory)?[ _-]?map|mmap|e820|multiboot|physical memory|memory (?:regions?|ranges?)", re.I)
+_ABOUT = re.compile(
+    r"mem(?:ory)?[ _-]?(?:map|regions?|ranges?|entry|descriptor)|mmap|e820|multiboot|physical memory", re.I
+)
 _CERTAIN = {
     word
     for word, kind in {**EFI_WORDS, **E820_WORDS}.items()
@@ -165,7 +168,7 @@ def _lines(text: str) -> Iterator[_Line]:
             columns = heading(line) or columns
         yield from parts.take(number, line)
         said = _SAID_ABOVE.search(line)
-        above = ("ram" if said[1] else "reserved") if said else ""
+        above = ("ram" if said[1] else "reserved") if said and not _TAKEN.search(line) else ""
     yield from parts.flush()
 
 

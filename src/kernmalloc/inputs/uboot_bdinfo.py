@@ -70,7 +70,7 @@ def read(text: str, file: str) -> list[Facts]:
             elif (match := size.search(line)) and name in started:
                 found[name].append(Range(started.pop(name), int(match[1], 16), "ram", name, number))
     source = next((name for name, _, _ in _PAIRS if found[name]), "lmb")
-    facts.origin = "U-Boot's lmb" if source == "lmb" else "U-Boot's bdinfo"
+    facts.origin = "U-Boot's lmb, or memblock" if source == "lmb" else "U-Boot's bdinfo"
     for each in found[source]:
         if each.size:  # a bank without memory is one that the board leaves empty
             put(facts, each.line, each.base, each.size, "ram", source)
