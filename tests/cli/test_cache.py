@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from kernmalloc.lang import cache
 
 
@@ -17,6 +19,7 @@ def test_a_damaged_object_is_one_line(tmp_path, monkeypatch):
     assert done.stderr == f"kernmalloc: {path} is damaged and is not used\n"
 
 
+@pytest.mark.nightly
 def test_two_at_once_build_once(tmp_path):
     """The second waits, says so, and takes what the first has built."""
     code = "import sys, kernmalloc.lang.objects as o; o.built('raw', lambda stage, done: print(stage, flush=True))"

@@ -100,7 +100,7 @@ def test_closed_output_is_no_error(tmp_path, closed):
 @pytest.mark.parametrize(
     "words", ["--help", "plan --help", "--version", "", "check desktop-16g", "frob", "plan --capacity"]
 )
-@pytest.mark.parametrize("pipe", ["|", "2>&1 |", "|&"])
+@pytest.mark.parametrize("pipe", ["|", "|&"])
 def test_who_has_seen_enough_is_told_nothing(words, pipe):
     """Nobody reads at all: whatever is printed, and to whichever of the streams."""
     done = shell(f"kernmalloc {words} {pipe} exec true; exit ${{PIPESTATUS[0]}}")
@@ -134,9 +134,8 @@ def begun(pid):
         ("plan", *["desktop-16g"] * 3000),
     ],
 )
-@pytest.mark.parametrize("whom", ["the command", "all its processes"])
-def test_ctrl_c_is_one_line(tmp_path, words, whom):
-    """The terminal sends it to all processes; `kill -INT` to one. It comes when the work has begun."""
+def test_ctrl_c_is_one_line(tmp_path, words):
+    """The terminal sends it to all processes. It comes when the work has begun."""
     many = tmp_path / "many"  # of different sizes, so that each needs plans of its own
     many.write_text("".join(f'{{"ram": {(64 + number) << 20}, "bars": []}}\n' for number in range(2000)))
     words = [str(many) if word == "many" else word for word in words]
@@ -145,11 +144,17 @@ def test_ctrl_c_is_one_line(tmp_path, words, whom):
         start_new_session=True,
     ) as process:  # fmt: skip
         begun(process.pid)
-        (os.kill if whom == "the command" else os.killpg)(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         started = time.monotonic()
         said = process.stderr.read()
         assert process.wait() == INTERRUPTED and time.monotonic() - started < 5
         assert re.fullmatch(r"\s*kernmalloc: interrupted\n", said), said
+
+
+def test_the_first_line_says_which_machine_it_is():
+    """Where this computer hides its memory map a shipped machine stands in, and nobody takes it for this one."""
+    first = run("check").stdout.splitlines()[0]
+    assert first.startswith(("This computer, from ", "Not this computer but the shipped machine "))
 
 
 def test_shipped_machines_are_named_wherever_a_machine_is():
@@ -159,7 +164,6 @@ def test_shipped_machines_are_named_wherever_a_machine_is():
         ("plan", name),
         ("check", name),
         ("plan", name, "--devices", name),
-        ("compare", name),
     ):
         done = run(*words)
         assert done.returncode == 0 and done.stderr == "", done

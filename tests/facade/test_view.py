@@ -14,11 +14,9 @@ from kernmalloc.facade.profile import SHIPPED
 from kernmalloc.kernel.core.kern import DMA, FREE, PAGE
 from kernmalloc.machine.lives import LifeError
 
-RANGES = (0, 5 * MIB), (8 * MIB, 40 * MIB)
 
-
-def boot(mode, profile="eros2"):
-    return Kernel.boot(machine(*RANGES), Profile.load(profile), mode)
+def boot(mode, profile="eros2", end=16 * MIB):
+    return Kernel.boot(machine((0, 5 * MIB), (8 * MIB, end)), Profile.load(profile), mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -72,7 +70,7 @@ def test_a_view_gives_its_memory_back():
 @pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire", "x86_64"])
 def test_memory_is_found_page_by_page_and_in_runs(mode, profile):
     """A copy, the memory itself and the way of each single page agree, over large pages and single ones."""
-    with boot(mode, profile) as kernel:
+    with boot(mode, profile, 16 * MIB if profile == "coyotos-coldfire" else 25 * MIB) as kernel:
         view = kernel.view
         taken = [(kernel.malloc(size), size) for size in (100, 9000, 200_000)]
         poke(view, taken[-1][0] + 199_999, b"!")
@@ -121,7 +119,7 @@ def test_a_high_half_kernel_finds_its_own_place(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(re.sub("hosted_base.*", "", text))
     profile = Profile.load(file)
-    kernels = [Kernel.boot(machine(*RANGES), profile, mode) for mode in ("raw", "raw", "soft", "twin")]
+    kernels = [Kernel.boot(machine((0, 24 * MIB)), profile, mode) for mode in ("raw", "raw", "soft")]
     for kernel in kernels:
         va = kernel.malloc(5000)
         with pytest.raises(BadAddress, match=r"free\(0x[0-9a-f]+\): ") as refused:

@@ -198,8 +198,8 @@ class Pages:
 
     def memory(self, pa: int, size: int) -> bytes:
         """Physical memory."""
-        return self.view.ram.bytes[pa : pa + size]
+        return self.view.memory[pa : pa + size]
 
     def put(self, pa: int, data: bytes) -> None:
         """Write to physical memory."""
-        self.view.ram.bytes[pa : pa + len(data)] = data
+        self.view.memory[pa : pa + len(data)] = data
