@@ -194,3 +194,18 @@ def test_one_processor_drives_the_source_for_all(boot, mode):
     assert source.waiting == 1 and kernel.pages.flush() == 0 and other.flush() == 0
     assert source.file.read(5, memoryview(bytearray(4096))) == status.OK
     source.close()
+
+
+@pytest.mark.parametrize(
+    "offset, size", [(-8, 8), (4090, 100), (0, 4097), (4097, None), (0, -1), (-1, None), (1 << 70, 1)]
+)
+def test_a_page_is_read_and_written_inside_only(boot, offset, size):
+    """What lies before and behind it is another frame's."""
+    kernel, _ = boot()
+    page = kernel.pages.get(1)
+    with pytest.raises(ValueError, match="of a page of 4096"):
+        page.read(offset, size)
+    if size is not None and size > 0:
+        with pytest.raises(ValueError, match="of a page of 4096"):
+            page.write(offset, bytes(size))
+    assert page.read(4096) == page.read(0, 0) == b"" and kernel.pages.counts()["dirty"] == 0

@@ -134,8 +134,9 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Byte": (1, "value@0"),
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
-        208,
-        "ram@0 fd@8 format@16 root@144 window@152 target@160 fresh@168 users@176 processors@184 mapped@192 failed@200",
+        216,
+        "ram@0 ram_bytes@8 fd@16 format@24 root@152 window@160 target@168 fresh@176 users@184 processors@192 "
+        "mapped@200 failed@208",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (

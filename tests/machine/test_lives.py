@@ -6,12 +6,15 @@ import mmap
 import os
 import random
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_machines import MIB, MODES, conserved, machine, poison
 
+import kernmalloc.drivers.churn  # noqa: F401 (the twin interprets what has been imported)
 from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import SHIPPED, Profile
@@ -259,3 +262,59 @@ def test_more_mappings_than_the_host_can_hold() -> None:
             kernel.malloc(1)
     with Kernel.boot(ram, Profile.load("eros2")) as kernel:
         assert kernel.check().passed
+
+
+def test_ctrl_c_in_the_twin_waits_for_the_call_to_end() -> None:
+    """Wherever it comes, the lock is given back and every invariant holds; then it is raised."""
+    with boot("twin") as kernel:
+        kernel.free(kernel.malloc(100))
+        came = 0
+        for after in range(1, 2000, 37):
+            kernel.handle.life.load = _pressed(kernel.handle.life.load, after)
+            try:
+                kernel.free(kernel.malloc(100_000))
+            except KeyboardInterrupt:
+                came += 1
+            del kernel.handle.life.load
+            assert kernel.view.kern["lock"] == 0
+            kernel.drain()
+        assert came > 10
+        assert kernel.check().passed
+
+
+def _pressed(load: Any, after: int) -> Any:
+    """A load, of which one presses Ctrl-C."""
+    left = [after]
+
+    def loads(addr: int, width: int) -> int:
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+        return load(addr, width)
+
+    return loads
+
+
+@pytest.mark.parametrize("mode", ["soft", "twin"])
+@pytest.mark.parametrize("far", [1 << 40, 8 * MIB, (8 * MIB) - 8, (1 << 51) + (1 << 13)])
+def test_a_table_beyond_ram_is_a_fault(mode: str, far: int) -> None:
+    """Not a crash of this process."""
+    with boot(mode) as kernel:
+        va = kernel.call("malloc_zeroed", 1 << 21)
+        loaded, format, memory = kernel.handle.loaded, kernel.view.format, kernel.view.ram.bytes
+        table, shift = loaded.root, format.root_shift
+        while True:
+            at = table + ((va - loaded.window + loaded.target >> shift & (1 << format.index_bits) - 1) << 3)
+            shift -= format.index_bits
+            if shift == format.page_shift:
+                break
+            table = int.from_bytes(memory[at : at + 8], "little") & format.address
+        before = memory[at : at + 8]
+        wild = int.from_bytes(before, "little") & ~format.address | far & format.address
+        memory[at : at + 8] = wild.to_bytes(8, "little")
+        kernel.handle.life.refresh()
+        with pytest.raises(Fault):
+            kernel.call("churn_end", va, 1)
+        memory[at : at + 8] = before
+        kernel.handle.life.refresh()
+        conserved(kernel)

@@ -31,7 +31,7 @@ from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
 from kernmalloc.facade.pages import Pages
 from kernmalloc.facade.profile import Profile
-from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Step, failure
+from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Snapshot, Step, failure
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
 from kernmalloc.facade.view import Mappings
@@ -123,8 +123,9 @@ class Kernel:
             raise
 
     def close(self) -> None:
-        """Let the machine's memory go, once: its addresses mean nothing any more. A thread lets itself go."""
-        self.handle.end.close()
+        """Let the machine's memory go, once: its addresses mean nothing any more. Waits for calls of other threads that
+        are under way. A thread lets itself go."""
+        self.handle.close()
 
     def __enter__(self) -> "Kernel":
         return self
@@ -161,7 +162,7 @@ class Kernel:
 
     def run(self, loop: str, *args: int) -> int:
         """Run a compiled loop of `drivers`: its arguments are addresses of this process."""
-        return self.handle.life.call(loop, *args)
+        return self.handle.loop(loop, *args)
 
     def processors(self, count: int) -> int:
         """Let so many processors run processes: the host address of their TLBs. LifeError in mode twin."""
@@ -391,18 +392,25 @@ class Kernel:
         """What the last check that failed found."""
         return failure(self.view)
 
-    def snapshot(self) -> dict[int, bytes]:
+    def snapshot(self) -> Snapshot:
         """The machine's whole memory: every page that is not all zeros, by physical address."""
-        return self.view.ram.snapshot()
+        self.handle.refuse_closed("snapshot()")
+        with self.handle.alone():
+            taken = Snapshot(self.view.ram.snapshot())
+            taken.written, taken.cached = self.pages.written, sum(self.pages.counts().values())
+        return taken
 
     def restore(self, snapshot: dict[int, bytes]) -> None:
-        """Make the machine what it was when the snapshot was taken. Raises LifeError for what is none of this kernel:
-        nothing has changed."""
+        """Make the machine what it was when the snapshot was taken. Raises LifeError for what is none of this kernel,
+        and Busy where pages in it could be written over newer ones: while a source is open, and for a snapshot with
+        pages in memory, if sources have written some since. Then nothing has changed."""
+        self.pages.refuse_restore(snapshot)
         told = self.layout.tobytes()  # what the loader left in memory, for good
         if snapshot.get(int(self.layout["area_pa"]), b"")[: len(told)] != told:
             raise LifeError("restore: no snapshot of this kernel: what it was booted with is not in it")
-        self.view.ram.restore(snapshot)
-        self.handle.life.refresh()
+        with self.handle.alone():
+            self.view.ram.restore(snapshot)
+            self.handle.life.refresh()
 
 
 def _boot(kernel: Kernel, observe: Callable[[Step], None] | None) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy
 
-from kernmalloc.facade.errors import SourceError, WouldBlock, checked
+from kernmalloc.facade.errors import Busy, SourceError, WouldBlock, checked
 from kernmalloc.facade.handle import Handle
-from kernmalloc.facade.source import PageFile, Source
-from kernmalloc.facade.state import CoreTable, page_layout
+from kernmalloc.facade.source import PageFile, Source, make_pages
+from kernmalloc.facade.state import CoreTable, Snapshot, page_layout
 from kernmalloc.kernel.core.kern import DIRTY, PAGE
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.records import hexadecimal
-from kernmalloc.lang.status import IO_ERROR, WOULD_BLOCK
+from kernmalloc.lang.status import BUSY, IO_ERROR, WOULD_BLOCK
 
 STATE_NAMES = ("empty", "reading", "clean", "dirty", "writing", "rewritten", "failed")
 
@@ -57,16 +57,20 @@ class Page:
         self._pages.call("page_clean", self.pfn)
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        """`size` bytes of the page, by default to its end."""
-        page = self._pages.page
-        return self._pages.memory(self.pfn * page + offset, page - offset if size is None else size)
+        """`size` bytes of the page, by default to its end. ValueError beyond its end."""
+        count = self._pages.page - offset if size is None else size
+        self._inside(offset, count)
+        return self._pages.memory(self.pfn * self._pages.page + offset, count)
 
     def write(self, offset: int, data: bytes) -> None:
         """Write to the page; it is dirty then. ValueError beyond its end."""
-        if offset < 0 or offset + len(data) > self._pages.page:
-            raise ValueError(f"{len(data)} bytes at {offset} of a page of {self._pages.page}")
+        self._inside(offset, len(data))
         self.dirty()
         self._pages.put(self.pfn * self._pages.page + offset, data)
+
+    def _inside(self, offset: int, count: int) -> None:
+        if offset < 0 or count < 0 or offset + count > self._pages.page:
+            raise ValueError(f"{count} bytes at {offset} of a page of {self._pages.page}")
 
 
 class AddressSpace:
@@ -110,6 +114,7 @@ class Pages:
         self.handle, self.view = handle, handle.view
         self.page = handle.view.page  # bytes
         self._sources: list[Source] = []  # the one that is open; all processors share it
+        self._written = [0]  # pages written by those before it
         handle.end.callback(self._let_go)
 
     def on(self, handle: Handle) -> "Pages":
@@ -123,16 +128,32 @@ class Pages:
         """The source that was opened last."""
         return self._sources[-1] if self._sources else None
 
-    def source(self, path: str | Path, pages: int | None = None) -> Source:
-        """Open a file of pages as the source; `pages` makes a new one of so many. Raises Busy if one is open,
-        SourceError if that is no such file, OSError."""
-        file = PageFile(path, self.page, pages)
+    def source(self, path: str | Path, pages: int | None = None, create: bool = False) -> Source:
+        """Open a file of pages as the source; `pages` makes a new one of so many, in place of one there is. Another
+        file is replaced only if `create` says so. Raises Busy if a source is open, SourceError if that is no such file,
+        OSError; then no file has changed."""
+        ring = checked(self.handle.call("source_open"), "source()")
         try:
-            self._sources[:] = [Source(self.handle, file)]
+            if pages is not None:
+                make_pages(Path(path), self.page, pages, create)
+            self._written[0] += self.open.file.written if self.open else 0
+            self._sources[:] = [Source(self.handle, PageFile(path, self.page), ring)]
         except BaseException:
-            file.close()
+            checked(self.handle.call("source_close"), "source()")
             raise
         return self._sources[0]
+
+    @property
+    def written(self) -> int:
+        """Pages that the sources of this kernel have written."""
+        return self._written[0] + (self.open.file.written if self.open else 0)
+
+    def refuse_restore(self, snapshot: dict[int, bytes]) -> None:
+        """Raise Busy if a page of a snapshot could be written over a newer one."""
+        if self.open and not self.open.closed:
+            raise Busy(BUSY, "restore(): a source is open, close it first")
+        if isinstance(snapshot, Snapshot) and snapshot.cached and snapshot.written != self.written:
+            raise Busy(BUSY, "restore(): pages of this snapshot have been written to the source since")
 
     def get(self, oid: int) -> Page:
         """The page of an object id, read if it is not there. Raises BadAddress, SourceError (no source, or it cannot

@@ -9,8 +9,9 @@ Concepts
      IO_ERROR, and whoever asked for it is told.
 """
 
-import mmap
 import os
+import sys
+from array import array
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from zlib import crc32
@@ -25,53 +26,82 @@ WORD = 8  # bytes of a number in the ring
 REQUESTS, ANSWERS = Ring.offset("requests") // WORD, Ring.offset("answers") // WORD
 
 
-class PageFile:
-    """Pages of `page` bytes in a file. `pages` makes a new one of so many; without, the file is there already."""
+def make_pages(path: Path, page: int, pages: int, create: bool) -> None:
+    """Make a file of so many pages of zeros, which has all its room from the beginning. It takes the place of one that
+    is empty or of pages, or of any if `create` says so, once it is whole. SourceError, OSError: no file has changed."""
+    size = pages * (page + SUM)
+    if pages <= 0 or size >= 1 << 63:
+        raise SourceError(IO_ERROR, f"{path}: a file of {pages} pages cannot be")
+    if not create and path.exists() and path.stat().st_size:
+        _refuse_other(path, page)
+    path = path.resolve()
+    new = path.with_name(f"{path.name}.new")
+    fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.posix_fallocate(fd, 0, size)
+        os.pwrite(fd, crc32(bytes(page)).to_bytes(SUM, sys.byteorder) * pages, pages * page)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink()
+        raise
+    finally:
+        os.close(fd)
 
-    def __init__(self, path: str | Path, page: int, pages: int | None = None) -> None:
-        self.path, self.page = Path(path), page
-        self._fd = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if pages is not None else 0), 0o644)
-        try:
-            size = os.fstat(self._fd).st_size
-            self.pages = size // (page + SUM) if pages is None else pages
-            if self.pages <= 0 or (pages is None and size != self.pages * (page + SUM)):
-                raise SourceError(IO_ERROR, f"{path} with {size} bytes: not a file of pages with checksums")
-            if pages is not None:  # all its room now: what is mapped must not turn out to have none
-                os.posix_fallocate(self._fd, 0, pages * (page + SUM))
-            self._sums_map = mmap.mmap(self._fd, self.pages * SUM, offset=self.pages * page)
-        except BaseException:
-            os.close(self._fd)
-            raise
-        self._sums = memoryview(self._sums_map).cast("I")
-        if pages is not None:
-            self._sums_map[:] = crc32(bytes(page)).to_bytes(SUM, "little") * pages
+
+def _refuse_other(path: Path, page: int) -> None:
+    """Raise SourceError for a file that is none of pages, by its length and its first and last page."""
+    file, into = PageFile(path, page), memoryview(bytearray(page))
+    bad = file.read(0, into) != OK or file.read(file.pages - 1, into) != OK
+    file.close()
+    if bad:
+        raise SourceError(IO_ERROR, f"{path}: not a file of pages with checksums, which create=True would replace")
+
+
+class PageFile:
+    """A file of pages of `page` bytes, with their sums, which are kept in memory, too. `written`: pages written."""
+
+    def __init__(self, path: str | Path, page: int) -> None:
+        self.path, self.page, self.written = Path(path), page, 0
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 (it is closed with the source, or by itself)
+        size = os.fstat(self._file.fileno()).st_size
+        self.pages = size // (page + SUM)
+        if self.pages <= 0 or size != self.pages * (page + SUM):
+            self._file.close()
+            raise SourceError(IO_ERROR, f"{path} with {size} bytes: not a file of pages with checksums")
+        self._sums = array("I", os.pread(self._file.fileno(), self.pages * SUM, self.pages * page))
 
     def read(self, oid: int, into: memoryview) -> int:
         """Read a page: OK, or IO_ERROR."""
-        if not 0 <= oid < self.pages or os.preadv(self._fd, [into], oid * self.page) != self.page:
+        if not 0 <= oid < self.pages or os.preadv(self._file.fileno(), [into], oid * self.page) != self.page:
             return IO_ERROR
         return OK if crc32(into) == self._sums[oid] else IO_ERROR
 
     def write(self, oid: int, data: bytes) -> int:
         """Write a page and its sum: OK, or IO_ERROR."""
-        if not 0 <= oid < self.pages or os.pwrite(self._fd, data, oid * self.page) != self.page:
+        if not 0 <= oid < self.pages:
             return IO_ERROR
-        self._sums[oid] = crc32(data)
+        total, fd = crc32(data), self._file.fileno()
+        self.written += 1
+        parts = ((data, oid * self.page), (total.to_bytes(SUM, sys.byteorder), self.pages * self.page + oid * SUM))
+        try:
+            if any(os.pwrite(fd, part, at) != len(part) for part, at in parts):
+                return IO_ERROR
+        except OSError:  # the disk is full, or broken
+            return IO_ERROR
+        self._sums[oid] = total
         return OK
 
     def close(self) -> None:
         """Let the file go."""
-        self._sums.release()
-        self._sums_map.close()
-        os.close(self._fd)
+        self._file.close()
 
 
 class Source:
     """The open source of a kernel's pages and its driver. Made by `kernel.pages.source`; use it in a `with` block."""
 
-    def __init__(self, handle: Handle, file: PageFile) -> None:
+    def __init__(self, handle: Handle, file: PageFile, ring: int) -> None:
         self.handle, self.file = handle, file
-        self.ring = checked(handle.call("source_open"), "source()")  # its VA
+        self.ring = ring  # its VA
         self.ring_pa = handle.view.pa(self.ring)
         self._memory = memoryview(handle.view.ram.bytes)
         page = self._memory[self.ring_pa : self.ring_pa + file.page]
@@ -86,6 +116,10 @@ class Source:
 
     def serve(self, most: int = SLOTS) -> int:
         """Do what the kernel asks for, in the order in which it asked, and put in the answers: how many."""
+        with self.handle.busy("source"):
+            return self._serve(most)
+
+    def _serve(self, most: int) -> int:
         count = min(self.waiting, most)
         words, file, memory = self._words, self.file, self._memory
         for _ in range(count):

@@ -80,6 +80,13 @@ class RegionState:
     area_bytes: int
 
 
+class Snapshot(dict[int, bytes]):
+    """A machine's whole memory: every page that is not all zeros, by physical address. `written`: pages that its
+    sources had written by then; `cached`: pages that the kernel had in memory."""
+
+    written = cached = 0
+
+
 class CoreTable:
     """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame. They are the
     kernel's memory itself, which stays as long as anybody has them, also when the kernel is closed. `table[pfn]` is one

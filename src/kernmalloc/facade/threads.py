@@ -90,6 +90,7 @@ class Thread:
         """The call, once: WOULD_BLOCK if the thread is stalled now."""
         life, cpu = handle.life, handle.processor
         with handle.turn:
+            handle.refuse_closed(entry)
             result = life.call("thread_run", cpu, self.va)
             try:
                 result = life.call(entry, cpu, *args) if result == status.OK else result

@@ -30,6 +30,7 @@ class Hosted(Record):
     """The host's side of one machine."""
 
     ram: i64 = field("host address of physical address 0")
+    ram_bytes: i64 = field("length of RAM")
     fd: i64 = field("the memfd that is the RAM")
     format: Format = inline("the format of the page tables")
     root: i64 = field("physical address of the root table")
@@ -45,7 +46,7 @@ class Hosted(Record):
 @kernel
 def _entry(h: int, va: int) -> int:
     m = Hosted(h)
-    return walk(m.format, m.ram, m.root, va - m.window + m.target)
+    return walk(m.format, m.ram, m.ram_bytes, m.root, va - m.window + m.target)
 
 
 @entry

@@ -7,7 +7,10 @@ life.enter(...)                   turn paging on
 
 import ctypes
 import mmap
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from kernmalloc.lang import objects, twin
@@ -133,6 +136,7 @@ class _Compiled:
 
     def reach(self, top: int) -> None:
         self.ram.top = max(self.ram.top, top)
+        self.state["ram_bytes"] = self.ram.top
 
     def address(self, name: str) -> int:
         """Where in this process the C function of the entry `name` is; KeyError if there is none."""
@@ -188,7 +192,8 @@ class Raw(_Compiled):
         array, state = _record(Hosted)
         super().__init__("raw", ram, array, state)
         self.window = self.window_bytes = 0
-        state["ram"], state["fd"], state["fresh"] = ram.address, ram.fd, ram.fresh
+        state["ram"], state["ram_bytes"] = ram.address, ram.top
+        state["fd"], state["fresh"] = ram.fd, ram.fresh
         self.phys = ram.address
 
     def enter(self, paging: Paging) -> None:
@@ -250,10 +255,6 @@ class SoftLife(_Compiled):
     def refresh(self) -> None:
         self.state["tlb"]["tag"] = NO_TAG
 
-    def reach(self, top: int) -> None:
-        super().reach(top)
-        self.state["ram_bytes"] = self.ram.top
-
 
 class _Physical:
     """RAM by physical address, for code executed with paging off."""
@@ -268,6 +269,23 @@ class _Physical:
 
     def store(self, addr: int, width: int, value: int) -> None:
         self.views[width][addr // width] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait: a call of the kernel that is interpreted ends with its lock given back, as compiled ones do."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(*came[0])
 
 
 class Twin:
@@ -293,7 +311,8 @@ class Twin:
             raise _closed(name)
         _fit(name, args)
         twin.use(self)
-        return _functions[name](*args)
+        with _uninterrupted():
+            return _functions[name](*args)
 
     def load(self, addr: int, width: int) -> int:
         page = self.pages.get(addr >> PAGE_SHIFT)
@@ -318,7 +337,7 @@ class Twin:
             twin.use(self.physical)
             try:
                 format = Format(p.format_pa)
-                entry = walk(format, 0, p.root, addr - p.window + p.target)
+                entry = walk(format, 0, self.ram.top, p.root, addr - p.window + p.target)
                 pa = entry_pa(format, entry) + (addr & ((1 << self.shift) - PAGE))
             finally:
                 twin.use(self)

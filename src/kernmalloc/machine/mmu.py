@@ -197,16 +197,18 @@ def page_inside(format: Format, entry: int, shift: int, va: int) -> int:
 
 
 @kernel
-def walk(format: Format, phys: int, root: int, va: int) -> int:
+def walk(format: Format, phys: int, bytes: int, root: int, va: int) -> int:
     """The leaf entry that the tables at physical address `root` hold for target address va; 0 if none is present.
 
-    `phys` is what turns a physical address into one that can be loaded from here. A large page's entry comes back as
-    the leaf entry of the page inside it that holds va.
+    `phys` is what turns a physical address into one that can be loaded from here, and `bytes` how far these go: a table
+    beyond has no entries. A large page's entry comes back as the leaf entry of the page inside it that holds va.
     """
     top = format.root_shift
     shift = top
     table = root
     while shift > format.page_shift:
+        if table < 0 or table + (1 << format.page_shift) > bytes:
+            return 0
         entry = Entry(phys + table + index_at(format, va, shift)).bits
         if is_present(format, entry) == 0:
             return 0
@@ -214,6 +216,8 @@ def walk(format: Format, phys: int, root: int, va: int) -> int:
             return page_inside(format, entry, shift, va)
         table = entry_pa(format, entry)
         shift -= format.index_bits
+    if table < 0 or table + (1 << format.page_shift) > bytes:
+        return 0
     entry = Entry(phys + table + index_at(format, va, shift)).bits
     if is_present(format, entry) == 0:  # as one expression it is miscompiled by gcc 12.2 at -O2 (peephole2)
         return 0

@@ -63,7 +63,7 @@ def miss(m: Soft, va: int) -> int:
     start = (va >> shift) << shift
     pa = start
     if m.root != NO_ROOT:
-        entry = walk(m.format, m.ram, m.root, va - m.window + m.target)
+        entry = walk(m.format, m.ram, m.ram_bytes, m.root, va - m.window + m.target)
         pa = entry_pa(m.format, entry) if entry != 0 else m.ram_bytes
     if pa < 0 or pa >= m.ram_bytes:
         if m.faults == 0:

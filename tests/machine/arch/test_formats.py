@@ -88,10 +88,12 @@ def test_tables_reach_every_address(format: Format) -> None:
     assert format.user_end % (1 << format.root_shift) == 0 and format.user_end < 1 << format.va_bits
 
 
-def walk(f: Format, phys: int, root: int, va: int, large: bool = True) -> tuple[int, int]:
+def walk(f: Format, phys: int, root: int, va: int, large: bool = True, bytes: int = 1 << 62) -> tuple[int, int]:
     """(address of the entry, leaf entry) that the tables hold for va; zeros if none is present."""
     table = root
     for shift in range(f.root_shift, f.page_shift - 1, -f.index_bits):
+        if table + (1 << f.page_shift) > bytes:
+            return 0, 0
         at = phys + table + STRAIGHT["index_at"](f, va, shift)
         entry: int = MEMORY.load(at, 8)
         if not entry & f.present_bit:
@@ -129,7 +131,7 @@ STRAIGHT: dict[str, Callable[..., int]] = {
     "page_inside": lambda f, entry, shift, va: (
         (entry & ~inside(f, shift) | va & inside(f, shift)) & ~(f.large & ~f.leaf) | f.leaf & ~f.large
     ),
-    "walk": lambda f, phys, root, va: walk(f, phys, root, va)[1],
+    "walk": lambda f, phys, bytes, root, va: walk(f, phys, root, va, bytes=bytes)[1],
     "leaf_entry_at": lambda f, phys, root, va: walk(f, phys, root, va, large=False)[0],
 }
 
@@ -173,6 +175,9 @@ def test_the_walk_is_straight_line_arithmetic(format: Format, seed: int, va: int
     words |= numpy.where(numbers.random(count) < 0.9, format.present_bit, 0)
     MEMORY.bytes[page : 9 * page] = words.astype("<i8").tobytes()
     twin.use(MEMORY)
-    for function in ("walk", "leaf_entry_at"):
-        arguments = (page, root << format.page_shift, va)
+    for function, *arguments in (
+        ("walk", page, 8 * page, root << format.page_shift, va),
+        ("walk", page, 3 * page, root << format.page_shift, va),  # some tables lie beyond
+        ("leaf_entry_at", page, root << format.page_shift, va),
+    ):
         assert DO[function](RECORDS[format.number], *arguments) == STRAIGHT[function](format, *arguments)
