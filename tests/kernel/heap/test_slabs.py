@@ -6,8 +6,11 @@ import pytest
 from heap_model import PAGE, booted, effort, leave_free
 from hypothesis import given
 from hypothesis import strategies as st
-from small_machines import MIB, conserved
+from msgspec.structs import replace
+from small_machines import MIB, conserved, machine
 
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Kern
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.malloc import class_bytes
@@ -244,3 +247,14 @@ def test_a_refill_that_fails_changes_nothing():
             kernel.frame_put(pfn)
         assert kernel.malloc(3072) % 16 == 0
         assert slots * 3072 == PAGE * 3
+
+
+def test_any_number_of_pages_may_be_kept_idle():
+    """More than a field of a magazine holds is as many as there are."""
+    profile = Profile.load("eros2")
+    with Kernel.boot(
+        machine((0, 16 * MIB)), replace(profile, heap=replace(profile.heap, idle_frames=1 << 40)), "soft"
+    ) as kernel:
+        for va in [kernel.malloc(2000) for _ in range(500)]:
+            kernel.free(va)
+        conserved(kernel)

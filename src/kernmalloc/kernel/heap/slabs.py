@@ -276,7 +276,7 @@ def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     cache.reciprocal = reciprocal_of(size)
     cache.pages = slab_pages(size, kern.page_shift)
     cache.slots = slab_slots(size, kern.page_shift)
-    cache.keep = max(cache.pages, kern.idle_most >> KEPT_SHIFT)
+    cache.keep = max(cache.pages, min(kern.idle_most >> KEPT_SHIFT, LOW))
     stacked = min(slots_in(size, cache.keep, kern.page_shift), STACK) if common == 0 else 0
     cache.stack_bytes = stacked * Stacked.size
     cache.limit = limit
