@@ -277,7 +277,8 @@ def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     cache.pages = slab_pages(size, kern.page_shift)
     cache.slots = slab_slots(size, kern.page_shift)
     cache.keep = max(cache.pages, min(kern.idle_most >> KEPT_SHIFT, LOW))
-    stacked = min(slots_in(size, cache.keep, kern.page_shift), STACK) if common == 0 else 0
+    kept = slots_in(size, min(cache.keep, STACK * MAX_SLAB_PAGES), kern.page_shift)
+    stacked = min(kept, STACK) if common == 0 else 0
     cache.stack_bytes = stacked * Stacked.size
     cache.limit = limit
     cache.id = id
