@@ -121,7 +121,7 @@ def test_missing_chunks_are_told_or_made_up_by_what_is_excluded():
             0x7FF10000,
             "x86_64",
         ),
-        ("System Configuration:  Joyent  i86pc\nMemory size: 16384 Megabytes\n", 16 << 30, "?"),
+        ("System Configuration:  Joyent  i86pc\nMemory size: 16384 Megabytes\n", 16 << 30, "x86_64"),
         ("real memory  = 17179869184 (16384 MB)\navail memory = 16637947904 (15867 MB)\n", 16 << 30, "?"),
     ],
 )

@@ -24,6 +24,16 @@ OTHERS = [
 ]
 
 
+def test_a_map_in_a_mail_as_it_was_sent() -> None:
+    text = (FIELD / "46-grub-lsmmap.txt").read_text()
+    mail = "Content-Transfer-Encoding: quoted-printable\n\n" + text.replace("=", "=3D").replace(
+        "reserved", "reser=\nved"
+    )
+    sent, plain = (resolve(read_bytes(t.encode(), "map")[-1]) for t in (mail, text))
+    assert [(r.base, r.size) for r in sent.ram] == [(r.base, r.size) for r in plain.ram]
+    assert [(r.base, r.kind) for r in sent.firmware] == [(r.base, r.kind) for r in plain.firmware]
+
+
 @pytest.mark.parametrize("prefix", [*PREFIXES, *OTHERS, *(f"{p}[    0.000000] " for p in PREFIXES)])
 @pytest.mark.parametrize("name", FORMS)
 def test_prefixes(name: str, prefix: str) -> None:

@@ -80,6 +80,19 @@ def test_freebsd_table_alone():
     assert [r.base for r in found.firmware] == [0x1E88000, 0xF6B27000]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Available  0000000100000000-00000001FFFFFFFF 0000000000100000 000000000004000F",
+        "conv-mem  0000000100000000-00000001ffffffff 00100000       4GiB UC WC WT WB SP",
+    ],
+)
+def test_memory_for_a_specific_purpose_is_no_ram(line):
+    found = machine(SHELL + line + "\n")
+    assert found.ram == machine(SHELL).ram
+    assert [(r.base, r.size) for r in found.firmware if r.kind == "soft"] == [(1 << 32, 1 << 32)]
+
+
 def test_a_damaged_entry_is_told():
     text = SHELL.replace(
         "Available  0000000000001000-000000000009FFFF", "Availab\x01le  00000000000010#0-000000000009FFFF"

@@ -27,6 +27,7 @@ from .memory_words import E820
 from .pci_dump import architecture
 from .printed import lines, put
 from .sizes import parse_size
+from .text import clean
 
 _WORD = r"([0-9a-f]{8})[_ ]?([0-9a-f]{8})"
 _SMAP = re.compile(rf"\bSMAP type=([0-9a-f]{{2}}),? .*?\bbase={_WORD} len={_WORD}\b", re.I)
@@ -110,7 +111,7 @@ def read(text: str, file: str) -> list[Facts]:
 
 
 def _architecture(text: str) -> str:
-    if "root nexus = i86pc" in text:
+    if "i86pc" in text:
         return "x86_64"
     match = _ARCH.search(text)
     if not match:
@@ -169,9 +170,9 @@ class _Boot:
         for part in ranges.strip(",").split(","):
             base, last = (int(number, 16) for number in part.split("-"))
             if last >= base:
-                role = role_of(f"{name} {description}")
+                said = clean(f"{name} {description}")
                 self.facts.devices.append(
-                    Device(base, last + 1 - base, "resource", f"{name} {description}", line=line, role=role)
+                    Device(base, last + 1 - base, "resource", said, line=line, role=role_of(said))
                 )
 
     def _total(self, line: str) -> None:
@@ -180,7 +181,7 @@ class _Boot:
                 try:
                     self.facts.total = parse_size(match[1])
                 except InputError:  # more than 2^64 bytes
-                    self.facts.unread.append(Problem(0, "not an amount of memory", line.strip()))
+                    self.facts.unread.append(Problem(0, "not an amount of memory", clean(line)))
 
     def finish(self) -> Facts:
         facts = self.facts

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .errors import InputError
 from .facts import Facts, Problem
 from .sizes import parse_size
-from .text import plain_lines
+from .text import clean, plain_lines
 
 _HANDLE = re.compile(r"Handle 0x([0-9a-f]{1,8}), DMI type (\d{1,3})", re.I)
 _FIELD = re.compile(r"\s*([A-Z][\w ()/-]{1,40}?):\s+(\S.*)$")
@@ -52,7 +52,7 @@ def read(text: str, file: str) -> list[Facts]:
     system = next((r for r in records if r.type == 1), None)
     if system:
         named = (_value(system, "Manufacturer"), _value(system, "Product Name"))
-        facts.name = " ".join(filter(None, named)) or facts.name
+        facts.name = clean(" ".join(filter(None, named))) or facts.name
     return [facts]
 
 
@@ -91,5 +91,5 @@ def _size(facts: Facts, record: _Record, field: str) -> int:
     try:
         return parse_size(text)
     except InputError:
-        facts.unread.append(Problem(line, "size that cannot be read: left out", f"{field}: {text}"))
+        facts.unread.append(Problem(line, "size that cannot be read: left out", f"{field}: {clean(text)}"))
         return 0

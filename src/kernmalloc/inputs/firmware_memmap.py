@@ -15,6 +15,7 @@ import msgspec
 from .facts import Facts, Problem
 from .memory_words import E820_WORDS, squeezed
 from .printed import lines, put
+from .text import clean
 
 _GREP = re.compile(r"(?<![\w.-])(\d{1,5})/(start|end|type):\s*(\S.*)$")
 _HEADING = re.compile(r"==> (?:\S*/)?(\d{1,5})/(start|end|type) <==")
@@ -72,7 +73,7 @@ def _take(facts: Facts, index: int, entry: dict[str, tuple[int, str]]) -> None:
         return
     (_, start), (_, end), (_, word) = (entry[part] for part in _PARTS)
     if not (_NUMBER.match(start) and _NUMBER.match(end)):
-        facts.unread.append(Problem(line, "entry with an address that is no number: ignored", f"{start} {end}"))
+        facts.unread.append(Problem(line, "entry with an address that is no number: ignored", clean(f"{start} {end}")))
         return
     base, last = int(start, 16), int(end, 16)
     put(facts, line, base, last + 1 - base, E820_WORDS.get(squeezed(word), ""), word)

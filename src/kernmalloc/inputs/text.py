@@ -116,7 +116,7 @@ def records(text: str, beginnings: Beginnings, goes_on: Callable[[str], bool]) -
     """The records of a log.  A record of which `goes_on` says so goes on in
     the next line, if that begins no other."""
     last, wraps = Record(0, "", known=False), 0
-    for number, line in _decoded(text):
+    for number, line in decoded_lines(text):
         found = _records_in(number, line, beginnings)
         rest = "" if found[0].known or _STAMP.search(line, 0, _BEFORE) else found[0].text
         if rest and wraps < _WRAPS and goes_on(last.text):
@@ -146,7 +146,7 @@ def _joined(record: str, rest: str) -> str:
     return record + ("" if cut else " ") + rest
 
 
-def _decoded(text: str) -> Iterator[tuple[int, str]]:
+def decoded_lines(text: str) -> Iterator[tuple[int, str]]:
     """The lines without what mail, containers and web pages make of them; line ends of JSON in a line part it."""
     lines: Iterable[tuple[int, str]] = plain_lines(_COLOUR.sub("", text))
     if _is_quoted_printable(text):

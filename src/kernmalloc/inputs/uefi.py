@@ -4,7 +4,8 @@
     conv-mem   0000000000001000-000000000009ffff 0000009f     636KiB UC WC WT WB
          ConventionalMemory 000000210000 000000000000 0002f156 WC WT WB                  type, first, virtual, pages
 
-A page has 4 KiB.  The UEFI shell says Available for what the specification calls conventional memory.
+A page has 4 KiB.  The UEFI shell says Available for what the specification calls conventional memory.  What follows are
+attributes; memory for a specific purpose (SP), an accelerator's, is no RAM of everybody's.
 """
 
 import re
@@ -12,12 +13,15 @@ import re
 from .facts import Facts, Problem
 from .memory_words import EFI, EFI_WORDS, squeezed
 from .printed import lines, put, rest
+from .text import clean
 
 PAGE = 4096
 _SHELL = re.compile(
     r"(?<![\w-])([a-z][\w-]{1,24}|[0-9A-F]{8})\s+([0-9a-f]{16})\s?-\s?([0-9a-f]{16})\s+([0-9a-f]{8,16})\b", re.I
 )
 _FREEBSD = re.compile(r"(?<![\w-])([a-z]\w{2,24})\s+([0-9a-f]{12})\s+(?:[0-9a-f]{12}|0)\s+([0-9a-f]{8})(?=\s|$)", re.I)
+_BITS = re.compile(r"\s+([0-9a-f]{16})\b", re.I)
+_SPECIAL, _SPECIAL_WORD = 0x40000, re.compile(r"\bSP\b")  # EFI_MEMORY_SP, memory for a specific purpose
 _SIGNS = ("available", "conventional", "conv-mem", "bs_", "bootservices")
 """Kinds of memory, one of which is in every map; they are looked for sooner than entries."""
 
@@ -51,12 +55,17 @@ def take(facts: Facts, line: int, text: str) -> bool:
         base, last, pages = (int(part, 16) for part in match.group(2, 3, 4))
         size = last + 1 - base
         if size != pages * PAGE:
-            facts.unread.append(Problem(line, "pages and addresses contradict each other", text.strip()))
+            facts.unread.append(Problem(line, "pages and addresses contradict each other", clean(text)))
     elif match := _FREEBSD.search(text):
         base, size = int(match[2], 16), int(match[3], 16) * PAGE
     else:
         return False
-    put(facts, line, base, size, _known(match[1]), match[1])
+    kind = _known(match[1])
+    attributes = text[match.end() :]
+    bits = _BITS.match(attributes)
+    if kind == "ram" and (_SPECIAL_WORD.search(attributes) or (bits and int(bits[1], 16) & _SPECIAL)):
+        kind = "soft"
+    put(facts, line, base, size, kind, match[1])
     return True
 
 
