@@ -8,10 +8,14 @@ import shutil
 import pytest
 from collection import DATA
 
+from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs import read
 from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.sizes import Ram
 from kernmalloc.inputs.traces import read_trace
+from kernmalloc.machine.added_ram import place_ram
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.plan.plan import plan
 
 FIELD = DATA / "field"
 
@@ -169,3 +173,24 @@ def test_a_log_with_the_maps_of_a_machine_and_of_a_domain() -> None:
 def test_what_a_capability_of_a_device_says_is_understood() -> None:
     facts = read(FIELD / "65-lspci-vector-table.txt")[0]
     assert [d.size for d in facts.devices] == [512 << 10, 16 << 10] and not facts.unread
+
+
+def test_a_register_without_a_place_is_planned_and_told() -> None:
+    """What it would cost, by plan and by boot."""
+    machine = Machine.read(FIELD / "28b-opengpu-510-dmesg.txt")
+    (device,) = plan(machine, Profile.load("x86_64")).unplaced
+    assert (device.size, device.status) == (32 << 30, "unplaced")
+    assert device.cost >= (32 << 30) // 4096 * 16  # an entry of 16 bytes for each frame
+    assert "with one it would fit" in device.reason
+
+
+def test_E39_a_guest_that_should_grow() -> None:
+    """E39: what page structures for 12 GiB of RAM cost before it is there, and that they fit."""
+    guest, profile = Machine.read(FIELD / "34-kata-4847-vm-256m.txt"), Profile.load("eros2")
+    made = plan(guest, profile, place_ram(guest, [Ram(12 << 30)]))
+    (added,) = made.added
+    frames = (12 << 30) // 4096
+    assert (added.base, added.status) == (4 << 30, "added")
+    assert frames * 32 < added.cost < frames * 36  # an entry and an identity of 16 bytes, bits, the page cache's hash
+    assert added.taken < made.available < frames
+    assert made.after.available == made.available + frames - added.taken

@@ -19,6 +19,8 @@ from workload import FAR, MAKERS, WINDOWS, Workload, window
 from kernmalloc.facade.errors import BadAddress
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import SHIPPED, Bank, Bytes, Devices, Heap, Image, ObjectType, Profile, ProfileError
+from kernmalloc.kernel.check.tally import Tally
+from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, WOULD_BLOCK
 
@@ -50,11 +52,17 @@ def boot(base: int, mode: str, strategy: str = "demand") -> Kernel:
 
 
 def words(kernel: Kernel) -> numpy.ndarray:
-    """All of RAM, but for the tables above the directories: where their entries stand tells where the window lies."""
-    ram = numpy.frombuffer(kernel.view.ram.bytes, numpy.int64).copy()
+    """All of RAM, but for the tables above the directories, where their entries stand tells where the window lies, and
+    for what is made of addresses: seals, and the last check's counts of them."""
+    ram = numpy.frombuffer(kernel.view.ram.bytes, numpy.int64, kernel.view.ram.top // 8).copy()
     info = kernel.layout
     first, end = (int(info["area_pa"] + info[name]) >> 3 for name in ("root", "directory"))
     ram[first:end].sort()
+    kern, cpu = (int(info["area_pa"] + info[name]) for name in ("kern", "cpu"))
+    sealed = [(kern + Kern.offset("seal"), 16), (kern + Kern.offset("checked"), Tally.size)]
+    sealed += [(cpu + number * Cpu.size + Cpu.offset("seal"), 8) for number in range(int(info["cpus"]))]
+    for pa, size in sealed:
+        ram[pa >> 3 : pa + size >> 3] = 0
     return ram
 
 
