@@ -65,7 +65,7 @@ def test_an_assumed_layout_is_said(name: str) -> None:
 
 
 REFUSED = {
-    "x02-lspci-plain.txt": "lspci without -v: it lists devices and no address (give sudo lspci -vv)",
+    "x02-lspci-plain.txt": "lspci without -v: it lists devices and no address (give the output of sudo lspci -vv)",
 }
 """Why a file is refused, in one line."""
 

@@ -227,7 +227,9 @@ def test_a_rendered_list_reads_back_equal(listed, verbose):
     ],
 )
 def test_a_list_without_addresses_is_refused(text):
-    with pytest.raises(UnreadableError, match=r"^list: lspci without -v: it lists devices and no address .give sudo"):
+    with pytest.raises(
+        UnreadableError, match=r"^list: lspci without -v: it lists devices and no address .give the output of sudo"
+    ):
         read_bytes(text.encode(), "list")
 
 

@@ -93,7 +93,8 @@ def read(text: str, file: str) -> list[Facts]:
         if name not in found and len(parts) * 16 == HEADER:
             _dumped(facts, name, b"".join(parts[place] for place in sorted(parts)))
     if not (found or dumps or verbose or facts.ignored):
-        raise UnreadableError(file, 0, "lspci without -v: it lists devices and no address", "give sudo lspci -vv")
+        reason = "lspci without -v: it lists devices and no address"
+        raise UnreadableError(file, 0, reason, "give the output of sudo lspci -vv")
     facts.devices += (device for listed in found.values() for device in listed.values())
     return [facts]
 
