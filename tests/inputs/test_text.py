@@ -166,6 +166,19 @@ def test_lines_that_a_terminal_has_cut(form: str, data: st.DataObject) -> None:
     assert lines_told(STAMP + form[:at] + "\n" + form[at:]) == [(FORMS[form], MIB, 2 * MIB, 1)]
 
 
+@pytest.mark.parametrize("quoting", ["", "> ", ">>> "])
+@pytest.mark.parametrize("form", FORMS)
+def test_records_that_mail_has_wrapped(form: str, quoting: str) -> None:
+    """At any space; a word may be left behind in the line before."""
+    record = form.lstrip()
+    for at in (at for at, character in enumerate(record) if character == " " and record[at - 1] != " "):
+        if record[:at] in ("Kernel", "Kernel command", "node"):
+            continue  # the beginning of the form is itself in two lines
+        text = f"{STAMP}{record[:at]}\n{record[at:].lstrip()}\n[    0.000001] that is all"
+        told = lines_told("\n".join(quoting + line for line in text.split("\n")))
+        assert told == [(FORMS[form], MIB, 2 * MIB, 1 + (record[:at] == "reserve"))]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -17,8 +17,7 @@ _MAPS = {"BIOS-provided physical RAM map": "BIOS", "Early memory node ranges": "
 """Headings of maps, and the source that the entries under each name."""
 
 _BEGINNINGS = Beginnings(*memory_lines.BEGINNINGS, *pci_lines.BEGINNINGS, *_NAMES, *_MAPS)
-_UNFINISHED = re.compile("|".join(memory_lines.UNFINISHED))
-_CUT = re.compile("|".join((*memory_lines.CUT, *pci_lines.CUT, *ignored_lines.CUT)))
+_RANGE = re.compile(r"\[(?:mem|io|bus)\b[^\]]*\]")
 _RECOGNISE = re.compile(
     r"Linux version \d|BIOS-(?:e820|88|e801)|BIOS-provided|efi: EFI v\d|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
 )
@@ -64,9 +63,15 @@ def recognises(head: str) -> bool:
     )
 
 
-def _goes_on(record: str) -> bool:
-    """Whether a record is wrapped: its rest is in the next line."""
-    return bool(_UNFINISHED.match(record) or _CUT.search(record))
+def _goes_on(record: Record) -> bool:
+    """Whether a record is wrapped, so that its rest is in the next line: it begins as a form does, and has none."""
+    text = record.text
+    if not record.known:
+        return bool(ignored_lines.CUT.search(text))
+    if memory_lines.lacks_end(text):
+        return True
+    whole = _RANGE.search(text) or _NAME.match(text) or text.startswith(tuple(_MAPS))
+    return not (whole or memory_lines.fits(text) or pci_lines.fits(text))
 
 
 def read(text: str, file: str) -> list[Facts]:

@@ -19,8 +19,8 @@ _RANGE = re.compile(
     re.I,
 )
 
-CUT = (r"\[(?:mem|io|bus|gap)\b[^\]\[]*$", "==>$", r"\]:$", "memory at$", "nosave$", "region$", "from$", "MMIO$")
-"""Last words of lines that go on in the next one, where mail has wrapped them."""
+CUT = re.compile(r"\[(?:mem|io|bus|gap)\b[^\]\[]*$|==>$|\]:$|memory at$|nosave$|region$|from$|MMIO$")
+"""The end of a line that goes on in the next one, where mail has wrapped it."""
 
 
 class Rule(NamedTuple):

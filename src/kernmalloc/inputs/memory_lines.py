@@ -26,7 +26,7 @@ from .facts import Facts, Problem, Range
 from .sizes import parse_size
 from .text import clean
 
-_SOURCES = (r"BIOS-\w+", "BIOS", "Xen", "user", "modified", "reserve setup_data", "extended")
+_SOURCES = (r"BIOS-\w+", "BIOS", "Xen", "user", "modified", "reserve setup_data", "setup_data", "extended")
 _SOURCE = rf"({'|'.join(_SOURCES)}):"
 _SPAN = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
 _MEM = r"\[mem\s+" + _SPAN + r"\]"
@@ -206,7 +206,7 @@ class MapFacts:
     def _image(self, line: int, match: re.Match[str]) -> None:
         self._carve(line, match, "image", "Kernel image")
 
-    def _break(self, line: int, match: re.Match[str]) -> None:
+    def broken(self, line: int, match: re.Match[str]) -> None:
         self._broken.setdefault(_source(match[1]), (line, clean(match.string)))
 
     def _entry(self, line: int, source: str, base: int, end: int, kind: str | None) -> None:
@@ -230,13 +230,13 @@ class MapFacts:
             r" (?:\(([^()]*(?:\([^()]*\))?[^()]*)\)|(type \d+))",
             _old,
         ),
-        (_SOURCE, r"\s+(?:\[mem(?!\w)|(?:0x)?[0-9a-f]{6,16}\s*-)", _break),
+        (_SOURCE, r"\s+(?:\[mem(?!\w)|(?:0x)?[0-9a-f]{6,16}\s*-)", broken),
         (r"node +\d+:", r"\s+" + _MEM, _node),
         (r"OF: fdt: ?-", r" ([0-9a-f]{1,16}) ?,  ?([0-9a-f]{1,16})$", _bank),
         (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
         (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
         (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),
-        (r"efi:", r"\s+" + _SPAN + r" \[([^|\]]*)(\|[^\]]*)", _efi_arm),
+        (r"efi:", r"\s+" + _SPAN + r"\s+\[([^|\]]*)(\|[^\]]*)\]", _efi_arm),
         (r"Kernel command line:", r"(.*\bmem=.*)", _command_line),
         (r"efi: Remove mem\d+:", r" MMIO\s+range=\[" + _SPAN + r"\]", _remove),
         (r"e820: remove", r" " + _MEM + r" (?:device )?reserved", _remove),
@@ -311,26 +311,18 @@ class MapFacts:
 BEGINNINGS = (*(f"{source}:" for source in _SOURCES), *(begins for begins, _, _ in MapFacts.FORMS if begins != _SOURCE))
 _USES = tuple((re.compile(begins + rest, re.I), use) for begins, rest, use in MapFacts.FORMS)
 
-UNFINISHED = (
-    r"efi: mem\d+: \[[^\]]*\]?$",
-    r"(?:BIOS(?:-\w+)?|Xen|user|modified|reserve setup_data): \[mem [^\]]*\](?: (?:ACPI|soft|device|persistent))?$",
-    r"(?:BIOS(?:-\w+)?|Xen|user|modified): [0-9a-f]{6,16}(?: -(?: [0-9a-f]{6,16})?)?$",
-    r"(?:BIOS(?:-\w+)?|Xen|user|modified): [^()]*\([^()]*$",
-)
-"""Records that go on in the next line, where mail has wrapped them."""
+_NO_END = re.compile(rf"{_SOURCE} \[mem [^\]]*\](?: (?:ACPI|soft|device|persistent))?$|Kernel command line:")
+"""An entry without its type, or words of a command line."""
 
-CUT = (
-    r"BIOS-\w+:$",
-    "user:$",
-    "modified:$",
-    "setup_data:$",
-    r"node +\d+:$",
-    r"mem\d+:$",
-    "RAMDISK:$",
-    "range=$",
-    r"range=\[[^\])]*$",
-)
-"""Their last words, where those are enough to tell."""
+
+def lacks_end(record: str) -> bool:
+    """Whether a record has one of the forms told above, and may yet go on."""
+    return bool(_NO_END.match(record))
+
+
+def fits(record: str) -> bool:
+    """Whether a record has one of the forms told above."""
+    return any(form.match(record) for form, use in _USES if use is not MapFacts.broken)
 
 
 def _range(base: int, end: int, kind: str, name: str, line: int) -> Range:
@@ -339,4 +331,6 @@ def _range(base: int, end: int, kind: str, name: str, line: int) -> Range:
 
 def _source(prefix: str) -> str:
     """The source that a line names: BIOS-e820, BIOS-88 and BIOS-e801 are one."""
+    if prefix.endswith("setup_data"):  # mail may part it from its first word
+        return "reserve setup_data"
     return "BIOS" if prefix.startswith("BIOS") else prefix

@@ -36,8 +36,13 @@ _WINDOW = re.compile(
 BEGINNINGS = (_FUNCTION + r" +(?:reg|BAR|ROM|\[[0-9a-f]{4}:)", r"root bus resource", r"host bridge window")
 """How records of these forms begin."""
 
-CUT = ("resource$", "window$", "assigned$", "space for$", r"reg (?:0x)?[0-9a-f]+:$", r"BAR \d+:?$", "ROM$")
-"""Last words of records that go on in the next line, where mail has wrapped them."""
+
+def fits(record: str) -> bool:
+    """Whether a record has one of the forms told above."""
+    subject = _SUBJECT.match(record)
+    rest = subject[2] if subject else record
+    return any(pattern.match(rest) for pattern in (_REGISTER, _BAR, _CLASS, _WINDOW))
+
 
 _LOST = ("no space for", "failed to assign", "releasing")
 _LOST_AFTER = (": can't assign", ": failed to assign", ": releasing")

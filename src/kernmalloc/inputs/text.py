@@ -112,14 +112,14 @@ def _may_begin(line: str, start: int) -> bool:
     return not _WORD_AT_END.search(before) and not _PROSE.search(before)
 
 
-def records(text: str, beginnings: Beginnings, goes_on: Callable[[str], bool]) -> Iterator[Record]:
+def records(text: str, beginnings: Beginnings, goes_on: Callable[[Record], bool]) -> Iterator[Record]:
     """The records of a log.  A record of which `goes_on` says so goes on in
     the next line, if that begins no other."""
     last, wraps = Record(0, "", known=False), 0
     for number, line in decoded_lines(text):
         found = _records_in(number, line, beginnings)
         rest = "" if found[0].known or _STAMP.search(line, 0, _BEFORE) else found[0].text
-        if rest and wraps < _WRAPS and goes_on(last.text):
+        if rest and wraps < _WRAPS and goes_on(last):
             last, wraps = msgspec.structs.replace(last, text=_joined(last.text, rest)), wraps + 1
             continue
         yield last
