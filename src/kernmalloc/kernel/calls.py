@@ -121,7 +121,7 @@ cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own,
 frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
-frame_put = call(stock.frame_put, stock.frame_put_quick, settled=FRAMES)
+frame_put = call(stock.frame_put, stock.frame_put_quick, stock.frame_put_shared, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(table.frame_type)
 

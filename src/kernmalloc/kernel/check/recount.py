@@ -194,6 +194,8 @@ def _aim_errors(cpu: Cpu) -> int:
     kern = cpu.kern
     if cpu.stride != kern.stride or (cpu.quick == 0) != (cpu.noted != 0 or short(kern) != 0):
         return 1
+    if cpu.sole != (cpu.high if kern.cpu_count == 1 else cpu.low):
+        return 1
     errors = 1 if cpu.low != 0 or cpu.high != 0 or cpu.entries != 0 else 0  # 0: never aimed
     region = next_region(cpu, 0)
     while region != 0:

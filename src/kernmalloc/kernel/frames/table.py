@@ -33,7 +33,7 @@ from kernmalloc.kernel.frames.bitmap import (
 )
 from kernmalloc.kernel.frames.claims import kept_back, takeable
 from kernmalloc.kernel.frames.regions import Region, region_of
-from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel, little, u8, u16, u32
+from kernmalloc.lang import Record, cas64, element, failed, field, i64, inlined, kernel, little, u8, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
 COUNTS = Kern.offset("free_frames")  # of the counts of frames, one per type and in their order
@@ -89,6 +89,7 @@ class FrameWords(Record, size=16):
 
 
 ORDER_SHIFT = 8 * Frame.offset("order")  # the type is the lowest byte
+PINS_SHIFT = 8 * Frame.offset("pins")
 
 
 @inlined
@@ -136,6 +137,7 @@ def give(cpu: Cpu, region: Region, pfn: int) -> int:
     frame = entry_of(cpu, region, pfn)
     order = frame.order
     set_type(cpu, frame, FREE, order)
+    frame.pins = 0
     frame.link = 0
     frame.owner = 0
     bits_give(region, pfn, 1 << order)
@@ -243,6 +245,17 @@ def puttable(cpu: Cpu, region: Region, pfn: int) -> int:
     if frame.pins != 0:
         return BUSY
     return OK
+
+
+@kernel
+def take_back(frame: Frame) -> int:
+    """Take a block that is `puttable` from its owner: 1, and it is held in place until it is free. 0: another processor
+    puts it at this moment."""
+    entry = FrameWords(frame.addr)
+    head = entry.head
+    if head & little(255) == FREE or head & little(MOST_PINS << PINS_SHIFT) != 0:
+        return 0
+    return cas64(entry.addr, head, head | little(1 << PINS_SHIFT))
 
 
 @kernel

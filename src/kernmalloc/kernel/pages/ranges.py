@@ -47,7 +47,18 @@ from kernmalloc.kernel.core.kern import ABSENT, FREE, PAGE, Cpu
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER, bits_free, bits_take, find_range, first_free, place
 from kernmalloc.kernel.frames.regions import Region, next_region, region_of
 from kernmalloc.kernel.frames.space import frames_left, space_short
-from kernmalloc.kernel.frames.table import Frame, Page, bank_lets, entry_of, give, is_public, puttable, set_type, supply
+from kernmalloc.kernel.frames.table import (
+    Frame,
+    Page,
+    bank_lets,
+    entry_of,
+    give,
+    is_public,
+    puttable,
+    set_type,
+    supply,
+    take_back,
+)
 from kernmalloc.kernel.map.kmap import fresh
 from kernmalloc.kernel.map.windows import duplicate, windows_left, wipe
 from kernmalloc.kernel.pages.depends import depends_hide, depends_move
@@ -244,6 +255,7 @@ def range_put(cpu: Cpu, pfn: int, count: int) -> int:
     while at < pfn + count:
         region = region_of(cpu, at)
         size = 1 << entry_of(cpu, region, at).order
-        give(cpu, region, at)
+        if take_back(entry_of(cpu, region, at)) != 0:  # else another processor has put it since
+            give(cpu, region, at)
         at += size
     return OK
