@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernmalloc.inputs import InputError, range_list, read_bytes
+from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.limits import raised
 from kernmalloc.machine.memory_map import Machine, resolve
 
 
@@ -371,6 +373,12 @@ def test_other_lists_are_none(name):
     assert not range_list.recognises(NONE[name])
     with pytest.raises(InputError):
         machine(NONE[name])
+
+
+def test_more_ranges_than_the_limit_are_refused_before_they_are_understood():
+    with raised(ranges=3), pytest.raises(UnreadableError, match="more than 3 ranges"):
+        machine(MAPS["SeaBIOS"][0])
+    assert machine(MAPS["SeaBIOS"][0]).ram
 
 
 def test_what_nothing_shows_is_told():

@@ -19,11 +19,12 @@ areas of a kernel's virtual memory, registers of devices, partitions and symbols
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from . import range_meaning as meaning
 from .facts import Facts, Problem
+from .limits import hold, limits
 from .memory_words import E820_WORDS, EFI_WORDS, squeezed
 from .printed import lines, put
 from .range_line import Entry, Number, entry, heading, kinds, labelled, numbers
@@ -93,7 +94,8 @@ def recognises(head: str) -> bool:
 
 
 def read(text: str, file: str) -> list[Facts]:
-    """The machine, once for each time that its list begins again."""
+    """The machine, once for each time that its list begins again.  Raises UnreadableError above the limit of ranges."""
+    hold("ranges", len(_stated(text, limits().ranges)), file)
     boots = [Facts(file)]
     boots[0].lacks = "no list of ranges in it is a memory map", "print base, length and type of each range"
     found = _lists(text)
@@ -118,14 +120,19 @@ def read(text: str, file: str) -> list[Facts]:
 
 
 @lru_cache(maxsize=1)  # a text is read after it has been recognised
-def _lists(text: str) -> tuple[_List, ...]:
+def _stated(text: str, limit: int) -> tuple[_Line, ...]:
+    """The ranges that a text states, and one more than the limit at most."""
+    return tuple(islice(_lines(text), limit + 1))
+
+
+def _lists(text: str) -> list[_List]:
     """Every list in a text that is a memory map."""
     forms: dict[tuple[str, str, str], list[_Line]] = {}
-    for line in _lines(text):
+    for line in _stated(text, limits().ranges):
         forms.setdefault((line.entry.form, line.entry.means, line.above), []).append(line)
     about = bool(_ABOUT.search(text))
     groups = (group for form in forms.values() for group in _by_words(form))
-    return tuple(found for group in groups if (found := _understood(group, about)))
+    return [found for group in groups if (found := _understood(group, about))]
 
 
 def _by_words(form: list[_Line]) -> list[list[_Line]]:
