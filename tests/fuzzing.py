@@ -204,6 +204,19 @@ def mutants(target: Target, count: int, seed: int) -> Iterator[bytes]:
         yield b"".join(made)
 
 
+def repeats(target: Target, count: int, seed: int) -> Iterator[bytes]:
+    """So many inputs in which some words of a line stand hundreds of times, and then what does not go on so: patterns
+    that can be matched in many ways take forever on these."""
+    rng = random.Random(f"{target.name} {seed} repeats")
+    lines = [line for data in target.seeds for line in data.splitlines() if line.strip()]
+    for _ in range(count):
+        words = _WORD.findall(rng.choice(lines))
+        at = rng.randrange(len(words))
+        stretch = words[at : at + rng.randrange(1, 5)]
+        rest = rng.choice(([b" b"], [b"!"], words[at:], [rng.choice(_JUNK)]))
+        yield b"\n".join((lines[0], b"".join((*words[: at * rng.randrange(2)], *stretch * 300, *rest)), lines[-1], b""))
+
+
 def _mutate(made: list[bytes], rng: random.Random, words: list[list[bytes]]) -> None:
     """One change at one place, or of one stretch, of a list of words."""
     at, kind = rng.randrange(len(made) + 1), rng.randrange(10)

@@ -61,6 +61,17 @@ def test_mutants_end_in_no_traceback(name):
     assert peak() - before < fuzzing.BYTES
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_words_that_stand_hundreds_of_times_take_no_time(name):
+    target = TARGETS[name]
+    for data in fuzzing.repeats(target, 500 * EFFORT, seed=EFFORT):
+        try:
+            with fuzzing.limited(fuzzing.SECONDS):
+                fuzzing.survives(target.read, data)
+        except Exception as error:
+            raise AssertionError(f"{name} ends in {type(error).__name__} on {data!r}") from error
+
+
 @pytest.mark.parametrize("name", [name for name in TARGETS if name in fuzzing.OF_MACHINES])
 def test_mutants_are_told_and_read_back(name):
     for data in fuzzing.mutants(TARGETS[name], 300 * EFFORT, seed=-EFFORT):

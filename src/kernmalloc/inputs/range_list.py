@@ -44,7 +44,7 @@ _OTHER = re.compile(
 _PHYSICAL = re.compile(r"\bPA:0x")
 _SAID_ABOVE = re.compile(
     r"\b(?:(available|usable|free|detected|physical|system)|reserved)\b[\w ]{0,30}?\b(?:memory|mem|ram)\b[\w ]{0,30}?"
-    r"(?:\(s\))?\s*(?:\(\d+\)|:\s*\d*|=\s*\d+)?\s*:?\s*$",
+    r"(?:\(s\))?\s*+(?:\(\d+\)|:\s*+\d*+|=\s*+\d+)?\s*+:?\s*+$",
     re.I,
 )
 _TAKEN = re.compile(r"\b(?:allocated|used|occupied)\b", re.I)

@@ -50,7 +50,7 @@ PASSED = (
     Rule("the function graph", r"\|\s+(?:[\w.]+\(.*\)(?: \{|;)|\})|(?:^|\s)\d+\)\s", " 24) @ 184015.2 us |  }"),
     Rule("a rule", r"(?:^|\s)[-=]{5,}\s*$", " ------------------------------------------"),
     Rule("the beginning of a wrapped event", r"\d\.\d{3,9}:\s*$", "<idle>-0 [003] ..s. 312444.111637:"),
-    Rule("the rest of a wrapped event", r"^\W*(?:\w+=\S+\s*)+$", "bytes_alloc=256 gfp_flags=GFP_ATOMIC"),
+    Rule("the rest of a wrapped event", r"^\W*\w+=\S+(?:\s+\w+=\S+)*\s*$", "bytes_alloc=256 gfp_flags=GFP_ATOMIC"),
     Rule("what a tool says at its start", r"^Attaching (?:to|\d+ probes?)\b", "Attaching to pid 5193, Ctrl+C to quit."),
     Rule(
         "an allocation that memleak sees begin", r"\balloc entered, size = ", "(b'top', 8, b'alloc entered, size = 7')"
