@@ -136,14 +136,15 @@ def failure(view: View) -> str:
     number, index = divmod(int(tally["failed"]) - 1, MOST_EQUATIONS)
     record, culprit = RECORDS[number], int(tally["culprit"])
     equation = record.invariants[index]
-    known = {f"tally.{name}": f"{tally[name]}" for name in Tally.fields}
+    known = {}
     with suppress(KeyError):  # the tables that a person reads it through may be what is damaged
         values = view.read(record, culprit)[0]
-        known |= {
+        known = {
             name: hexadecimal(int(values[name])) if field.target else f"{values[name]}"
             for name, field in record.fields.items()
             if not field.inline
         }
+    known |= {f"tally.{name}": f"{tally[name]}" for name in Tally.fields}
     told = ", ".join(
         f"{name} = {value}" for name, value in known.items() if re.search(rf"(?<![.\w]){re.escape(name)}\b", equation)
     )

@@ -22,6 +22,7 @@ WELL = (driver.FOUND, driver.NO_EFFECT, driver.OTHER)  # what may become of a fl
 PADDING = "no field has these bytes"
 FREE = "nobody has the slot"
 HISTORY = "says how often, or which number is next: nothing is found by it"
+EVER = "whether any: only a flip that makes it 0 does harm, and then memory is vouched for that may not be zero"
 UNREAD = "is written before it is read, or never read"
 CALLERS = "is for whoever has the frame, range or thread to say"
 SHARED = "the driver may write here what it likes, and the kernel believes none of it"
@@ -42,7 +43,7 @@ HARMLESS = {
         "-": PADDING, "checked": UNREAD, "adding": UNREAD, "common.base": UNREAD, "moved": HISTORY,
         "pages.evictions": HISTORY,
         "pages.hits": HISTORY, "pages.misses": HISTORY, "pages.reads": HISTORY, "pages.writes": HISTORY,
-        "recycled": HISTORY, "returned": HISTORY, "stalls.late": HISTORY, "stalls.made": HISTORY,
+        "recycled": EVER, "returned": EVER, "stalls.late": HISTORY, "stalls.made": HISTORY,
         "stalls.stalled": HISTORY, "stalls.tickets": HISTORY, "wanted": UNREAD,
     },
     "Page": {"pins": CALLERS, "uses": HISTORY, "queue": "where a page that is being read will go"},
