@@ -28,6 +28,7 @@ from kernmalloc.lang.status import (
     OK,
     OVERLAP,
     PROMISED,
+    TOO_SMALL,
     WOULD_BLOCK,
     WRAPS,
 )  # fmt: skip
@@ -58,12 +59,14 @@ PAST = {
     "plan",
     "checked",
     "format",
+    "adding",
 }
 COUNTERS = [name for name in Kern.fields if name not in PAST]
 
 FIRST = 1 << 18  # pfn: where devices are
 SIZES = (1, 1, 2, 31, 32, 33, 64, 100, 257, 1000)  # frames
 FAR = 1 << 20
+LATER = 1 << 15  # pfn: where RAM is added
 HUGE = 1 << 16  # frames of a card that can only be published by its extent
 
 OPERATIONS = {
@@ -80,15 +83,22 @@ class World:
         self.steps = self.refused = self.released = self.releases = 0
         self.shortages: Counter[str] = Counter()
         self.log: list[tuple[str, tuple[int, ...], int]] = []
+        kernel.handle.life.reach((LATER + 6000) << 12)
         kernel.drain()
-        self.boot = [(int(r["base"]), int(r["base"] + r["count"])) for r in kernel.view.regions()]
-        self.boot_slots = kernel.view.used_slots()
-        self.boot_large = self.large_pages()
         self.limit = int(kernel.view.kern["max_pfn"])
         self.caches = range(LAST_MAP_CACHE, int(kernel.view.kern["cache_count"]))
         self.memory = kernel.snapshot()
-        self.start = self.counters()
+        self.begin()
         self.forget()
+
+    def begin(self) -> None:
+        """Nothing is held: what there is now is there when all is given back."""
+        kernel = self.kernel
+        self.boot = [(int(r["base"]), int(r["base"] + r["count"])) for r in kernel.view.regions()]
+        self.boot_slots = kernel.view.used_slots()
+        self.boot_large = self.large_pages()
+        self.start = self.counters()
+        self.released = 0
 
     def forget(self) -> None:
         """Nothing is held."""
@@ -101,7 +111,7 @@ class World:
     def restart(self) -> None:
         """The machine as it was after boot."""
         self.kernel.restore(self.memory)
-        self.released = 0
+        self.begin()
         self.forget()
 
     # --- what must hold
@@ -353,6 +363,26 @@ class World:
         self.released += pages
         self.releases += pages > 0
 
+    # --- RAM that comes later
+
+    def plug(self) -> None:
+        """Add RAM while nothing is held: all counters begin from there."""
+        base, count = LATER + self.random.randrange(2000), self.random.choice((1, 40, 700, 3000))
+        taken = any(low < base + count and base < end for low, end in self.boot)
+        frames = self.kernel.frames_by_type()
+        result = self.call("ram_add", base, count)
+        if taken:
+            assert result == OVERLAP
+        if result != OK:
+            assert taken or result in SHORT | {TOO_SMALL}, NAMES[result]
+            return
+        now, kern = self.kernel.frames_by_type(), self.kernel.view.kern
+        gained = now["free"] - frames["free"]
+        assert 0 < gained <= count and sum(now.values()) - sum(frames.values()) == count
+        assert gained >= count - int(kern["adding"]["cost"])
+        self.drain()
+        self.begin()
+
     # --- a sequence
 
     def scarce(self) -> None:
@@ -369,6 +399,8 @@ class World:
         """So many random steps; then all is withdrawn and freed, in random order, and counters are as they were."""
         self.log.clear()
         names = list(OPERATIONS)
+        if self.random.randrange(6) == 0 and not self.released:
+            self.plug()
         if self.random.randrange(4) == 0:
             self.scarce()
         for name in self.random.choices(names, OPERATIONS.values(), k=length):

@@ -57,6 +57,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
     st.tuples(st.just("frame_type"), st.integers(-1, 2100)),
+    st.tuples(st.just("ram_add"), st.sampled_from([0, 500, 2048, 2500, 4000]), st.integers(-1, 1500)),
     st.tuples(st.just("drain")),
 )
 
@@ -150,27 +151,3 @@ def test_same_operations_same_memory(trio, operations):
     raw, soft, twin = (kernel.snapshot() for kernel in kernels)
     assert differing(raw, soft) == []
     assert differing(raw, twin) == []
-
-
-ADDS = st.one_of(
-    st.tuples(st.just("ram_add"), st.sampled_from([0, 500, 2048, 2500, 4000]), st.integers(-1, 1500)),
-    st.tuples(st.just("malloc"), SIZES),
-    st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA])),
-    st.tuples(st.just("drain")),
-)
-
-
-@settings(max_examples=settings.default.max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
-@given(operations=st.lists(ADDS, min_size=20, max_size=20))
-def test_E39_same_memory_when_ram_comes_later(trio, operations):
-    """E39: RAM that is added between other calls is described by the same bytes, or refused alike."""
-    kernels, memories = trio
-    for kernel, memory in zip(kernels, memories, strict=True):
-        kernel.restore(memory)
-    for name, *args in operations:
-        results = {kernel.call(name, *args) for kernel in kernels}
-        assert len(results) == 1, (name, args, results)
-    for kernel in kernels:
-        conserved(kernel)
-    raw, soft, twin = (kernel.snapshot() for kernel in kernels)
-    assert differing(raw, soft) == differing(raw, twin) == []
