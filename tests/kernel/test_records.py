@@ -52,8 +52,8 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
         42496,
-        "kern@0 id@8 run@16 depth@24 open@28 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 windows@80 "
-        "opened@88 thread@96 reserve@104 quick@112 noted@116 sole@120 frames@128 frame_groups@144 chunks@1184 "
+        "kern@0 id@8 depth@12 run@16 open@24 noted@28 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 "
+        "windows@80 opened@88 thread@96 reserve@104 quick@112 sole@120 frames@128 frame_groups@144 chunks@1184 "
         "chunk_groups@1200 magazines@1472 stacks@9664 seal@42432",
     ),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),

@@ -126,10 +126,11 @@ class Cpu(Record, align=64):
     """One processor: the context of every kernel function. Records of two processors share no cache line."""
 
     kern: Kern = field("the kernel")
-    id: i64 = field("number of this processor, from 0")
-    run: i64 = field("frames in the run that the last `take_run` returned")
+    id: u32 = field("number of this processor, from 0")
     depth: u32 = field("how often it has entered the kernel and not left it")
+    run: i64 = field("frames in the run that the last `take_run` returned")
     open: u32 = field("which of its windows map a frame now: bit i is window i")
+    noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
     flags: i64 = field("whether interrupts were on when it entered")
     low: i64 = field("first pfn of the region that the quick paths are aimed at")
     high: i64 = field("first pfn beyond it; low: they are shut")
@@ -140,8 +141,7 @@ class Cpu(Record, align=64):
     opened: i64 = field("windows ever opened")
     thread: Thread = field("the thread that runs; 0: nobody who could wait")
     reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
-    quick: u32 = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
-    noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
+    quick: i64 = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
     sole: i64 = field("where no other processor can put a frame: `high`; else `low`, and puts take it by an atomic")
     frames: Stock = inline("the stock of single frames", align=64)
     frame_groups: Group = array(FRAMES + 1, "its groups")
