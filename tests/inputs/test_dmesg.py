@@ -317,6 +317,14 @@ def test_a_hypervisor_and_a_domain_in_one_log():
     assert not found.carved and [r.name for r in domain.carved] == ["RAMDISK"]  # its address is the domain's
 
 
+def test_a_domain_whose_map_cannot_be_read_does_no_harm():
+    log = (
+        "BIOS: 0000000000000000 - 0000000080000000 (usable)\nXen: [mem 0x0-0xfff] usable\n"
+        "user: [mem 0x0000zz00-0x0001ffff] usable\n"
+    )
+    assert ram(log) == [(0, 0x80000000)] and not machine(log).map
+
+
 def test_a_map_that_is_not_there_cannot_be_had():
     with pytest.raises(InputError, match="has one memory map"):
         resolve(dmesg.read(MAP.format(0xFFFFF), "log")[0], which="domain")

@@ -279,7 +279,7 @@ class MapFacts:
         elif source != "efi":
             facts.removed = self._removed
         if domain:
-            facts.domain = self._maps[self._most_final(domain)]
+            facts.domain = self._maps.get(self._most_final(domain), [])
         facts.memory += self._given_up
         facts.unused = self._given_up
         facts.total = self._total
