@@ -35,6 +35,7 @@ def no_compilers(monkeypatch):
 def test_each_reader_has_seeds_that_it_reads(name):
     """A file in tests/data/seeds that the reader recognises: whatever comes first in it is what mutants are made of."""
     assert TARGETS[name].seeds
+    fuzzing.survives(TARGETS[name].read, b"")
     for data in TARGETS[name].seeds:
         with suppress(InputError):
             TARGETS[name].read(data)

@@ -72,7 +72,7 @@ def _take(made: Recorder, found: re.Match[str], bytes: str) -> None:
 
 def read_pairs(data: bytes, file: str) -> Trace:
     """The trace in binary pairs. Raises InputError where they can be none."""
-    if len(data) % OP.itemsize:
+    if not data or len(data) % OP.itemsize:
         raise UnreadableError(file, 0, f"{len(data)} bytes are no whole number of pairs of int32, and no text", _FORMS)
     hold("operations", len(data) // OP.itemsize, file)
     ops = numpy.frombuffer(data, OP)
