@@ -37,7 +37,7 @@ HARMLESS = {
     },
     "Depend, free": {"-": FREE},
     "Frame of a device": {"pins": CALLERS, "link": CALLERS, "owner": CALLERS},
-    "Frame page": {"pins": CALLERS, "owner": CALLERS},
+    "Frame page": {"pins": CALLERS},
     "Identity": {"oid": UNREAD, "next": UNREAD, "prev": UNREAD},
     "Kern": {
         "-": PADDING, "checked": UNREAD, "adding": UNREAD, "common.base": UNREAD, "moved": HISTORY,
@@ -47,7 +47,7 @@ HARMLESS = {
         "stalls.stalled": HISTORY, "stalls.tickets": HISTORY, "wanted": UNREAD,
     },
     "Page": {"pins": CALLERS, "uses": HISTORY, "queue": "where a page that is being read will go"},
-    "Region": {"attribute": CALLERS, "guaranteed": CALLERS, "hint": HINT, "chunk_hint": HINT},
+    "Region": {"attribute": CALLERS, "guaranteed": CALLERS, "hint": HINT},
     "Region, free": {"-": FREE},
     "Ring": {
         "-": PADDING, "asked": SHARED, "answered": SHARED, "answers.frame": SHARED, "answers.status": SHARED,
