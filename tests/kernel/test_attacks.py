@@ -54,7 +54,7 @@ static void side(struct attack *a, int me)
 			a->block = a->get(a->cpu[me], a->what);
 		meet(a, &met);
 		seed = seed * 1664525 + 1013904223;
-		for (volatile uint32_t wait = seed >> 26; wait; wait--) ;
+		for (volatile uint32_t wait = seed >> 24; wait; wait--) ;
 		a->said[me] = a->put(a->cpu[me], a->block);
 		meet(a, &met);
 		for (int i = 0; i < HELD; i++)
