@@ -292,6 +292,7 @@ class Kernel:
                 raise LifeError(f"{what}: this process keeps no addresses for RAM above {limit:#x}")
             self.handle.life.reach(end)
         checked(self.call("ram_add", base // page, size // page), what)
+        self.view.ram.later += size
 
     def frame_type(self, pfn: int) -> str:
         """What a frame is. Raises BadAddress where there is none."""
@@ -377,7 +378,8 @@ class Kernel:
         """Hold every invariant of every record against a recount. Raises TooLarge where that would read more core
         tables than the limit of `memory`: those of RAM that nobody has used have no memory behind them before that."""
         core = self.profile.core
-        tables = self.placement.frames * (core.stride + core.identity)
+        frames = self.placement.frames + self.view.ram.later // self.profile.page
+        tables = frames * (core.stride + core.identity)
         reason, advice = excess("memory", tables)
         if reason:
             raise TooLarge(f"{reason}, they are {sizes.size(tables)} ({advice})")

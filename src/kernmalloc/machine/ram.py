@@ -30,6 +30,7 @@ class Ram:
     def __init__(self, top: int, limit: int = 0) -> None:
         self.top = -(-top // PAGE) * PAGE
         self.limit = max(self.top, -(-limit // PAGE) * PAGE)
+        self.later = 0  # bytes of it that came after the boot
         self.fresh, self.closed = True, False
         self.fd = os.memfd_create("kernmalloc")
         os.ftruncate(self.fd, self.limit)

@@ -13,9 +13,10 @@ from page_source import Source
 from small_machines import MIB, MODES, conserved, machine, poison
 
 from kernmalloc import Kernel, Profile
-from kernmalloc.facade.errors import BadRequest, Busy, OutOfMemory
+from kernmalloc.facade.errors import BadRequest, Busy, OutOfMemory, TooLarge
 from kernmalloc.facade.profile import STRATEGIES, Bank, Bytes
 from kernmalloc.inputs.facts import Range
+from kernmalloc.inputs.limits import raised
 from kernmalloc.kernel.boot.sizing import GO_ON
 from kernmalloc.lang.status import BUSY, NAMES, NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WOULD_BLOCK, WRAPS
 from kernmalloc.machine.lives import LifeError
@@ -336,3 +337,13 @@ def test_E39_refused_adds_leave_poisoned_memory_alone(boot):
     with pytest.raises(OutOfMemory):
         for _ in range(100_000):
             kernel.frame_get()
+
+
+def test_a_check_counts_the_core_tables_that_came():
+    """What a check would read is refused where it is too much, RAM that came later included."""
+    with Kernel.boot(machine((0, 8 * MIB)), tuned(), "soft") as kernel:
+        kernel.add_ram(GIB, 24 * MIB)
+        with raised(memory=6000 * 32), pytest.raises(TooLarge, match="core tables"):
+            kernel.check()
+        with raised(memory=8192 * 32):
+            assert kernel.check().passed
