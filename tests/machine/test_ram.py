@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +104,15 @@ def test_closing_lets_the_memory_go() -> None:
     with pytest.raises(OSError):
         os.fstat(fd)
     assert ram.bytes.closed
+
+
+def test_where_addresses_are_limited_ram_has_its_own():
+    """A process that may not have many addresses (ulimit -v) keeps none for RAM that comes later."""
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+from kernmalloc.machine.ram import Ram
+print(Ram(1 << 20, 1 << 40).limit, Ram(1 << 20, 1 << 30).limit)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split() == [str(1 << 20), str(1 << 30)]

@@ -34,7 +34,11 @@ class Ram:
         self.fresh, self.closed = True, False
         self.fd = os.memfd_create("kernmalloc")
         os.ftruncate(self.fd, self.limit)
-        self.bytes = mmap.mmap(self.fd, self.limit, mmap.MAP_SHARED | NORESERVE)
+        try:
+            self.bytes = mmap.mmap(self.fd, self.limit, mmap.MAP_SHARED | NORESERVE)
+        except OSError:  # the process's addresses are limited (ulimit -v): none are kept for RAM that comes later
+            self.limit = self.top
+            self.bytes = mmap.mmap(self.fd, self.limit, mmap.MAP_SHARED | NORESERVE)
         self._export = ctypes.c_char.from_buffer(self.bytes)
         self.address = ctypes.addressof(self._export)
 
