@@ -1,7 +1,8 @@
 """Readers of machines: boot logs, memory maps in any print, device trees, board constants, PCI dumps, fleets, TOML.
 
 `read` is the boundary.  Each reader is one module with `recognises(head) -> bool` and `read(text, file) ->
-list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  Those in
+list[Facts]`, tried in the order of `READERS`; a new form of input is one more module in that tuple.  A file that tells
+the first nothing is the next one's: a log of Linux that was cut off may have its firmware's map before it.  Those in
 `BINARY_READERS` are given bytes, those in `FOLDER_READERS` a folder.  Whatever is compressed (`packed`) is read as what
 it holds, and nothing beyond the `limits`.  Traces have readers of their own: `traces`.
 """
@@ -162,9 +163,15 @@ def _read(data: bytes, file: str) -> list[Facts]:
     hold("lines", text.count("\n"), file)
     if not text.strip():
         raise UnreadableError(file, 0, "empty")
+    silent: list[Facts] = []
     for reader in READERS:
         if reader.recognises(text):
-            return reader.read(text, file)
+            found = reader.read(text, file)
+            if any(facts.memory or facts.total or facts.devices or facts.refusal for facts in found):
+                return found
+            silent = silent or found
+    if silent:
+        return silent
     raise UnreadableError(
         file,
         0,

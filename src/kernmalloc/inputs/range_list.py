@@ -36,6 +36,7 @@ _LIMIT = 1 << 52  # no processor has RAM above
 _MAYBE = re.compile(r"0x[0-9a-f]|[0-9a-f]{5}|base|start|addr|\b(?:begin|from)\b", re.I)
 _OTHER = re.compile(
     r"\b(?:BARs?\d?|pci\w*|MTRR|reg\d\d|virtual|virt|vaddr|vmalloc|vma|heap|stack|partition|prio|irq|I/O|GDT|LDT|IDT|TSS)\b"
+    r"|\bavailable for\b"
     r"|(?<!\S)[r-][w-][x-][sp](?!\S)|\.(?:text|data|bss)\b",
     re.I,
 )
