@@ -40,7 +40,12 @@ def ram(text: str) -> list[tuple[int, int]]:
         ),
         ("efi: mem00: [Boot Data   ] range=[0x0000000000100000-0x00000000001fffff] (1MB)", 0x100000, 0x200000),
         ("efi:   0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]", 0x100000, 0x200000),
+        ("  0x000000100000-0x0000001fffff [Loader Data        |   |  |WB|  |  |  ]", 0x100000, 0x200000),
+        ("  0x000000100000-0x0000001fffff [Loader Data        |   |  |  |\n|   |WB|WT|WC|UC]", 0x100000, 0x200000),
         ("  node   0: [mem 0x0000000080000000-0x00000000bfffffff]", 0x80000000, 0xC0000000),
+        ("    0: 0x00000010 -> 0x0000009f", 0x10000, 0x9F000),
+        ("    0:      256 ->   229120", 0x100000, 229120 << 12),
+        ("  2: 0x00100000 -> 0x00400000", 4 << 30, 16 << 30),
         ("  node  16: [mem 0x0000001000000000-0x0000001fffffffff]", 0x1000000000, 0x2000000000),
     ],
 )
@@ -187,6 +192,36 @@ def test_removed_after_the_map_was_printed():
     assert [(r.base, r.end) for r in machine(log).firmware] == [(0xFD000000, 0xFF000000)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    0: 0x0003fe0810000000 -> 0x0003fe081ffff000",
+        "radeon 0001:09:00.0: remove_conflicting_pci_framebuffers: bar 0: 0xe0000000 -> 0xefffffff",
+        "IRQ 0: 2 -> 3",
+        "efi: memattr:  0x00003fe10000-0x00003fe1ffff [Runtime Data       |RUN|  |XP|  |  ]",
+        "efi: memattr: ! 0x00003fe10000-0x00003fe1ffff [Runtime Data       |RUN|  |XP|  |  ]",
+    ],
+)
+def test_what_is_no_range_of_ram(line):
+    assert ram("BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff] usable\n" + line) == [(0x100000, 0x200000)]
+    with pytest.raises(UnreadableError):
+        machine(line)
+
+
+def test_page_frames_are_of_4_kib_and_that_is_said():
+    found = machine("early_node_map[1] active PFN ranges\n    0: 0x00000010 -> 0x0000009f\n")
+    assert "page frames" in found.missing[0].reason
+
+
+def test_what_an_old_kernel_ignored_of_an_efi_map_is_no_contradiction():
+    found = machine(
+        "Processing EFI memory map:\n"
+        "  0x000000000000-0x000000000fff [Conventional Memory|   |  |  |  |   |WB|WT|WC|UC]\n"
+        "Ignoring memory block 0x0 - 0x1000\n"
+    )
+    assert [(r.base, r.end) for r in found.ram] == [(0, 0x1000)] and not found.problems
+
+
 def test_what_that_kernel_did_to_its_ram_is_not_the_machine():
     log = (
         "BIOS-e820: [mem 0x00000000-0x000fffff] usable\n"
@@ -218,6 +253,9 @@ def test_amount_without_place():
         ("Memory: 256MB = 256MB total\nMemory: 155784k/155784k available, 106360k reserved, 0K highmem", 256 * MIB),
         ("Memory: 474396K/522240K available (7311K kernel code, 23268K reserved, 0K highmem)", 510 * MIB),
         ("Memory: 61032k/65536k available (2302k kernel code, 4504k reserved, 576k data)", 64 * MIB),
+        ("Memory available: 13532k/16384k RAM, (1052k kernel code, 225k data)", 16 * MIB),
+        ("physicalMemorySize            = 0xc80000000", 50 * GIB),
+        ("phys_mem_size     = 0xc80000000", 50 * GIB),
     ],
 )
 @pytest.mark.parametrize("arch", ["CPU: ARMv7 Processor", "CPU0 revision is: 00019374 (MIPS 24Kc)"])
@@ -392,10 +430,31 @@ def test_a_broken_map_of_an_earlier_boot_does_no_harm():
     assert Machine.read_stream(_stream(log + MAP.format(0x1FFFFF) + NODES.format(0x1FFFFF))).ram_bytes == 0x200000
 
 
-@pytest.mark.parametrize("text", ["Linux version 6.1\n", "pci 0000:00:02.0: reg 0x10: [mem 0x80000000-0x80ffffff]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Linux version 6.1\n",
+        "init_memory_mapping: [mem 0x00100000-0x791fefff]\n [mem 0x00100000-0x001fffff] page 4k\n",
+        "pci 0000:00:02.0: reg 0x10: [mem 0x80000000-0x80ffffff]\n",
+    ],
+)
 def test_a_log_without_a_map_is_refused(text):
     with pytest.raises(UnreadableError, match="RAM unknown"):
         Machine.read_stream(_stream(text))
+
+
+def test_a_log_that_tells_nothing_gives_way_to_the_map_before_it():
+    found = resolve(
+        read_bytes(
+            b"(XEN) HVM4: Space available for UMB: 000cb000-000ee800\n(XEN) HVM4: e820 map has 3 items:\n"
+            b"(XEN) HVM4:   0: 0000000000000000 - 000000000009fc00 = 1 RAM\n"
+            b"(XEN) HVM4:   1: 000000000009fc00 - 00000000000a0000 = 2 RESERVED\n"
+            b"(XEN) HVM4:   2: 0000000000100000 - 000000007f7ff000 = 1 RAM\n"
+            b"(XEN) HVM4: Linux version 3.17.0-rc4-vgt+ (gcc version 4.6.3)\n",
+            "log",
+        )[-1]
+    )
+    assert [(r.base, r.end) for r in found.ram] == [(0, 0x9FC00), (0x100000, 0x7F7FF000)]
 
 
 def test_names():
@@ -411,6 +470,7 @@ def test_names():
         ("Linux version 6.1 (aarch64-linux-gnu-gcc)\n" + NODES.format(0xFFFFF), "arm64"),
         ("SBI specification v0.3 detected\n" + NODES.format(0xFFFFF), "riscv64"),
         ("CPU: ARMv7 Processor\n" + NODES.format(0xFFFFF), "arm"),
+        ("uClinux/COLDFIRE(m5253)\n" + NODES.format(0xFFFFF), "m68k"),
         (NODES.format(0xFFFFF), "?"),
     ],
 )

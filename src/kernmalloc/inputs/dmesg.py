@@ -13,13 +13,19 @@ from .text import Beginnings, Record, clean, records
 
 _NAMES = (r"DMI: (?!not present|Memory slots)", r"Machine model: ", r"Hardware name: ")
 _NAME = re.compile(rf"(?:{'|'.join(_NAMES)})(.+?)(?:, BIOS .*)?$")
-_MAPS = {"BIOS-provided physical RAM map": "BIOS", "Early memory node ranges": "node"}
+_MAPS = {
+    "BIOS-provided physical RAM map": "BIOS",
+    "Early memory node ranges": "node",
+    "Early memory PFN ranges": "node",
+    "early_node_map": "node",
+}
 """Headings of maps, and the source that the entries under each name."""
 
 _BEGINNINGS = Beginnings(*memory_lines.BEGINNINGS, *pci_lines.BEGINNINGS, *_NAMES, *_MAPS)
 _RANGE = re.compile(r"\[(?:mem|io|bus)\b[^\]]*\]")
 _RECOGNISE = re.compile(
-    r"Linux version \d|BIOS-(?:e820|88|e801)|BIOS-provided|efi: EFI v\d|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
+    r"Linux version \d|BIOS-(?:e820|88|e801)|BIOS-provided|efi: EFI v\d|init_memory_mapping: "
+    r"|pci(?:_bus|eport)? [0-9a-f]{4,5}:[0-9a-f]{2}"
 )
 _ARCHITECTURES = tuple(
     (arch, re.compile(pattern))
@@ -32,6 +38,7 @@ _ARCHITECTURES = tuple(
         ("ppc", r"[pP]owerpc|powernv|PowerMac|POWER\d|ppc64|hash-mmu|radix-mmu|fsl-pci|A-EON|PCI host bridge /p"),
         ("parisc", r"hppa|PA-RISC|\bLBA \d"),
         ("arm", r"ARMv[4-7]|\barmv7|arm-linux|CPU: ARM|    (?:vector|modules) +: 0x|MiB at 0x[0-9a-f]{8}\b|mvebu-pcie"),
+        ("m68k", r"\bm68k|COLDFIRE"),
         ("mips", r"\bmips|\bMIPS\b|SGI-IP|Loongson|CPU0 revision is"),
         (
             "arm64",

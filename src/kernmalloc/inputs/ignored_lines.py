@@ -42,7 +42,7 @@ RULES = (
     ),
     Rule(
         "change made by that kernel",
-        r"e820:? (?:update|remove|reserve)",
+        r"e820:? (?:update|remove|reserve)|(?:Populating|Freeing) +[0-9a-f]+-[0-9a-f]+ pfn range",
         "e820: update [mem 0x00000000-0x00000fff] usable ==> reserved",
     ),
     Rule(

@@ -6,8 +6,9 @@
     Xen: …, beside it BIOS: …                                          a domain's map, and its machine's
     efi: mem00: type=7, attr=0xf, range=[0x0-0x9f000) (0MB)            ")" exclusive
     efi: mem00: [Conventional|…|WB|  ] range=[0x0-0x9efff] (0MB)       "]" inclusive
-    efi:   0x000803f80000-0x00080404bfff [Reserved    |…]              arm64; inclusive
+    0x000803f80000-0x00080404bfff [Reserved    |…]                     arm64; inclusive, at first without efi: before it
     node   0: [mem 0x0000000080000000-0x00000000ffffffff]              what any kernel made of device tree or map
+      0: 0x00000010 -> 0x0000009f                                      until 2012, in page frames; once in decimal
     memory: 08000000 @ 00000000 (usable)                               MIPS: size and base
     OF: fdt: - 80000000 ,  2c000000                                    a bank of a device tree: base and size
     Kernel command line: … mem=244M@68M mem=276M@2284M                 boards whose loader tells no map
@@ -31,6 +32,7 @@ _SOURCE = rf"({'|'.join(_SOURCES)}):"
 _SPAN = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
 _MEM = r"\[mem\s+" + _SPAN + r"\]"
 _EFI_RANGE = r"range=\s*\[" + _SPAN + r"([\])])"
+_EFI_SPAN = r"0x([0-9a-f]{10,16})-0x([0-9a-f]{10,16})\s+\[(?=[A-Z][\w /-]{4,24}\|)"
 _KIND = (
     r"\s*((?:usable|System RAM|ACPI data|ACPI NVS|(?:soft |device |kernel )?reserved|unusable"
     r"|persistent \(type \d+\)|type \d+)(?!\w)|[\w ()-]*)"
@@ -87,6 +89,7 @@ _PREFERENCE = (
     "efi",
     "command line",
 )
+_PAGE = 4096
 _LINEAR = 0xC << 60
 """Where Linux on 64-bit PowerPC maps all memory."""
 
@@ -105,6 +108,7 @@ class MapFacts:
         self._broken: dict[str, tuple[int, str]] = {}
         self._unread: list[Problem] = []
         self._total = 0
+        self._in_frames = False
 
     @property
     def seen(self) -> frozenset[str]:
@@ -135,6 +139,16 @@ class MapFacts:
 
     def _node(self, line: int, match: re.Match[str]) -> None:
         self._add(line, "node", int(match[1], 16), int(match[2], 16) + 1, "ram", "node range")
+
+    def _frames(self, line: int, match: re.Match[str]) -> None:
+        self._node_in_frames(line, int(match[1], 16), int(match[2], 16))
+
+    def _frames_decimal(self, line: int, match: re.Match[str]) -> None:
+        self._node_in_frames(line, int(match[1]), int(match[2]))
+
+    def _node_in_frames(self, line: int, first: int, end: int) -> None:
+        self._in_frames = True
+        self._add(line, "node", first * _PAGE, end * _PAGE, "ram", "node range")
 
     def _efi_by_number(self, line: int, match: re.Match[str]) -> None:
         special = int(match[2] or "0", 16) & _EFI_SPECIFIC_PURPOSE
@@ -179,6 +193,9 @@ class MapFacts:
     def _sum(self, line: int, match: re.Match[str]) -> None:
         """The total; older kernels of ARM count what is reserved beside it."""
         self._total = (int(match[1]) + int(match[2] or 0)) << 10
+
+    def _sum_in_bytes(self, line: int, match: re.Match[str]) -> None:
+        self._total = int(match[1], 16)
 
     def _sum_of_banks(self, line: int, match: re.Match[str]) -> None:
         self._total = self._total or int(match[1]) << 20
@@ -233,10 +250,16 @@ class MapFacts:
         (_SOURCE, r"\s+(?:\[mem(?!\w)|(?:0x)?[0-9a-f]{6,16}\s*-)", broken),
         (r"node +\d+:", r"\s+" + _MEM, _node),
         (r"OF: fdt: ?-", r" ([0-9a-f]{1,16}) ?,  ?([0-9a-f]{1,16})$", _bank),
+        (
+            r"(?<![A-Za-z] )\d+:(?= 0x[0-9a-f]{8,10} -> 0x[0-9a-f]{8,10}\s*$)",
+            r" 0x([0-9a-f]+) -> 0x([0-9a-f]+)\s*$",
+            _frames,
+        ),
+        (r"(?<![A-Za-z] )\d+:(?= [ \d]{8} -> [ \d]{8})", r" +(\d+) -> +(\d+)\s*$", _frames_decimal),
         (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
         (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
         (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),
-        (r"efi:", r"\s+" + _SPAN + r"\s+\[([^|\]]*)(\|[^\]]*)\]", _efi_arm),
+        (r"(?<!memattr: ! )(?<!memattr:  )(?<!memattr: )" + _EFI_SPAN, r"([^|\]]*)(\|[^\]]*)\]", _efi_arm),
         (r"Kernel command line:", r"(.*\bmem=.*)", _command_line),
         (r"efi: Remove mem\d+:", r" MMIO\s+range=\[" + _SPAN + r"\]", _remove),
         (r"e820: remove", r" " + _MEM + r" (?:device )?reserved", _remove),
@@ -248,6 +271,8 @@ class MapFacts:
         ("Ignoring RAM at", r" (?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)", _ignore),
         (r"Ignoring memory (?:range|block)", r" 0x([0-9a-f]+) - 0x([0-9a-f]+)", _leave),
         (r"Memory:", r" \d+k/(\d+)k available(?:, (\d+)k reserved)?", _sum),
+        (r"Memory available:", r" \d+k/(\d+)k RAM()", _sum),
+        (r"(?:physicalMemorySize|phys_mem_size) +=", r" 0x([0-9a-f]+)", _sum_in_bytes),
         (r"Memory:", r" [\dMB ]+ = (\d+)MB total", _sum_of_banks),
         (r"RAMDISK:", r" " + _MEM, _ramdisk),
         (r"RAMDISK:", r" ([0-9a-f]{8,}) - ([0-9a-f]{8,})", _ramdisk_old),
@@ -280,10 +305,12 @@ class MapFacts:
             facts.removed = self._removed
         if domain:
             facts.domain = self._maps.get(self._most_final(domain), [])
-        facts.memory += self._given_up
+        facts.memory += [r for r in self._given_up if r.kind == "ram" or source != "efi"]  # whose map tells all RAM
         facts.unused = self._given_up
         facts.total = self._total
         facts.unread += self._unread
+        if source == "node" and self._in_frames:
+            facts.missing.append(Problem(0, "ranges of nodes are told in page frames: of 4 KiB, it is assumed"))
         facts.complete = bool(self._total or "node" in self._maps)
 
     def _maps_of_machine_and_domain(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
