@@ -37,6 +37,17 @@ OTHERS = (
     '      {"range": "0x0000000100000000-0x000000047fffffff", "size": "14G", "state": "online", "block": "32-143"},\n'
     '      {"range": "0x0000000690000000-0x000000078fffffff", "size": "4G", "state": "offline", "block": "210-241"}\n'
     "   ]\n}\n",
+    '{\n   "memory": [\n'  # -J since 2.38
+    + ",".join(
+        f'{{\n         "range": "{where}",\n         "size": "{size}",\n         "state": "{state}",\n'
+        f'         "removable": true,\n         "block": "0-1"\n      }}'
+        for where, size, state in (
+            ("0x0000000000000000-0x000000007fffffff", "2G", "online"),
+            ("0x0000000100000000-0x000000047fffffff", "14G", "online"),
+            ("0x0000000690000000-0x000000078fffffff", "4G", "offline"),
+        )
+    )
+    + "\n   ]\n}\n",
 )
 
 

@@ -31,6 +31,13 @@ def test_a_pc():
     ]
 
 
+def test_an_excerpt_tells_how_much():
+    whole = zone("DMA", 1, 4095, 3998) + zone("DMA32", 4096, 1044480, 782328)
+    found = machine("\n".join(line for line in whole.splitlines() if "zone" in line or "present" in line))
+    assert (found.ram_bytes + (384 << 10)) >> 12 == 3998 + 782328
+    assert any("4 KiB" in each.reason for each in found.missing) and any("assumed" in e.reason for e in found.missing)
+
+
 def test_overlapping_zones_have_a_place_each():
     found = machine(zone("Normal", 1048576, 524288, 393216) + zone("Movable", 1310720, 229376, 131072))
     assert found.ram_bytes == (393216 + 131072) << 12

@@ -6,7 +6,8 @@
       start_pfn:           4096             the first, in pages of 4 KiB
 
 Where a zone has holes nobody says where: on a PC they are under 1 MiB and at the zone's end, and that is assumed of
-all.  Zones may overlap (Movable and Normal); the smaller one has its place first.
+all.  Zones may overlap (Movable and Normal); the smaller one has its place first.  Excerpts often lack where zones
+begin: they tell how much RAM there is.
 """
 
 import re
@@ -19,12 +20,13 @@ from .text import plain_lines
 PAGE = 4096
 _ZONE = re.compile(r"\bNode +(\d+), zone +(\w+)")
 _FIELD = re.compile(r"(?<![\w-])(spanned|present|start_pfn:?)\s+(\d{1,15})\b")
+_PRESENT = re.compile(r"(?<![\w-])present\s+\d{1,15}\s*$", re.M)
 _MEBIBYTE = 256  # pages
 
 
 def recognises(head: str) -> bool:
     """Whether `head` is /proc/zoneinfo."""
-    return "start_pfn" in head and bool(_ZONE.search(head))
+    return bool(_ZONE.search(head) and _PRESENT.search(head))
 
 
 def read(text: str, file: str) -> list[Facts]:
@@ -38,9 +40,11 @@ def read(text: str, file: str) -> list[Facts]:
             zones.append((number, f"node {match[1]}, zone {match[2]}", {}))
         elif zones and (match := _FIELD.search(line)):
             zones[-1][2].setdefault(match[1].rstrip(":"), int(match[2]))
+    if not any("start_pfn" in zone for _, _, zone in zones):
+        facts.total = sum(zone.get("present", 0) for _, _, zone in zones) * PAGE
     placed: list[tuple[int, int]] = []
     for number, name, zone in sorted(zones, key=lambda each: each[2].get("spanned", 0)):
-        if not zone.get("present"):
+        if facts.total or not zone.get("present"):
             continue
         if "start_pfn" not in zone or "spanned" not in zone:
             facts.missing.append(Problem(number, "zone without its start or span: left out", name))
@@ -50,7 +54,7 @@ def read(text: str, file: str) -> list[Facts]:
         for base, end in _fill(zone["start_pfn"], zone["spanned"], zone["present"], placed):
             put(facts, number, base * PAGE, (end - base) * PAGE, "ram", name)
             placed.append((base, end))
-    if facts.memory:
+    if facts.memory or facts.total:
         facts.missing.append(Problem(0, "pages of 4 KiB are assumed: /proc/zoneinfo does not tell their size"))
     return [facts]
 
