@@ -150,9 +150,18 @@ def test_a_heading_that_got_lost_is_noticed():
     assert [(p.line, "both kept" in p.reason) for p in facts.problems] == [(3, True)]
 
 
+def test_registers_above_the_first_heading_are_of_an_unnamed_device():
+    text = "\tRegion 2: Memory at 8a000000000 (64-bit, prefetchable) [size=128G]\n" + CARD
+    (facts,) = lspci.read(text, "lspci")
+    assert [(d.name, d.base) for d in facts.devices] == [("unnamed device", 0x8A000000000)]
+    assert [(p.line, "not named" in p.reason) for p in facts.missing] == [(1, True)]
+
+
 @pytest.mark.parametrize(
     "heading, name",
     [
+        ("0000:00:02.0: DisplayVGA: Intel", "0000:00:02.0"),  # u-root's pci
+        ("**00:1f.3 SMBus: Intel**", "0000:00:1f.3"),
         ("00:1f.3 SMBus: Intel", "0000:00:1f.3"),
         ("0001:00:1f.3 SMBus: Intel", "0001:00:1f.3"),
         ("10000:e0:06.0 PCI bridge [0604]: Intel", "10000:e0:06.0"),

@@ -21,7 +21,7 @@ from .pci_dump import address, comment, facts_of, lines, unknown
 from .sizes import parse_size, size
 
 _HEADER = re.compile(
-    r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]) (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?"
+    r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]):? (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?"
 )
 _RECOGNISE = re.compile(
     r"^[>|\t \xa0]*(?:"
@@ -39,6 +39,7 @@ _REGISTER = re.compile(
 _ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
 _SIZE = re.compile(r"\[size=(\d{1,6}[KMGT]?|0x[0-9a-f]{1,16})\]")
 _DUMPED = re.compile(r"([0-3])0: ((?:[0-9a-f]{2} ){15}[0-9a-f]{2})$")
+_UNNAMED = "unnamed device"
 _VERBOSE = re.compile(r"(?:Flags|Control): ")
 _VIRTUAL_FUNCTIONS = re.compile(r"(?:Initial VFs|VF offset|.*\(SR-IOV\))")
 _REST = re.compile(r"(?:\[(?:disabled|virtual|enhanced)\] ?)*\[size=\w+\]$")
@@ -63,7 +64,7 @@ def read(text: str, file: str) -> list[Facts]:
     facts = facts_of(file, "lspci")
     found: dict[str, dict[tuple[int, int], Device]] = {}  # by device, then by register and address
     dumps: dict[str, dict[int, bytes]] = {}  # by device, then by place
-    name, virtual, verbose = "0000:00:00.0", False, False
+    name, virtual, verbose = _UNNAMED, False, False
     listed: dict[tuple[int, int], Device] = {}
     for number, line in _joined(text):
         device = None
@@ -85,6 +86,8 @@ def read(text: str, file: str) -> list[Facts]:
         elif not comment(facts, line):
             _other(facts, number, line)
         if device:
+            if name == _UNNAMED and not listed:
+                facts.missing.append(Problem(number, "a register of a device that is not named above it", line))
             if any(bar == device.bar >= 0 and base != device.base for bar, base in listed):
                 facts.problems.append(Problem(number, "another address for the same register: both kept", line))
             listed[device.bar, device.base or -number] = device

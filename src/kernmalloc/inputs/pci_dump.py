@@ -76,8 +76,8 @@ def put(facts: Facts, device: Device) -> None:
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line, without quoting, indentation and trailing space."""
-    return ((number, raw[:_LONGEST].strip("> |\t")) for number, raw in plain_lines(text))
+    """Number and text of each line, without quoting, indentation, emphasis and trailing space."""
+    return ((number, raw[:_LONGEST].strip("> |\t*")) for number, raw in plain_lines(text))
 
 
 def unknown(facts: Facts, line: int, text: str) -> None:
