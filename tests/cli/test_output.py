@@ -14,12 +14,20 @@ from pathlib import Path
 import pytest
 
 from kernmalloc.cli.output import INTERRUPTED, UNREAD
+from kernmalloc.lang import objects
 from kernmalloc.machine.memory_map import shipped_names
 
 COMMAND = [sys.executable, "-c", "from kernmalloc.cli import main; main()"]
 LOG = "BIOS-e820: [mem 0x0000000000000000-0x0000000003ffffff] usable\n"
 EVIL = "a\\n/dev/null: booted: all assertions held\\u001b]0;title\\u0007\\u202e\\u0085\\u009b2J"
 MACHINE = f'name = "{EVIL}"\nmemory = [{{ base = 0, size = 0x4000000, kind = "ram" }}]\n'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    """What is built once is built: a command that builds says so, too."""
+    for life in ("raw", "soft"):
+        objects.built(life)
 
 
 def run(*words, **kept):
@@ -147,7 +155,7 @@ def test_ctrl_c_is_one_line(tmp_path, words):
         os.killpg(process.pid, signal.SIGINT)
         started = time.monotonic()
         said = process.stderr.read()
-        assert process.wait() == INTERRUPTED and time.monotonic() - started < 5
+        assert process.wait() == INTERRUPTED and time.monotonic() - started < 20
         assert re.fullmatch(r"\s*kernmalloc: interrupted\n", said), said
 
 

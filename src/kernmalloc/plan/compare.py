@@ -7,12 +7,12 @@ fault and counts for none: a machine is configured when every other range has en
 Machines with the same memory share their plans (`plan`), of which each process makes its own.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIG_BLOCK, SIG_UNBLOCK, SIGINT, pthread_sigmask
 from statistics import median
 from typing import BinaryIO, NamedTuple
 
@@ -141,21 +141,27 @@ def compare(
     like = sorted(machines, key=lambda machine: [(r.base, r.size) for r in machine.ram])  # equal memory in one batch
     batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
     found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
-    with _pool(processes) as pool:
-        for batch, done in zip(batches, pool.map(_batch, ((batch, profile) for batch in batches)), strict=True):
-            for case in done:
+    with _on_processes(processes, batches, profile) as planned:
+        for batch, done in zip(batches, planned, strict=True):
+            for case in done.result():
                 found[case.strategy, case.card].append(case)
             progress(len(batch))
     return [_summary(strategy, card, all) for (strategy, card), all in found.items()]
 
 
 @contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes. Whoever is interrupted ends them: they would tell of Ctrl-C, each for itself, or go on."""
-    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+def _on_processes(count: int, batches: Sequence[list[Machine]], profile: Profile) -> Iterator[list[Future[list[Case]]]]:
+    """The cases of each batch, on so many processes, which end with whatever goes wrong here. Ctrl-C is this one's:
+    they would tell of it, each for itself. While they are made nobody sees it."""
+    with ProcessPoolExecutor(count) as pool:
         try:
-            yield pool
-        except KeyboardInterrupt:
+            pthread_sigmask(SIG_BLOCK, [SIGINT])
+            try:
+                found = [pool.submit(_batch, (batch, profile)) for batch in batches]
+            finally:
+                pthread_sigmask(SIG_UNBLOCK, [SIGINT])
+            yield found
+        except BaseException:
             for process in active_children():
                 process.terminate()
             raise
