@@ -31,6 +31,20 @@ MAPS = {
         "[Kernel]: MM: Multiboot mmap: address = 0x0000000000100000, length = 0x000000001fef0000, type = 0x1\n",
         [(0, 0x9C400), (0x100000, 0x1FFF0000)],
     ),
+    "GRUB4DOS's displaymem, padded, chenall/grub4dos#303": (
+        "  Usable RAM: Base: 0x       0, Length: 0x   9D800, End: 0x   9D800\n"
+        "  Reserved  : Base: 0x   9D800, Length: 0x    2800, End: 0x   A0000\n"
+        "  Usable RAM: Base: 0x  100000, Length: 0xB39BE000, End: 0xB3ABE000\n"
+        "  Reserved  : Base: 0xB3ABE000, Length: 0x    7000, End: 0xB3AC5000\n"
+        "  Usable RAM: Base: 0x100000000, Length: 0x32FE00000, End: 0x42FE00000\n",
+        [(0, 0x9D800), (0x100000, 0xB3ABE000), (0x100000000, 0x42FE00000)],
+    ),
+    "Linux's memblock in debugfs, raspberrypi/linux#24": (
+        "# head /sys/kernel/debug/memblock/*\n==> /sys/kernel/debug/memblock/memory <==\n"
+        "   0: 0x00000000..0x0fffffff\n\n==> /sys/kernel/debug/memblock/reserved <==\n"
+        "   0: 0x00000100..0x000030f6\n   1: 0x00004000..0x00007fff\n   2: 0x0affffc0..0x0fffffff\n",
+        [(0, 0x10000000)],
+    ),
     "Limine-Bootloader/Limine#517": (
         "Amount of entries: 18\nbase: 0x1000, type: 5, length: 0x51000\nbase: 0x52000, type: 0, length: 0x4d000\n"
         "base: 0x9fc00, type: 1, length: 0x400\nbase: 0x100000, type: 0, length: 0x7fe1b000\n"

@@ -4,8 +4,9 @@
     [0x100000 - 0x7fe0000) usable                                 a range
     0x0000000000100000 | 0x0000000007EE0000 | Free Memory (1)     columns, whose heading may tell what they are
 
-A number may have 0x, h or nothing, groups of digits (0x1_0000_0000, 0010:0000), and a unit (639 KiB).  What is said
-of a range's kind is left as text: `range_list` knows all lines, and what they mean together.
+A number may have 0x (and, where it is padded, spaces), h or nothing, groups of digits (0x1_0000_0000, 0010:0000), and a
+unit (639 KiB).  What is said of a range's kind is left as text: `range_list` knows all lines, and what they mean
+together.
 """
 
 import re
@@ -17,7 +18,8 @@ from .memory_words import squeezed
 from .sizes import PREFIXES
 
 _NUMBER = re.compile(
-    r"(?<!\w)(?<![0-9a-f]\.)(?:PA:|[P$+&])?(?:(0x)([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)|([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)(h?))"
+    r"(?<!\w)(?<![0-9a-f]\.)(?:PA:|[P$+&])?"
+    r"(?:(0x) {0,15}([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)|([0-9a-f]+(?:[_'`:][0-9a-f]{3,8})*)(h?))"
     rf"(?:(?=[{PREFIXES[:4]}]i?B\b)|(?!\w)(?!\.[0-9a-f]))",
     re.I,
 )
@@ -229,4 +231,6 @@ def _made(
 def _words_before(text: str, place: int) -> str:
     """The words right before a place in a line."""
     found = _BEFORE.search(text, max(0, place - 48), place)
+    if found and _meant(found[1]) == "base":
+        found = _BEFORE.search(text, max(0, found.start() - 48), found.start())
     return found[1] if found else ""

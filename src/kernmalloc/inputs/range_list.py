@@ -45,9 +45,12 @@ _OTHER = re.compile(
 _PHYSICAL = re.compile(r"\bPA:0x")
 _SAID_ABOVE = re.compile(
     r"\b(?:(available|usable|free|detected|physical|system)|reserved)\b[\w ]{0,30}?\b(?:memory|mem|ram)\b[\w ]{0,30}?"
-    r"(?:\(s\))?\s*+(?:\(\d+\)|:\s*+\d*+|=\s*+\d+)?\s*+:?\s*+$",
+    r"(?:\(s\))?\s*+(?:\(\d+\)|:\s*+\d*+|=\s*+\d+)?\s*+:?\s*+$"
+    r"|/memblock/(?:(memory)|reserved)\b[ <=]{0,4}$",
     re.I,
 )
+"""A line above ranges that says what they are: a group if RAM."""
+
 _TAKEN = re.compile(r"\b(?:allocated|used|occupied)\b", re.I)
 _UNIT = re.compile(r"\b(?:[KMGT]i?B|bytes|pages|frames|size|len|length)\b", re.I)
 _WORD = re.compile(r"[a-z]{2}", re.I)
@@ -176,7 +179,7 @@ def _lines(text: str) -> Iterator[_Line]:
             columns = heading(line) or columns
         yield from parts.take(number, line)
         said = _SAID_ABOVE.search(line)
-        above = ("ram" if said[1] else "reserved") if said and not _TAKEN.search(line) else ""
+        above = ("ram" if said.lastindex else "reserved") if said and not _TAKEN.search(line) else ""
     yield from parts.flush()
 
 
@@ -246,7 +249,7 @@ def _said(line: _Line) -> str:
     if _WORD.search(_UNIT.sub("", line.entry.kinds[-1])):
         return ""
     before = _SAID_ABOVE.search(line.entry.head.rstrip(" \t:=@[(") + ":")
-    return ("ram" if before[1] else "reserved") if before else line.above
+    return ("ram" if before.lastindex else "reserved") if before else line.above
 
 
 def _places(entries: list[Entry], doubts: list[Problem]) -> list[tuple[int, int]]:
