@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernmalloc.inputs import InputError, dmesg, read_bytes
+from kernmalloc.inputs.sizes import Ram
 from kernmalloc.machine.memory_map import Machine, UnreadableError, resolve
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -263,6 +264,21 @@ def test_a_board_has_no_hole_of_a_pc(arch, lines, total):
     found = machine(f"{arch}\n{lines}")
     assert [(r.base, r.size) for r in found.ram] == [(0, total)] and not found.problems
     assert "assumed" in found.missing[0].reason
+
+
+@pytest.mark.parametrize(
+    ("line", "beyond"),
+    [
+        ("cma: Reserved 16 MiB at 0x26000000", True),
+        ("Reserved memory: created CMA memory pool at 0x000000008a000000, size 96 MiB", True),
+        ("cma: CMA: reserved 16 MiB at 06000000", False),
+    ],
+)
+def test_ram_that_reaches_farther_than_assumed_is_told(line, beyond):
+    log = f"CPU: ARMv7 Processor\n{line}\nMemory: 107116K/129520K available (2631K kernel code)"
+    assert any("--ram" in each.reason and each.line == 2 for each in machine(log).missing) == beyond
+    placed = resolve(dmesg.read(log, "log")[-1], Ram(129520 << 10, 0x20000000))
+    assert [r.base for r in placed.ram] == [0x20000000]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ _PREFERENCE = (
     "command line",
 )
 _PAGE = 4096
+_BOARDS = ("arm", "arm64", "mips", "ppc", "riscv64")  # whose RAM may begin anywhere
 _LINEAR = 0xC << 60
 """Where Linux on 64-bit PowerPC maps all memory."""
 
@@ -109,6 +110,7 @@ class MapFacts:
         self._unread: list[Problem] = []
         self._total = 0
         self._in_frames = False
+        self._contiguous = _range(0, 0, "", "", 0)
 
     @property
     def seen(self) -> frozenset[str]:
@@ -197,6 +199,12 @@ class MapFacts:
     def _sum_in_bytes(self, line: int, match: re.Match[str]) -> None:
         self._total = int(match[1], 16)
 
+    def _cma(self, line: int, match: re.Match[str]) -> None:
+        """RAM that is kept contiguous; the last of it counts."""
+        base = int(match["at"], 16)
+        found = _range(base, base + (int(match["size"]) << 20), "", clean(match[0]), line)
+        self._contiguous = max(self._contiguous, found, key=lambda each: each.end)
+
     def _sum_of_banks(self, line: int, match: re.Match[str]) -> None:
         self._total = self._total or int(match[1]) << 20
 
@@ -274,6 +282,8 @@ class MapFacts:
         (r"Memory available:", r" \d+k/(\d+)k RAM()", _sum),
         (r"(?:physicalMemorySize|phys_mem_size) +=", r" 0x([0-9a-f]+)", _sum_in_bytes),
         (r"Memory:", r" [\dMB ]+ = (\d+)MB total", _sum_of_banks),
+        (r"cma: (?:CMA: )?[Rr]eserved", r" (?P<size>\d{1,6}) MiB at (?:0x)?(?P<at>[0-9a-f]{1,16})\b", _cma),
+        (r"created CMA memory pool at", r" 0x(?P<at>[0-9a-f]{1,16}), size (?P<size>\d{1,6}) MiB", _cma),
         (r"RAMDISK:", r" " + _MEM, _ramdisk),
         (r"RAMDISK:", r" ([0-9a-f]{8,}) - ([0-9a-f]{8,})", _ramdisk_old),
         (r"Found initrd at", r" 0x(c0[0-9a-f]{14}):0x(c0[0-9a-f]{14})", _ramdisk_ppc64),
@@ -309,6 +319,11 @@ class MapFacts:
         facts.unused = self._given_up
         facts.total = self._total
         facts.unread += self._unread
+        if not source and 0 < self._total < self._contiguous.end and facts.arch in _BOARDS:
+            reason = (
+                "RAM reaches farther than its amount, and does not begin at 0: --ram SIZE@ADDRESS says where it does"
+            )
+            facts.missing.append(Problem(self._contiguous.line, reason, self._contiguous.name))
         if source == "node" and self._in_frames:
             facts.missing.append(Problem(0, "ranges of nodes are told in page frames: of 4 KiB, it is assumed"))
         facts.complete = bool(self._total or "node" in self._maps)
