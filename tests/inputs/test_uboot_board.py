@@ -106,3 +106,10 @@ def test_boards_against_the_index():
         assert sum(sizes.values()) + sum(windows) == int(row["device_bytes"])
         assert max(mbar, *sizes.values(), *windows) == int(row["largest_bar"])
         assert sum(windows) == int(row["root_window_bytes"])
+
+
+def test_the_header_itself_is_told():
+    header = "#define CONFIG_NR_DRAM_BANKS 4\n#define CONFIG_SDRAM_SIZE\t(256 << 20)\n#define PHYS_SDRAM_1 0x40000000\n"
+    with pytest.raises(UnreadableError, match=r"board\.txt:2: a header in C") as raised:
+        board(header)
+    assert "range ram" in str(raised.value)

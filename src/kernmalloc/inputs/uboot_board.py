@@ -15,7 +15,7 @@ On-chip SRAM is a device's window here, not RAM: U-Boot keeps its first stack th
 
 import re
 
-from .errors import InputError
+from .errors import InputError, UnreadableError
 from .facts import Device, Facts, Problem, Range
 from .text import plain_lines
 
@@ -24,16 +24,21 @@ _CONSTANT = re.compile(r"(CONFIG_SYS_\w+)=(\S*)")
 _RANGE = re.compile(r"range (\S+) (0x[0-9a-f]{1,16}) (0x[0-9a-f]{1,16})", re.I)
 _NUMBER = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,18}", re.I)
 _RECOGNISE = re.compile(r"^CONFIG_SYS_SDRAM_\w+=", re.M)
+_HEADER = re.compile(r"^#define[ \t]+(?:CONFIG_SYS_SDRAM|CONFIG_SDRAM|PHYS_SDRAM)_\w", re.M)
 _FORM = "write it as: range ram 0x40000000 0x2000000"
 
 
 def recognises(head: str) -> bool:
     """Whether `head` tells where a board's RAM is as U-Boot does."""
-    return bool(_RECOGNISE.search(head))
+    return bool(_RECOGNISE.search(head) or _HEADER.search(head))
 
 
 def read(text: str, file: str) -> list[Facts]:
-    """The one board described.  Raises InputError for a line of another form, or a constant that is no number."""
+    """The one board described.  Raises InputError for a line of another form, or a constant that is no number, and
+    UnreadableError for the header itself, whose constants a compiler reckons out."""
+    if header := _HEADER.search(text):
+        at = text.count("\n", 0, header.start()) + 1
+        raise UnreadableError(file, at, "a header in C, not its constants as NAME=VALUE", _FORM)
     facts = Facts(file)
     facts.origin, facts.arch, facts.like_pc = "U-Boot board constants", "m68k", False
     facts.lacks = "no range of the board's is RAM", "give --ram SIZE, or SIZE@ADDRESS"
