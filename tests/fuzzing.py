@@ -21,9 +21,9 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs import traces
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Facts
-from kernmalloc.inputs.malloclab import read_pairs
 from kernmalloc.inputs.sizes import Ram
 from kernmalloc.inputs.text import decode
+from kernmalloc.inputs.traces.malloclab import read_pairs
 from kernmalloc.machine.memory_map import PA_LIMIT, Machine, resolve
 from kernmalloc.report import machine as report
 from kernmalloc.sim.scenario import SHIPPED as SCENARIOS

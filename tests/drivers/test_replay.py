@@ -5,7 +5,7 @@ from small_machines import MIB, conserved, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.inputs.trace import Recorder
+from kernmalloc.inputs.traces.trace import Recorder
 from kernmalloc.kernel.core.kern import PAGE, Word
 from kernmalloc.sim.replay import Replayed, Stage, Wrong
 

@@ -12,8 +12,9 @@ from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernmalloc.inputs import dmesg, read_bytes
+from kernmalloc.inputs import read_bytes
 from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.logs import dmesg
 
 MIB = 1 << 20
 FORMS = {

@@ -13,8 +13,8 @@ from small_machines import MIB, MODES, machine
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import raised
-from kernmalloc.inputs.trace import LARGEST, ORDERS, Recorder
 from kernmalloc.inputs.traces import read_trace
+from kernmalloc.inputs.traces.trace import LARGEST, ORDERS, Recorder
 from kernmalloc.sim.replay import replay, roomy
 
 SMALL = sorted((Path(__file__).parents[1] / "data" / "traces").iterdir())

@@ -1,8 +1,8 @@
 """Replay of a trace: the kernel's own calls, one operation after the other.
 
 Concepts
-  1. A word of the list is an operation as `inputs/trace.py` writes it: the slot below, the code above. A slot of the
-     table holds what the kernel returned: an address, a pfn, or the status of a call that was refused. It holds
+  1. A word of the list is an operation as `inputs/traces/trace.py` writes it: the slot below, the code above. A slot
+     of the table holds what the kernel returned: an address, a pfn, or the status of a call that was refused. It holds
      NOTHING once that was given back; what was refused is not given back.
   2. A cache of the trace has a number. A table has, by that number, the number of the kernel's cache for it; or,
      where a size class serves for it, the negative of the bytes of an object.
@@ -18,7 +18,7 @@ List, tables and notes lie in the kernel's heap: one driver for every life.
 
 from __future__ import annotations
 
-from kernmalloc.inputs.trace import ORDERS
+from kernmalloc.inputs.traces.trace import ORDERS
 from kernmalloc.kernel.calls import (
     block_get,
     cache_get,

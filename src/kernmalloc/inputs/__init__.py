@@ -11,36 +11,30 @@ import io
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from . import (
+from kernmalloc.inputs import fleet, toml_facts
+from kernmalloc.inputs.devices import lshw, lspci, msinfo, pciconf, sysfs_resource
+from kernmalloc.inputs.errors import InputError, UnreadableError
+from kernmalloc.inputs.facts import Facts
+from kernmalloc.inputs.limits import hold
+from kernmalloc.inputs.logs import dmesg
+from kernmalloc.inputs.maps import (
     bsd,
     coreboot,
-    devicetree,
-    devicetree_source,
-    dmesg,
     dmidecode,
     firmware_memmap,
-    fleet,
     iomem,
-    lshw,
     lsmem,
-    lspci,
     meminfo,
-    msinfo,
-    pciconf,
     range_list,
-    sysfs_resource,
-    toml_facts,
     uboot_bdinfo,
     uboot_board,
     uefi,
     xen,
     zoneinfo,
 )
-from .errors import InputError, UnreadableError
-from .facts import Facts
-from .limits import hold
-from .packed import unpacked
-from .text import decode
+from kernmalloc.inputs.packed import unpacked
+from kernmalloc.inputs.text import decode
+from kernmalloc.inputs.trees import devicetree, devicetree_source
 
 __all__ = [
     "BINARY_READERS",
@@ -127,7 +121,7 @@ def read_stream(stream: BinaryIO, file: str) -> list[Facts]:
 
 def _is_trace(head: bytes) -> bool:
     """Whether a file that begins with `head` is a recording, and no log in which there is one, too."""
-    from .trace_readers import beginning, is_trace
+    from kernmalloc.inputs.traces.trace_readers import beginning, is_trace
 
     begins = beginning(head)
     return is_trace(begins) and not any(reader.recognises("".join(begins)) for reader in READERS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from .errors import InputError
+    from kernmalloc.inputs.errors import InputError
 
 MAP_KINDS = ("ram", "soft", "reserved", "nvram", "rom")
 """Kinds of memory map entries, weakest first: where entries overlap the later one in this list wins.

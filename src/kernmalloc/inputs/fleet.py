@@ -11,10 +11,10 @@ import re
 
 import msgspec
 
-from .errors import InputError
-from .facts import Device, Facts, class_role
-from .limits import hold
-from .pci_dump import address, architecture, facts_of, put
+from kernmalloc.inputs.devices.pci_dump import address, architecture, facts_of, put
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.facts import Device, Facts, class_role
+from kernmalloc.inputs.limits import hold
 
 _RECOGNISE = re.compile(r'\s*\{[^\n]{,1000}"bars"\s*:\s*\[')
 _HEX = re.compile(r"[0-9a-f]{1,6}", re.I)

@@ -16,8 +16,8 @@ from contextvars import ContextVar
 
 import msgspec
 
-from .errors import InputError, UnreadableError
-from .sizes import parse_size, size
+from kernmalloc.inputs.errors import InputError, UnreadableError
+from kernmalloc.inputs.sizes import parse_size, size
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

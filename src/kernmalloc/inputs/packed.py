@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backports import zstd
 
-from .errors import UnreadableError
-from .limits import hold
+from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.limits import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ and "0x1EB" the letters are digits.  A size is less than 2^64.
 import re
 from typing import NamedTuple
 
-from .errors import InputError
+from kernmalloc.inputs.errors import InputError
 
 PREFIXES = "KMGTPE"
 LIMIT = 1 << 64

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import msgspec
 
-from .errors import UnreadableError
+from kernmalloc.inputs.errors import UnreadableError
 
 _COLOUR = re.compile(
     r"(?:\x1b|\^\[|\\x1b|\\033|#033)\[[0-9;?]*[A-Za-z]"  # as bytes, and as programs write what they do not show

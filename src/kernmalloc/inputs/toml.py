@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from .errors import UnreadableError
-from .limits import hold, limits
+from kernmalloc.inputs.errors import UnreadableError
+from kernmalloc.inputs.limits import hold, limits
 
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 _DIGITS = 100  # of a number: no size or address has more

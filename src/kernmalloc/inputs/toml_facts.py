@@ -18,9 +18,18 @@ from itertools import pairwise
 
 import msgspec
 
-from .errors import InputError, UnreadableError
-from .facts import CARVED_KINDS, DEVICE_KINDS, DEVICE_ROLES, DEVICE_STATUS, MAP_KINDS, Device, Facts, Range
-from .toml import parse_toml
+from kernmalloc.inputs.errors import InputError, UnreadableError
+from kernmalloc.inputs.facts import (
+    CARVED_KINDS,
+    DEVICE_KINDS,
+    DEVICE_ROLES,
+    DEVICE_STATUS,
+    MAP_KINDS,
+    Device,
+    Facts,
+    Range,
+)
+from kernmalloc.inputs.toml import parse_toml
 
 _RECOGNISE = re.compile(
     r"^[ \t]*(?:\[\[\s*(?:memory|devices|carved|windows)\s*\]\]|memory\s*=\s*\["

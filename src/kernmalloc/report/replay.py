@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kernmalloc.inputs.sizes import size
-from kernmalloc.inputs.trace import Skipped
+from kernmalloc.inputs.traces.trace import Skipped
 from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.units import several
 from kernmalloc.sim.replay import CacheLine, Replayed

@@ -37,7 +37,7 @@ from kernmalloc.facade.errors import BadRequest, checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.limits import hold
-from kernmalloc.inputs.trace import ORDERS, Skipped, Trace
+from kernmalloc.inputs.traces.trace import ORDERS, Skipped, Trace
 from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes

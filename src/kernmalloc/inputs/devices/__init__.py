@@ -1,0 +1,1 @@
+"""Readers of lists of devices, which tell no RAM."""

@@ -1,0 +1,1 @@
+"""Readers of memory maps in the print of firmware, loaders, kernels and tools."""

@@ -1,0 +1,1 @@
+"""Readers of device trees: blobs, sources and folders."""
