@@ -3,11 +3,11 @@
 import json
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
 import sys
-import time
 import unicodedata
 from pathlib import Path
 
@@ -122,14 +122,16 @@ def test_a_full_disk_is_one_line():
     assert shell("kernmalloc --version >/dev/full").stderr.count("Traceback") == 0
 
 
-def begun(pid):
-    """Wait until a process, or a child of it, has a machine's memory."""
+def begun(process):
+    """Wait until a process, or a child of it, has a machine's memory or has printed something."""
+    pid = process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children")
     for _ in range(600):
         pids = [pid, *children.read_text().split()]
         if any("memfd:kernmalloc" in Path(f"/proc/{each}/maps").read_text() for each in pids):
             return
-        time.sleep(0.1)
+        if select.select([process.stdout], [], [], 0.1)[0]:
+            return
     raise TimeoutError
 
 
@@ -157,7 +159,7 @@ def test_ctrl_c_is_one_line(tmp_path, words):
         start_new_session=True, preexec_fn=heed_interrupts,
     ) as process:  # fmt: skip
         try:
-            begun(process.pid)
+            begun(process)
             os.killpg(process.pid, signal.SIGINT)
             said = process.communicate(timeout=20)[1]
         except BaseException:

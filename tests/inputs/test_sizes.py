@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kernmalloc.facade.profile import Bytes
+from kernmalloc.facade.profile import Address, Bytes
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.sizes import LIMIT, PREFIXES, Ram, parse_ram, parse_size, size
 
@@ -38,7 +38,7 @@ counts = some.one_of(
     ],
 )
 def test_sizes(text, bytes):
-    assert parse_size(text) == Bytes.parse(text) == bytes
+    assert parse_size(text) == Address.parse(text) == bytes
     assert parse_ram(text) == Ram(bytes)
 
 
@@ -93,3 +93,9 @@ def test_ram_at_an_address(text, base):
 def test_what_is_no_address(text):
     with pytest.raises(InputError):
         parse_ram(text)
+
+
+def test_sizes_of_a_profile_are_numbers_of_the_kernel():
+    assert Bytes.parse("4 EiB") == 1 << 62
+    with pytest.raises(InputError, match="2\\^63 or more"):
+        Bytes.parse("8 EiB")

@@ -266,6 +266,9 @@ def test_more_mappings_than_the_host_can_hold() -> None:
 
 def test_ctrl_c_in_the_twin_waits_for_the_call_to_end() -> None:
     """Wherever it comes, the lock is given back and every invariant holds; then it is raised."""
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which is not so where tests run in the background
     with boot("twin") as kernel:
         kernel.free(kernel.malloc(100))
         came = 0
@@ -280,6 +283,7 @@ def test_ctrl_c_in_the_twin_waits_for_the_call_to_end() -> None:
             kernel.drain()
         assert came > 10
         assert kernel.check().passed
+    signal.signal(signal.SIGINT, before)
 
 
 def _pressed(load: Any, after: int) -> Any:

@@ -157,7 +157,7 @@ def test_what_in_a_folder_is_no_tree(tmp_path):
     (base / "secret").symlink_to("/dev/zero")
     os.mkfifo(base / "pipe")
     assert Machine.read(base).ram_bytes == GIB
-    with pytest.raises(UnreadableError, match="a folder that is no device tree"):
+    with pytest.raises(UnreadableError, match="a folder that is neither a device tree nor"):
         Machine.read(tmp_path)
     deep = base
     for _ in range(65):
