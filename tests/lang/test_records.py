@@ -286,7 +286,8 @@ def test_references_are_followed(base: int) -> None:
 
 def test_references_are_equal_by_address() -> None:
     assert Node(8) == Node(8) == 8 and Node(8) != Node(16) and Node(0) == 0
-    assert len({Node(8), Node(8), Node(16)}) == 2 and repr(Node(-16)) == "Node(-0x10)"
+    assert len({Node(8), Node(8), Node(16)}) == 2
+    assert repr(Node(16)) == "Node(0x10)" and repr(Node(-16)) == "Node(0xfffffffffffffff0)", "as people write it"
     with pytest.raises(TypeError, match=r"Node\(0x8\) has no truth value: compare it with 0"):
         bool(Node(8))
     with pytest.raises(TypeError):

@@ -137,7 +137,7 @@ class Tables:
     def walk(self, va: int) -> int:
         """The kernel's walk, of tables that lie at an offset."""
         signed = va - (1 << 64) if va >> 63 else va
-        return int(DO["walk"](self.format, 0, self.root, signed))
+        return int(DO["walk"](self.format, 0, len(self.memory.bytes), self.root, signed))
 
 
 def addresses(arch: int) -> st.SearchStrategy[int]:
@@ -198,7 +198,8 @@ def test_a_large_page_is_walked_to_the_page_inside_it(
 
 
 def test_tables_may_lie_where_a_host_has_them() -> None:
-    """`phys` is where physical address 0 can be read: a hosted machine's RAM lies anywhere."""
+    """`phys` is where physical address 0 can be read: a hosted machine's RAM lies anywhere. Of a table that reaches
+    beyond its end nothing is read."""
     tables = Tables(X86_64, random.Random(1))
     tables.map(0xFFFF_8880_0000_0000, 0x12_3456_7000, 3)
 
@@ -214,7 +215,11 @@ def test_tables_may_lie_where_a_host_has_them() -> None:
 
     twin.use(Elsewhere())
     va = 0xFFFF_8880_0000_0000 - (1 << 64)
-    assert DO["walk"](Elsewhere.shift + tables.format, Elsewhere.shift, tables.root, va) == 0x12_3456_7003
+    format, made = Elsewhere.shift + tables.format, set(range(1, 255)) - set(tables.free)
+    end = max(made) + 1 << 12
+    assert len(made) == 4
+    assert DO["walk"](format, Elsewhere.shift, end, tables.root, va) == 0x12_3456_7003
+    assert DO["walk"](format, Elsewhere.shift, end - 1, tables.root, va) == 0
 
 
 def test_pages_and_tables_have_the_architectures_sizes() -> None:
@@ -289,5 +294,5 @@ def test_the_walk_of_coldfires_tables(slots: dict[int, dict[int, int] | None], o
     assert seen == wanted
     for slot in (*slots, 77):
         for va in range(slot << 20, slot + 1 << 20, 1 << 13):
-            entry = DO["walk"](format, 0, root, va + offset % (1 << 13))
+            entry = DO["walk"](format, 0, len(memory.bytes), root, va + offset % (1 << 13))
             assert entry == (wanted[va] | 0x27D if va in wanted else 0)
