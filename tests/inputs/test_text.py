@@ -189,6 +189,8 @@ def test_records_that_mail_has_wrapped(form: str, quoting: str) -> None:
         "> // user: [mem 0x0000000000100000-0x00000000001fffff] usable",
         "superuser: [mem 0x0000000000100000-0x00000000001fffff] usable",
         "my-efi:   0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]",
+        "word  0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]",
+        "  x0x000000100000-0x0000001fffff [Loader Data |   |  |WB|  |  |  ]",
         "the user: [memory] usable",
     ],
 )

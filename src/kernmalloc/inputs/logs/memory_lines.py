@@ -6,7 +6,8 @@
     Xen: …, beside it BIOS: …                                          a domain's map, and its machine's
     efi: mem00: type=7, attr=0xf, range=[0x0-0x9f000) (0MB)            ")" exclusive
     efi: mem00: [Conventional|…|WB|  ] range=[0x0-0x9efff] (0MB)       "]" inclusive
-    0x000803f80000-0x00080404bfff [Reserved    |…]                     arm64; inclusive, at first without efi: before it
+    efi:   0x000803f80000-0x00080404bfff [Reserved    |…]              arm64; inclusive
+      0x000803f80000-0x00080404bfff [Reserved           |…]            at first without efi:, set in by two spaces
     node   0: [mem 0x0000000080000000-0x00000000ffffffff]              what any kernel made of device tree or map
       0: 0x00000010 -> 0x0000009f                                      until 2012, in page frames; once in decimal
     memory: 08000000 @ 00000000 (usable)                               MIPS: size and base
@@ -267,7 +268,8 @@ class MapFacts:
         (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
         (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
         (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),
-        (r"(?<!memattr: ! )(?<!memattr:  )(?<!memattr: )" + _EFI_SPAN, r"([^|\]]*)(\|[^\]]*)\]", _efi_arm),
+        (r"efi:", r"\s+" + _SPAN + r"\s+\[([^|\]]*)(\|[^\]]*)\]", _efi_arm),
+        (r"(?<!efi:)(?<!efi: )(?<!memattr:)(?<!memattr: )  " + _EFI_SPAN, r"([^|\]]*)(\|[^\]]*)\]", _efi_arm),
         (r"Kernel command line:", r"(.*\bmem=.*)", _command_line),
         (r"efi: Remove mem\d+:", r" MMIO\s+range=\[" + _SPAN + r"\]", _remove),
         (r"e820: remove", r" " + _MEM + r" (?:device )?reserved", _remove),
