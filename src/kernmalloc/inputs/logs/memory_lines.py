@@ -260,11 +260,11 @@ class MapFacts:
         (r"node +\d+:", r"\s+" + _MEM, _node),
         (r"OF: fdt: ?-", r" ([0-9a-f]{1,16}) ?,  ?([0-9a-f]{1,16})$", _bank),
         (
-            r"(?<![A-Za-z] )\d+:(?= 0x[0-9a-f]{8,10} -> 0x[0-9a-f]{8,10}\s*$)",
+            r"(?<![A-Za-z] )(?<!\d)\d{1,4}:(?= 0x[0-9a-f]{8,10} -> 0x[0-9a-f]{8,10}\s*$)",
             r" 0x([0-9a-f]+) -> 0x([0-9a-f]+)\s*$",
             _frames,
         ),
-        (r"(?<![A-Za-z] )\d+:(?= [ \d]{8} -> [ \d]{8})", r" +(\d+) -> +(\d+)\s*$", _frames_decimal),
+        (r"(?<![A-Za-z] )(?<!\d)\d{1,4}:(?= [ \d]{8} -> [ \d]{8})", r" +(\d+) -> +(\d+)\s*$", _frames_decimal),
         (r"memory:", r"\s+([0-9a-f]{8,16}) @ ([0-9a-f]{8,16}) \(([\w ]+)\)", _mips),
         (r"efi: mem\d+:", r" type=(\d+), attr=0x([0-9a-f]+), " + _EFI_RANGE, _efi_by_number),
         (r"efi: mem\d+:", r" \[([^|\]]*)([^\]]*)\]\s+" + _EFI_RANGE, _efi_by_name),
