@@ -13,7 +13,8 @@ import pytest
 from frame_model import FRAME, GIB, SHAPES, World, all_frames, boot_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_machines import MIB, conserved, machine, poke
+from page_source import Source
+from small_machines import MIB, MODES, conserved, machine, poke
 from stall_model import RESERVE, tight
 
 from kernmalloc.facade.kernel import Kernel
@@ -21,7 +22,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import DEVICE, DMA, FREE, HEAP, MAPPING, PAGE, RESERVED, TYPES
 from kernmalloc.kernel.frames.table import Frame
 from kernmalloc.lang.records import Record, RecordType
-from kernmalloc.lang.status import BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED
+from kernmalloc.lang.status import BAD_FRAME, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK
 
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 
@@ -324,4 +325,19 @@ def test_a_block_takes_nothing_of_the_reserve_E26():
         for _ in range(2):
             kernel.call("frame_get", PAGE)
         assert kernel.call("block_get", 2, PAGE) == NO_FRAMES
+        conserved(kernel)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_page_of_the_cache_is_nobodys_to_put_E31(mode):
+    """It is of type PAGE as callers' frames are, and stays what it is; a caller's frame beside it can be put."""
+    with boot_shape("one", mode) as kernel:
+        source = Source(kernel)
+        pfn = source.call("page_get", 5)
+        mine = [kernel.call("frame_get", type) for type in (PAGE, DMA)]
+        for entry, arguments in (("frame_put", (pfn,)), ("range_put", (pfn, 1))):
+            assert kernel.call(entry, *arguments) == BAD_FRAME
+        assert source.call("page_get", 5) == pfn and source.reads == 1
+        for frame in mine:
+            assert kernel.call("range_put", frame, 1) == OK
         conserved(kernel)

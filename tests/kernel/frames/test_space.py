@@ -191,3 +191,17 @@ def test_who_asks_for_frames_leaves_the_bank_what_it_was_promised_C11():
         for va in blocks:
             kernel.free(va)
         conserved(kernel)
+
+
+@pytest.mark.parametrize("asked", [0, 100, 3000, 1 << 20])
+def test_the_bank_is_promised_what_comes_later_C13(asked):
+    """Without a wish every frame that comes; else until it has all that it asked for."""
+    with Kernel.boot(machine((0, 16 * MIB)), altered("eros2", bank=Bank(promised=asked)), "raw") as kernel:
+        kern = kernel.view.kern
+        before, room = int(kern["promised"]), kernel.ledger.available
+        kernel.add_ram(64 * MIB, 16 * MIB)
+        kern = kernel.view.kern
+        gained = kernel.ledger.available - room
+        assert 0 < gained <= 4096
+        assert kern["promised"] == (before + gained if not asked else max(before, min(asked, before + gained)))
+        conserved(kernel)
