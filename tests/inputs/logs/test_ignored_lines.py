@@ -3,7 +3,8 @@
 import pytest
 
 from kernmalloc.inputs.logs import dmesg
-from kernmalloc.inputs.logs.ignored_lines import RULES, Rule, reason
+from kernmalloc.inputs.logs.ignored_lines import RULES, reason
+from kernmalloc.inputs.rules import Rule
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])

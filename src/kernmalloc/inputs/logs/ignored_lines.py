@@ -7,7 +7,8 @@ memory is, and is no reason to look at a line.
 """
 
 import re
-from typing import NamedTuple
+
+from kernmalloc.inputs.rules import Rule
 
 _FUNCTION = r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]:"
 
@@ -21,14 +22,6 @@ _RANGE = re.compile(
 
 CUT = re.compile(r"\[(?:mem|io|bus|gap)\b[^\]\[]*$|==>$|\]:$|memory at$|nosave$|region$|from$|MMIO$")
 """The end of a line that goes on in the next one, where mail has wrapped it."""
-
-
-class Rule(NamedTuple):
-    """What lines of a kind are called, a pattern of what they hold, and one of them."""
-
-    name: str
-    pattern: str
-    example: str
 
 
 RULES = (

@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Facts, Problem, Range
+from kernmalloc.inputs.memory_words import EFI, EFI_WORDS, squeezed
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.text import clean
 
@@ -53,27 +54,6 @@ _TYPES = {
 _RESERVED_TYPE = re.compile(
     r"(?:device |kernel )?reserved\b|unusable|type \d+|persistent|ROM data|usable after init", re.I
 )
-_EFI_TYPES = {
-    "loader code": "ram",
-    "loader data": "ram",
-    "boot code": "ram",
-    "boot data": "ram",
-    "conventional": "ram",
-    "conventional memory": "ram",
-    "unaccepted": "ram",
-    "1": "ram",
-    "2": "ram",
-    "3": "ram",
-    "4": "ram",
-    "7": "ram",
-    "15": "ram",
-    "acpi reclaim": "nvram",
-    "acpi mem nvs": "nvram",
-    "persistent": "nvram",
-    "9": "nvram",
-    "10": "nvram",
-    "14": "nvram",
-}
 _EFI_SPECIFIC_PURPOSE = 0x40000
 """Bit of an EFI descriptor's attributes: memory for a special purpose.  Linux prints it as |SP|."""
 
@@ -155,16 +135,23 @@ class MapFacts:
 
     def _efi_by_number(self, line: int, match: re.Match[str]) -> None:
         special = int(match[2] or "0", 16) & _EFI_SPECIFIC_PURPOSE
-        self._efi(line, match[1], bool(special), int(match[3], 16), int(match[4], 16) + (match[5] == "]"))
+        kind = EFI.get(int(match[1]), "reserved")
+        self._efi(line, kind, match[1], bool(special), int(match[3], 16), int(match[4], 16) + (match[5] == "]"))
 
     def _efi_by_name(self, line: int, match: re.Match[str]) -> None:
-        self._efi(line, match[1], "|SP|" in match[2], int(match[3], 16), int(match[4], 16) + (match[5] == "]"))
+        self._efi(
+            line,
+            _efi_kind(match[1]),
+            match[1],
+            "|SP|" in match[2],
+            int(match[3], 16),
+            int(match[4], 16) + (match[5] == "]"),
+        )
 
     def _efi_arm(self, line: int, match: re.Match[str]) -> None:
-        self._efi(line, match[3], "|SP|" in match[4], int(match[1], 16), int(match[2], 16) + 1)
+        self._efi(line, _efi_kind(match[3]), match[3], "|SP|" in match[4], int(match[1], 16), int(match[2], 16) + 1)
 
-    def _efi(self, line: int, name: str, special: bool, base: int, end: int) -> None:
-        kind = _EFI_TYPES.get(name.strip().lower(), "reserved")
+    def _efi(self, line: int, kind: str, name: str, special: bool, base: int, end: int) -> None:
         if kind == "ram" and special:
             kind, name = "soft", "specific purpose"
         self._add(line, "efi", base, end, kind, name)
@@ -378,3 +365,8 @@ def _source(prefix: str) -> str:
     if prefix.endswith("setup_data"):  # mail may part it from its first word
         return "reserve setup_data"
     return "BIOS" if prefix.startswith("BIOS") else prefix
+
+
+def _efi_kind(name: str) -> str:
+    """The kind of memory that an EFI map calls so."""
+    return EFI_WORDS.get(squeezed(name), "reserved")

@@ -24,8 +24,8 @@ from kernmalloc.inputs.devices.pci_dump import architecture
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Device, Facts, Problem, Range, role_of
 from kernmalloc.inputs.maps import uefi
-from kernmalloc.inputs.maps.memory_words import E820
 from kernmalloc.inputs.maps.printed import lines, put
+from kernmalloc.inputs.memory_words import E820
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.text import clean
 

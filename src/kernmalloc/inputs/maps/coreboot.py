@@ -9,8 +9,8 @@ A log may hold several boots, and a boot may print its table twice: each is one 
 import re
 
 from kernmalloc.inputs.facts import Facts
-from kernmalloc.inputs.maps.memory_words import COREBOOT_WORDS, squeezed
 from kernmalloc.inputs.maps.printed import lines, put, rest
+from kernmalloc.inputs.memory_words import COREBOOT_WORDS, squeezed
 
 _ENTRY = re.compile(r"(?<![\w.-])(\d{1,3})\. ([0-9a-f]{16})-([0-9a-f]{16}): (\w[\w ]{1,30})", re.I)
 _DAMAGED = re.compile(r"(?<![\w.-])\d{1,3}\. [0-9a-f]{8}", re.I)

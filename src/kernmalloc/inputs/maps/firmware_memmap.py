@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from kernmalloc.inputs.facts import Facts, Problem
-from kernmalloc.inputs.maps.memory_words import E820_WORDS, squeezed
 from kernmalloc.inputs.maps.printed import lines, put
+from kernmalloc.inputs.memory_words import E820_WORDS, squeezed
 from kernmalloc.inputs.text import clean
 
 _GREP = re.compile(r"(?<![\w.-])(\d{1,5})/(start|end|type):\s*(\S.*)$")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from kernmalloc.inputs.maps.memory_words import squeezed
+from kernmalloc.inputs.memory_words import squeezed
 from kernmalloc.inputs.sizes import PREFIXES
 
 _NUMBER = re.compile(

@@ -25,9 +25,9 @@ from typing import NamedTuple
 from kernmalloc.inputs.facts import Facts, Problem
 from kernmalloc.inputs.limits import hold, limits
 from kernmalloc.inputs.maps import range_meaning as meaning
-from kernmalloc.inputs.maps.memory_words import E820_WORDS, EFI_WORDS, squeezed
 from kernmalloc.inputs.maps.printed import lines, put
 from kernmalloc.inputs.maps.range_line import Entry, Number, entry, heading, kinds, labelled, numbers
+from kernmalloc.inputs.memory_words import E820_WORDS, EFI_WORDS, squeezed
 
 _PAGE = 4096
 _RECORD = 12  # lines that say one range together, at most

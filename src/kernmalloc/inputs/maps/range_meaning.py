@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-from kernmalloc.inputs.maps.memory_words import E820, E820_WORDS, EFI, LIMINE, LOADER_WORDS, WORDS, squeezed
 from kernmalloc.inputs.maps.range_line import Entry, Number
+from kernmalloc.inputs.memory_words import E820, E820_WORDS, EFI, LIMINE, LOADER_WORDS, WORDS, squeezed
 
 GRAIN = 1024
 """Bytes whose multiples the edges of ranges are, but for odd ones."""

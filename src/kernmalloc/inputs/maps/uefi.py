@@ -11,8 +11,8 @@ attributes; memory for a specific purpose (SP), an accelerator's, is no RAM of e
 import re
 
 from kernmalloc.inputs.facts import Facts, Problem
-from kernmalloc.inputs.maps.memory_words import EFI, EFI_WORDS, squeezed
 from kernmalloc.inputs.maps.printed import lines, put, rest
+from kernmalloc.inputs.memory_words import EFI, EFI_WORDS, squeezed
 from kernmalloc.inputs.text import clean
 
 PAGE = 4096

@@ -13,8 +13,8 @@ that names a domain before the entry.
 import re
 
 from kernmalloc.inputs.facts import Facts, Range
-from kernmalloc.inputs.maps.memory_words import E820, E820_WORDS, squeezed
 from kernmalloc.inputs.maps.printed import lines, put, rest
+from kernmalloc.inputs.memory_words import E820, E820_WORDS, squeezed
 
 _HEADING = re.compile(r"\b(?:(?:Xen|Multiboot|PVH)-(?:e820|e801|88)|EFI) RAM map:")
 _ENTRY = re.compile(

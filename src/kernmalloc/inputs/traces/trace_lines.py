@@ -1,18 +1,9 @@
 """Lines of a recording that tell no event of the heap: each is known by a rule that has a name and an example.
 
-What a rule does not know is unread; the reader counts it and names it.
+A pattern is looked for anywhere in a line. What no rule knows is unread; the reader counts it and names it.
 """
 
-from typing import NamedTuple
-
-
-class Rule(NamedTuple):
-    """What the rule knows, its pattern, which is looked for anywhere in a line, and a line that it knows."""
-
-    name: str
-    pattern: str
-    example: str
-
+from kernmalloc.inputs.rules import Rule
 
 OTHER = (
     Rule(
