@@ -29,7 +29,7 @@ _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u
 _ENTITY = re.compile(r"&(?:gt|lt|amp|quot|nbsp|#\d{1,4});")
 _ESCAPE = re.compile(r'\\u([0-9a-fA-F]{4})|\\([tr"])')
 _ENCODED = re.compile(r"=(?:[0-9A-F]{2}|$)", re.M)
-_SURELY_ENCODED = re.compile(r"=(?:3D|20|09|C2=A0|\r?$)", re.M)
+_SURELY_ENCODED = re.compile(r"=(?:3D|(?:20|09)(?![0-9A-Fa-f])|C2=A0|\r?$)", re.M)  # len=204800 is a number
 _QUOTING = re.compile(r"(?:[A-Za-z]{0,4}>|[|\s])*")
 _COMPARED = re.compile(_QUOTING.pattern + r"(?://|[-+](?!\())")
 _STAMP = re.compile(r"\[\s*\d+\.\d{3,6}|kernel(?:\[\d*\])?:|<\d>")
@@ -173,7 +173,7 @@ def _is_quoted_printable(text: str) -> bool:
     what people write around it may break the rule."""
     if not _SURELY_ENCODED.search(text):
         return False
-    return 2 * sum(1 for _ in _ENCODED.finditer(text)) > text.count("=")
+    return 4 * sum(1 for _ in _ENCODED.finditer(text)) > 3 * text.count("=")
 
 
 def _unquoted(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -342,6 +342,20 @@ def test_any_way_of_printing(case):
     assert not (found.problems or found.missing or found.unread)
 
 
+@pytest.mark.parametrize(
+    "first, kept, base, size, ram",
+    [
+        ("4096", "addr=16384 len=32768", "204800", "20729856", [(0, 4096), (204800, 20729856)]),
+        ("4096", "addr=16384 len=32768", "200704", "4096", [(0, 4096), (200704, 4096)]),
+        ("1000", "addr=10000 len=2C000", "3D000", "20000", [(0, 0x1000), (0x3D000, 0x20000)]),
+    ],
+)
+def test_numbers_behind_equals_signs_are_no_mail(first, kept, base, size, ram):
+    """What quoted-printable mail has for a space or an equals sign begins a number here."""
+    found = machine(f"memory map:\naddr=0 len={first} type=1\n{kept} type=2\naddr={base} len={size} type=1\n")
+    assert [(r.base, r.size) for r in found.ram] == ram
+
+
 NONE = {
     "mappings of a process": (
         "55d0c0a00000-55d0c0a28000 r--p 00000000 08:01 123 /usr/bin/free\n"
