@@ -60,9 +60,9 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
         13696,
-        "lock@0 format@64 page_shift@192 span_shift@196 stage@200 max_pfn@208 base@216 bytes@224 directory@232 "
-        "tables@240 spans@248 windows@256 cpus@264 cpu_count@272 hit@280 regions@288 region_count@296 "
-        "boot_region@304 ram@312 ram_last@320 supply@328 frames@336 free_frames@344 heap_frames@352 "
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@192 span_shift@196 stage@200 max_pfn@208 "
+        "base@216 bytes@224 directory@232 tables@240 spans@248 windows@256 cpus@264 cpu_count@272 hit@280 regions@288 "
+        "region_count@296 boot_region@304 ram@312 ram_last@320 supply@328 frames@336 free_frames@344 heap_frames@352 "
         "mapping_frames@360 page_frames@368 dma_frames@376 device_frames@384 reserved_frames@392 stocked@400 "
         "returned@408 moved@416 stride@424 identity@432 donation_pfn@440 donation_frames@448 donation_maps@456 "
         "donated_heap@464 donated_maps@472 heap@480 heap_pages@488 heap_map@496 top@504 map_pages@512 backed@520 "

@@ -143,6 +143,18 @@ def test_shift_of_a_power_of_two() -> None:
         _ = Node.shift
 
 
+def test_the_number_of_a_layout_changes_with_all_that_is_reached(define: Define) -> None:
+    def number(inner: str = "n: i64", outer: str = "n: u32", name: str = "n") -> int:
+        source = f"class Inner(Record):\n    'Reached.'\n    {inner} = field('n')\n    next: 'Inner' = field('next')\n"
+        source += f"class Outer(Record):\n    'Asked.'\n    {outer} = field('n')\n    inner: 'Inner' = field('inner')\n"
+        return int(define(source, "Outer").layout)
+
+    others = [number(inner="n: u32"), number(inner="m: i64"), number(outer="n: u16"), number(outer="m: u32")]
+    assert number() == number()
+    assert len({number(), *others}) == 5
+    assert all(0 <= each < 1 << 16 for each in others)
+
+
 # Names ---------------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from zlib import crc32
 
 from kernmalloc.lang import memory
 
@@ -151,6 +152,7 @@ class RecordType(type):
     """The fields as they are declared, by name: an annotation, and what was said of the field."""
     _layout: tuple[dict[str, Field], int, int] | None
     _dtype: numpy.dtype[numpy.void] | None
+    _number: int | None
 
     @classmethod
     def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **_: Any) -> _Body:
@@ -177,7 +179,7 @@ class RecordType(type):
             declared[key] = (kind, value)
         accessors = {key: _first_use(key) for key in declared}
         cls = super().__new__(mcs, name, bases, {**body, "__slots__": (), **accessors})
-        cls._asked, cls.declared, cls._layout, cls._dtype = (size, align), declared, None, None
+        cls._asked, cls.declared, cls._layout, cls._dtype, cls._number = (size, align), declared, None, None, None
         RECORDS.setdefault(name, []).append(cls)
         return cls
 
@@ -202,6 +204,13 @@ class RecordType(type):
         if cls.size & (cls.size - 1):
             raise TypeError(f"record {cls.name}: {cls.size} bytes are no power of two")
         return cls.size.bit_length() - 1
+
+    @property
+    def layout(cls) -> int:
+        """16 bits made of the layouts of this record, of those that lie in it, and of all that they lead to."""
+        if cls._number is None:
+            cls._number = crc32("\n".join(_described(cls)).encode()) & 0xFFFF
+        return cls._number
 
     @property
     def name(cls) -> str:
@@ -325,6 +334,20 @@ def _lay_out(cls: RecordType) -> tuple[dict[str, Field], int, int]:
         multiple = f"a multiple of {align}" if size % align else f"{end} bytes"
         raise DeclarationError(f"record {cls.name}: it takes {multiple}, declared size={size}: correct one of them")
     return fields, size or end, align
+
+
+def _described(cls: RecordType) -> Iterator[str]:
+    """Lines that tell the layout of a record and of every record that can be reached from it."""
+    met = {cls}
+    waiting = [cls]
+    while waiting:
+        record = waiting.pop()
+        yield f"{record.name} {record.size}"
+        for item in record.fields.values():
+            yield f" {item.name} {item.offset} {item.size} {item.count}"
+            if item.target is not None and item.target not in met:
+                met.add(item.target)
+                waiting.append(item.target)
 
 
 def _round_up(value: int, align: int) -> int:

@@ -59,12 +59,13 @@ class Typed:
         return constant(self.function, node)
 
     def owner(self, node: ast.expr) -> RecordType | None:
-        """The record whose bytes an expression of the form `Record.size` tells; None of any other."""
+        """The record of which `Record.size` or `Record.layout` tells; None of any other expression."""
         return owner(self.function, node)
 
 
 def constant(function: Function, node: ast.expr) -> int | None:
-    """The value of a number, of a global name, of `Record.size`, or of their negative; None of anything else."""
+    """The value of a number, of a global name, of `Record.size` and `Record.layout`, or of their negative; None of
+    anything else."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = constant(function, node.operand)
         return None if value is None else -value
@@ -73,14 +74,14 @@ def constant(function: Function, node: ast.expr) -> int | None:
         known = node.value
     elif isinstance(node, ast.Name) and node.id not in function.__code__.co_varnames:
         known = function.__globals__.get(node.id)
-    elif (record := owner(function, node)) is not None:
-        known = record.size
+    elif isinstance(node, ast.Attribute) and (record := owner(function, node)) is not None:
+        known = getattr(record, node.attr)
     return int(known) if isinstance(known, int) else None
 
 
 def owner(function: Function, node: ast.expr) -> RecordType | None:
-    """The record whose bytes an expression of the form `Record.size` tells; None of any other."""
-    if isinstance(node, ast.Attribute) and node.attr == "size" and isinstance(node.value, ast.Name):
+    """The record of which `Record.size` or `Record.layout` tells; None of any other expression."""
+    if isinstance(node, ast.Attribute) and node.attr in {"size", "layout"} and isinstance(node.value, ast.Name):
         local = node.value.id in function.__code__.co_varnames
         value = None if local else function.__globals__.get(node.value.id)
         return value if isinstance(value, RecordType) else None

@@ -14,7 +14,7 @@ from page_walk import leaf_tables, leaves
 
 from kernmalloc.kernel.boot import layout
 from kernmalloc.kernel.boot.layout import BootInfo
-from kernmalloc.kernel.core.kern import CACHES, CPUS, SIZE_CLASSES, WINDOWS_SHIFT, Byte, Cpu, Kern
+from kernmalloc.kernel.core.kern import CACHES, CPUS, SIZE_CLASSES, VERSION, WINDOWS_SHIFT, Byte, Cpu, Kern
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES, classes_init
 from kernmalloc.kernel.heap.slabs import Cache
@@ -112,6 +112,16 @@ def test_a_request_for_one_window():
     assert info["heap_pages"] * PAGE >= 740 * MIB, (
         "records and tables take less than 2 % of the window, image and granules the rest"
     )
+
+
+def test_the_mark_says_what_the_record_is_and_where():
+    """16 bytes by which the kernel's record is found in a dump: magic, version, layout, own address."""
+    world = World()
+    cpu = world.prepare()
+    at = AREA_PA + world.info["kern"]
+    assert world.memory.bytes[at : at + 8] == b"kmal" + bytes([VERSION, 0]) + Kern.layout.to_bytes(2, "little")
+    kern = cpu - world.info["cpu"] + world.info["kern"]
+    assert int.from_bytes(world.memory.bytes[at + 8 : at + 16], "little") == kern
 
 
 @given(REQUESTS)

@@ -141,6 +141,7 @@ def c_addresses(root: Root, i: int) -> int:
     other = n if i & 1 else Node(0)
     if other == 0:
         other = last
+    sum += Node.layout
     return sum + same + half.value + (other.addr - n.addr) + Word(root.addr + 8).bits - root.nodes.addr + Node.size
 
 

@@ -118,7 +118,7 @@ def a_loops(a: int, b: int) -> int:
 
 @entry
 def a_size(a: int, b: int) -> int:
-    return (a & 255) * Node.size + b // Word.size - (a % Word.size) * -Tally.size
+    return (a & 255) * Node.size + b // Word.size - (a % Word.size) * -Tally.size + Tally.layout
 
 
 @entry

@@ -22,7 +22,19 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 from __future__ import annotations
 
 from kernmalloc.kernel.boot.seal import seal_cpu
-from kernmalloc.kernel.core.kern import CACHES, CPUS, DONATE, LARGEST_CLASS, WINDOWS_SHIFT, Byte, Cpu, Half, Kern
+from kernmalloc.kernel.core.kern import (
+    CACHES,
+    CPUS,
+    DONATE,
+    LARGEST_CLASS,
+    MAGIC,
+    VERSION,
+    WINDOWS_SHIFT,
+    Byte,
+    Cpu,
+    Half,
+    Kern,
+)
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -287,6 +299,10 @@ def _fill_kern(phys: int, info: BootInfo) -> int:
     span_shift = _span_shift(info)
     area = info.window + info.image_bytes
     kern = Kern(phys + info.area_pa + info.kern)
+    kern.magic = MAGIC
+    kern.version = VERSION
+    kern.layout = Kern.layout
+    kern.address = area + info.kern
     format_init(kern.format, info.arch)
     kern.page_shift = info.page_shift
     kern.span_shift = span_shift

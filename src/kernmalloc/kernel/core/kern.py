@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
     from kernmalloc.kernel.heap.slabs import Cache, Magazine, Stacked
     from kernmalloc.kernel.pages.pages import Pages
 
+MAGIC = 0x6C616D6B  # "kmal", where bytes go from the lowest up
+VERSION = 1  # of what the fields mean, where their layout does not tell
+
 # what a frame is. HEAP is the note's PtKernelHeap (E37); MAPPING has a type of its own (E18)
 FREE = 0
 HEAP = 1
@@ -168,6 +171,11 @@ class Cpu(Record, align=64):
 class Kern(Record):
     """The kernel: layout, regions, frames, heap, caches."""
 
+    # the mark, by which the record is found in a dump of memory
+    magic: u32 = field("MAGIC")
+    version: u16 = field("VERSION")
+    layout: u16 = field("made of the layouts of this record and of all that it leads to")
+    address: i64 = field("VA of this record")
     lock: u32 = field("the number of the processor that is inside, plus 1; 0: none is")
     # the machine
     format: Format = inline("the format of its page tables", align=64)
@@ -319,6 +327,10 @@ class Kern(Record):
         "tally.unused_errors == 0",
     )
     constants = (
+        "magic",
+        "version",
+        "layout",
+        "address",
         "format",
         "page_shift",
         "span_shift",

@@ -231,6 +231,8 @@ class Values:
 
     def Attribute(self, node: ast.Attribute) -> Value:
         record = self.typed.owner(node)
+        if record is not None and node.attr == "layout":
+            return literal(record.layout, f"{record.layout:#x}")
         if record is not None:
             return Value(f"(int64_t)sizeof({self.names.struct(record)})", UNARY, INT64, record.size, record.size)
         item = self.typed.field(node)
