@@ -42,6 +42,6 @@ class FlatMemory:
 
     # the one primitive that kernel functions without a machine call
 
-    def km_zero(self, va: int, size: int) -> int:
+    def km_port_zero(self, va: int, size: int) -> int:
         self.clear(va, size)
         return 0

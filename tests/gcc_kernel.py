@@ -56,14 +56,12 @@ class Library(objects.Library):
         self._file.flush()
         self._loaded = ctypes.CDLL(self._file.name)
         self._word = ctypes.c_int64.in_dll(self._loaded, "km_machine")
-        text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(self._loaded, "km_entries"))).decode()
-        self.entries = {name: int(arity) for name, _, arity in (entry.partition("/") for entry in text.split())}
+        told = ctypes.c_char.in_dll(self._loaded, "km_entries")
+        self.entries = objects.entries(ctypes.string_at(ctypes.addressof(told)))
         self._functions = {}
 
     def address(self, name: str) -> int:
-        if name not in self.entries:
-            raise KeyError(name)
-        return ctypes.cast(getattr(self._loaded, f"km_{name}"), ctypes.c_void_p).value or 0
+        return ctypes.cast(getattr(self._loaded, self.entries[name].symbol), ctypes.c_void_p).value or 0
 
 
 def use(*flags: str) -> None:

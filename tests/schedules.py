@@ -33,7 +33,7 @@ PAGE = 4096
 FLAGS = 4  # bits that say how one processor has accessed a word:
 STORE, INSIDE = 1, 2  # bit 0 by a load, bit 1 by a store, bits 2 and 3 by these inside the lock
 STORES = 0b1010
-MACHINE = ("load", "store", "km_zero", "km_copy", "km_flush", "km_shootdown", "atomically", "pause")
+MACHINE = ("load", "store", "km_port_zero", "km_port_copy", "km_port_flush", "km_port_shootdown", "atomically", "pause")
 
 Programs = list[list[Operation]]
 Results = tuple[tuple[int, ...], ...]
@@ -86,7 +86,7 @@ class Processors:
         ] = []  # physical address, width and what was there; width 0: a whole page
         self.clean = dict(self.life.pages)
         for name in MACHINE:
-            setattr(self.life, name, getattr(self, name.removeprefix("km_")))
+            setattr(self.life, name, getattr(self, name.removeprefix("km_port_")))
         self._undo()
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ def names() -> set[str]:
     """Kernel functions, records and primitives."""
     for module in pkgutil.walk_packages(kernmalloc.kernel.__path__, "kernmalloc.kernel."):
         importlib.import_module(module.name)
-    primitives = {symbol.removeprefix("km_") for symbol in PRIMITIVES}
+    primitives = {symbol.removeprefix("km_port_") for symbol in PRIMITIVES}
     return {function.__name__ for function in REGISTRY} | {*RECORDS} | primitives
 
 
@@ -115,4 +115,4 @@ def test_every_name_in_the_picture_exists(names):
 
 def test_every_row_with_a_primitive_names_one(names):
     rows = re.findall(r"^\| `machine/primitives\.py` \| `(\w+)` \|", TOUR, re.MULTILINE)
-    assert rows and all(f"km_{name}" in PRIMITIVES for name in rows)
+    assert rows and all(f"km_port_{name}" in PRIMITIVES for name in rows)

@@ -76,8 +76,9 @@ def test_every_instruction_is_counted():
 def test_an_address_that_nothing_maps_is_a_fault():
     with emulator.boot(RAM) as kernel:
         heap = int(kernel.layout["windows"])  # no window is open
+        bare = emulator.processor(kernel)
         with pytest.raises(Fault, match="zero"):
-            kernel.handle.life.call("zero", heap, 8)
+            bare.run(bare.symbols["km_port_zero"], heap, 8)
 
 
 @pytest.mark.parametrize("package", ["unicorn", "elftools"])

@@ -19,12 +19,12 @@ def files() -> dict[str, str]:
 
 def test_every_entry_of_the_kernel_and_no_driver(files):
     entries = {
-        f"km_{function.__name__}"
+        f"km_call_{function.__name__}"
         for function, is_entry in REGISTRY.items()
         if is_entry and function.__module__.startswith("kernmalloc.kernel.")
     }
     declared = files["kernmalloc.h"].partition("/* The entries. */")[2]
-    assert entries and entries == set(re.findall(r"\b(km_\w+)\(", declared))
+    assert entries and entries == set(re.findall(r"\b(km_call_\w+)\(", declared))
     assert "drivers/" not in files["kernmalloc.c"] and " * kernel/check/check\n" in files["kernmalloc.c"]
 
 

@@ -32,7 +32,7 @@ def test_no_undefined_symbol(architecture):
     assert [s.name for s in symbols if s.name and s["st_shndx"] == "SHN_UNDEF"] == []
     exported = {s.name for s in symbols if s["st_info"]["bind"] == "STB_GLOBAL"}
     entries = {
-        f"km_{f.__name__}"
+        f"km_call_{f.__name__}"
         for f, is_entry in REGISTRY.items()
         if is_entry and f.__module__.startswith("kernmalloc.kernel.")
     }

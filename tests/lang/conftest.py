@@ -57,7 +57,7 @@ class Memory:
             raise twin.TwinFault(f"{width} bytes at {addr:#x}")
         return offset // width
 
-    def km_fill(self, addr: int, value: int, n: int) -> int:
+    def km_port_fill(self, addr: int, value: int, n: int) -> int:
         for i in range(n):
             self.store(addr + i, 1, value & 0xFF)
         return n

@@ -115,20 +115,20 @@ def touch(w: Wide) -> int:
         "touch",
     )
     text = str(backend.linked(frontend.compile([function]), "raw", backend.host()))
-    body = text[text.index("@km_touch") : text.index("\n}", text.index("@km_touch"))]
+    body = text[text.index("@km_call_touch") : text.index("\n}", text.index("@km_call_touch"))]
     for bits in (16, 64):
         assert re.search(rf"load i{bits}, ptr %\S+, align {bits // 8}", body)
     for bits in (8, 32):
         assert re.search(rf"store i{bits} %\S+, ptr %\S+, align {bits // 8}", body)
-    assert "call" not in body and "volatile" not in body
+    assert " call " not in body and "volatile" not in body
 
 
 def test_soft_inlines_hits(groups: Mapping[str, str]) -> None:
     """A TLB hit calls nothing; the miss is out of line and marked cold."""
     text = str(backend.linked(groups, "soft", backend.host()))
-    body = text[text.index("@km_pop") :]
+    body = text[text.index("@km_call_pop") :]
     body = body[: body.index("\n}")]
-    assert "km_translate" not in body
+    assert "km_port_translate" not in body
     assert body.count("lang_sample.soft.miss") > 3
     assert re.search(r"define internal [^\n]*lang_sample\.soft\.miss[^\n]* #(\d+)", text)
 
@@ -146,7 +146,7 @@ def f(a: int) -> int:
     for life, target in (("raw", None), ("bare", TARGETS["i386"])):
         with pytest.raises(backend.LinkError, match=f"{life} object: nothing defines km_nowhere"):
             backend.link(groups, life, target)
-    with pytest.raises(backend.LinkError, match="soft object: nothing defines km_nowhere, km_translate"):
+    with pytest.raises(backend.LinkError, match="soft object: nothing defines km_nowhere, km_port_translate"):
         backend.link(groups, "soft")
     extra = "define i64 @km_nowhere(i64 %a) { ret i64 %a }"
     assert backend.link(groups, "bare", TARGETS["i386"], extra)

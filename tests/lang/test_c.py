@@ -93,7 +93,7 @@ def library(request, folder):
 
 
 def entry_of(library, name):
-    found = getattr(library, f"km_{name}")
+    found = getattr(library, f"km_call_{name}")
     found.restype = ctypes.c_int64
     arity = next(function for function in FUNCTIONS if function.__name__ == name).__code__.co_argcount
     found.argtypes = [ctypes.c_int64] * arity
@@ -147,7 +147,7 @@ class Memory:
             raise twin.TwinFault(f"{width} bytes at {addr:#x}")
         return offset // width
 
-    def km_c_fill(self, addr, value, n):
+    def km_port_c_fill(self, addr, value, n):
         for i in range(n):
             self.store(addr + i, 1, value & 0xFF)
         return n
@@ -192,11 +192,11 @@ def test_the_machine(library):
     assert entry_of(library, "c_record")() == 77
     memory = (ctypes.c_char * 32)()
     at = ctypes.addressof(memory)
-    assert entry_of(library, "c_fill")(at, 0x141, 16) == 16
+    assert library.km_port_c_fill(ctypes.c_int64(at), 0x141, 16) == 16
     assert entry_of(library, "c_copy")(at + 16, at, 15) == 0
     assert bytes(memory) == b"A" * 31 + b"\0"
     entries = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(library, "km_entries"))).decode()
-    assert {"c_push/3", "c_record/0", "n_sum/2"} <= set(entries.split())
+    assert {"km_call_c_push/3", "km_call_c_record/0", "km_port_c_fill/3"} <= set(entries.split())
 
 
 @pytest.mark.parametrize("target", BARE)
@@ -217,7 +217,7 @@ def test_sanitizers_hear_of_poison(folder, tmp_path):
     program = tmp_path / "program.c"
     program.write_text(
         '#include "kernmalloc.h"\n'
-        "int64_t km_c_fill(int64_t at, int64_t value, int64_t n)\n"
+        "int64_t km_port_c_fill(int64_t at, int64_t value, int64_t n)\n"
         "{ (void)value; (void)n; return *(char *)(uintptr_t)at; }\n"
         "static int64_t words[1024];\n"
         "int main(int count, char **names)\n"
@@ -251,9 +251,9 @@ def test_a_person_can_read_it(texts):
     ):
         assert part in text, part
     for part in (
-        "int64_t km_c_push(struct km_root *root, int64_t i, int64_t value);",
-        "struct km_node *km_c_pop(struct km_root *root);",
-        " * After: they are the value.\n */\nint64_t km_c_fill(int64_t at, int64_t value, int64_t n);",
+        "int64_t km_call_c_push(struct km_root *root, int64_t i, int64_t value);",
+        "struct km_node *km_call_c_pop(struct km_root *root);",
+        " * After: they are the value.\n */\nint64_t km_port_c_fill(int64_t at, int64_t value, int64_t n);",
         "KM_BUSY = -10,",
         "/* Put a node at the head of the list: its index, or -1. */",
     ):

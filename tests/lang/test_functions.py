@@ -41,7 +41,7 @@ def test_registration_leaves_functions_alone() -> None:
         assert kernel(one) is one and entry(two) is two
         first, second = list(REGISTRY)[-2:]
         assert (first, second) == (one, two)
-        assert symbol(first).endswith("test_functions.one") and symbol(second) == "km_two"
+        assert symbol(first).endswith("test_functions.one") and symbol(second) == "km_call_two"
         assert two(4) == 5
     finally:
         for _ in range(2):
@@ -89,14 +89,14 @@ def test_callers_outside_the_kernel_use_numbers(memory: Memory) -> None:
 
 def test_primitives_call_the_machine(memory: Memory) -> None:
     assert lists.fill(64, 7, 3) == 3 and memory.load(64, 4) == 0x00070707
-    with pytest.raises(TypeError, match="primitive km_fill takes 3 arguments, not 2"):
+    with pytest.raises(TypeError, match="primitive km_port_fill takes 3 arguments, not 2"):
         lists.fill(64, 7)
 
 
 def test_primitives_are_declared_alike() -> None:
-    assert primitive("km_fill", 3) is PRIMITIVES["km_fill"]
-    with pytest.raises(TypeError, match="primitive km_fill is declared with 3 and with 2 arguments"):
-        primitive("km_fill", 2)
+    assert primitive("km_port_fill", 3) is PRIMITIVES["km_port_fill"]
+    with pytest.raises(TypeError, match="primitive km_port_fill is declared with 3 and with 2 arguments"):
+        primitive("km_port_fill", 2)
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class Bare:
 
     def call(self, name: str, *args: int) -> int:
         """Run the entry `name`; its result. Fault: the processor met an exception."""
-        return self.run(self.symbols[f"km_{name}"], *args)
+        return self.run(self.symbols[f"km_call_{name}"], *args)
 
     def run(self, function: int, *args: int) -> int:
         """Call what lies at an address by C's convention."""

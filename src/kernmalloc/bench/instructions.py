@@ -106,7 +106,7 @@ def replay(kernel: Kernel, pairs: NDArray[numpy.int32]) -> NDArray[numpy.void]:
     for at in range(0, len(pairs), STEPS):
         part = numpy.ascontiguousarray(pairs[at : at + STEPS], "<i4")
         bare.write(OPS, part.tobytes())
-        entries = bare.symbols["km_malloc"], bare.symbols["km_free"]
+        entries = bare.symbols["km_call_malloc"], bare.symbols["km_call_free"]
         bare.run(symbols["replay"], kernel.processor, *entries, OPS, OPS + part.nbytes, HELD, COUNTS, RESULTS)
         done[at : at + STEPS] = numpy.frombuffer(bare.read(RESULTS, len(part) * DONE.itemsize), DONE)
     for name, before in zip(Counts._fields, counted, strict=True):

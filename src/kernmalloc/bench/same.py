@@ -71,7 +71,7 @@ def compared(hosted: Code, bare: Code) -> list[Comparison]:
     found = []
     for entry in TIMED:
         if any(_is_locked(name) and name.startswith(CALLS + entry) for name in hosted):
-            one, other = path(hosted, f"km_{entry}"), path(bare, f"km_{entry}")
+            one, other = path(hosted, f"km_call_{entry}"), path(bare, f"km_call_{entry}")
             found.append(Comparison(entry, one.total(), one - other, other - one))
     return found
 

@@ -39,9 +39,9 @@ class Timed:
         pfn = kernel.frame_get("page")
         va = checked(kernel.call("window_open", pfn), "window_open")
         mappings, touches = zip(
-            *((self.call("flush", va, 1), self.call("zero", va, 8)) for _ in range(OFTEN)), strict=True
+            *((self.call("port_flush", va, 1), self.call("port_zero", va, 8)) for _ in range(OFTEN)), strict=True
         )
-        touched = _usual([self.call("zero", va, 8) for _ in range(OFTEN)])
+        touched = _usual([self.call("port_zero", va, 8) for _ in range(OFTEN)])
         kernel.call("window_close", va)
         kernel.frame_put(pfn)
         self.way = _usual([self.call("window_close", kernel.processor, 0) for _ in range(OFTEN)])

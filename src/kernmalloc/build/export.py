@@ -167,12 +167,12 @@ define `KM_POISON` and `KM_UNPOISON`, which tell a sanitizer of memory that nobo
 
 ## Booting
 
-1. Fill a `struct km_boot_info` with what the machine and the kernel are. `km_layout(info)` says where everything will
-   be, and in `area_bytes` how much RAM the boot area takes.
+1. Fill a `struct km_boot_info` with what the machine and the kernel are. `km_call_layout(info)` says where everything
+   will be, and in `area_bytes` how much RAM the boot area takes.
 2. Find that much RAM behind the kernel's image and name it in `area_pa`. Put the info there, the ranges of memory
    (`struct km_boot_range`) at the offset `ranges`, and the object types (`struct km_object_type`) at `objects`.
-3. Call `km_layout` again, then `km_prepare(phys, info)`, where physical address 0 is at `phys`. It writes the first
-   page tables, whose root is at `area_pa + root`, and returns the address of `struct km_cpu` in the window.
-4. Turn paging on, and call `km_boot(cpu)`: `KM_UP`, or the status that refuses the machine.
-5. Call `km_malloc(cpu, 100)`.
+3. Call `km_call_layout` again, then `km_call_prepare(phys, info)`, where physical address 0 is at `phys`. It writes the
+   first page tables, whose root is at `area_pa + root`, and returns the address of `struct km_cpu` in the window.
+4. Turn paging on, and call `km_call_boot(cpu)`: `KM_UP`, or the status that refuses the machine.
+5. Call `km_call_malloc(cpu, 100)`.
 """

@@ -1,6 +1,6 @@
 """The memory manager as a freestanding ELF object: the same Python, compiled for a bare machine.
 
-Its entries are the symbols `km_<name>` with 64-bit arguments and results in the target's C convention; it needs no
+Its entries are the symbols `km_call_<name>` with 64-bit arguments and results in the target's C convention; it needs no
 library, no start-up code and no data of its own: its state is in the memory that it is given (`kernel.layout`).
 What is made is kept with this version's hosted objects (`lang.cache`).
 """

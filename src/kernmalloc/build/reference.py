@@ -31,8 +31,8 @@ HEAD = """# Reference
 
 What the kernel can be asked for, and what its memory holds. `make reference` makes this file from the sources.
 
-- A call is the symbol `km_<name>` of an object. Its arguments and its result are 64-bit numbers; an argument with the
-  name of a record behind it is that record's address. In Python it is `kernel.call("<name>", ...)`, without `cpu`.
+- A call is the symbol `km_call_<name>` of an object. Its arguments and its result are 64-bit numbers; an argument with
+  the name of a record behind it is that record's address. In Python it is `kernel.call("<name>", ...)`, without `cpu`.
 - A field's offset is in bytes. `→ Kern` is 8 bytes that lead to such a record; `Word × 4` is four of them in a row.
 - `check` asserts the equations under *Always* of every record of the kind.
 """
@@ -57,7 +57,7 @@ def _primitives() -> str:
     """What the kernel needs of the machine: a primitive's docstring begins with its arguments."""
     found = [value for value in vars(primitives).values() if isinstance(value, Primitive)]
     rows = [(f"`{call}`", " ".join(does.split())) for call, _, does in (each.doc.partition(": ") for each in found)]
-    about = "The primitives, which the port to a machine supplies as `km_<name>`:"
+    about = "The primitives, which the port to a machine supplies as `km_port_<name>`:"
     return f"{about}\n\n" + _table(("primitive", "what it does"), rows)
 
 

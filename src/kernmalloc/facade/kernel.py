@@ -169,9 +169,9 @@ class Kernel:
         return self.handle.life.processors(count)
 
     def entry(self, name: str) -> int:
-        """Address of the C function km_<name>, int64 for every argument and the result, for callers that are compiled;
-        its first argument is `processor`. Good while the kernel is open. KeyError: there is none; LifeError: not mode
-        raw."""
+        """Address of the C function km_call_<name>, int64 for every argument and the result, for callers that are
+        compiled; its first argument is `processor`. Good while the kernel is open. KeyError: there is none; LifeError:
+        not mode raw."""
         life = self.handle.life
         if not isinstance(life, Raw):
             raise LifeError(f"entry({name!r}): code of mode {self.mode} cannot be called by address: use mode raw")

@@ -2,8 +2,8 @@
 
 Concepts
   1. What a call does stands in the room of its concept, as a function that either does all of it or nothing. Its
-     docstring is what the call promises. Here it becomes the entry km_<name>, and only here: this file is the list of
-     what the kernel can be asked for.
+     docstring is what the call promises. Here it becomes the entry km_call_<name>, and only here: this file is the
+     list of what the kernel can be asked for.
   2. `call` puts around a function what every call needs. Where there are quick paths, these are tried first: they take
      no lock. Then the function is done under the lock.
   3. A call that is refused for want of frames has changed nothing. This processor's stock is put back, then frames are
@@ -90,7 +90,7 @@ def _made(template: str, function: F, way: str, **own: object) -> F:
 
 
 def call(function: F, *quick: F, settled: Callable[[Cpu, int], int] = stalls.settled) -> F:
-    """Make a kernel function the entry km_<name>, with its arguments and results.
+    """Make a kernel function the entry km_call_<name>, with its arguments and results.
 
     `quick` are ways to do it without the lock, in the order in which they are tried: each says SLOW where it cannot.
     `settled` ends a call that is refused, or that ends while threads wait.

@@ -5,7 +5,7 @@
         type: u8 = field("what the frame is")
         ...
 
-    @kernel                                a function over numbers and references; @entry: exported as km_<name>
+    @kernel                                a function over numbers and references; @entry: exported as km_call_<name>
     def pin(cpu: Cpu, pfn: int) -> int:
         f = frame_at(cpu, pfn)             a reference to a Frame
         if f.type == FREE:
@@ -41,7 +41,7 @@ from kernmalloc.lang.atomics import (
     pause,
     store_release32,
 )
-from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, primitive, rare
+from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare
 from kernmalloc.lang.intrinsics import clz, ctz, failed, little, poison, popcount, rest, shl, shr, unpoison
 from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32
 from kernmalloc.lang.source import define
@@ -71,6 +71,7 @@ __all__ = [
     "pause",
     "poison",
     "popcount",
+    "port",
     "primitive",
     "rare",
     "rest",

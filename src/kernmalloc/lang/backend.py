@@ -1,7 +1,7 @@
 """Back end: the front end's IR becomes one object per life.
 
     raw   kernel + hosted   an access is a load or store at its address
-    soft  kernel + soft     a kernel access goes through km_translate, which the soft group defines
+    soft  kernel + soft     a kernel access goes through km_port_translate, which the soft group defines
     bare  kernel + bare     an access is a load or store on the target, with general registers only
 
 Host-level code (hosted, soft, bare) always accesses memory directly. Everything is linked, optimised at O2 and made
@@ -103,9 +103,9 @@ def _module(machine: llvm.TargetMachine, text: str) -> llvm.ModuleRef:
 
 def _inline_translation(group: llvm.ModuleRef) -> None:
     """A hit is inlined at every access; what a miss calls is not."""
-    if "km_translate" not in [function.name for function in group.functions]:
+    if "km_port_translate" not in [function.name for function in group.functions]:
         return  # refused later, with whatever else is undefined
-    translate = group.get_function("km_translate")
+    translate = group.get_function("km_port_translate")
     translate.add_function_attribute("alwaysinline")
     for block in translate.blocks:
         for instruction in block.instructions:
@@ -124,9 +124,9 @@ def _internalise(module: llvm.ModuleRef) -> None:
 
 
 def _entries(module: llvm.ModuleRef) -> str:
-    """The string km_entries: "name/arity" of every entry, so that an object says itself how to call it."""
+    """The string km_entries: "symbol/arity" of every entry, so that an object says itself how to call it."""
     names = [
-        f"{function.name.removeprefix('km_')}/{len(list(function.arguments))}"
+        f"{function.name}/{len(list(function.arguments))}"
         for function in module.functions
         if not function.is_declaration and function.name.startswith("km_")
     ]

@@ -30,6 +30,12 @@ RARE: set[Function] = set()
 INLINED: set[Function] = set()
 """Kernel functions that always are."""
 
+PORTS: set[Function] = set()
+"""Entries by which a machine supplies a primitive."""
+
+CALL, PORT = "km_call_", "km_port_"
+"""How the symbol of an entry begins, and that of a primitive of the machine."""
+
 HOST_LEVEL = ("hosted", "soft", "bare")
 """Groups of functions that make up a machine: they access memory as it is, whatever the kernel's life."""
 
@@ -56,14 +62,22 @@ def inlined(function: F) -> F:
 
 
 def entry(function: F) -> F:
-    """Register a kernel function that objects export as the C symbol km_<name>."""
+    """Register a kernel function that objects export as the C symbol km_call_<name>."""
     REGISTRY[function] = True
     return function
 
 
+def port(function: F) -> F:
+    """Register a kernel function by which a machine supplies a primitive: the C symbol km_port_<name>."""
+    PORTS.add(function)
+    return entry(function)
+
+
 def symbol(function: Function) -> str:
-    """The symbol of a kernel function: km_<name> if it is an entry, else its qualified name."""
-    return f"km_{function.__name__}" if REGISTRY[function] else f"{function.__module__}.{function.__name__}"
+    """The symbol of a kernel function: km_call_<name> if it is an entry, km_port_<name> if it is a machine's primitive,
+    else its qualified name."""
+    prefix = PORT if function in PORTS else CALL if REGISTRY[function] else f"{function.__module__}."
+    return prefix + function.__name__
 
 
 def group(function: Function) -> str:

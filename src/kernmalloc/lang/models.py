@@ -1,7 +1,7 @@
 """What `km.*` means: LLVM IR for field accesses, atomics and intrinsics, per life.
 
 The front end leaves every field access, atomic and intrinsic as a call of an undefined `km.` function; these texts
-define them, to be inlined everywhere. `translated` ones pass each address through `km_translate(va, write)` first.
+define them, to be inlined everywhere. `translated` ones pass each address through `km_port_translate(va, write)` first.
 Accesses are naturally aligned, which records guarantee.
 """
 
@@ -17,7 +17,7 @@ def definitions(prefix: str, pause: str, translated: bool = False) -> str:
         bodies |= _atomics(bits, translated)
     bodies |= _release(translated)
     declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
-    declarations += ["declare i64 @km_translate(i64, i64)"] if translated else []
+    declarations += ["declare i64 @km_port_translate(i64, i64)"] if translated else []
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
 
 
@@ -31,7 +31,7 @@ def _define(name: str, parameters: tuple[str, ...], result: str, body: str) -> s
 
 def _pointer(translated: bool, write: int) -> str:
     if translated:
-        return f" %at = call i64 @km_translate(i64 %addr, i64 {write})\n %p = inttoptr i64 %at to ptr\n"
+        return f" %at = call i64 @km_port_translate(i64 %addr, i64 {write})\n %p = inttoptr i64 %at to ptr\n"
     return " %p = inttoptr i64 %addr to ptr\n"
 
 

@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from kernmalloc.lang import cache
+from kernmalloc.lang.functions import CALL
 
 SHIPPED = cache.PACKAGE / "_objects"
 
@@ -27,8 +29,21 @@ class BuildError(Exception):
     """The kernel could not be compiled; the message is the compiler's."""
 
 
+class Entry(NamedTuple):
+    """How an object's function is found and called."""
+
+    symbol: str
+    arity: int
+
+
+def entries(told: bytes) -> dict[str, Entry]:
+    """What an object says of its entries, by name: malloc is km_call_malloc, port_flush is km_port_flush."""
+    pairs = [entry.split("/") for entry in told.decode().split()]
+    return {symbol.removeprefix(CALL).removeprefix("km_"): Entry(symbol, int(arity)) for symbol, arity in pairs}
+
+
 class Library:
-    """One loaded object: its entries (name to arity) as ctypes functions, and the address of its machine's record.
+    """One loaded object: its entries as ctypes functions, and the address of its machine's record.
 
     Every Library is a copy of its own. Calls release the GIL. Addresses are valid as long as the Library lives.
     """
@@ -44,24 +59,21 @@ class Library:
         self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
         self._word = ctypes.c_int64.from_address(self._engine.get_global_value_address("km_machine"))
-        text = ctypes.string_at(self._engine.get_global_value_address("km_entries")).decode()
-        self.entries = {name: int(arity) for name, _, arity in (entry.partition("/") for entry in text.split())}
+        self.entries = entries(ctypes.string_at(self._engine.get_global_value_address("km_entries")))
         self._functions: dict[str, Callable[..., int]] = {}
 
     def function(self, name: str) -> Callable[..., int]:
-        """The entry km_<name> as a ctypes function; KeyError if there is none."""
+        """The entry of that name as a ctypes function; KeyError if there is none."""
         if name not in self._functions:
-            kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.entries[name])
+            kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.entries[name].arity)
             function = kind(self.address(name))
             vars(function)["library"] = self  # keeps the code as long as the function
             self._functions[name] = function
         return self._functions[name]
 
     def address(self, name: str) -> int:
-        """Address of the entry km_<name> in this process; KeyError if there is none."""
-        if name not in self.entries:
-            raise KeyError(name)
-        address: int = self._engine.get_function_address(f"km_{name}")
+        """Address of the entry of that name in this process; KeyError if there is none."""
+        address: int = self._engine.get_function_address(self.entries[name].symbol)
         return address
 
     @property

@@ -9,9 +9,9 @@ Host-level code: its accesses are to the target's memory.
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, entry, field, i64, primitive, u8
+from kernmalloc.lang import Record, field, i64, port, primitive, u8
 
-invalidate = primitive("km_invalidate", 1, "Forget this processor's translation of the page at va.")
+invalidate = primitive("km_port_invalidate", 1, "Forget this processor's translation of the page at va.")
 
 PAGE_SHIFT = 12
 
@@ -28,7 +28,7 @@ class Byte(Record):
     value: u8 = field("the value")
 
 
-@entry
+@port
 def flush(va: int, pages: int) -> int:
     """Forget the translations of these pages."""
     for i in range(pages):
@@ -36,19 +36,19 @@ def flush(va: int, pages: int) -> int:
     return 0
 
 
-@entry
+@port
 def shootdown(va: int, pages: int) -> int:
     """One processor: the same."""
     return flush(va, pages)
 
 
-@entry
+@port
 def forget(root: int, va: int) -> int:
     """One processor, on which that address space may be in use."""
     return flush(va, 1)
 
 
-@entry
+@port
 def zero(va: int, bytes: int) -> int:
     """Fill with zeros, eight bytes at a time."""
     for at in range(va, va + bytes, 8):
@@ -56,7 +56,7 @@ def zero(va: int, bytes: int) -> int:
     return 0
 
 
-@entry
+@port
 def copy(to: int, of: int, bytes: int) -> int:
     """Copy, eight bytes at a time where both sides allow it."""
     if (to | of | bytes) & 7 == 0:
@@ -68,7 +68,7 @@ def copy(to: int, of: int, bytes: int) -> int:
     return 0
 
 
-@entry
+@port
 def known_zero(pa: int, bytes: int) -> int:
     """Nobody vouches for a real machine's memory."""
     return 0

@@ -10,7 +10,7 @@ Host-level code: its accesses are to the host's memory.
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, entry, field, i64, inline, kernel, machine_record, primitive
+from kernmalloc.lang import Record, field, i64, inline, kernel, machine_record, port, primitive
 from kernmalloc.machine.mmu import Format, entry_pa, walk
 from kernmalloc.machine.users import users_forget
 
@@ -49,7 +49,7 @@ def _entry(h: int, va: int) -> int:
     return walk(m.format, m.ram, m.ram_bytes, m.root, va - m.window + m.target)
 
 
-@entry
+@port
 def flush(va: int, pages: int) -> int:
     """Make the host's mappings of these pages what the entries say."""
     h = machine_record()
@@ -80,46 +80,46 @@ def flush(va: int, pages: int) -> int:
     return 0
 
 
-@entry
+@port
 def shootdown(va: int, pages: int) -> int:
     """There is one host for all processors."""
     return flush(va, pages)
 
 
-@entry
+@port
 def forget(root: int, va: int) -> int:
     """Drop the translation from every processor's TLB of address spaces."""
     m = Hosted(machine_record())
     return users_forget(m.users, m.processors, m.format.page_shift, root, va)
 
 
-@entry
+@port
 def zero(va: int, bytes: int) -> int:
     """Fill with zeros."""
     memset(va, 0, bytes)
     return 0
 
 
-@entry
+@port
 def copy(to: int, of: int, bytes: int) -> int:
     """Copy."""
     memcpy(to, of, bytes)
     return 0
 
 
-@entry
+@port
 def known_zero(pa: int, bytes: int) -> int:
     """Fresh memfd pages are zero."""
     return Hosted(machine_record()).fresh
 
 
-@entry
+@port
 def interrupts_save() -> int:
     """A process has no interrupts to take off."""
     return 0
 
 
-@entry
+@port
 def interrupts_restore(flags: int) -> int:
     """Nothing was taken off."""
     return 0

@@ -205,7 +205,7 @@ class Raw(_Compiled):
         self.window, self.window_bytes = window.start, len(window)
         _windows.add(window)
         self._walks(paging)
-        self.call("flush", paging.window, paging.reach >> paging.page_shift)
+        self.call("port_flush", paging.window, paging.reach >> paging.page_shift)
 
     def call(self, name: str, *args: int) -> int:
         result = super().call(name, *args)
@@ -217,7 +217,7 @@ class Raw(_Compiled):
         return result
 
     def refresh(self) -> None:
-        self.call("flush", self.window, self.window_bytes >> int(self.state["format"]["page_shift"]))
+        self.call("port_flush", self.window, self.window_bytes >> int(self.state["format"]["page_shift"]))
 
     def close(self) -> None:
         super().close()
@@ -369,27 +369,27 @@ class Twin:
 
     # the primitives
 
-    def km_flush(self, va: int, pages: int) -> int:
+    def km_port_flush(self, va: int, pages: int) -> int:
         for page in range(va >> PAGE_SHIFT, (va + (pages << self.shift)) >> PAGE_SHIFT):
             self.pages.pop(page, None)
         return 0
 
-    km_shootdown = km_flush
+    km_port_shootdown = km_port_flush
 
-    def km_interrupts_save(self) -> int:
+    def km_port_interrupts_save(self) -> int:
         return 0
 
-    def km_interrupts_restore(self, flags: int) -> int:
+    def km_port_interrupts_restore(self, flags: int) -> int:
         return 0
 
     def _pa(self, va: int) -> int:
         self.load(va & -8, 8)  # faults where nothing is mapped
         return self.pages[va >> PAGE_SHIFT] + va % PAGE
 
-    def km_forget(self, root: int, va: int) -> int:
+    def km_port_forget(self, root: int, va: int) -> int:
         return 0  # processes of the twin have no TLB
 
-    def km_zero(self, va: int, size: int) -> int:
+    def km_port_zero(self, va: int, size: int) -> int:
         at = va
         while at < va + size:
             n = min(PAGE - at % PAGE, va + size - at)
@@ -398,7 +398,7 @@ class Twin:
             at += n
         return 0
 
-    def km_copy(self, to: int, of: int, size: int) -> int:
+    def km_port_copy(self, to: int, of: int, size: int) -> int:
         done = 0
         while done < size:
             n = min(PAGE - (to + done) % PAGE, PAGE - (of + done) % PAGE, size - done)
@@ -407,7 +407,7 @@ class Twin:
             done += n
         return 0
 
-    def km_known_zero(self, pa: int, size: int) -> int:
+    def km_port_known_zero(self, pa: int, size: int) -> int:
         return int(self.ram.fresh)
 
 

@@ -7,48 +7,52 @@ instructions of the target. Addresses are kernel virtual unless called `pa`; len
 from kernmalloc.lang import primitive
 
 flush = primitive(
-    "km_flush",
+    "km_port_flush",
     2,
     """flush(va, pages): forget this processor's translations of these pages.
 Before: the table entries are written. After: the next access to each page walks the tables.""",
 )
 
 shootdown = primitive(
-    "km_shootdown",
+    "km_port_shootdown",
     2,
     """shootdown(va, pages): the same on every processor.
 After: no processor can reach the frames that the pages had; only now may those frames change owner.""",
 )
 
 forget = primitive(
-    "km_forget",
+    "km_port_forget",
     2,
     """forget(root, va): every processor forgets the translation of the page at va in the
 address space whose root table is at physical address root. After: no process reaches the frame that the page had.""",
 )
 
-zero = primitive("km_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8.""")
+zero = primitive(
+    "km_port_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8."""
+)
 
 copy = primitive(
-    "km_copy", 3, """copy(to, of, bytes): make mapped memory at `to` a copy of that at `of`. They do not overlap."""
+    "km_port_copy",
+    3,
+    """copy(to, of, bytes): make mapped memory at `to` a copy of that at `of`. They do not overlap.""",
 )
 
 interrupts_save = primitive(
-    "km_interrupts_save",
+    "km_port_interrupts_save",
     0,
     """interrupts_save(): take this processor's interrupts off.
 After: none is taken; returns what interrupts_restore needs to make them as they were.""",
 )
 
 interrupts_restore = primitive(
-    "km_interrupts_restore",
+    "km_port_interrupts_restore",
     1,
     """interrupts_restore(flags): make interrupts as they were
 when interrupts_save returned flags.""",
 )
 
 known_zero = primitive(
-    "km_known_zero",
+    "km_port_known_zero",
     2,
     """known_zero(pa, bytes): 1 if the machine vouches that this RAM was zero
 when the kernel was started (fresh hosted memory), else 0. It says nothing of what was written since.""",

@@ -9,7 +9,7 @@ Host-level code: its accesses are to the host's memory.
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, array, element, entry, field, i64, inline, kernel, machine_record, primitive
+from kernmalloc.lang import Record, array, element, field, i64, inline, kernel, machine_record, port, primitive
 from kernmalloc.machine.mmu import Format, entry_pa, walk
 from kernmalloc.machine.users import users_forget
 
@@ -77,7 +77,7 @@ def miss(m: Soft, va: int) -> int:
     return va + e.delta
 
 
-@entry
+@port
 def translate(va: int, write: int) -> int:
     """The host address of va."""
     m = Soft(machine_record())
@@ -88,7 +88,7 @@ def translate(va: int, write: int) -> int:
     return miss(m, va)
 
 
-@entry
+@port
 def flush(va: int, pages: int) -> int:
     """Drop the translations of these pages."""
     m = Soft(machine_record())
@@ -99,20 +99,20 @@ def flush(va: int, pages: int) -> int:
     return 0
 
 
-@entry
+@port
 def shootdown(va: int, pages: int) -> int:
     """There is one processor."""
     return flush(va, pages)
 
 
-@entry
+@port
 def forget(root: int, va: int) -> int:
     """Drop the translation from every processor's TLB of address spaces."""
     m = Soft(machine_record())
     return users_forget(m.users, m.processors, m.page_shift, root, va)
 
 
-@entry
+@port
 def zero(va: int, bytes: int) -> int:
     """Fill with zeros, page by page."""
     page = 1 << Soft(machine_record()).page_shift
@@ -124,7 +124,7 @@ def zero(va: int, bytes: int) -> int:
     return 0
 
 
-@entry
+@port
 def copy(to: int, of: int, bytes: int) -> int:
     """Copy, up to the next end of a page on either side at a time."""
     page = 1 << Soft(machine_record()).page_shift
@@ -139,19 +139,19 @@ def copy(to: int, of: int, bytes: int) -> int:
     return 0
 
 
-@entry
+@port
 def known_zero(pa: int, bytes: int) -> int:
     """Fresh memory is zero."""
     return Soft(machine_record()).fresh
 
 
-@entry
+@port
 def interrupts_save() -> int:
     """The soft machine has no interrupts."""
     return 0
 
 
-@entry
+@port
 def interrupts_restore(flags: int) -> int:
     """Nothing was taken off."""
     return 0

@@ -24,11 +24,11 @@ class Machine(FlatMemory):
         self.flags = OWN
         self.meanwhile: Callable[[], object] = lambda: pytest.fail("nobody is inside, and it waits")
 
-    def km_interrupts_save(self) -> int:
+    def km_port_interrupts_save(self) -> int:
         flags, self.flags = self.flags, 0
         return flags
 
-    def km_interrupts_restore(self, flags: int) -> int:
+    def km_port_interrupts_restore(self, flags: int) -> int:
         self.flags = flags
         return 0
 

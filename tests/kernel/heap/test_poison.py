@@ -28,7 +28,7 @@ class Shadow:
         for module in (magazines, runs, slabs):
             for name in ("poison", "unpoison"):
                 monkeypatch.setattr(module, name, getattr(self, name), raising=False)
-        for name in ("load", "store", "km_zero"):
+        for name in ("load", "store", "km_port_zero"):
             monkeypatch.setattr(lives.Twin, name, self.watched(getattr(lives.Twin, name), name))
 
     def grains(self, va: int, size: int) -> range:

@@ -355,7 +355,7 @@ def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
     maps them."""
     kernel = boot((0, 16 * MIB), mode="twin")
     told = []
-    shootdown = kernel.handle.life.km_shootdown
+    shootdown = kernel.handle.life.km_port_shootdown
 
     def observed(va, pages):
         kern = kernel.view.kern
@@ -370,7 +370,7 @@ def test_frames_change_owner_after_the_shootdown(boot, monkeypatch):
     va = kernel.malloc(200 * PAGE)
     kernel.drain()
     owned = int(kernel.view.kern["heap_frames"])
-    monkeypatch.setattr(kernel.handle.life, "km_shootdown", observed)
+    monkeypatch.setattr(kernel.handle.life, "km_port_shootdown", observed)
     kernel.free(va)
     assert len(told) == 200 - 16
     assert set(told) <= set(range(va, va + 200 * PAGE, PAGE))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kernmalloc.lang import entry, machine_record, primitive
+from kernmalloc.lang import entry, machine_record, port, primitive
 
 memset = primitive("memset", 3)
 memcpy = primitive("memcpy", 3)
 
 
-@entry
+@port
 def c_fill(addr: int, value: int, n: int) -> int:
     memset(addr, value & 0xFF, n)
     return n

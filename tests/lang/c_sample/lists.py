@@ -21,7 +21,7 @@ from kernmalloc.lang import (
 
 FREE, USED = 0, 1
 LOCK = Root.offset("lock")
-fill = primitive("km_c_fill", 3, "c_fill(at, value, n): set n bytes at an address.\nAfter: they are the value.")
+fill = primitive("km_port_c_fill", 3, "c_fill(at, value, n): set n bytes at an address.\nAfter: they are the value.")
 
 
 @kernel

@@ -1,6 +1,6 @@
 """What the bare machine supplies."""
 
-from kernmalloc.lang import Record, entry, field, u8
+from kernmalloc.lang import Record, field, port, u8
 
 
 class Byte(Record):
@@ -9,7 +9,7 @@ class Byte(Record):
     value: u8 = field("it")
 
 
-@entry
+@port
 def fill(addr: int, value: int, n: int) -> int:
     for i in range(n):
         Byte(addr + i).value = value

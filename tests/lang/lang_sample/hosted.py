@@ -1,13 +1,13 @@
 """What the hosted machine supplies."""
 
-from kernmalloc.lang import entry, machine_record, primitive
+from kernmalloc.lang import entry, machine_record, port, primitive
 from lang_sample.lists import listed, push
 from lang_sample.records import Cpu
 
 memset = primitive("memset", 3)
 
 
-@entry
+@port
 def fill(addr: int, value: int, n: int) -> int:
     memset(addr, value, n)
     return n

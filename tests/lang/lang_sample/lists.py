@@ -19,7 +19,7 @@ from lang_sample.records import FREE, USED, Cpu, Kern, Node, Tally, verify_node
 
 LOCK = Kern.offset("lock")
 LARGEST = Kern.offset("inner") + Tally.offset("largest")
-fill = primitive("km_fill", 3, "set n bytes at an address to a value")
+fill = primitive("km_port_fill", 3, "set n bytes at an address to a value")
 
 
 @entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernmalloc.lang import Record, array, element, entry, field, i64, kernel, machine_record
+from kernmalloc.lang import Record, array, element, entry, field, i64, kernel, machine_record, port
 from lang_sample.bare import Byte
 from lang_sample.lists import listed, push
 
@@ -60,7 +60,7 @@ def miss(va: int) -> int:
     return va + e.delta
 
 
-@entry
+@port
 def translate(va: int, write: int) -> int:
     page = va >> 12
     e = element(soft().tlb, page & 15)
@@ -69,7 +69,7 @@ def translate(va: int, write: int) -> int:
     return miss(va)
 
 
-@entry
+@port
 def fill(addr: int, value: int, n: int) -> int:
     for i in range(n):
         Byte(translate(addr + i, 1)).value = value

@@ -22,7 +22,7 @@ def test_objects() -> None:
 def test_primitives_are_the_instructions_of_the_manual() -> None:
     lsr = 0xD340_0000 | 12 << 16 | 63 << 10  # ubfm x0, x0, #12, #63
     tlbi_vaae1is, isb = system(0, 1, 0, 8, 3, 3, 0), system(0, 0, 3, 3, SY, 6)
-    assert words("aarch64", "km_invalidate") == [lsr, dsb(ISHST), tlbi_vaae1is, dsb(ISH), isb, RET]
+    assert words("aarch64", "km_port_invalidate") == [lsr, dsb(ISHST), tlbi_vaae1is, dsb(ISH), isb, RET]
     mrs_daif, daifset = system(1, 3, 3, 4, 2, 1, 0), system(0, 0, 3, 4, 2, 6)
-    assert words("aarch64", "km_interrupts_save") == [mrs_daif, daifset, RET]
-    assert words("aarch64", "km_interrupts_restore") == [system(0, 3, 3, 4, 2, 1, 0), RET]
+    assert words("aarch64", "km_port_interrupts_save") == [mrs_daif, daifset, RET]
+    assert words("aarch64", "km_port_interrupts_restore") == [system(0, 3, 3, 4, 2, 1, 0), RET]

@@ -22,8 +22,8 @@ def test_objects() -> None:
 
 def test_primitives_are_the_instructions_of_the_manual() -> None:
     tlbimvaa = ALWAYS | 0xE << 24 | 8 << 16 | 0 << 12 | 15 << 8 | 3 << 5 | 1 << 4 | 7  # mcr p15, 0, r0, c8, c7, 3
-    assert words("armv7", "km_invalidate") == [DSB, tlbimvaa, DSB, ISB, bx_lr(ALWAYS)]
+    assert words("armv7", "km_port_invalidate") == [DSB, tlbimvaa, DSB, ISB, bx_lr(ALWAYS)]
     mrs, masked, zero = ALWAYS | 0x10F << 16, ALWAYS | 0x200 << 16 | I, ALWAYS | 0x3A0 << 16 | 1 << 12
-    assert words("armv7", "km_interrupts_save") == [mrs, cps(0b11), masked, zero, bx_lr(ALWAYS)]
+    assert words("armv7", "km_port_interrupts_save") == [mrs, cps(0b11), masked, zero, bx_lr(ALWAYS)]
     tst = ALWAYS | 0x310 << 16 | I
-    assert words("armv7", "km_interrupts_restore") == [tst, bx_lr(NE), cps(0b10), bx_lr(ALWAYS)]
+    assert words("armv7", "km_port_interrupts_restore") == [tst, bx_lr(NE), cps(0b10), bx_lr(ALWAYS)]

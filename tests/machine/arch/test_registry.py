@@ -33,7 +33,7 @@ def test_names_and_numbers_tell_formats_apart() -> None:
 def test_targets_bring_what_no_language_has() -> None:
     for name in TARGETS:
         for primitive in ("invalidate", "interrupts_save", "interrupts_restore"):
-            assert f"define i64 @km_{primitive}(" in ARCHES[name].instructions
+            assert f"define i64 @km_port_{primitive}(" in ARCHES[name].instructions
 
 
 def test_ways_to_cache_have_the_kernels_numbers() -> None:

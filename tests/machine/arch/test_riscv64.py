@@ -21,8 +21,8 @@ def test_objects() -> None:
 
 def test_primitives_are_the_instructions_of_the_manual() -> None:
     sfence_vma = system(0b0001001 << 5, A0, 0, 0)
-    assert words("riscv64", "km_invalidate") == [sfence_vma, RET]
+    assert words("riscv64", "km_port_invalidate") == [sfence_vma, RET]
     csrrci, andi = system(SSTATUS, SIE, 7, A0), op_imm(SIE, A0, 7, A0)
-    assert words("riscv64", "km_interrupts_save") == [csrrci, andi, RET]
+    assert words("riscv64", "km_port_interrupts_save") == [csrrci, andi, RET]
     csrs, li = system(SSTATUS, A0, 2, 0), op_imm(0, 0, 0, A0)
-    assert words("riscv64", "km_interrupts_restore") == [csrs, li, RET]
+    assert words("riscv64", "km_port_interrupts_restore") == [csrs, li, RET]

@@ -16,10 +16,10 @@
 static char block[1 << 20] __attribute__((aligned(64)));
 void *nothing_malloc(size_t bytes) { return block; }
 void nothing_free(void *p) {}
-int64_t nothing_km_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
-int64_t nothing_km_free(int64_t cpu, int64_t va) { return 0; }
-int64_t nothing_km_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
-int64_t nothing_km_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
+int64_t nothing_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
+int64_t nothing_free(int64_t cpu, int64_t va) { return 0; }
+int64_t nothing_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
+int64_t nothing_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
 
 static long status(const char *key) /* bytes, of /proc/self/status */
 {

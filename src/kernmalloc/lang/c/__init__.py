@@ -34,7 +34,7 @@ from kernmalloc.lang.c.names import Constant, Names, body
 from kernmalloc.lang.c.records import closure, struct
 from kernmalloc.lang.c.text import aligned, comment, wrapped
 from kernmalloc.lang.c.values import literal
-from kernmalloc.lang.functions import REGISTRY, Function, Primitive, callees, group, signature
+from kernmalloc.lang.functions import REGISTRY, Function, Primitive, callees, group, signature, symbol
 from kernmalloc.lang.records import RecordType
 from kernmalloc.lang.typed import typed
 
@@ -191,9 +191,9 @@ class _Object:
             for function in functions:
                 parts += [*_remark(function), self.made[function].text]
         if self.life == "raw":
-            entries = '"\n\t" '.join(f"{entry.__name__}/{entry.__code__.co_argcount}" for entry in self.entries)
+            entries = '"\n\t" '.join(f"{symbol(entry)}/{entry.__code__.co_argcount}" for entry in self.entries)
             parts.append(
-                f'/* Name and number of arguments of every entry. */\nconst char km_entries[] =\n\t"{entries}";'
+                f'/* Symbol and number of arguments of every entry. */\nconst char km_entries[] =\n\t"{entries}";'
             )
         return "\n\n".join(parts) + "\n"
 

@@ -1,8 +1,8 @@
 """Names in C: functions, constants, records and locals are called as in Python, unless C or a second one has that name.
 
 A function that shares its name, or whose name begins with an underscore, has its module's name before its own:
-`_pop` of stock becomes `stock_pop`. An entry is `km_<name>`, a record `struct km_<name>`, a status or another constant
-that the header tells `KM_<NAME>`.
+`_pop` of stock becomes `stock_pop`. An entry is `km_call_<name>`, a machine's primitive `km_port_<name>`, a record
+`struct km_<name>`, a status or another constant that the header tells `KM_<NAME>`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernmalloc.lang import status
 from kernmalloc.lang.c.models import HELPERS
-from kernmalloc.lang.functions import REGISTRY, Function
+from kernmalloc.lang.functions import REGISTRY, Function, symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def _function_names(functions: list[Function]) -> dict[Function, str]:
         name = function.__name__
         plain = not name.startswith("_") and shared[name] == 1 and name not in KEYWORDS | LIBRARY | HELPERS.keys()
         if REGISTRY[function]:
-            names[function] = f"km_{name}"
+            names[function] = symbol(function)
         elif plain:
             names[function] = name
         else:

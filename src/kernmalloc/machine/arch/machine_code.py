@@ -7,9 +7,9 @@ def primitives(invalidate: tuple[int, ...], save: tuple[int, ...], restore: tupl
     """The IR of what a bare machine must supply: the words of three functions. A parameter is in the first argument
     register."""
     return (
-        _code("km_invalidate", "i64 %va", invalidate)
-        + _code("km_interrupts_save", "", save)
-        + _code("km_interrupts_restore", "i64 %flags", restore)
+        _code("km_port_invalidate", "i64 %va", invalidate)
+        + _code("km_port_interrupts_save", "", save)
+        + _code("km_port_interrupts_restore", "i64 %flags", restore)
     )
 
 

@@ -66,12 +66,12 @@ def _assembly(word: int) -> str:
     narrow = "" if word == 64 else " %f = trunc i64 %flags to i32\n"
     flags = "%flags" if word == 64 else "%f"
     return (
-        "define i64 @km_invalidate(i64 %va) nounwind {\n"
+        "define i64 @km_port_invalidate(i64 %va) nounwind {\n"
         " %p = inttoptr i64 %va to ptr\n"
         ' call void asm sideeffect "invlpg ($0)", "r,~{memory}"(ptr %p)\n ret i64 0\n}\n'
-        "define i64 @km_interrupts_save() nounwind {\n"
+        "define i64 @km_port_interrupts_save() nounwind {\n"
         f' %f = call {native} asm sideeffect "pushf{size}; pop{size} $0; cli", "=r,~{{memory}}"()\n{widen}}}\n'
-        "define i64 @km_interrupts_restore(i64 %flags) nounwind {\n"
+        "define i64 @km_port_interrupts_restore(i64 %flags) nounwind {\n"
         f'{narrow} call void asm sideeffect "push{size} $0; popf{size}", "r,~{{memory}},~{{cc}}"({native} {flags})\n'
         " ret i64 0\n}\n"
     )
