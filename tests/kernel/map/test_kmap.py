@@ -260,8 +260,8 @@ def test_in_large_pages_each_page_has_its_frame_C2_C6():
         for va in (heap + page * FRAME for page in {0, 1, 511, 512, 777, pages - 1}):
             assert pfn_at(kernel.handle.loaded.cpu, va) == kernel.view.pa(va) // FRAME
         forgotten = []
-        forget = life.km_shootdown
-        life.km_shootdown = lambda va, count: forgotten.append((va, count)) or forget(va, count)
+        forget = life.km_port_shootdown
+        life.km_port_shootdown = lambda va, count: forgotten.append((va, count)) or forget(va, count)
         given = kernel.release() // FRAME
         spans = [heap + page * FRAME for page in range(pages - given, pages, SPAN // FRAME)]
         assert spans and [(va, count) for va, count in forgotten if count == SPAN // FRAME] == [

@@ -299,7 +299,7 @@ def test_nobody_keeps_a_translation_by_which_a_page_could_be_written_E31():
         for number, umap in enumerate(spaces):
             assert source.call("umap_map", umap, (number + 1) << 12, 5, 1) == OK
         roots = [int(kernel.view.read(Umap, umap)[0]["root_pa"]) for umap in spaces]
-        kernel.handle.life.km_forget = lambda root, va: forgotten.append((root, va)) or 0
+        kernel.handle.life.km_port_forget = lambda root, va: forgotten.append((root, va)) or 0
         assert kernel.call("page_clean", source.call("page_get", 5)) == OK
         assert sorted(forgotten) == sorted((root, (number + 1) << 12) for number, root in enumerate(roots))
         source.poll()
