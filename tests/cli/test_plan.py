@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from kernmalloc.cli import app
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.machine.memory_map import SHIPPED
+from kernmalloc.sim.scenario import SHIPPED as SCENARIOS
 
 DESKTOP = str(SHIPPED / "desktop-16g.toml")
 XEON = str(SHIPPED / "xeon-32g.toml")
@@ -228,6 +230,9 @@ def test_a_window_without_a_place_is_listed_with_its_cost(tmp_path):
     assert re.search(r"entries for [\d,]+ frames would be missing", run("plan", *words).output)
     for command in ("plan", "boot"):
         assert re.search(r"no place +2 GiB +8\.\d MiB +unplaced", run(command, str(file)).output)
+    words = ("compare", str(file), DESKTOP, "--processes", "1")
+    assert all(json.loads(row)["unplaced"] == 1 for row in run(*words, "--json").stdout.splitlines())
+    assert "1 machine with windows that firmware gave no place" in run(*words).output
 
 
 def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
@@ -250,3 +255,12 @@ def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
     assert (line["clipped"], line["clipped_worst"]) == (1, 2 << 40)
     told = run("compare", str(file), DESKTOP, "--processes", "1").output
     assert "CLIPPED by the kernel's address limit: RAM of 1 machine, at most 2 TiB of one." in told
+    trace = str(Path(__file__).parents[1] / "data" / "traces" / "freeciv.rep")
+    words = (trace, "--machine", str(file), "--kernel", "eros2")
+    assert "2 TiB of RAM CLIPPED by the kernel's address limit" in run("replay", *words).output
+    assert json.loads(run("replay", *words, "--json").stdout)["clipped"] == 2 << 40
+    scenario = tmp_path / "clipped.toml"
+    text = (SCENARIOS / "steady.toml").read_text()
+    scenario.write_text(re.sub(r"(?m)^(?:ram|machine) = .*", 'machine = "big.toml"', text))
+    told = run("run", str(scenario), "--touches", "1000")
+    assert told.exit_code == 0 and "2 TiB of RAM CLIPPED" in told.output, told.output

@@ -40,9 +40,14 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("malloc_zeroed"), SIZES),
     st.tuples(st.just("free"), ANY, st.sampled_from([0, 0, 0, 0, 0, 1, 16, 4096, -4096])),
     st.tuples(st.just("size_of"), ANY, st.sampled_from([0, 0, 8, 4096])),
+    st.tuples(st.just("calloc"), st.integers(0, 300), st.integers(0, 200)),
+    st.tuples(st.just("realloc"), ANY, SIZES),
+    st.tuples(st.just("resize"), ANY, SIZES),
+    st.tuples(st.just("free_sized"), ANY, SIZES),
     st.tuples(st.just("cache_get"), st.integers(LAST_MAP_CACHE - 2, LAST_MAP_CACHE + 6)),
     st.tuples(st.just("cache_put"), ANY, st.sampled_from([0, 0, 0, 0, 1]), st.sampled_from([0, 0, 0, 8])),
     st.tuples(st.just("cache_create"), st.sampled_from([8, 100, 5000, 0, 40_000]), st.integers(0, 300)),
+    st.tuples(st.just("cache_create_aligned"), st.sampled_from([8, 100, 5000]), st.just(50), st.sampled_from([64, 9])),
     st.tuples(st.just("frame_get"), st.sampled_from([PAGE, DMA, 1])),
     st.tuples(st.just("block_get"), st.integers(-1, 11), st.sampled_from([PAGE, DMA])),
     st.tuples(
@@ -76,6 +81,8 @@ class Replay:
         pick = {"free": self.blocks, "size_of": self.blocks, "frame_put": self.frames}.get(name)
         if pick is not None:
             return name, ((pick[args[0] % len(pick)] if pick else args[0]) + args[1],)
+        if name in ("realloc", "resize", "free_sized"):
+            return name, (self.blocks[args[0] % len(self.blocks)] if self.blocks else args[0], args[1])
         if name == "cache_put":
             id, va = self.objects[args[0] % len(self.objects)] if self.objects else (LAST_MAP_CACHE, args[0])
             return name, (id + args[1], va + args[2])
@@ -87,7 +94,7 @@ class Replay:
     def note(self, name: str, args: tuple[int, ...], result: int) -> None:
         if failed(result):
             return
-        if name.startswith("malloc"):
+        if name.startswith("malloc") or name in ("calloc", "realloc"):
             self.blocks.append(result)
         elif name == "cache_get":
             self.objects.append((args[0], result))

@@ -107,7 +107,7 @@ def _entries() -> Iterator[tuple[Function, str]]:
             homes.setdefault(function.__name__, []).append(function.__module__)
     for function, is_entry in REGISTRY.items():
         if is_entry and function.__module__ == "kernmalloc.kernel.calls":
-            (home,) = homes[function.__name__]
+            (home,) = homes.get(function.__name__, [function.__module__])  # a call made of calls is at home there
             yield function, home
         elif is_entry and function.__module__.startswith("kernmalloc.kernel."):
             yield function, function.__module__

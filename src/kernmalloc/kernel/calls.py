@@ -23,16 +23,20 @@ from typing import Any, TypeVar
 
 from kernmalloc.kernel import devices, stalls
 from kernmalloc.kernel.boot import added
-from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
 from kernmalloc.kernel.core.locks import SLOW, enter, leave
 from kernmalloc.kernel.frames import stock, table
 from kernmalloc.kernel.heap import caches
 from kernmalloc.kernel.heap import malloc as heap
+from kernmalloc.kernel.heap import resize as sized
+from kernmalloc.kernel.heap.caches import slot_bytes
+from kernmalloc.kernel.heap.resize import MOVE, product
 from kernmalloc.kernel.map import windows
 from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
 from kernmalloc.lang import entry, failed, rare
 from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
+from kernmalloc.machine.primitives import copy, zero
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -110,11 +114,14 @@ malloc = call(heap.malloc, heap.malloc_quick, heap.malloc_own)
 malloc_aligned = call(heap.malloc_aligned)
 malloc_zeroed = call(heap.malloc_zeroed)
 free = call(heap.free, heap.free_quick, heap.free_own, settled=MEMORY)
+free_sized = call(sized.free_sized, sized.free_sized_quick, sized.free_sized_own, settled=MEMORY)
 size_of = call(heap.size_of)
+resize = call(sized.resize, settled=MEMORY)
 drain = call(heap.drain, settled=FRAMES)
 release = call(heap.release, settled=FRAMES)
 
 cache_create = call(caches.cache_create)
+cache_create_aligned = call(caches.cache_create_aligned)
 cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_own)
 cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own, settled=MEMORY)
 
@@ -163,3 +170,42 @@ thread_limit = call(stalls.thread_limit, settled=stalls.served)
 thread_cancel = call(stalls.thread_cancel, settled=stalls.served)
 thread_free = call(stalls.thread_free, settled=stalls.served)
 tick = call(stalls.tick, settled=stalls.served)
+
+# calls made of calls: between these the lock is free
+
+
+@entry
+def calloc(cpu: Cpu, count: int, bytes: int) -> int:
+    """Allocate `count` times `bytes` bytes of zeros: the VA, or a status of `malloc`.
+
+    BAD_SIZE: one of them is below 1. NO_VA: the heap's bound is below their product.
+    """
+    whole = product(count, bytes)
+    if failed(whole):
+        return whole
+    if whole > LARGEST_CLASS:
+        return malloc_zeroed(cpu, whole)
+    va = malloc(cpu, whole)
+    if not failed(va):
+        zero(va, slot_bytes(whole))
+    return va
+
+
+@entry
+def realloc(cpu: Cpu, va: int, bytes: int) -> int:
+    """Make the allocation at va one of `bytes` bytes, with what it held as far as that fits: its VA from now on.
+
+    If it moves it is aligned as malloc's are. A status of `resize` or of `malloc`: it is as it was.
+    """
+    here = resize(cpu, va, bytes)
+    if here != MOVE:
+        return here
+    room = size_of(cpu, va)
+    if failed(room):
+        return room
+    moved = malloc(cpu, bytes)
+    if failed(moved):
+        return va if bytes <= room else moved
+    copy(moved, va, min(room, bytes))
+    free(cpu, va)
+    return moved

@@ -50,6 +50,7 @@ class Case(NamedTuple):
     broken_by: int = 0  # frames
     withheld: int = 0  # frames that are not promised to the bank though they are free
     clipped: int = 0  # bytes of RAM above the kernel's address limit
+    unplaced: int = 0  # windows that have a size and no place
 
 
 class Summary(NamedTuple):
@@ -77,6 +78,7 @@ class Summary(NamedTuple):
     withheld_median: float
     clipped: int  # machines of whose RAM a part lies above the kernel's address limit
     clipped_worst: int
+    unplaced: int  # machines with windows that have a size and no place: they count for none
 
 
 def single(profile: Profile) -> Profile:
@@ -119,6 +121,7 @@ def _case(made: Plan, card: str) -> Case:
         after.broken_by,
         made.available - made.promised,
         made.clipped,
+        len(made.unplaced),
     )
 
 
@@ -205,6 +208,7 @@ def _summary(strategy: str, card: str, all: list[Case]) -> Summary:
         middle("withheld"),
         sum(map(bool, column("clipped"))),
         worst("clipped"),
+        sum(map(bool, column("unplaced"))),
     )
 
 

@@ -48,6 +48,11 @@ def tables(found: list[Summary]) -> Iterator[str]:
         yield from fitted(
             f"CLIPPED by the kernel's address limit: RAM of {several(clipped, 'machine')}, at most {worst} of one."
         )
+    if unplaced := max(summary.unplaced for summary in found):
+        yield ""
+        yield from fitted(
+            f"{several(unplaced, 'machine')} with windows that firmware gave no place: they count for no strategy."
+        )
     yield ""
     yield from paragraph(MEANING)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kernmalloc.inputs.sizes import size
 from kernmalloc.inputs.traces.trace import Skipped
+from kernmalloc.report.boot import CLIPPED
 from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.units import several
 from kernmalloc.sim.replay import CacheLine, Replayed
@@ -96,4 +97,5 @@ def verdict(done: Replayed) -> str:
     return (
         f"{done.file}: {several(done.operations, 'operation')}, {done.ns_per_operation:.1f} ns each; all freed, "
         f"every frame is back, {done.assertions:,} invariants held; {done.seconds:.1f} s"
+        f"{f'; {size(done.clipped)} of RAM {CLIPPED}' if done.clipped else ''}"
     )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from kernmalloc.inputs.sizes import size
+from kernmalloc.report.boot import CLIPPED
 from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.units import several
 from kernmalloc.sim.outcome import Load, Outcome
@@ -68,6 +70,8 @@ def verdict(run: Outcome) -> str:
     said = f"{several(run.touches, 'touch', 'touches')} in {run.touch_seconds:.1f} s"
     if run.held:
         short = f"; the bank is short of {several(run.broken_by, 'frame')}" if run.broken_by else ""
+        if run.clipped:
+            short += f"; {size(run.clipped)} of RAM {CLIPPED}"
         return f"{said}: every page is as it was written, no frame is lost, {run.assertions:,} invariants held{short}."
     wrong = [
         (run.failure, f"check: {run.failure}"),

@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     blocked_ticks: int
     longest: int
     # memory
+    clipped: int  # bytes of RAM above the kernel's address limit
     frames: dict[str, int]
     free_blocks: list[int]
     fragmentation: float  # share of free frames that lie in no free block of 512
@@ -115,6 +116,7 @@ def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> O
         longest=max(load.longest for load in every),
         moved=int(kernel.view.kern["moved"]),
         windows=int(processors["opened"].sum()),
+        clipped=kernel.clipped,
         frames=kernel.frames_by_type(),
         free_blocks=blocks,
         fragmentation=1 - large / free if free else 0.0,

@@ -69,8 +69,8 @@ class CacheLine(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, kw_only=True):
     """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not
     the first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused`
-    counts allocations by status. `grown`: frames that the heap took, one time or another. `uncached` names the caches
-    whose objects got size classes. `lost`: frames."""
+    counts allocations by status. `clipped`: RAM above the kernel's address limit. `grown`: frames that the heap took,
+    one time or another. `uncached` names the caches whose objects got size classes. `lost`: frames."""
 
     file: str
     status: str = "replayed"
@@ -79,6 +79,7 @@ class Replayed(msgspec.Struct, kw_only=True):
     kernel: str = ""
     mode: str = ""
     machine: str = ""
+    clipped: int = 0
     operations: int = 0
     skipped: Skipped | None = None
     live_at_end: int = 0
@@ -125,6 +126,7 @@ def replay(
     )
     try:
         with Kernel.boot(machine, profile, mode) as kernel:
+            result.clipped = kernel.clipped
             peak = _marked(result, trace, Stage(kernel, trace), progress)
         with Kernel.boot(machine, profile, mode) as kernel:
             _timed(result, trace, Stage(kernel, trace), peak, progress)

@@ -504,3 +504,18 @@ def test_E2_a_static_heap_grows_in_long_runs():
         va, pa, _ = kernel.view.backing()
         constants = va - pa
         assert len(va) > 10_000 and (constants[1:] != constants[:-1]).sum() < 64
+
+
+def test_what_the_loader_told_is_what_the_kernel_knows():
+    """Every number of the profile reaches the kernel record under its name."""
+    profile = Profile.load("eros2")
+    told = replace(profile, bank=replace(profile.bank, withheld=7, promised=100, cleaners=5))
+    with Kernel.boot(machine(LOW), told, "raw", prepare=poison) as kernel:
+        info, kern = kernel.layout, kernel.view.kern
+        offsets = {"cpus", "directory", "root", "spans", "heap_pages", "ranges", "objects"}
+        same = {name for name in info.dtype.names if name in kern.dtype.names} - offsets
+        differ = {name for name in same if kern[name].dtype.names is None and int(kern[name]) != int(info[name])}
+        assert not differ and len(same) > 15
+        assert (int(kern["withheld"]), int(kern["promised"]), int(kern["asked"])) == (7, 100, 100)
+        assert int(kern["stalls"]["reserve"]) == int(info["cleaner_frames"]) == 5
+        conserved(kernel)

@@ -15,6 +15,7 @@ from kernmalloc.facade.errors import BadAddress, BadRequest, Busy, OutOfMemory, 
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.devices import CHUNK_FRAMES, Chunk
+from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE
 from kernmalloc.lang import status
 from kernmalloc.plan.advice import tuned
 from kernmalloc.plan.plan import with_strategy
@@ -228,6 +229,27 @@ def test_C10_firmware_is_cut_and_joined(last_words, operations):
             kernel.devices.withdraw(base * PAGE)
         conserved(kernel)
         assert state(kernel) == start
+
+
+@pytest.mark.parametrize(("offset", "frames", "cuts"), [(0, 4, 1), (4, 4, 2)])
+def test_C22_a_cut_takes_one_record_of_those_for_last_words(offset, frames, cuts):
+    """C22, C10: while as many region records are left as there are cuts, a range is published; with one fewer it is
+    refused."""
+    for left in (cuts, cuts - 1):
+        with Kernel.boot(firmware((FIRM[0], 128 * PAGE)), eros2(device_frames=640), "raw") as kernel:
+            cache = kernel.view.cache(LAST_REGION_CACHE)
+            taken = int(cache["slots"] * cache["limit"]) - left
+            assert 0 < taken < 100
+            for number in range(taken):
+                kernel.devices.publish(FIRM[0] + number * PAGE, PAGE, 0, last_words=True)
+            base, before = FIRM[0] + (taken + offset) * PAGE, kernel.snapshot()
+            if left < cuts:
+                with pytest.raises(OutOfMemory):
+                    kernel.devices.publish(base, frames * PAGE, 0, last_words=True)
+                assert kernel.snapshot() == before
+            else:
+                kernel.devices.publish(base, frames * PAGE, 0, last_words=True)
+            conserved(kernel)
 
 
 def test_C10_ram_is_never_cut():

@@ -18,8 +18,11 @@ from small_machines import MIB, MODES, conserved, machine, poison
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import DMA, HEAP, MAPPING, PAGE, TYPE_NAMES
+from kernmalloc.kernel.map import kmap
+from kernmalloc.lang import twin
 from kernmalloc.lang.status import BAD_FRAME
 from kernmalloc.machine.lives import Fault
+from kernmalloc.plan.plan import with_strategy
 
 SPAN = 2 << 20
 PROFILES = ["eros2", "eros", "coyotos-i386", "x86_64"]
@@ -244,3 +247,24 @@ def test_entries_of_pages_that_went_are_zero():
             for at in range(pa, pa + FRAME, 8):
                 if at not in present:
                     assert kernel.handle.life.ram.bytes[at : at + 8] == bytes(8)
+
+
+def test_in_large_pages_each_page_has_its_frame_C2_C6():
+    """C2-6: the frame behind any page of the fixed part, and what `release` has every processor forget."""
+    with Kernel.boot(machine((0, 64 * MIB)), with_strategy(Profile.load("eros2"), "release"), "twin") as kernel:
+        life, kern = kernel.handle.life, kernel.view.kern
+        pfn_at = twin.compile([kmap.pfn_at])["pfn_at"]
+        heap, pages = int(kern["heap"]), int(kern["fixed"])
+        assert pages > SPAN // FRAME
+        twin.use(life)
+        for va in (heap + page * FRAME for page in {0, 1, 511, 512, 777, pages - 1}):
+            assert pfn_at(kernel.handle.loaded.cpu, va) == kernel.view.pa(va) // FRAME
+        forgotten = []
+        forget = life.km_port_shootdown
+        life.km_port_shootdown = lambda va, count: forgotten.append((va, count)) or forget(va, count)
+        given = kernel.release() // FRAME
+        spans = [heap + page * FRAME for page in range(pages - given, pages, SPAN // FRAME)]
+        assert spans and [(va, count) for va, count in forgotten if count == SPAN // FRAME] == [
+            (va, SPAN // FRAME) for va in spans
+        ]
+        conserved(kernel)

@@ -226,6 +226,37 @@ def test_windows_of_all_processors_share_no_page_E15(boot):
     poke(kernel.view, field, second.to_bytes(8, "little"))
 
 
+def test_every_processor_opens_and_closes_windows_of_its_own_E15():
+    """A window that the second processor opens lies in its part, is counted there, and is free again once closed."""
+    with Kernel.boot(machine((0, 8 * MIB)), Profile.load("eros2"), "soft", cpus=2) as kernel:
+        pfn, second = kernel.frame_get(), kernel.handle.loaded.cpu + Cpu.size
+        first = int(kernel.layout["windows"]) + WINDOWS * FRAME
+
+        def opened() -> int:
+            return int(kernel.view.read(Cpu, second)[0]["open"])
+
+        for turn in range(2):
+            shown = [kernel.handle.life.call("window_open", second, pfn) for _ in range(WINDOWS)]
+            assert sorted(shown) == [first + i * FRAME for i in range(WINDOWS)], turn
+            for left, va in reversed(list(enumerate(shown))):
+                assert kernel.handle.life.call("window_close", second, va) == OK
+                assert opened().bit_count() == left
+        conserved(kernel)
+
+
+def test_a_copy_takes_one_window_E14(kernel):
+    """copyin and copyout go through one window: the last that is left is enough for them, not for copy_frame."""
+    kernel, frames, va = kernel
+    held = [kernel.call("window_open", frames[0]) for _ in range(WINDOWS - 1)]
+    data = fill(kernel, frames[1], 5)
+    assert kernel.call("copyin", frames[1], 8, va, 64) == OK and read(kernel, va, 64) == data[8:72]
+    assert kernel.call("copyout", frames[0], 0, va, 64) == OK and content(kernel, frames[0])[:64] == data[8:72]
+    assert kernel.call("copy_frame", frames[0], frames[1]) == NO_VA
+    for window in held:
+        assert kernel.call("window_close", window) == OK
+    conserved(kernel)
+
+
 def test_nothing_outside_a_window_maps_page_space_E14(boot):
     """An entry of the image's tables, which are sealed, or of the windows' that leads to a page, a DMA frame or a free
     frame is found by check."""

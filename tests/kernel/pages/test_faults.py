@@ -4,6 +4,7 @@ Rows E30, E31 (the free list is empty: pages are evicted, malloc succeeds), E39,
 (mapping tables lie in kernel space, with a type of their own), C11."""
 
 import random
+from itertools import takewhile
 
 import pytest
 from page_source import Source
@@ -14,6 +15,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import DIRTY, FAILED, WRITING
 from kernmalloc.kernel.pages.umap import Umap
+from kernmalloc.lang import failed
 from kernmalloc.lang.status import (
     BAD_ADDRESS,
     BAD_FRAME,
@@ -262,6 +264,45 @@ def test_tables_lie_in_kernel_space_and_have_a_type_of_their_own_E17_E18(profile
             kernel.call("page_discard", source.call("page_get", oid))
         kernel.drain()
         assert kernel.frames_by_type() == before
+        conserved(kernel)
+
+
+def test_a_mapping_that_lacks_a_table_leaves_none_E17_E18():
+    """E17, E18: with so few frames that the second or third table cannot be made, those made before go again."""
+    with booted(profile="x86_64") as kernel:
+        source = Source(kernel)
+        umap = source.call("umap_make")
+        pfn = source.call("page_get", 1)
+        assert kernel.call("page_pin", pfn) == OK
+        held = [kernel.frame_get("dma") for _ in range(kernel.frames_by_type()["free"])]
+        blocks = list(takewhile(lambda va: not failed(va), (kernel.call("malloc", PAGE) for _ in range(8192))))
+        made = set()
+        for turn in range(12):
+            tables = int(kernel.view.read(Umap, umap)[0]["tables"])
+            status = kernel.call("umap_map", umap, (turn + 1) << 39, 1, 1)
+            made.add(int(kernel.view.read(Umap, umap)[0]["tables"]) - tables)
+            assert status in (OK, NO_FRAMES, WOULD_BLOCK) and made <= {0, 3}
+            assert kernel.check().passed, kernel.check().failure
+            kernel.frame_put(held.pop())
+        assert made == {0, 3}
+        for block in blocks:
+            kernel.free(block)
+        assert kernel.call("page_unpin", pfn) == OK
+        conserved(kernel)
+
+
+def test_nobody_keeps_a_translation_by_which_a_page_could_be_written_E31():
+    """When the write-back of a page is asked for, every mapping of it is forgotten by all processors."""
+    with booted("twin") as kernel:
+        source, forgotten = Source(kernel), []
+        spaces = [source.call("umap_make") for _ in range(2)]
+        for number, umap in enumerate(spaces):
+            assert source.call("umap_map", umap, (number + 1) << 12, 5, 1) == OK
+        roots = [int(kernel.view.read(Umap, umap)[0]["root_pa"]) for umap in spaces]
+        kernel.handle.life.km_port_forget = lambda root, va: forgotten.append((root, va)) or 0
+        assert kernel.call("page_clean", source.call("page_get", 5)) == OK
+        assert sorted(forgotten) == sorted((root, (number + 1) << 12) for number, root in enumerate(roots))
+        source.poll()
         conserved(kernel)
 
 

@@ -240,6 +240,8 @@ def test_arguments_that_no_range_can_have_E13(boot):
         assert kernel.call("range_get", 5, 1, 0, 1 << 52, boundary, DMA) == status
     first = kernel.range_get(5, boundary=32 << 10)
     assert first // 8 == (first + 4) // 8
+    for count in (0, -1, -(1 << 63), int(kernel.view.kern["frames"]) + 1):
+        assert kernel.call("range_put", first, count) == BAD_SIZE
     with pytest.raises(Exception, match="BAD_ALIGN"):
         kernel.range_get(1, boundary=100)
 

@@ -37,7 +37,7 @@ from kernmalloc.kernel.heap.slabs import (
     slot_number,
 )
 from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
-from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, BAD_SIZE, NOT_YOURS, OK
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_CACHE, BAD_SIZE, NOT_YOURS, OK
 
 # the first typed caches are there in every kernel; all but the last of these are the memory manager's own
 REGION_CACHE = SIZE_CLASSES
@@ -53,6 +53,7 @@ FIRST_TYPE = LAST_MAP_CACHE + 1  # the first of those that the profile names
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
 LARGEST_OBJECT = 32768
+GRAIN = 16  # bytes: every slot is a multiple of it
 MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
 
 
@@ -67,7 +68,7 @@ class ObjectType(Record):
 @kernel
 def slot_bytes(bytes: int) -> int:
     """Bytes of the slot for an object."""
-    return (bytes + 15) & ~15
+    return (bytes + GRAIN - 1) & -GRAIN
 
 
 @kernel
@@ -141,20 +142,21 @@ def objects_scale(kern: Kern, room: int) -> int:
 def common_create(cpu: Cpu, bytes: int, limit: int) -> int:
     """Make an object type whose slabs belong to all processors, so that its limit is exact: its number, or a status of
     `cache_create`."""
-    return _create(cpu, bytes, limit, 1)
+    return _create(cpu, bytes, limit, GRAIN, 1)
 
 
 @kernel
-def _create(cpu: Cpu, bytes: int, limit: int, common: int) -> int:
+def _create(cpu: Cpu, bytes: int, limit: int, align: int, common: int) -> int:
     """Make an object type; `common`: its slabs belong to all processors."""
     kern = cpu.kern
+    slot = (bytes + align - 1) & -align  # a slab begins with a page, so that each slot is aligned if its length is
     if bytes <= 0 or bytes > LARGEST_OBJECT or limit <= 0:
         return BAD_SIZE
     if kern.cache_count == CACHES:
         return BAD_CACHE
     id = kern.cache_count
     kern.cache_count = id + 1
-    cache_init(kern, id, slot_bytes(bytes), object_slabs(kern.page_shift, bytes, limit), common)
+    cache_init(kern, id, slot, object_slabs(kern.page_shift, slot, limit), common)
     cache = cache_at(kern, id)
     cache.object = bytes
     cache.wanted = limit
@@ -168,7 +170,18 @@ def cache_create(cpu: Cpu, bytes: int, limit: int) -> int:
 
     BAD_SIZE: bytes is not 1 to 32768, or limit is below 1. BAD_CACHE: there are as many types as can be.
     """
-    return _create(cpu, bytes, limit, 0)
+    return _create(cpu, bytes, limit, GRAIN, 0)
+
+
+@kernel
+def cache_create_aligned(cpu: Cpu, bytes: int, limit: int, align: int) -> int:
+    """`cache_create`, and each object begins at a multiple of `align` bytes: its number.
+
+    BAD_ALIGN: align is no power of two up to a page. Else a status of `cache_create`.
+    """
+    if align <= 0 or align > 1 << cpu.kern.page_shift or align & (align - 1) != 0:
+        return BAD_ALIGN
+    return _create(cpu, bytes, limit, max(align, GRAIN), 0)
 
 
 @kernel
@@ -197,7 +210,7 @@ def objects_create(cpu: Cpu, index: int) -> int:
     count = scaled(type.wanted, kern.plan.scale)
     status = OK
     if count > 0:
-        id = _create(cpu, type.bytes, count, kern.static)
+        id = _create(cpu, type.bytes, count, GRAIN, kern.static)
         if failed(id):
             return id
         cache_at(kern, id).wanted = type.wanted

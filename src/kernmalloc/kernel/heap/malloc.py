@@ -98,7 +98,7 @@ def pages_for(kern: Kern, bytes: int) -> int:
 
 
 @kernel
-def _mark(kern: Kern, page: int, pages: int, use: int) -> int:
+def mark(kern: Kern, page: int, pages: int, use: int) -> int:
     """Make a run one allocation, LARGE or OWN: its VA."""
     if pages > 1:
         last = record_of(kern, page + pages - 1)
@@ -120,7 +120,7 @@ def _malloc_pages(cpu: Cpu, bytes: int, align: int) -> int:
     page = run_get(cpu, pages, align)
     if failed(page):
         return page
-    return _mark(kern, page, pages, LARGE)
+    return mark(kern, page, pages, LARGE)
 
 
 @kernel
@@ -134,11 +134,11 @@ def malloc(cpu: Cpu, bytes: int) -> int:
         return BAD_SIZE
     if bytes > LARGEST_CLASS:
         return _malloc_pages(cpu, bytes, 1)
-    return slot_take(cpu, _class_for(cpu, bytes))
+    return slot_take(cpu, class_for(cpu, bytes))
 
 
 @inlined
-def _class_for(cpu: Cpu, bytes: int) -> int:
+def class_for(cpu: Cpu, bytes: int) -> int:
     """The size class of so many bytes, at most 32 KiB."""
     return element(cpu.kern.class_of, (bytes + 15) >> GRAIN_SHIFT).value
 
@@ -148,7 +148,7 @@ def malloc_quick(cpu: Cpu, bytes: int) -> int:
     """Take a slot for `bytes` from this processor's stack or the word pointed at: its VA.
 
     SLOW: they are empty, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_quick(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
+    return slot_take_quick(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
 
 
 @kernel
@@ -156,7 +156,7 @@ def malloc_own(cpu: Cpu, bytes: int) -> int:
     """Take a slot for `bytes` from the next word of this processor's slabs that has one: its VA.
 
     SLOW: none has, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_own(cpu, _class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
+    return slot_take_own(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
 
 
 @kernel
@@ -190,7 +190,7 @@ def _zeroed(cpu: Cpu, bytes: int, use: int) -> int:
     page = take_zeroed(cpu, pages)
     if failed(page):
         return page
-    return _mark(kern, page, pages, use)
+    return mark(kern, page, pages, use)
 
 
 @kernel
@@ -266,7 +266,7 @@ def own_free(cpu: Cpu, va: int) -> int:
 
 
 @inlined
-def _page_quick(cpu: Cpu, va: int) -> int:
+def page_quick(cpu: Cpu, va: int) -> int:
     """The heap page that va lies in. SLOW: it lies in none, or threads wait for what is given back."""
     kern = cpu.kern
     page = (va >> kern.page_shift) - (kern.heap >> kern.page_shift)
@@ -278,7 +278,7 @@ def free_quick(cpu: Cpu, va: int) -> int:
     """Put the slot at va on this processor's stack.
 
     SLOW: the stack is full, it is none of this processor's slots that is in use, or threads wait."""
-    page = _page_quick(cpu, va)
+    page = page_quick(cpu, va)
     return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
 
 
@@ -287,7 +287,7 @@ def free_own(cpu: Cpu, va: int) -> int:
     """Settle this processor's full stack, and put the slot at va on it.
 
     SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or threads wait."""
-    page = _page_quick(cpu, va)
+    page = page_quick(cpu, va)
     return slot_give_own(cpu, page, va) if page >= 0 else SLOW
 
 

@@ -206,6 +206,25 @@ def _cut(cpu: Cpu, use: int, pages: int, align: int) -> int:
 
 
 @kernel
+def extend_run(cpu: Cpu, page: int, pages: int, more: int) -> int:
+    """Take the first `more` pages of the free run behind a run in use, which has frames: 1. 0: it is not that long."""
+    kern = cpu.kern
+    end = page + pages
+    use = KEPT if page < kern.fixed else IDLE  # a run lies in the fixed part as a whole, or not at all
+    if end >= kern.top:
+        return 0
+    behind = record_of(kern, end)
+    if behind.use != use or behind.pages < more:
+        return 0
+    left = unfile_run(kern, end) - more
+    if left > 0:
+        file_run(kern, end + more, left, use)
+    _count_free(kern, use, -more)
+    unpoison(va_of(kern, end), more << kern.page_shift)
+    return 1
+
+
+@kernel
 def pages_ask(cpu: Cpu, pages: int) -> int:
     """OK if so many more pages can be had, in any number of runs; NO_VA, or what `space_ask` says. Changes nothing."""
     kern = cpu.kern
