@@ -62,6 +62,7 @@ class Handle:
         self.processor = loaded.cpu  # VA of the processor's record
         self.calling: Calling = at_once
         self.end = ExitStack()
+        self.held = 0  # where the memory is that of a dump: the number of the processor that was inside, plus 1
 
     def close(self) -> None:
         """Be done with it. Who is done with the whole kernel waits for what other threads do with it to end."""
@@ -121,6 +122,8 @@ class Handle:
     def enter(self, entry: str, *args: int) -> int:
         """Run an entry once, when it is this caller's turn, whatever the way of calling."""
         self.refuse_closed(entry)
+        if self.held and entry != "check":
+            raise LifeError(f"{entry}: processor {self.held - 1} was inside the kernel when it was dumped, for good")
         with self.turn:
             self.refuse_closed(entry)
             return self.life.call(entry, self.processor, *args)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from copy import copy
+from pathlib import Path
 
 import numpy
 
@@ -26,6 +27,7 @@ import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 from kernmalloc.facade.caches import ObjectCache, cache_names
 from kernmalloc.facade.devices import Devices, Ledger
+from kernmalloc.facade.dump import opened
 from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall, checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
@@ -43,10 +45,7 @@ from kernmalloc.lang import failed, status
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.memory_map import Machine
-from kernmalloc.machine.ram import Ram
-
-HIGHEST_RAM = 1 << 46  # bytes of physical address space that this process can hold a view of
-LATER = 1 << 40  # of them, those above a machine's RAM that are kept for what is added to it
+from kernmalloc.machine.ram import HIGHEST, LATER, Ram
 
 
 def _type(name: str) -> int:
@@ -107,11 +106,11 @@ class Kernel:
         top = min(max(ends, default=0), 1 << profile.phys_bits)
         if not top:
             raise TooSmall(f"no RAM below the physical address limit of {sizes.size(1 << profile.phys_bits)}")
-        if top > HIGHEST_RAM:
+        if top > HIGHEST:
             raise TooSmall(f"RAM ends at {top:#x}, above the 64 TiB of addresses that a hosted machine can have")
         end = ExitStack()
         try:
-            ram = Ram(top, min(top + LATER, 1 << profile.phys_bits, HIGHEST_RAM))
+            ram = Ram(top, min(top + LATER, 1 << profile.phys_bits, HIGHEST))
             end.callback(ram.close)
             if prepare:
                 prepare(ram)
@@ -121,6 +120,16 @@ class Kernel:
         except BaseException:
             end.close()
             raise
+
+    @classmethod
+    def open(cls, dump: str | Path, at: int | None = None, mode: str = "soft") -> "Kernel":
+        """The kernel in a dump: a file of RAM, an ELF core, the /proc/PID/mem of a process that runs. It goes on where
+        it was, and the dump stays as it is. Of several, `at` chooses that whose record is at this physical address, or
+        place in the dump. Mode raw copies the memory, and wants the window where it was.
+
+        Raises InputError where there is no kernel, LifeError where the mode cannot run. Where a processor was inside
+        the kernel, it never leaves: the kernel can be looked at and checked, and every other call raises LifeError."""
+        return cls(opened(dump, at, mode))
 
     def close(self) -> None:
         """Let the machine's memory go, once: its addresses mean nothing any more. Waits for calls of other threads that

@@ -17,6 +17,9 @@ from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.machine.ram import Ram
 
+DAMAGE = (KeyError, ValueError, IndexError, OverflowError, RecursionError, MemoryError)
+"""What comes of memory that is damaged, where a kernel's records are read through it."""
+
 
 class Mappings(NamedTuple):
     """Entries that map the kernel's window: large pages, and single pages, those of image and tables included."""
@@ -126,11 +129,15 @@ class View:
         return self.loaded.window + int(self.loaded.info["image_bytes"] + self.loaded.info["kern"])
 
     def regions(self) -> list[numpy.void]:
-        """The region records, from the lowest: the tree in order."""
+        """The region records, from the lowest: the tree in order. KeyError where it is none."""
         found: list[numpy.void] = []
+        met: set[int] = set()
 
         def visit(va: int) -> None:
+            if va in met:
+                raise KeyError(f"the region at {hexadecimal(va)} is met twice")
             if va:
+                met.add(va)
                 region = self.read(Region, va)[0]
                 visit(int(region["left"]))
                 found.append(region)
@@ -218,6 +225,17 @@ class View:
         for entry in present[~is_large]:
             small += int((self._table(int(entry)) & self.format.present_bit != 0).sum())
         return Mappings(large, small)
+
+    def mapped(self) -> NDArray[numpy.int64]:
+        """Physical addresses of the pages that the kernel's window maps, of a large page the first, and of the leaf
+        tables that map them."""
+        directory = self._directory(self.kern)
+        present = directory[directory & self.format.present_bit != 0]
+        parts = [present & self.format.address]
+        for entry in present[present & self.format.large_bit == 0]:
+            leaves = self._table(int(entry))
+            parts.append(leaves[leaves & self.format.present_bit != 0] & self.format.address)
+        return numpy.concatenate(parts)
 
     def _directory(self, kern: numpy.void) -> NDArray[numpy.int64]:
         """The directory's entries for the slots of the window."""

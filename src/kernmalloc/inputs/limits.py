@@ -34,6 +34,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operations: int = 1 << 27
     live: int = 2 << 30
     memory: int = 4 << 30
+    dump: int = 8 << 30
 
 
 OF = {
@@ -48,10 +49,11 @@ OF = {
     "operations": "operations in a trace",
     "live": "live at once in a trace",
     "memory": "of core tables to check",
+    "dump": "of a dump to copy",
 }
 """What is limited, as a refusal says it.  Where no unit is named, it is bytes."""
 
-BYTES = ("bytes", "toml", "tree", "trace", "live", "memory")
+BYTES = ("bytes", "toml", "tree", "trace", "live", "memory", "dump")
 """Limits that count bytes; of a packed file those that come out of it."""
 
 _USUAL = Limits()

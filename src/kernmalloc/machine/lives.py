@@ -135,7 +135,7 @@ class _Compiled:
         return self._tlbs.ctypes.data
 
     def reach(self, top: int) -> None:
-        self.ram.top = max(self.ram.top, top)
+        self.ram.reach(top)
         self.state["ram_bytes"] = self.ram.top
 
     def address(self, name: str) -> int:
@@ -356,7 +356,7 @@ class Twin:
         self.pages.clear()
 
     def reach(self, top: int) -> None:
-        self.ram.top = max(self.ram.top, top)
+        self.ram.reach(top)
 
     def close(self) -> None:
         self._closed = True

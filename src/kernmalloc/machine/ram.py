@@ -2,7 +2,8 @@
 
 A machine's RAM may be far larger than this computer's: pages take room once they are written. Fresh memory is zero and
 known to be; poisoned memory is filled with a pattern and vouches for nothing. RAM may come later, above what there is:
-the addresses for it are taken at once, so that no view of the memory ever moves.
+the addresses for it are taken at once, so that no view of the memory ever moves. A dump's RAM is a file's, laid over it
+page by page: what is written to is copied, and the file stays as it is.
 """
 
 import ctypes
@@ -10,6 +11,8 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+
+from kernmalloc.inputs.dumps.segments import data_in
 
 PAGE_SHIFT = 12
 PAGE = 1 << PAGE_SHIFT  # of this computer, whatever the kernel's pages are
@@ -23,6 +26,11 @@ libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
 NORESERVE, FIXED = 0x4000, 0x10  # of mmap
 
 
+MADV_DONTDUMP, MADV_DODUMP = 16, 17
+HIGHEST = 1 << 46  # bytes of physical address space that this process can hold a view of
+LATER = 1 << 40  # of them, those above a machine's RAM that are kept for what is added to it
+
+
 class Ram:
     """RAM from physical address 0 up to `top` bytes, and one day up to `limit`. `address` is where this process can
     read and write it."""
@@ -32,6 +40,7 @@ class Ram:
         self.limit = max(self.top, -(-limit // PAGE) * PAGE)
         self.later = 0  # bytes of it that came after the boot
         self.fresh, self.closed = True, False
+        self._laid: list[tuple[int, int]] = []  # (start, end) of what are a file's pages
         self.fd = os.memfd_create("kernmalloc")
         os.ftruncate(self.fd, self.limit)
         try:
@@ -41,6 +50,35 @@ class Ram:
             self.bytes = mmap.mmap(self.fd, self.limit, mmap.MAP_SHARED | NORESERVE)
         self._export = ctypes.c_char.from_buffer(self.bytes)
         self.address = ctypes.addressof(self._export)
+        self._dump(MADV_DONTDUMP, self.top, self.limit)
+
+    def _dump(self, advice: int, start: int, end: int) -> None:
+        """Say whether a core of this process holds a range: of what is no RAM yet it would hold a terabyte of zeros."""
+        if start < end:
+            self.bytes.madvise(advice, start, end - start)
+
+    def reach(self, top: int) -> None:
+        """There is RAM up to `top` now."""
+        if top > self.top:
+            self._dump(MADV_DODUMP, self.top, -(-top // PAGE) * PAGE)
+            self.top = top
+
+    def lay(self, pa: int, size: int, file: int, offset: int) -> None:
+        """Show whole pages of a file at [pa, pa + size). OSError: this process can hold no more mappings."""
+        access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | FIXED | NORESERVE
+        if libc.mmap(self.address + pa, size, access, flags, file, offset) != self.address + pa:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self._laid.append((pa, pa + size))
+
+    def put(self, pa: int, data: bytes) -> int:
+        """Copy bytes to `pa`: how many. Pages of zeros stay as they are, and take no room."""
+        put = 0
+        for at in range(0, len(data), PAGE):
+            page = data[at : at + PAGE]
+            if page.count(0) != len(page):
+                self.bytes[pa + at : pa + at + len(page)] = page
+                put += len(page)
+        return put
 
     def poison(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Fill (pa, bytes) ranges with a pattern; from now on nothing is known to be zero."""
@@ -50,14 +88,17 @@ class Ram:
 
     def view(self, runs: Iterable[tuple[int, int]]) -> mmap.mmap:
         """The memory itself at (pa, bytes), in whole pages of this computer, one run behind the other. It stays until
-        nobody has the view, also when the machine is closed. OSError: this process can hold no more mappings."""
+        nobody has the view, also when the machine is closed. Of a file's pages it is a copy. OSError: this process can
+        hold no more mappings."""
         runs = list(runs)
         size = sum(length for _, length in runs)
         view = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
         at = ctypes.addressof(ctypes.c_char.from_buffer(view))
         for pa, length in runs:
             access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | FIXED
-            if libc.mmap(at, length, access, flags, self.fd, pa) != at:
+            if any(start < pa + length and pa < end for start, end in self._laid):
+                ctypes.memmove(at, self.address + pa, length)
+            elif libc.mmap(at, length, access, flags, self.fd, pa) != at:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             at += length
         return view  # which unmaps what is mapped over it
@@ -95,16 +136,9 @@ class Ram:
 
     def _extents(self) -> Iterator[tuple[int, int]]:
         """(start, end) of what has been touched, in steps of at most 16 MiB."""
-        at = 0
-        while True:
-            try:
-                at = os.lseek(self.fd, at, os.SEEK_DATA)
-            except OSError:
-                return
-            end = os.lseek(self.fd, at, os.SEEK_HOLE)
+        for at, end in [*data_in(self.fd, 0, self.limit), *self._laid]:
             for start in range(at, end, 1 << 24):
                 yield start, min(start + (1 << 24), end)
-            at = end
 
 
 _ZEROS = bytes(PAGE)
