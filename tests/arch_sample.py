@@ -27,15 +27,21 @@ def groups() -> dict[str, str]:
     return frontend.compile(FUNCTIONS)
 
 
+@cache
+def object_of(architecture: str) -> bytes:
+    """The sample as an object for a target."""
+    return backend.link(groups(), "bare", TARGETS[architecture])
+
+
 def linked(architecture: str) -> tuple[str, int]:
     """Link the sample for a target: (machine, bits) of the object. It needs nothing, and exports its entries only."""
-    elf = ELFFile(io.BytesIO(backend.link(groups(), "bare", TARGETS[architecture])))
+    elf = ELFFile(io.BytesIO(object_of(architecture)))
     assert elf["e_type"] == "ET_REL" and elf.little_endian
     table = elf.get_section_by_name(".symtab")
     assert isinstance(table, SymbolTableSection)
     symbols = [each for each in table.iter_symbols() if each.name]
     assert not [each.name for each in symbols if each["st_shndx"] == "SHN_UNDEF"]
-    exported = {each.name for each in symbols if each["st_info"]["bind"] == "STB_GLOBAL"}
+    exported = {each.name for each in symbols if each["st_info"]["bind"] != "STB_LOCAL"}
     assert exported == {symbol(each) for each in FUNCTIONS if REGISTRY[each] and group(each) in ("kernel", "bare")}
     return elf["e_machine"], elf.elfclass
 

@@ -65,7 +65,7 @@ def test_the_text_does_not_depend_on_what_was_imported_before(files):
 def test_the_readme_tells_how_to_build():
     text = export.readme(ARCHES)
     for name, arch in ARCHES.items():
-        assert (f"kernmalloc-{name}.o" in text) == (name in TARGETS)
+        assert (f"libkernmalloc-{name}.a" in text) == (name in TARGETS)
         for compiler in arch.compilers:
             assert f"    {' '.join(export.build_command(compiler))} kernmalloc.c\n" in text
     for prefix, helpers in export.LIBRARY.items():

@@ -22,7 +22,7 @@ def test_the_kernel_is_written(tmp_path: Path) -> None:
     made = tmp_path / "made"
     done = export("-o", made, "--arch", "x86_64", "--arch", "coldfire")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(made) == ["README.md", "kernmalloc-x86_64.o", "kernmalloc.c", "kernmalloc.h"]
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "libkernmalloc-x86_64.a"]
     assert done.stdout.endswith("\ncoldfire: C only, LLVM makes no objects for it\n")
     for name in names(made):
         assert f"{made / name}: {(made / name).stat().st_size:,} bytes\n" in done.stdout

@@ -150,3 +150,17 @@ def f(a: int) -> int:
         backend.link(groups, "soft")
     extra = "define i64 @km_nowhere(i64 %a) { ret i64 %a }"
     assert backend.link(groups, "bare", TARGETS["i386"], extra)
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_bare_functions_lie_apart(groups: Mapping[str, str], architecture: str) -> None:
+    """Each function is a section of its own, primitives give way to others, and there is no data."""
+    elf = ELFFile(io.BytesIO(backend.link(groups, "bare", TARGETS[architecture])))
+    table = elf.get_section_by_name(".symtab")
+    assert isinstance(table, SymbolTableSection)
+    functions = [each for each in table.iter_symbols() if each["st_info"]["type"] == "STT_FUNC"]
+    assert functions and len({each["st_shndx"] for each in functions}) == len(functions)
+    assert {each["st_value"] for each in functions} <= {0}
+    bindings = {each.name: each["st_info"]["bind"] for each in functions}
+    assert bindings["km_port_fill"] == "STB_WEAK" and bindings["km_call_pop"] == "STB_GLOBAL"
+    assert not [each.name for each in elf.iter_sections() if each["sh_flags"] & 1 and each["sh_size"]]

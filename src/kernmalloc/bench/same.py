@@ -27,7 +27,7 @@ GOALS = [Goal("code", f"{DIFFER}: {entry}", 0, than=LIMIT) for entry in TIMED]
 CALLS = "kernmalloc.kernel.calls."  # and the entry's name: a call's parts (kernel/calls.py)
 
 _HEAD = re.compile(r"^[0-9a-f]+ <(.+)>:$")
-_LINE = re.compile(r"^\s*[0-9a-f]+:\s+(.+?)\s*$")
+_LINE = re.compile(r"^\s*[0-9a-f]+:\t([^\t]+?)\s*(?:\t.*\t(?:\.text\.)?(\S+)-0x4)?$")  # the relocation behind it
 _REGISTER = re.compile(r"%[a-z0-9]+")
 _PADDING = re.compile(r"^(data16 |cs )*(nop|xchg +%ax,%ax)")
 _SAVED = re.compile(r"^(push|pop) +%|^mov[a-z]* +%[a-z0-9]+,%[a-z0-9]+$")
@@ -82,14 +82,14 @@ def _is_locked(name: str) -> bool:
 
 
 def disassembled(data: bytes) -> Code:
-    """The functions of an object."""
+    """The functions of an object. A jump into another section is one to the function that its relocation names."""
     tool = shutil.which("objdump")
     if not tool:
         raise NoDisassembler("objdump is not installed (it is in binutils)")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "object"
         file.write_bytes(data)
-        command = [tool, "--disassemble", "--no-show-raw-insn", "--wide", str(file)]
+        command = [tool, "--disassemble", "--reloc", "--no-show-raw-insn", "--wide", str(file)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     code: Code = {}
     at: list[str] = []
@@ -97,7 +97,8 @@ def disassembled(data: bytes) -> Code:
         if head := _HEAD.match(line):
             at = code.setdefault(head[1], [])
         elif instruction := _LINE.match(line):
-            at.append(instruction[1])
+            text, name = instruction.groups()
+            at.append(re.sub(r"<.*>", f"<{name}>", text) if name else text)
     return code
 
 

@@ -1,7 +1,8 @@
-"""The kernel for somebody else's: a freestanding object per architecture, C, and what a port has to supply.
+"""The kernel for somebody else's: a static library per architecture, C, and what a port has to supply.
 
-C is for every target, by gcc, clang or tcc, and leaves the primitives to the port. The objects are LLVM's and have
-primitives of their own, for one processor. Both hold the rooms of the kernel, and no drivers.
+C is for every target, by gcc, clang or tcc, and leaves the primitives to the port. The libraries are LLVM's and have
+primitives of their own, for one processor, which give way to those of a port. Both hold the rooms of the kernel, and no
+drivers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernmalloc.build.freestanding import freestanding
+from kernmalloc.build import archive
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.core import kern
 from kernmalloc.lang import c
@@ -95,18 +96,17 @@ def export(folder: Path, architectures: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
-def _object(architecture: str) -> str:
-    return f"kernmalloc-{architecture}.o"
-
-
-_KNOWN = {"README.md", "kernmalloc.c", "kernmalloc.h", *map(_object, TARGETS)}
+_KNOWN = {"README.md", "kernmalloc.c", "kernmalloc.h", *(name for it in TARGETS for name in archive.names(it))}
 
 
 def _content(architectures: list[str]) -> dict[str, bytes]:
     """Name of each file to its bytes."""
     content = {name: text.encode() for name, text in c_files().items()}
     content["README.md"] = readme(architectures).encode()
-    return content | {_object(name): freestanding(name) for name in architectures if name in TARGETS}
+    for name in architectures:
+        if name in TARGETS:
+            content |= archive.libraries(name)
+    return content
 
 
 def build_command(compiler: Compiler) -> tuple[str, ...]:
@@ -117,25 +117,32 @@ def build_command(compiler: Compiler) -> tuple[str, ...]:
 def readme(architectures: Iterable[str]) -> str:
     """What to compile with, and what a port supplies."""
     wanted = list(architectures)
-    objects = [f"    {_object(name):24} {TARGETS[name].triple}" for name in wanted if name in TARGETS]
+    libraries = [
+        f"    {library:33} {TARGETS[name].triple}"
+        for name in wanted
+        if name in TARGETS
+        for library in archive.names(name)
+    ]
     commands = [
         f"    {' '.join(build_command(compiler))} kernmalloc.c" for it in wanted for compiler in ARCHES[it].compilers
     ]
     helpers = [f"    {prefix:24} {' '.join(names) or 'nothing'}" for prefix, names in LIBRARY.items()]
     return _README.format(
-        objects=_OBJECTS.format("\n".join(objects)) if objects else "",
+        libraries=_LIBRARIES.format("\n".join(libraries)) if libraries else "",
         commands="\n".join(commands),
         helpers="\n".join(helpers),
     )
 
 
-_OBJECTS = """
-## As an object
+_LIBRARIES = """
+## As a library
 
 {}
 
-An object holds the primitives of its architecture for one processor, and needs nothing. Its code uses general registers
-only. Every argument and result is an `int64_t`, on 32 bits also where the header declares a pointer.
+A library needs no other. It is linked as it is into kernels and into processes, at any address (`-pie` or not, by GNU
+ld or lld). Each function is a section: with `-Wl,--gc-sections` what nobody calls is left out. Its code uses general
+registers only. It has weak primitives of its architecture for one processor: whatever your port defines takes their
+place. Every argument and result is an `int64_t`, on 32 bits also where the header declares a pointer.
 """
 
 _README = """# kernmalloc
@@ -145,10 +152,10 @@ the memory that it is given; it has no data of its own.
 
     kernmalloc.h             records, statuses, the entries, and what a port supplies
     kernmalloc.c             the kernel as C11
-    kernmalloc-*.o           the kernel as an object, ready to be linked
+    libkernmalloc-*.a        the kernel as a library, ready to be linked
 
 The C files may be used under Apache-2.0 or under MIT.
-{objects}
+{libraries}
 ## As C
 
 {commands}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import llvmlite.binding as llvm
 
 from kernmalloc.lang import models
+from kernmalloc.lang.functions import PORT
 from kernmalloc.lang.target import Target
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def target_machine(target: Target) -> llvm.TargetMachine:
 def linked(groups: Mapping[str, str], life: str, target: Target, extra_ir: str = "") -> llvm.ModuleRef:
     """The optimised module that `link` makes an object of."""
     machine = target_machine(target)
-    module = _module(machine, groups["kernel"])
-    group = _module(machine, re.sub(r'@("?)km\.', r"@\1host.", groups[GROUPS[life]]))
+    kernel, group_text = groups["kernel"], re.sub(r'@("?)km\.', r"@\1host.", groups[GROUPS[life]])
+    if life == "bare":
+        kernel, group_text, extra_ir = _apart(kernel), _apart(group_text), _apart(extra_ir)
+    module, group = _module(machine, kernel), _module(machine, group_text)
     if life == "soft":
         _inline_translation(group)
     _internalise(group)  # what both groups use is there twice, each with accesses of its kind
@@ -87,6 +90,7 @@ def linked(groups: Mapping[str, str], life: str, target: Target, extra_ir: str =
     _internalise(module)
     if life == "bare":
         _forbid_red_zone(module)
+        _protect(module)
     else:
         module.link_in(_module(machine, _entries(module)))
     _optimise(module, machine)
@@ -139,6 +143,22 @@ def _forbid_red_zone(module: llvm.ModuleRef) -> None:
     for function in module.functions:
         if not function.is_declaration:
             function.add_function_attribute("noredzone")
+
+
+def _protect(module: llvm.ModuleRef) -> None:
+    """What the object defines is its own, and what it lacks is linked in: no call goes through a table. Primitives give
+    way to those of a port, so they are called, never inlined."""
+    for function in module.functions:
+        if not function.name.startswith("llvm.") and function.linkage == llvm.Linkage.external:
+            function.visibility = "hidden" if function.is_declaration else "protected"
+            if function.name.startswith(PORT) and not function.is_declaration:
+                function.linkage = "weak_any"
+
+
+def _apart(text: str) -> str:
+    """IR with each function in a section of its own: a linker leaves out what nobody calls."""
+    define = re.compile(r'^(define [^@]*@"?([\w.]+)"?\(.*?\)[^{\n]*?)((?: align \d+)?\s*\{)$', re.MULTILINE)
+    return define.sub(r'\1 section ".text.\2"\3', text)
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:

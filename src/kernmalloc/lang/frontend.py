@@ -27,6 +27,9 @@ I64, I1, VOID = ir.IntType(64), ir.IntType(1), ir.VoidType()
 ARITHMETIC = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor"}
 COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
+ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true"'
+"""Of every function: no unwinding, no calls and no tables that the optimiser makes up. An object has no data."""
+
 Progress = Callable[[str, float], None]
 
 
@@ -89,9 +92,7 @@ class _Function:
         wish = "noinline" if self.of in RARE else "alwaysinline" if self.of in INLINED else ""
         # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
         align = "align 64" if REGISTRY[self.of] else ""
-        return (
-            re.sub(r"\A(define .*\))", rf'\1 nounwind "no-builtins" {wish} {align}', str(self.function).strip()) + "\n"
-        )
+        return re.sub(r"\A(define .*\))", rf"\1 {ATTRIBUTES} {wish} {align}", str(self.function).strip()) + "\n"
 
     def declarations(self) -> dict[str, str]:
         """Of each symbol that it calls, the declaration."""

@@ -24,10 +24,12 @@ bit, set, tells the entry of a large page. RISC-V shifts the address, and ARM cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kernmalloc.lang.target import Target
 
 
@@ -109,3 +111,5 @@ class Arch:
     target: Target | None = None
     instructions: str = ""  # LLVM IR of the primitives that no language has: `machine.bare` tells which
     compilers: tuple[Compiler, ...] = ()
+    conventions: Mapping[str, int] = field(default_factory=dict)
+    """Further ways to pass floating-point numbers, which linkers keep apart: name to bits of an object's e_flags."""

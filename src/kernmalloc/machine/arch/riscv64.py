@@ -21,4 +21,5 @@ RISCV64 = Arch(
         restore=(0x10052073, 0x00000513, 0x00008067),  # csrs sstatus, a0; li a0, 0; ret
     ),
     compilers=(Compiler("riscv64-linux-gnu", ("-march=rv64ima", "-mabi=lp64", "-mcmodel=medany")),),
+    conventions={"lp64d": 0x4},  # psABI, "File Header": EF_RISCV_FLOAT_ABI_DOUBLE, which gcc for Linux assumes
 )

@@ -105,8 +105,7 @@ X86_64 = Arch(
         user_end=1 << 47,  # the lower half of the canonical addresses
         root=_TABLE,  # table 4-15
     ),
-    # the code model "kernel" reaches both the lowest and the highest 2 GiB
-    target=Target("x86_64-unknown-none-elf", "x86-64", _FEATURES, "kernel", _PAUSE),
+    target=Target("x86_64-unknown-none-elf", "x86-64", _FEATURES, pause=_PAUSE),
     instructions=_assembly(64),
     compilers=(Compiler("x86_64-linux-gnu", ("-mno-red-zone", "-mgeneral-regs-only", "-mcmodel=kernel")),),
 )
