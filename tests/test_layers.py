@@ -12,7 +12,7 @@ import kernmalloc
 ROOT = Path(kernmalloc.__file__).parent
 LAYERS = ("lang", "inputs", "machine", "kernel", "drivers", "facade", "plan", "sim", "bench", "report", "cli")
 """The folders of the package, lowest first."""
-BESIDE = {"build": "facade"}
+BESIDE = {"build": "facade", "emulate": "sim"}
 ROOMS = (("core",), ("frames",), ("map",), ("heap",), ("pages", "devices"), ("boot", "stalls"), ("check", "calls"))
 """The rooms of the kernel, lowest first; those of one level do not know each other."""
 

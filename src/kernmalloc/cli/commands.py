@@ -14,6 +14,7 @@ from kernmalloc.cli.bench import bench
 from kernmalloc.cli.boot import boot
 from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
+from kernmalloc.cli.emulate import emulate
 from kernmalloc.cli.export import export
 from kernmalloc.cli.options import limited
 from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_streams, complain, open_streams
@@ -27,8 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, plan, compare, run, replay, bench, check, export):
-    app.command()(command if command in (bench, export) else limited(command))
+for command in (boot, plan, compare, run, replay, bench, check, export, emulate):
+    app.command()(command if command in (bench, export, emulate) else limited(command))
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,55 @@
+/* What the example kernels share: a console, a test program, and what each machine supplies for them. */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include "kernmalloc.h"
+
+#ifndef PROCESSORS
+#define PROCESSORS 8
+#endif
+#define RANGES 64
+
+/* What a machine supplies. */
+
+void console_put(char c);
+int console_get(void);  /* a character that has come, or -1 */
+_Noreturn void machine_stop(int status);
+int processor_count(void);
+int processor_number(void);
+struct km_cpu *processor(void);  /* the kernel's record of this one */
+void processor_pause(void);  /* another one is waited for */
+void processor_sleep(void);  /* until an interrupt comes, which are off before and after */
+void processor_wake(int number);
+
+/* A device with registers in memory that its bus has given a place. */
+struct device {
+	const char *name;
+	uint64_t base, bytes;
+};
+int find_device(struct device *device);
+
+/* console.c: each %d, %x, %s or %v (a number as the calls give it) takes one of the numbers that follow. */
+#define say(format, ...) say_numbers((format), (int64_t const[]){0, ##__VA_ARGS__})
+void say_numbers(const char *format, const int64_t *numbers);
+_Noreturn void fail(const char *why, int64_t number);
+
+/* processors.c */
+void processor_serve(void);  /* a processor does what the first one asks for, for ever */
+void post(int number, void (*work)(int64_t), int64_t argument);  /* let another processor do it */
+void wait(int number);  /* until it has done that */
+void on_processor(int number, void (*work)(int64_t), int64_t argument);  /* any one; and wait */
+
+/* memory.c: ranges of memory as the loader tells them, whole frames, from the lowest. */
+struct memory {
+	struct km_boot_range ranges[RANGES];
+	int count;
+};
+void memory_add(struct memory *memory, uint64_t base, uint64_t bytes, int kind);
+void memory_carve(struct memory *memory, uint64_t base, uint64_t bytes);
+struct km_cpu *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors);
+
+/* program.c, state.c */
+void program(void);
+int state(void);
+
+#endif

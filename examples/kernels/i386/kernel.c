@@ -1,0 +1,117 @@
+/* i386 with PAE, the machine that EROS' note speaks of: 64 GiB of memory, addresses of 32 bits, one processor. */
+#include "kernel.h"
+#include "../pc/pc.h"
+#include "machine.h"
+
+/* What a multiboot loader tells, as far as it is used here, and a row of its memory map. */
+struct multiboot {
+	uint32_t flags, unused[10], map_bytes, map;
+};
+struct multiboot_row {
+	uint32_t size;  /* of what follows */
+	uint64_t base, bytes;
+	uint32_t type;
+} __attribute__((packed));
+
+extern char image[], image_end[];
+extern uint64_t boot_root[4];
+static struct km_cpu *cpu;
+
+int processor_count(void) { return 1; }
+int processor_number(void) { return 0; }
+struct km_cpu *processor(void) { return cpu; }
+void processor_pause(void) { __asm__ volatile("pause"); }
+void processor_sleep(void) { __asm__ volatile("sti; hlt; cli"); }
+void processor_wake(int number) { (void)number; }
+
+/* The port. */
+
+int64_t km_port_interrupts_save(void)
+{
+	int32_t flags;
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags) : : "memory");
+	return flags;
+}
+
+int64_t km_port_interrupts_restore(int64_t flags)
+{
+	__asm__ volatile("push %0; popf" : : "r"((int32_t)flags) : "memory", "cc");
+	return 0;
+}
+
+int64_t km_port_flush(int64_t va, int64_t pages)
+{
+	for (int32_t i = 0, at = (int32_t)va; i < pages; i++, at += 4096)
+		__asm__ volatile("invlpg (%0)" : : "r"(at) : "memory");
+	return 0;
+}
+
+int64_t km_port_shootdown(int64_t va, int64_t pages) { return km_port_flush(va, pages); }
+int64_t km_port_forget(int64_t root, int64_t va) { (void)root; return km_port_flush(va, 1); }
+int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
+
+int64_t km_port_zero(int64_t va, int64_t bytes)
+{
+	int32_t to = (int32_t)va, words = (int32_t)(bytes / 4);
+	__asm__ volatile("rep stosl" : "+D"(to), "+c"(words) : "a"(0) : "memory");
+	return 0;
+}
+
+int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{
+	int32_t a = (int32_t)to, b = (int32_t)of, count = (int32_t)bytes;
+	__asm__ volatile("rep movsb" : "+D"(a), "+S"(b), "+c"(count) : : "memory");
+	return 0;
+}
+
+/* Faults. */
+
+static struct gate {
+	uint16_t low, selector, type, high;
+} gates[32];
+
+struct frame;
+
+#define FAULT(name, text) \
+	__attribute__((interrupt)) static void name(struct frame *frame, uint32_t code) \
+	{ \
+		uint32_t address; \
+		__asm__ volatile("movl %%cr2, %0" : "=r"(address)); \
+		say("at %x: error %x, ", *(uint32_t *)frame, code); \
+		fail(text, address); \
+	}
+FAULT(page_fault, "page fault")
+FAULT(protection_fault, "protection fault")
+
+static void set_gate(int vector, void *handler)
+{
+	uint32_t at = (uint32_t)handler;
+	gates[vector] = (struct gate){(uint16_t)at, CODE, 0x8e00, (uint16_t)(at >> 16)};
+}
+
+void kernel_main(const struct multiboot *told)
+{
+	struct { uint16_t limit; void *base; } __attribute__((packed)) idt = {sizeof gates - 1, gates};
+	static struct memory memory;
+
+	set_gate(13, protection_fault);
+	set_gate(14, page_fault);
+	__asm__ volatile("lidt %0" : : "m"(idt));
+	for (uint32_t at = told->map; at < told->map + told->map_bytes;) {
+		const struct multiboot_row *row = (const struct multiboot_row *)at;
+		memory_add(&memory, row->base, row->bytes, row->type == 1 ? KM_RAM : KM_RESERVED_MEMORY);
+		at += row->size + 4;
+	}
+	memory_carve(&memory, 0, 1 << 20);  /* firmware and loader */
+	uint32_t bytes = (uint32_t)(image_end - image), pa = (uint32_t)image - OFFSET;
+	cpu = boot_prepare(&memory, pa, bytes, 1);
+
+	const struct km_boot_info *info = (const struct km_boot_info *)(pa + bytes);
+	boot_root[3] = *(uint64_t *)(uint32_t)(info->area_pa + info->root + 3 * 8);
+	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
+	int64_t stage = km_call_boot(cpu);
+	if (stage != KM_UP)
+		fail("the machine is refused", stage);
+	program();
+	machine_stop(state());
+}

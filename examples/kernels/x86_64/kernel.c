@@ -1,0 +1,248 @@
+/* x86-64 in the high half, with as many processors as there are: the machine, and the port of the memory manager. */
+#include "kernel.h"
+#include "../pc/pc.h"
+#include "machine.h"
+
+#define APIC 0xfee00000u
+#define FLUSH_VECTOR 0x40
+#define WAKE_VECTOR 0x41
+#define SPURIOUS_VECTOR 0xff
+
+/* The start information of PVH, and a row of its memory map. */
+struct pvh {
+	uint32_t magic, version, flags, modules;
+	uint64_t module_list, command_line, rsdp, map;
+	uint32_t rows, reserved;
+};
+struct pvh_row {
+	uint64_t base, bytes;
+	uint32_t type, reserved;
+};
+
+extern char image[], image_end[], trampoline[], trampoline_end[];
+extern uint64_t boot_root[512];
+extern uint32_t processors_come;
+
+static struct local {
+	struct km_cpu *cpu;
+	int number;
+	uint32_t apic;
+} locals[PROCESSORS];
+static int processors = 1, online;
+
+static void write_msr(uint32_t number, uint64_t value)
+{
+	__asm__ volatile("wrmsr" : : "c"(number), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+static volatile uint32_t *apic(uint32_t at)
+{
+	return (volatile uint32_t *)(uintptr_t)(APIC + at);
+}
+
+int processor_count(void) { return processors; }
+
+int processor_number(void)
+{
+	int number;
+	__asm__ volatile("movl %%gs:8, %0" : "=r"(number));
+	return number;
+}
+
+struct km_cpu *processor(void)
+{
+	struct km_cpu *cpu;
+	__asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
+	return cpu;
+}
+
+void processor_pause(void) { __asm__ volatile("pause"); }
+
+void processor_sleep(void) { __asm__ volatile("sti; hlt; cli"); }
+
+void processor_wake(int number)
+{
+	*apic(0x310) = locals[number].apic;
+	*apic(0x300) = 0x4000 | WAKE_VECTOR;
+}
+
+/* The port. */
+
+int64_t km_port_interrupts_save(void)
+{
+	int64_t flags;
+	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+	return flags;
+}
+
+int64_t km_port_interrupts_restore(int64_t flags)
+{
+	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
+	return 0;
+}
+
+int64_t km_port_flush(int64_t va, int64_t pages)
+{
+	for (int64_t i = 0; i < pages; i++)
+		__asm__ volatile("invlpg (%0)" : : "r"(va + i * 4096) : "memory");
+	return 0;
+}
+
+static struct {
+	int64_t va, pages;
+	int waiting;
+} shot;  /* the memory manager's lock is held: there is one at a time */
+
+struct frame;
+
+__attribute__((interrupt)) static void flush_asked(struct frame *frame)
+{
+	(void)frame;
+	km_port_flush(shot.va, shot.pages);
+	*apic(0xb0) = 0;
+	__atomic_fetch_sub(&shot.waiting, 1, __ATOMIC_RELEASE);
+}
+
+__attribute__((interrupt)) static void wake_asked(struct frame *frame)
+{
+	(void)frame;
+	*apic(0xb0) = 0;
+}
+
+int64_t km_port_shootdown(int64_t va, int64_t pages)
+{
+	km_port_flush(va, pages);
+	if (online > 1) {
+		shot.va = va;
+		shot.pages = pages;
+		__atomic_store_n(&shot.waiting, online - 1, __ATOMIC_RELEASE);
+		*apic(0x300) = 0xc4000 | FLUSH_VECTOR;  /* all but this one */
+		while (__atomic_load_n(&shot.waiting, __ATOMIC_ACQUIRE))
+			processor_pause();
+	}
+	return 0;
+}
+
+int64_t km_port_forget(int64_t root, int64_t va)
+{
+	(void)root;
+	return km_port_shootdown(va, 1);
+}
+
+int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
+
+int64_t km_port_zero(int64_t va, int64_t bytes)
+{
+	__asm__ volatile("rep stosq" : "+D"(va), "+c"((int64_t){bytes / 8}) : "a"(0) : "memory");
+	return 0;
+}
+
+int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(of), "+c"(bytes) : : "memory");
+	return 0;
+}
+
+/* Interrupts. */
+
+static struct gate {
+	uint16_t low, selector, type, middle;
+	uint32_t high, reserved;
+} gates[256];
+
+static void set_gate(int vector, void *handler)
+{
+	uintptr_t at = (uintptr_t)handler;
+	gates[vector] = (struct gate){(uint16_t)at, CODE64, 0x8e00, (uint16_t)(at >> 16), (uint32_t)(at >> 32), 0};
+}
+
+static uint64_t fault_address(void)
+{
+	uint64_t address;
+	__asm__ volatile("movq %%cr2, %0" : "=r"(address));
+	return address;
+}
+
+#define FAULT(name, text) \
+	__attribute__((interrupt)) static void name(struct frame *frame, uint64_t code) \
+	{ \
+		say("processor %d, at %x: ", processor_number(), *(int64_t *)frame); \
+		say("error %x, ", (int64_t)code); \
+		fail(text, (int64_t)fault_address()); \
+	}
+FAULT(page_fault, "page fault")
+FAULT(protection_fault, "protection fault")
+FAULT(double_fault, "double fault")
+
+/* What each processor needs for itself. */
+static void processor_init(int number)
+{
+	struct { uint16_t limit; void *base; } __attribute__((packed)) idt = {sizeof gates - 1, gates};
+
+	locals[number].number = number;
+	write_msr(0xc0000101, (uintptr_t)&locals[number]);  /* GS base */
+	__asm__ volatile("lidt %0" : : "m"(idt));
+	locals[number].apic = *apic(0x20);
+	*apic(0xf0) = 0x100 | SPURIOUS_VECTOR;
+}
+
+/* Start the others: INIT and then SIPI to all of them (Intel SDM 3A, 8.4.4.1). */
+static void start_processors(void)
+{
+	out16(0x510, 5);  /* QEMU tells how many there are; elsewhere ACPI's MADT does */
+	processors = in8(0x511);
+	processors = processors < PROCESSORS ? processors : PROCESSORS;
+	for (char *from = trampoline, *to = (char *)TRAMPOLINE; from < trampoline_end;)
+		*to++ = *from++;
+	*apic(0x300) = 0xc4500;
+	for (int i = 0; i < 10000; i++)
+		in8(0x80);  /* a microsecond */
+	*apic(0x300) = 0xc4600 | TRAMPOLINE >> 12;
+	while (__atomic_load_n(&processors_come, __ATOMIC_ACQUIRE) < (uint32_t)processors)
+		processor_pause();
+}
+
+void processor_main(int number)
+{
+	processor_init(number);
+	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&locals[number].cpu, __ATOMIC_ACQUIRE))
+		processor_pause();
+	uint64_t root = (uintptr_t)boot_root - HIGH;
+	__asm__ volatile("movq %0, %%cr3; sti" : : "r"(root) : "memory");
+	processor_serve();
+}
+
+void kernel_main(const struct pvh *pvh)
+{
+	static struct memory memory;
+
+	set_gate(FLUSH_VECTOR, flush_asked);
+	set_gate(WAKE_VECTOR, wake_asked);
+	set_gate(8, double_fault);
+	set_gate(13, protection_fault);
+	set_gate(14, page_fault);
+	out8(0x21, 0xff);  /* the old interrupt controllers' interrupts are off */
+	out8(0xa1, 0xff);
+	processor_init(0);
+	start_processors();
+	const struct pvh_row *row = (const struct pvh_row *)(uintptr_t)pvh->map;
+	for (uint32_t i = 0; i < pvh->rows; i++)
+		memory_add(&memory, row[i].base, row[i].bytes, row[i].type == 1 ? KM_RAM : KM_RESERVED_MEMORY);
+	memory_carve(&memory, 0, 1 << 20);  /* firmware, loader and trampoline */
+	uint64_t bytes = (uint64_t)(image_end - image), pa = (uintptr_t)image - HIGH;
+	struct km_cpu *cpu = boot_prepare(&memory, pa, bytes, processors);
+
+	struct km_boot_info *info = (struct km_boot_info *)(pa + bytes);
+	boot_root[511] = *(uint64_t *)(uintptr_t)(info->area_pa + info->root + 511 * 8);
+	__asm__ volatile("movq %0, %%cr3; sti" : : "r"((uintptr_t)boot_root - HIGH) : "memory");
+	locals[0].cpu = cpu;
+	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
+	int64_t stage = km_call_boot(cpu);
+	if (stage != KM_UP)
+		fail("the machine is refused", stage);
+	for (int i = 1; i < processors; i++)
+		__atomic_store_n(&locals[i].cpu, (struct km_cpu *)((char *)cpu + i * sizeof *cpu), __ATOMIC_RELEASE);
+	program();
+	machine_stop(state());
+}

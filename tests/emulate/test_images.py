@@ -1,0 +1,109 @@
+"""Example kernels are built and booted under QEMU; the simulation of what they did comes to an equal end."""
+
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernmalloc.emulate import console
+from kernmalloc.emulate.example import HELD, HOLD, LONG, Example, MissingTool, Running
+from kernmalloc.emulate.simulation import compare
+from kernmalloc.facade.profile import Profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB, GIB = 1 << 20, 1 << 30
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """What builds an example once."""
+    folders: dict[str, Path] = {}
+
+    def build(name):
+        example = Example(name)
+        if name not in folders:
+            into = tmp_path_factory.mktemp(name)
+            try:
+                example.build(into)
+            except MissingTool as missing:
+                pytest.skip(str(missing))
+            folders[name] = into
+        return example, folders[name]
+
+    return build
+
+
+def run(example, into, memory=None, cpus=None, wish="", at=lambda line, machine: None):
+    """What a kernel says until its end; `at` sees each line as it comes."""
+    lines = []
+    with Running(example.command(into, memory, cpus), into) as machine:
+        machine.send(wish)
+        for line in machine.lines():
+            lines.append(line)
+            at(line, machine)
+    told = console.read(lines)
+    assert told.status == 0 and told.check == 0, "\n".join(lines[-20:])
+    return told
+
+
+def same(example, told):
+    outcome = compare(told, Profile.load(example.profile))
+    assert not outcome.differences, "\n".join(outcome.differences)
+    assert outcome.calls > 1000
+    return told
+
+
+def test_x86_64_in_the_high_half_with_four_processors(built):
+    """Each processor frees what another has allocated, and pages are taken from all of them by interrupts."""
+    example, into = built("x86_64")
+    told = same(example, run(example, into, 256 * MIB))
+    assert told.cpus == 4 and {step.cpu for step in told.steps} == {0, 1, 2, 3}
+    assert any(region.kind == "device" for region in told.regions)
+
+
+def test_i386_pae_with_frames_above_4_gib(built):
+    """Memory above 4 GiB is written and read through windows (E15)."""
+    example, into = built("i386")
+    told = same(example, run(example, into, 3 * GIB))
+    high = [step.result for step in told.steps if step.name == "range_get" and step.arguments[2] == 1 << 20]
+    assert high and high[0] >= 1 << 20
+
+
+@pytest.mark.nightly
+def test_i386_pae_with_64_gib(built):
+    """The machine of the note (E3, E4): every frame that can be managed is."""
+    example, into = built("i386")
+    told = same(example, run(example, into, 64 * GIB))
+    ram = sum(count for _, count, kind in told.ranges if kind == "ram")
+    assert sum(told.frames.values()) == ram > 16_000_000
+
+
+@pytest.mark.parametrize("name", ["i386", "x86_64"])
+def test_it_can_be_held_and_dumped(name, built, tmp_path):
+    """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to."""
+    example, into = built(name)
+    raw, core = tmp_path / "raw", tmp_path / "core"
+
+    def dump(line, machine):
+        if line == HELD:
+            machine.save(raw, 0, 64 * MIB)
+            machine.dump(core)
+            machine.send("\n")
+
+    same(example, run(example, into, 64 * MIB, 1, HOLD, dump))
+    assert raw.stat().st_size == 64 * MIB and core.read_bytes()[:4] == b"\x7fELF"
+
+
+@pytest.mark.nightly
+def test_four_processors_free_each_others_blocks_for_a_minute(built):
+    example, into = built("x86_64")
+
+    def stop_later(line, machine):
+        if line.startswith("all processors"):
+            threading.Timer(60, machine.send, ["\n"]).start()
+
+    same(example, run(example, into, 512 * MIB, 4, LONG, stop_later))
