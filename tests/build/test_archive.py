@@ -18,13 +18,13 @@ NAMES = [name for architecture in TARGETS for name in archive.names(architecture
 
 PROGRAM = """
 typedef long long number;
-number km_call_malloc(number cpu, number bytes);
-number km_call_free(number cpu, number va);
+number km_call_malloc(void *cpu, number bytes);
+number km_call_free(void *cpu, number va);
 number km_port_interrupts_save(void) { return 7; }
 number km_port_interrupts_restore(number flags) { return flags; }
 int main(int count, char **words)
 {
-    return count < 9 ? 0 : (int)km_call_free((number)(__INTPTR_TYPE__)words, km_call_malloc(count, 100));
+    return count < 9 ? 0 : (int)km_call_free(words, km_call_malloc(words, 100));
 }
 """
 BARE = ("-ffreestanding", "-nostdlib", "-static", "-Wl,-emain", "-z", "noexecstack")

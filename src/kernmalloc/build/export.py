@@ -142,7 +142,7 @@ _LIBRARIES = """
 A library needs no other. It is linked as it is into kernels and into processes, at any address (`-pie` or not, by GNU
 ld or lld). Each function is a section: with `-Wl,--gc-sections` what nobody calls is left out. Its code uses general
 registers only. It has weak primitives of its architecture for one processor: whatever your port defines takes their
-place. Every argument and result is an `int64_t`, on 32 bits also where the header declares a pointer.
+place.
 """
 
 _README = """# kernmalloc

@@ -1,7 +1,8 @@
 """The memory manager as a freestanding ELF object: the same Python, compiled for a bare machine.
 
-Its entries are the symbols `km_call_<name>` with 64-bit arguments and results in the target's C convention; it needs no
-library, no start-up code and no data of its own: its state is in the memory that it is given (`kernel.layout`).
+Its entries are the symbols `km_call_<name>` in the target's C convention, as the header declares them: numbers have 64
+bits, references are pointers. It needs no library, no start-up code and no data of its own: its state is in the memory
+that it is given (`kernel.layout`).
 What is made is kept with this version's hosted objects (`lang.cache`).
 """
 
@@ -11,8 +12,9 @@ import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check.check  # noqa: F401
 import kernmalloc.machine.bare  # noqa: F401
+from kernmalloc.build import narrow
 from kernmalloc.lang import cache
-from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.lang.functions import REGISTRY, Function
 from kernmalloc.machine.arch import ARCHES, TARGETS
 
 ROOMS = ("kernmalloc.kernel.", "kernmalloc.machine.")  # drivers are no part of a kernel
@@ -26,7 +28,10 @@ def freestanding(architecture: str) -> bytes:
     def make() -> bytes:
         from kernmalloc.lang import backend
 
-        return backend.link(_compiled(), "bare", target, instructions)
+        groups, ways_in = _compiled(), ""
+        if target.pointer < 64:
+            groups, ways_in = narrow.entered(groups, _functions(), target.pointer)
+        return backend.link(groups, "bare", target, instructions + ways_in)
 
     return cache.kept(f"{architecture}.o", make)
 
@@ -37,9 +42,12 @@ def _compiled() -> dict[str, str]:
     def make() -> bytes:
         from kernmalloc.lang import frontend
 
-        # the order in which a process has imported them is no part of an object
-        functions = sorted((f for f in REGISTRY if f.__module__.startswith(ROOMS)), key=lambda f: f.__module__)
-        return json.dumps(frontend.compile(functions)).encode()
+        return json.dumps(frontend.compile(_functions())).encode()
 
     compiled: dict[str, str] = json.loads(cache.kept("bare.json", make))
     return compiled
+
+
+def _functions() -> list[Function]:
+    """Every function of a kernel. The order in which a process has imported them is no part of an object."""
+    return sorted((f for f in REGISTRY if f.__module__.startswith(ROOMS)), key=lambda f: f.__module__)

@@ -14,3 +14,4 @@ class Target(NamedTuple):
     code_model: str = "small"  # how far from zero the object may be linked
     pause: str = ""  # call of the intrinsic that hints at a spin loop
     relocation: str = "static"
+    pointer: int = 64  # bits

@@ -11,7 +11,9 @@ from kernmalloc.machine.arch.model import Arch, Compiler
 
 ARMV7 = Arch(
     name="armv7",
-    target=Target("armv7-none-eabi", "generic", "+v7,+soft-float,-neon,-vfp2,-fpregs", pause="@llvm.arm.hint(i32 1)"),
+    target=Target(
+        "armv7-none-eabi", "generic", "+v7,+soft-float,-neon,-vfp2,-fpregs", pause="@llvm.arm.hint(i32 1)", pointer=32
+    ),
     instructions=machine_code.primitives(
         # B3.18.7: dsb; mcr p15, 0, r0, c8, c7, 3 (TLBIMVAA); dsb; isb; bx lr
         invalidate=(0xF57FF04F, 0xEE080F77, 0xF57FF04F, 0xF57FF06F, 0xE12FFF1E),

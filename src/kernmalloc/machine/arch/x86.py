@@ -90,7 +90,7 @@ I386 = Arch(
         user_end=0xC000_0000,  # the kernel's share is the last 1 GiB: one entry of the root
         root=PRESENT,  # table 4-8 reserves the rights bits
     ),
-    target=Target("i386-unknown-none-elf", "i686", _FEATURES, pause=_PAUSE),
+    target=Target("i386-unknown-none-elf", "i686", _FEATURES, pause=_PAUSE, pointer=32),
     instructions=_assembly(32),
     compilers=(Compiler("i686-linux-gnu", ("-march=i686", "-mgeneral-regs-only")),),
 )
