@@ -12,15 +12,20 @@ import kernmalloc
 ROOT = Path(kernmalloc.__file__).parent
 LAYERS = ("lang", "inputs", "machine", "kernel", "drivers", "facade", "plan", "sim", "bench", "report", "cli")
 """The folders of the package, lowest first."""
-BESIDE = {"build": "facade", "emulate": "sim"}
-ROOMS = (("core",), ("frames",), ("map",), ("heap",), ("pages", "devices"), ("boot", "stalls"), ("check", "calls"))
+BESIDE = {"build": "facade", "emulate": "sim", "kernel.loaders": "lang"}
+"""What stands beside another layer: what loaders hand over is read without a kernel, by inputs, too."""
+ROOMS = (
+    *(("loaders",), ("core",), ("frames",), ("map",), ("heap",), ("pages", "devices"), ("boot", "stalls")),
+    ("check", "calls"),
+)
 """The rooms of the kernel, lowest first; those of one level do not know each other."""
 
 
 def layer(module: str) -> int:
     """How high a module of the package stands; the package itself stands on top of all."""
-    part = module.split(".")[1] if "." in module else ""
-    part = BESIDE.get(part, part)
+    parts = module.split(".")[1:]
+    part = parts[0] if parts else ""
+    part = BESIDE.get(".".join(parts[:2]), BESIDE.get(part, part))
     return LAYERS.index(part) if part in LAYERS else len(LAYERS)
 
 

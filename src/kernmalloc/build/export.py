@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kernmalloc.build import archive
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.core import kern
+from kernmalloc.kernel.loaders import found
 from kernmalloc.lang import c
 from kernmalloc.lang.c.names import Constant
 from kernmalloc.lang.functions import REGISTRY, Function, group
@@ -49,17 +50,22 @@ def kernel_functions() -> list[Function]:
 def _told() -> dict[str, list[Constant]]:
     """What the header tells beside statuses, records and entries."""
     own = {
-        "What a frame is.": "FREE HEAP MAPPING PAGE DMA DEVICE RESERVED",
-        "What a region is.": "RAM ROM NVRAM DEVICE_MEMORY RESERVED_MEMORY CARVED_MEMORY",
-        "How far the boot has come.": "DONATE TABLE MARK LIST REST OBJECTS UP",
+        "What a frame is.": (kern, "FREE HEAP MAPPING PAGE DMA DEVICE RESERVED"),
+        "What a region is.": (kern, "RAM ROM NVRAM DEVICE_MEMORY RESERVED_MEMORY CARVED_MEMORY"),
+        "How far the boot has come.": (kern, "DONATE TABLE MARK LIST REST OBJECTS UP"),
+        "What a range is that a loader tells of.": (
+            found,
+            "RANGE_RAM RANGE_SOFT RANGE_RESERVED RANGE_NVRAM RANGE_ROM RANGE_FIRMWARE RANGE_TABLE RANGE_INITRD "
+            "RANGE_IMAGE",
+        ),
     }
     made = {
         "Formats of page tables.": {f"FORMAT_{name}": format.number for name, format in FORMATS.items()},
         "How a device's page is cached.": {f"CACHE_{name}": number for number, name in enumerate(ATTRIBUTE_NAMES)},
     }
     told = {
-        title: [Constant(kern.__name__, name, getattr(kern, name)) for name in names.split()]
-        for title, names in own.items()
+        title: [Constant(module.__name__, name, getattr(module, name)) for name in names.split()]
+        for title, (module, names) in own.items()
     }
     for title, numbers in made.items():
         names = {name.upper().replace("-", "_"): number for name, number in numbers.items()}

@@ -8,9 +8,11 @@ What is made is kept with this version's hosted objects (`lang.cache`).
 
 import json
 
+import kernmalloc.kernel.boot.ranges  # noqa: F401
 import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check.check  # noqa: F401
+import kernmalloc.kernel.loaders.protocols  # noqa: F401
 import kernmalloc.machine.bare  # noqa: F401
 from kernmalloc.build import narrow
 from kernmalloc.lang import cache

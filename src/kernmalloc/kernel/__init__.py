@@ -2,6 +2,7 @@
 
 Its rooms, the lowest first; each imports lower ones only:
 
+    loaders          what boot loaders hand over, by any protocol, as ranges; inputs read dumps of it by this room
     core             the kernel's own records, its lock, trees and lists
     frames           physical regions, which frames of them are free, who owns each, and who may take which
     map              the kernel's virtual window: which frame lies behind which page

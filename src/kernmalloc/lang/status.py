@@ -33,6 +33,9 @@ IO_ERROR = -20
 DEADLOCK = -21
 TIMED_OUT = -22
 NOT_YOURS = -23
+BAD_MAP = -24
+UNREADABLE = -25
+NO_ROOM = -26
 
 MEANINGS = {
     OK: "done",
@@ -59,6 +62,9 @@ MEANINGS = {
     DEADLOCK: "every thread waits, those that clean pages too: nothing could ever end the wait",
     TIMED_OUT: "the time to wait was over",
     NOT_YOURS: "it is the kernel's own memory, which callers cannot free, take or ask the size of",
+    BAD_MAP: "what a loader handed over is of another protocol, is damaged, or tells no RAM",
+    UNREADABLE: "what a loader handed over lies where nothing can be read",
+    NO_ROOM: "there are more ranges than there is room for",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}
