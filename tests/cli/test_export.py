@@ -65,3 +65,17 @@ def test_an_architecture_that_is_none(tmp_path: Path) -> None:
 def test_no_folder_is_named() -> None:
     done = export()
     assert done.returncode == 2 and "Missing option" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_crate_comes_and_goes_with_its_option(tmp_path: Path) -> None:
+    """What cargo built beside it is left alone."""
+    made = tmp_path / "made"
+    done = export("-o", made, "--arch", "coldfire", "--rust")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "rust"]
+    assert names(made / "rust") == ["Cargo.toml", "bindings.rs", "build.rs", "lib.rs"]
+    assert f"{made / 'rust/lib.rs'}: {(made / 'rust/lib.rs').stat().st_size:,} bytes\n" in done.stdout
+    (made / "rust" / "target").mkdir()
+    assert export("-o", made, "--arch", "coldfire").returncode == 0
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "rust"]
+    assert names(made / "rust") == ["target"]

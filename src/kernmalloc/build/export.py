@@ -12,17 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernmalloc.build import archive
+from kernmalloc.build import archive, rust
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.core import kern
 from kernmalloc.kernel.loaders import found
 from kernmalloc.lang import c
 from kernmalloc.lang.c.names import Constant
-from kernmalloc.lang.functions import REGISTRY, Function, group
+from kernmalloc.lang.functions import REGISTRY, Function, Primitive, group
+from kernmalloc.lang.typed import typed
 from kernmalloc.machine.arch import ARCHES, ATTRIBUTE_NAMES, FORMATS, TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kernmalloc.machine.arch.model import Compiler
 
@@ -73,36 +74,54 @@ def _told() -> dict[str, list[Constant]]:
     return told
 
 
-def export(folder: Path, architectures: Iterable[str]) -> dict[str, int]:
+def crate_files() -> dict[str, str]:
+    """The crate, for kernels in Rust."""
+    functions = kernel_functions()
+    used = {target for function in functions for target in typed(function).targets.values()}
+    port = sorted((each for each in used if isinstance(each, Primitive)), key=lambda each: each.symbol)
+    return rust.crate(functions, port, _told())
+
+
+def export(folder: Path, architectures: Iterable[str], further: Mapping[str, str] | None = None) -> dict[str, int]:
     """Put everything into a folder: name of each file to its bytes. The folder is new, empty, or an older export's.
 
-    Architectures that LLVM does not have are for C only. InputError: the folder cannot be had, and is as it was.
+    Architectures that LLVM does not have are for C only. `further` are files beside, by name: `crate_files`.
+    InputError: the folder cannot be had, and is as it was.
     """
     wanted = list(dict.fromkeys(architectures))
     place = folder.resolve()
     try:
         older = {path.name for path in place.iterdir()} if place.exists() else set[str]()
-        if older - _KNOWN:
-            raise InputError(str(folder), 0, f"it holds something else, {min(older - _KNOWN)}", "name a new folder")
+        if older - _NAMES:
+            raise InputError(str(folder), 0, f"it holds something else, {min(older - _NAMES)}", "name a new folder")
         with tempfile.TemporaryDirectory(prefix=".export.", dir=place if place.exists() else place.parent) as work:
             made = Path(work, "made")
             made.mkdir()
-            for name, data in _content(wanted).items():
+            content = _content(wanted) | {name: text.encode() for name, text in (further or {}).items()}
+            for name, data in content.items():
+                (made / name).parent.mkdir(exist_ok=True)
                 (made / name).write_bytes(data)
-            sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
             if place.exists():
-                for name in sizes:
+                for name in content:
+                    (place / name).parent.mkdir(exist_ok=True)
                     os.replace(made / name, place / name)
-                for name in older - sizes.keys():
-                    (place / name).unlink()
+                for name in _FILES - content.keys():
+                    (place / name).unlink(missing_ok=True)
             else:
                 made.rename(place)
     except OSError as error:
         raise InputError(str(folder), 0, error.strerror or str(error)) from None
-    return sizes
+    return {name: len(content[name]) for name in sorted(content)}
 
 
-_KNOWN = {"README.md", "kernmalloc.c", "kernmalloc.h", *(name for it in TARGETS for name in archive.names(it))}
+_FILES = {
+    "README.md",
+    "kernmalloc.c",
+    "kernmalloc.h",
+    *rust.FILES,
+    *(name for it in TARGETS for name in archive.names(it)),
+}
+_NAMES = {name.partition("/")[0] for name in _FILES}
 
 
 def _content(architectures: list[str]) -> dict[str, bytes]:
@@ -134,13 +153,13 @@ def readme(architectures: Iterable[str]) -> str:
     ]
     helpers = [f"    {prefix:24} {' '.join(names) or 'nothing'}" for prefix, names in LIBRARY.items()]
     return _README.format(
-        libraries=_LIBRARIES.format("\n".join(libraries)) if libraries else "",
+        libraries=_AS_LIBRARY.format("\n".join(libraries)) if libraries else "",
         commands="\n".join(commands),
         helpers="\n".join(helpers),
     )
 
 
-_LIBRARIES = """
+_AS_LIBRARY = """
 ## As a library
 
 {}
