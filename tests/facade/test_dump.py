@@ -171,7 +171,7 @@ def test_several_kernels_are_listed_and_one_is_chosen(tmp_path):
         with Kernel.open(path, at=found[1].address) as opened:
             assert opened.profile.name == "x86_64"
             conserved(opened)
-        with pytest.raises(NoKernelError, match=r"no kernel at 0x1 \(there one at"):
+        with pytest.raises(NoKernelError, match=r"no kernel at 0x1 \(there is one at"):
             Kernel.open(path, at=1)
 
 
@@ -186,7 +186,7 @@ def test_a_copy_of_the_record_is_no_kernel(tmp_path):
             assert sorted(each.why != "" for each in dump.kernels(it)) == [False, True]
         with Kernel.open(path) as opened:
             assert opened.view.kern_va == kernel.view.kern_va
-        with pytest.raises(NoKernelError, match="cannot be opened: what its loader told it"):
+        with pytest.raises(NoKernelError, match=r"no kernel that can be opened: one at .*, what its loader told it"):
             Kernel.open(path, at=pfn * 4096)
 
 
@@ -295,8 +295,6 @@ def test_what_cannot_be_mapped(tmp_path):
     ):
         with pytest.raises(InputError, match=f"^{path}: {why}"):
             Kernel.open(path)
-    with pytest.raises(LifeError, match="no mode 'bare'"):
-        Kernel.open("/dev/null", mode="bare")
 
 
 def test_the_window_of_mode_raw(tmp_path):
@@ -309,6 +307,8 @@ def test_the_window_of_mode_raw(tmp_path):
         conserved(opened)
     with boot("soft", "x86_64") as kernel:
         path = dump_files.raw(kernel, tmp_path / "dump")
+    with pytest.raises(LifeError, match="no mode 'bare'"):
+        Kernel.open(path, mode="bare")
     with pytest.raises(LifeError, match="is nowhere that a process can have it: use mode soft"):
         Kernel.open(path, mode="raw")
 

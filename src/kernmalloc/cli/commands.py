@@ -16,6 +16,7 @@ from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
 from kernmalloc.cli.emulate import emulate
 from kernmalloc.cli.export import export
+from kernmalloc.cli.inspect import inspect
 from kernmalloc.cli.options import limited
 from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_streams, complain, open_streams
 from kernmalloc.cli.plan import plan
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, plan, compare, run, replay, bench, check, export, emulate):
+for command in (boot, plan, compare, run, replay, bench, check, export, emulate, inspect):
     app.command()(command if command in (bench, export, emulate) else limited(command))
 
 

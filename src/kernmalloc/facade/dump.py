@@ -11,13 +11,14 @@ Concepts
      mode raw, whose window must show the same memory as the RAM.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy
 
+import kernmalloc.kernel.calls  # noqa: F401 (what the records lead to)
+import kernmalloc.kernel.check.check  # noqa: F401
 from kernmalloc.facade import recovered
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Loaded, Span, without
@@ -41,7 +42,9 @@ SWAPPED = int.from_bytes(MAGIC.to_bytes(4, "little"), "big")
 
 
 class NoKernelError(InputError):
-    """A dump in which there is no kernel, or none that can be opened."""
+    """A dump in which there is no kernel, none that can be opened, or more than one: `found` has all."""
+
+    found: Sequence["Found"] = ()
 
 
 class Found(NamedTuple):
@@ -120,30 +123,25 @@ def _informed(dump: Dump, found: Found, kern: numpy.void) -> Found:
     return found._replace(pa=pa, info=info)
 
 
-def opened(path: str | Path, at: int | None, mode: str) -> Handle:
-    """The kernel in a dump, or that whose record is at `at`. Raises InputError, LifeError."""
-    if mode not in LIVES:
-        raise LifeError(f"no mode {mode!r}: raw, soft or twin")
-    with Dump.open(path) as dump:
-        return _opened(dump, chosen(dump, at), mode)
-
-
 def chosen(dump: Dump, at: int | None) -> Found:
-    """The kernel whose record is at `at`, or the only one. Raises NoKernelError."""
+    """The kernel whose record is at `at`, in physical memory or in the dump; without, the only one. Raises
+    NoKernelError."""
     found = kernels(dump)
-    able = [each for each in found if not each.why]
-    if at is not None:
-        able = [each for each in able if at in (each.pa, each.address)]
-        unable = [each for each in found if each.why and at in (each.pa, each.address)]
-        if not able:
-            why = f"the kernel at {at:#x} cannot be opened: {unable[0].why}" if unable else f"no kernel at {at:#x}"
-            raise NoKernelError(dump.name, 0, why, f"there {_said(found)}" if found and not unable else "")
-    if not able:
-        why = f"no kernel that can be opened: {_said(found)}" if found else "no kernel found"
-        raise NoKernelError(dump.name, 0, why, "" if found else dump.other_form() or "its memory has no mark of one")
-    if len(able) > 1:
-        raise NoKernelError(dump.name, 0, f"{len(able)} kernels", f"choose by --at: {_said(able)}")
-    return able[0]
+    here = [each for each in found if at is None or at in (each.pa, each.address)]
+    able = [each for each in here if not each.why]
+    if len(able) == 1:
+        return able[0]
+    if able:
+        why, advice = f"{len(able)} kernels", f"choose by --at: {_said(able)}"
+    elif here:
+        why, advice = f"no kernel that can be opened: {_said(here)}", ""
+    elif found:
+        why, advice = f"no kernel at {at:#x}", f"there is {_said(found)}"
+    else:
+        why, advice = "no kernel found", dump.other_form() or "its memory has no mark of one"
+    error = NoKernelError(dump.name, 0, why, advice)
+    error.found = found
+    raise error
 
 
 def _said(found: list[Found]) -> str:
@@ -154,7 +152,10 @@ def _said(found: list[Found]) -> str:
     )
 
 
-def _opened(dump: Dump, found: Found, mode: str) -> Handle:
+def opened(dump: Dump, found: Found, mode: str) -> Handle:
+    """A kernel of a dump, to be called. Raises InputError, LifeError."""
+    if mode not in LIVES:
+        raise LifeError(f"no mode {mode!r}: raw, soft or twin")
     info = found.info
     assert info is not None  # it can be opened
     shift, base = int(info["page_shift"]), found.address - found.pa

@@ -27,7 +27,7 @@ import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 from kernmalloc.facade.caches import ObjectCache, cache_names
 from kernmalloc.facade.devices import Devices, Ledger
-from kernmalloc.facade.dump import opened
+from kernmalloc.facade.dump import chosen, opened
 from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall, checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
@@ -38,6 +38,7 @@ from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
+from kernmalloc.inputs.dumps import Dump
 from kernmalloc.inputs.limits import excess
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -61,7 +62,7 @@ class Kernel:
         self.machine, self.profile, self.mode = handle.machine, handle.profile, handle.mode
         self.steps: list[Step] = []
         self.pages = Pages(handle)
-        self._names = cache_names(handle.profile, handle.loaded.placement.frames)
+        self.names = cache_names(handle.profile, handle.loaded.placement.frames)
 
     # --- life
 
@@ -129,7 +130,8 @@ class Kernel:
 
         Raises InputError where there is no kernel, LifeError where the mode cannot run. Where a processor was inside
         the kernel, it never leaves: the kernel can be looked at and checked, and every other call raises LifeError."""
-        return cls(opened(dump, at, mode))
+        with Dump.open(dump) as memory:
+            return cls(opened(memory, chosen(memory, at), mode))
 
     def close(self) -> None:
         """Let the machine's memory go, once: its addresses mean nothing any more. Waits for calls of other threads that
@@ -229,7 +231,7 @@ class Kernel:
             raise KernelError(status.BAD_CACHE, f"cache({name!r}); there are {known}")
         id = checked(self.call("cache_create", size, limit or 0), f"cache({name!r}, {size}, {limit})")
         cache = ObjectCache(self.handle, id, name)
-        self._names.typed[id] = name
+        self.names.typed[id] = name
         return cache
 
     def release(self) -> int:
@@ -360,13 +362,13 @@ class Kernel:
     def caches(self) -> list[ObjectCache]:
         """The typed caches, in the order of the profile; those made later follow."""
         count = int(self.view.kern["cache_count"])
-        return [ObjectCache(self.handle, id, name) for id, name in self._names.typed.items() if id < count]
+        return [ObjectCache(self.handle, id, name) for id, name in self.names.typed.items() if id < count]
 
     @property
     def last_words(self) -> dict[str, ObjectCache]:
         """What is kept for console and boot devices, and for nobody else, beside the entries (`devices.last_words`):
         mapping frames, which are a page of the heap each, and objects, by the name of their type (C22)."""
-        return {name: ObjectCache(self.handle, id, name) for id, name in self._names.last_words.items()}
+        return {name: ObjectCache(self.handle, id, name) for id, name in self.names.last_words.items()}
 
     @property
     def scale(self) -> float:

@@ -14,6 +14,7 @@ from kernmalloc.facade.configure import (
     Configured,
     Published,
 )
+from kernmalloc.facade.devices import Ledger
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.measure import TableRate
 from kernmalloc.facade.profile import Profile
@@ -32,10 +33,10 @@ MARGIN = 14  # columns before the text of a step
 
 def whole(kernel: Kernel, heap: HeapState, done: Configured, operations: int) -> Iterator[str]:
     """All about one kernel that booted with `heap` and then configured its devices; `operations` were done in it."""
-    yield from _kernel(kernel)
-    yield from section("Regions (as /proc/iomem)", _regions(kernel))
-    yield from section("Donation and core tables", _tables(kernel))
-    yield from section("Page space", _frames(kernel))
+    yield from kernel_line(kernel)
+    yield from section("Regions (as /proc/iomem)", regions(kernel))
+    yield from section("Donation and core tables", tables(kernel))
+    yield from section("Page space", frames(kernel))
     yield from section("Heap and object caches (as /proc/slabinfo)", _heap(kernel, heap))
     yield from section("Devices, published after the boot", _devices(kernel, done))
     if done.added:
@@ -96,7 +97,8 @@ def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
     return bar.upper() if marked else bar
 
 
-def _kernel(kernel: Kernel) -> Iterator[str]:
+def kernel_line(kernel: Kernel) -> Iterator[str]:
+    """Which kernel it is, and what RAM it cannot have."""
     profile = kernel.profile
     va = profile.va
     where = f"window {span(va.base, va.base + va.size)}"
@@ -118,7 +120,8 @@ def clipped(bytes: int, profile: Profile) -> Iterator[str]:
         yield from fitted(f"{CLIPPED}: {size(bytes)} of RAM lie above {limit} and are not used")
 
 
-def _regions(kernel: Kernel) -> Iterator[str]:
+def regions(kernel: Kernel) -> Iterator[str]:
+    """Its regions, as /proc/iomem has them."""
     page = kernel.profile.page
     for region in kernel.regions:
         text = f"{span(region.pfn * page, (region.pfn + region.frames) * page):<24} : {region.kind:<8}"
@@ -128,7 +131,8 @@ def _regions(kernel: Kernel) -> Iterator[str]:
         yield text
 
 
-def _tables(kernel: Kernel) -> Iterator[str]:
+def tables(kernel: Kernel) -> Iterator[str]:
+    """Its donation, and the core tables."""
     donation = kernel.donation
     yield from fitted(
         f"{several(donation.frames, 'frame')} ({size(donation.bytes)}) from {donation.pfn * donation.page:x}: "
@@ -142,7 +146,8 @@ def _tables(kernel: Kernel) -> Iterator[str]:
     )
 
 
-def _frames(kernel: Kernel) -> Iterator[str]:
+def frames(kernel: Kernel) -> Iterator[str]:
+    """Its frames by type, and free blocks, as buddyinfo has them."""
     counts = kernel.frames_by_type()
     yield from columns([("type", *counts), ("frames", *(f"{count:,}" for count in counts.values()))])
     blocks = free_blocks(kernel.view)
@@ -156,12 +161,22 @@ def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
     yield from fitted(
         f"at the end of the boot: used {size(heap.used)}, {right}, backed {size(heap.backed)}, bound {size(heap.bound)}"
     )
+    yield from mapped(kernel)
+    yield from objects(kernel)
+
+
+def mapped(kernel: Kernel) -> Iterator[str]:
+    """How its heap is mapped."""
     affine, large = kernel.view.shares()
     tlb = kernel.tlb
     yield from fitted(
         f"VA = PA + constant for {affine:.1%} of it, {large:.1%} in large pages; TLB entries {tlb.entries:,}: "
         f"{tlb.large:,} large, {tlb.small:,} small"
     )
+
+
+def objects(kernel: Kernel) -> Iterator[str]:
+    """Its object caches, as slabinfo has them."""
     rows = [("object", "size", "wanted", "limit", "slots", "in use")]
     for cache in kernel.caches:
         asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if not cache.own else ("", "")
@@ -177,7 +192,11 @@ def _devices(kernel: Kernel, done: Configured) -> Iterator[str]:
         yield from fitted(
             f"released {size(done.released)} of the heap for good; its bound is now {size(kernel.heap.bound)}"
         )
-    ledger = done.ledger
+    yield from ledger_line(done.ledger)
+
+
+def ledger_line(ledger: Ledger) -> Iterator[str]:
+    """How page space stands against what the bank was promised."""
     state = f"BROKEN by {several(ledger.broken_by, 'frame')}" if ledger.broken_by else "kept"
     came = f"{several(ledger.added, 'frame')} of RAM came and " if ledger.added else ""
     took = f"gave back {-ledger.heap:,}" if ledger.heap < 0 else f"took {ledger.heap:,}"
