@@ -225,7 +225,7 @@ def f(a: Lost) -> int:
 """)
     with pytest.raises(gates.GateError) as refused:
         gates.check([f])
-    rule = "record Lost, field next: Nowhere is neither u8, u16, u32, i64 nor a record"
+    rule = "record Lost, field next: Nowhere is neither u8, u16, u32, i64, usize nor a record"
     assert str(refused.value) == f"{f.__code__.co_filename}:6: {rule}"
 
 

@@ -171,7 +171,9 @@ SIZE, N = Early.size, Early.offset("n")
         "Early",
     )
     assert (early.size, early.offset("n")) == (16, 8)
-    with pytest.raises(DeclarationError, match="record Early, field later: LaterRoom is neither u8, u16, u32, i64 nor"):
+    with pytest.raises(
+        DeclarationError, match="record Early, field later: LaterRoom is neither u8, u16, u32, i64, usize nor"
+    ):
         _ = early.fields["later"].kind
     later = define("class LaterRoom(Record):\n    'Higher.'\n    n: i64 = field('n')\n", "LaterRoom")
     assert early.fields["later"].target is later
@@ -220,7 +222,7 @@ def test_fields_of_any_name() -> None:
         ("a: u8", 'record Bad, field a: say what it means, as in `a: u8 = field("...")`'),
         ("a: 'u8' = 'meaning'", "record Bad, field a: say what it means"),
         ("a: u8 = field('')", "record Bad, field a: say what it means"),
-        ("a = field('no width')", "record Bad, field a: annotate it with u8, u16, u32, i64 or a record"),
+        ("a = field('no width')", "record Bad, field a: annotate it with u8, u16, u32, i64, usize or a record"),
         ("addr: u8 = field('taken')", "record Bad, field addr: every record has something else of this name"),
         ("offset: u8 = field('taken')", "record Bad, field offset: every record has something else of this name"),
         ("_a: u8 = field('hidden')", "record Bad, field _a: every record has something else of this name"),

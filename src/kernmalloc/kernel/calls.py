@@ -33,10 +33,12 @@ from kernmalloc.kernel.heap.caches import slot_bytes
 from kernmalloc.kernel.heap.resize import MOVE, product
 from kernmalloc.kernel.map import windows
 from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
-from kernmalloc.lang import entry, failed, rare
+from kernmalloc.lang import entry, failed, parameter, rare
 from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
 from kernmalloc.machine.primitives import copy, zero
+
+QUICK_WAYS = parameter("QUICK_WAYS", 2)  # of a call, at most
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -97,11 +99,13 @@ def call(function: F, *quick: F, settled: Callable[[Cpu, int], int] = stalls.set
     """Make a kernel function the entry km_call_<name>, with its arguments and results.
 
     `quick` are ways to do it without the lock, in the order in which they are tried: each says SLOW where it cannot.
+    Where the processor itself may be taken away inside of one, as by other tasks, a layout has none.
     `settled` ends a call that is refused, or that ends while threads wait.
     """
-    made = _made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled)
-    for number in reversed(range(len(quick))):
-        made = _made(_QUICK, function, f"_{number}" if number else "", quick=quick[number], slower=rare(made))
+    ways = quick[:QUICK_WAYS]
+    made = _made(_LOCKED, function, "_locked" if ways else "", inner=function, settled=settled)
+    for number in reversed(range(len(ways))):
+        made = _made(_QUICK, function, f"_{number}" if number else "", quick=ways[number], slower=rare(made))
     made.__doc__ = function.__doc__
     return entry(made)
 

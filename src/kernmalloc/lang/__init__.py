@@ -24,7 +24,8 @@ whether x is a status that refuses, and not x < 0.
     records, functions, intrinsics, atomics, status                the language, executable by CPython as it is
     verify                                                         invariants and constants as functions
     twin, memory                                                   checked interpretation on any memory
-    source, typed                                                  the tree of a function, and what is a reference in it
+    layout                                                         what a build chooses: parameters, answers, fields
+    source, fold, typed                                            the tree of a function, and what is a reference in it
     gates, syntax, flow, effects                                   what is refused
     frontend, models, backend, pipeline, objects                   one object per life: built once, loaded at once
     cache                                                          the user's folder of what is built
@@ -43,7 +44,8 @@ from kernmalloc.lang.atomics import (
 )
 from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare
 from kernmalloc.lang.intrinsics import clz, ctz, failed, little, poison, popcount, rest, shl, shr, unpoison
-from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32
+from kernmalloc.lang.layout import parameter
+from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32, usize
 from kernmalloc.lang.source import define
 from kernmalloc.lang.verify import sealer, verifier
 
@@ -68,6 +70,7 @@ __all__ = [
     "load_acquire64",
     "machine_record",
     "markdown",
+    "parameter",
     "pause",
     "poison",
     "popcount",
@@ -83,5 +86,6 @@ __all__ = [
     "u16",
     "u32",
     "unpoison",
+    "usize",
     "verifier",
 ]

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from kernmalloc.lang import layout
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,8 +114,8 @@ def folder() -> Path:
 
 @cache
 def digest() -> str:
-    """Of every source that an object depends on, and of the processor's architecture."""
-    sources = hashlib.sha256(platform.machine().encode())
+    """Of every source that an object depends on, of the layout, and of the processor's architecture."""
+    sources = hashlib.sha256(f"{platform.machine()}\0{layout.LAYOUT.text()}".encode())
     for part in ("lang", "machine", "kernel", "drivers"):
         for path in sorted((PACKAGE / part).rglob("*.py")):
             sources.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")

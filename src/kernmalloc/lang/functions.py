@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from kernmalloc.lang import memory
 from kernmalloc.lang.records import DeclarationError, RecordType, named
+from kernmalloc.lang.source import code
 
 Function: TypeAlias = Callable[..., Any]
 """A kernel function, or what may become one."""
@@ -91,7 +92,7 @@ def group(function: Function) -> str:
 def callees(function: Function) -> tuple[Function, ...]:
     """The kernel functions that a function names."""
     # not `co_names`: these hold its fields, too
-    names = dict.fromkeys(step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL")
+    names = dict.fromkeys(step.argval for step in dis.get_instructions(code(function)) if step.opname == "LOAD_GLOBAL")
     values = [function.__globals__.get(name) for name in names]
     return tuple(value for value in values if isinstance(value, FunctionType) and value in REGISTRY)
 

@@ -15,9 +15,10 @@ has no name. A record may refer to one that is declared later or in a higher roo
 is first used. A record that lies inside must be declared when the layout is first used.
 
 `Frame(addr)` is a reference: a number that knows its record. `f.pins` loads and zero-extends, `f.pins = n` stores and
-truncates; i64 is signed. `f.region.base` follows a reference; `f.spot` and `f.words` are references to what lies
-inside; `element(f.words, 1)` is the second one. `f.addr` is the number of a reference. `Frame(0)` is the null
-reference, and `f == 0` asks for it. There is no other arithmetic on references.
+truncates; i64 is signed, and so is usize, which is as wide as a reference, where that is 8 bytes. `f.region.base`
+follows a reference; `f.spot` and `f.words` are references to what lies inside; `element(f.words, 1)` is the second one.
+`f.addr` is the number of a reference. `Frame(0)` is the null reference, and `f == 0` asks for it. There is no other
+arithmetic on references. A layout (`layout`) may leave fields out, and with them what they are needed for.
 
 Under CPython references go through the memory that `twin.use` set; the front ends compile these expressions to loads
 and stores. The NumPy dtype, the reference table and C's structs come from the declaration, too.
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from zlib import crc32
 
 from kernmalloc.lang import memory
+from kernmalloc.lang.layout import LAYOUT, left, left_of_sums
 
 if TYPE_CHECKING:
     import numpy
@@ -54,11 +56,13 @@ if TYPE_CHECKING:
     u16: TypeAlias = int
     u32: TypeAlias = int
     i64: TypeAlias = int
+    usize: TypeAlias = int
 else:
     u8, u16, u32, i64 = Width("u8", 1), Width("u16", 2), Width("u32", 4), Width("i64", 8)
+    usize = {4: u32, 8: i64}[LAYOUT.reference]  # of an address, or a count of what lies in memory
 
-WORD = 8
-"""Bytes of an i64, and of a reference in a record."""
+REFERENCE = LAYOUT.reference
+"""Bytes of a reference in a record."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class DeclarationError(TypeError):
 
 
 def field(meaning: str, *, align: int = 0) -> Any:
-    """Declare a number of the annotated width, or 8 bytes that lead to the annotated record."""
+    """Declare a number of the annotated width, or a reference that leads to the annotated record."""
     return Declared(meaning, 0, align)
 
 
@@ -110,7 +114,7 @@ class Field:
         kind = named(self.annotation, self.owner.__module__)
         if kind is None:
             where = f"record {self.owner.name}, field {self.name}"
-            raise DeclarationError(f"{where}: {self.annotation} is neither u8, u16, u32, i64 nor a record")
+            raise DeclarationError(f"{where}: {self.annotation} is neither u8, u16, u32, i64, usize nor a record")
         return kind
 
     @property
@@ -127,6 +131,18 @@ class Field:
 def hexadecimal(address: int) -> str:
     """An address as people write it: one of the high half of 64 bits is negative in the kernel, and nowhere else."""
     return f"{address % (1 << 64):#x}"
+
+
+class Offset(int):
+    """Where a field lies in its record, in bytes. As a constant it names the field."""
+
+    record: RecordType
+    field: str
+
+    def __new__(cls, record: RecordType, field: str, bytes: int) -> Offset:
+        made = super().__new__(cls, bytes)
+        made.record, made.field = record, field
+        return made
 
 
 RECORDS: dict[str, list[RecordType]] = {}
@@ -175,8 +191,16 @@ class RecordType(type):
             if not isinstance(value, Declared) or not value.meaning:
                 raise DeclarationError(f'{where}: say what it means, as in `{key}: {kind} = field("...")`')
             if kind is None:
-                raise DeclarationError(f"{where}: annotate it with u8, u16, u32, i64 or a record")
+                raise DeclarationError(f"{where}: annotate it with u8, u16, u32, i64, usize or a record")
             declared[key] = (kind, value)
+        if LAYOUT.fields:
+            named = LAYOUT.fields.get(name, tuple(declared))
+            size = size if name not in LAYOUT.fields else 0
+            declared = {key: value for key, value in declared.items() if key in named}
+            gone = annotations.keys() - declared.keys()
+            body = {key: value for key, value in body.items() if key not in gone}
+            body["invariants"] = left(body.get("invariants", ()), gone)
+            body["constants"] = left_of_sums(body.get("constants", ()), gone)
         accessors = {key: _first_use(key) for key in declared}
         cls = super().__new__(mcs, name, bases, {**body, "__slots__": (), **accessors})
         cls._asked, cls.declared, cls._layout, cls._dtype, cls._number = (size, align), declared, None, None, None
@@ -238,11 +262,15 @@ class RecordType(type):
             )
         return cls._dtype
 
-    def offset(cls, name: str) -> int:
-        """Offset of a field in bytes; KeyError if there is none of that name. Later fields may be unknown yet."""
+    def offset(cls, name: str) -> Offset:
+        """Offset of a field in bytes; KeyError if there is none of that name. Later fields may be unknown yet.
+
+        -1 of a field that the layout leaves out: no function of it names the field."""
+        if name in cls.__annotations__.keys() - cls.declared.keys():
+            return Offset(cls, name, -1)
         if name not in cls.declared:
             raise KeyError(name)
-        return next(item.offset for item, _ in _placed(cls) if item.name == name)
+        return Offset(cls, name, next(item.offset for item, _ in _placed(cls) if item.name == name))
 
     def _resolved(cls) -> tuple[dict[str, Field], int, int]:
         if cls._layout is None:
@@ -312,7 +340,7 @@ def _placed(cls: RecordType) -> Iterator[tuple[Field, int]]:
     end = 0
     for name, (annotation, declared) in cls.declared.items():
         kind = named(annotation, cls.__module__)
-        align = width = kind.size if isinstance(kind, Width) else WORD
+        align = width = kind.size if isinstance(kind, Width) else REFERENCE
         if declared.count:
             if not isinstance(kind, RecordType):
                 where = f"record {cls.name}, field {name}"
@@ -355,12 +383,13 @@ def _round_up(value: int, align: int) -> int:
 
 
 _SCALARS = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i64": "<i8"}
+_REFERENCE = {4: "<u4", 8: "<i8"}[REFERENCE]
 
 
 def _format(item: Field) -> Any:
     """What NumPy calls a field. A record of one number is that number, so that views of them are arrays of numbers."""
     if not item.inline:
-        return _SCALARS[item.kind.name] if isinstance(item.kind, Width) else "<i8"
+        return _SCALARS[item.kind.name] if isinstance(item.kind, Width) else _REFERENCE
     assert isinstance(item.kind, RecordType)
     first, *others = item.kind.fields.values()
     alone = not others and not first.inline and first.size == item.kind.size
@@ -397,10 +426,10 @@ def _accessor(item: Field) -> Accessor:
     if target is not None:
 
         def follow(self: Any) -> Any:
-            return target(memory.load(self.addr + offset, WORD))
+            return target(memory.load(self.addr + offset, width))
 
         def lead(self: Any, value: Any) -> None:
-            memory.store(self.addr + offset, WORD, value.addr)
+            memory.store(self.addr + offset, width, value.addr)
 
         return follow, lead
 
@@ -410,7 +439,7 @@ def _accessor(item: Field) -> Accessor:
     mask = (1 << 8 * width) - 1
 
     def put(self: Any, value: int) -> None:
-        memory.store(self.addr + offset, width, value if width == WORD else value & mask)
+        memory.store(self.addr + offset, width, value if width == 8 else value & mask)
 
     return get, put
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kernmalloc.lang.functions import REGISTRY, Function, callees, over_numbers
 from kernmalloc.lang.memory import Memory, use
 from kernmalloc.lang.records import R, element
-from kernmalloc.lang.source import tree
+from kernmalloc.lang.source import code, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,14 +80,14 @@ def _checked(function: Function) -> Function:
     definition.returns = None
     for argument in definition.args.args:
         argument.annotation = None
-    code = builtins.compile(
+    checked = builtins.compile(
         ast.fix_missing_locations(ast.Module([definition], [])), function.__code__.co_filename, "exec"
     )
     outer = function.__globals__
-    space = {name: outer[name] for name in function.__code__.co_names if name in outer}
+    space = {name: outer[name] for name in code(function).co_names if name in outer}
     space.update(_CHECKS, __name__=function.__module__)
     own = space.get(function.__name__)
-    exec(code, space)
+    exec(checked, space)
     twin: Function = space.pop(function.__name__)
     if own is not None:
         space[function.__name__] = own  # recursion goes to the checked version, like every other call

@@ -5,12 +5,21 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
-from kernmalloc.lang.functions import kernel
+from kernmalloc.lang.functions import Function, kernel
 from kernmalloc.lang.records import RecordType, Width, element, named
 from kernmalloc.lang.source import define
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+MADE: set[Function] = set()
+"""The functions that are made here."""
+
+
+def _made(function: Callable[..., int]) -> Callable[..., int]:
+    MADE.add(function)
+    return kernel(function)
 
 
 def verifier(
@@ -41,7 +50,7 @@ def verifier(
 
     file = f"<invariants of {cls.__module__}.{cls.name}>"
     space = {cpu.name: cpu, tally.name: tally, cls.name: cls, **resolve.constants, "__name__": namespace["__name__"]}
-    return kernel(define(name, source, file, space))
+    return _made(define(name, source, file, space))
 
 
 class _Resolve(ast.NodeTransformer):
@@ -129,7 +138,7 @@ def sealer(cls: RecordType, *, namespace: Mapping[str, Any]) -> Callable[..., in
     )
     space = {cls.name: cls, "element": element, "__name__": namespace["__name__"]}
     space |= {name: namespace[name] for name in ("mixed", "mixed_words") if name in source}
-    return kernel(define(f"seal_{cls.name.lower()}", source, f"<constants of {cls.__module__}.{cls.name}>", space))
+    return _made(define(f"seal_{cls.name.lower()}", source, f"<constants of {cls.__module__}.{cls.name}>", space))
 
 
 def _taken(cls: RecordType, constant: str) -> str:

@@ -15,7 +15,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bank
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.core import kern as k
-from kernmalloc.kernel.core.kern import Cpu, Kern
+from kernmalloc.kernel.core.kern import LINKS, Cpu, Kern
 from kernmalloc.kernel.devices import Chunk
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 from kernmalloc.kernel.frames.claims import LATE, READY, RUNNABLE, Stalls, Thread
@@ -265,9 +265,8 @@ breaks(Kern, "frames == " + " + ".join(f"{type}_frames" for type in k.TYPE_NAMES
 breaks(Kern, "promised <= free_frames + page_frames or lenient == 1")(
     lambda s: s.set(Kern, s.kern, free_frames=0, page_frames=0)
 )
-breaks(Kern, "(stage == UP) == (seal != 0) and seal == tally.kern_seal and area_seal == tally.area_seal")(
-    lambda s: s.add(Kern, s.kern, "growth")
-)
+breaks(Kern, "(stage == UP) == (seal != 0)")(lambda s: s.set(Kern, s.kern, seal=0))
+breaks(Kern, "seal == tally.kern_seal and area_seal == tally.area_seal")(lambda s: s.add(Kern, s.kern, "growth"))
 breaks(Kern, "map_pages == tally.map_pages")(lambda s: s.add(Kern, s.kern, "map_pages"))
 breaks(Kern, "tally.unused_errors == 0")(
     lambda s: s.set(Magazine, s.cpu + Cpu.offset("magazines") + REGION_CACHE * Magazine.size, empty_pages=1) and s.kern
@@ -286,9 +285,17 @@ breaks(Kern, "tally.ram_errors == 0")(lambda s: s.set(Kern, s.kern, ram_last=s.g
 breaks(Kern, "idle == tally.idle and idle <= idle_most")(lambda s: s.add(Kern, s.kern, "idle"))
 breaks(Kern, "donated_heap + donated_maps == donation_frames")(lambda s: s.add(Kern, s.kern, "donated_heap"))
 breaks(Kern, "cache_count >= 0 and cache_count <= CACHES")(lambda s: s.set(Kern, s.kern, cache_count=k.CACHES + 1))
-breaks(Kern, "top >= 0 and top <= heap_pages and heap + (heap_pages << page_shift) <= windows")(
-    lambda s: s.set(Kern, s.kern, top=s.get(Kern, s.kern, "heap_pages") + 1)
-)
+breaks(Kern, "top >= 0 and top <= heap_pages")(lambda s: s.set(Kern, s.kern, top=s.get(Kern, s.kern, "heap_pages") + 1))
+
+
+@breaks(Kern, "heap + (heap_pages << page_shift) <= windows")
+def bound_and_what_is_released(s: Scene) -> int:
+    """The seal is of their sums."""
+    for name, pages in (("heap_pages", LINKS), ("fixed", LINKS), ("released", -LINKS)):
+        s.set(Kern, s.kern, **{name: s.get(Kern, s.kern, name) + pages})
+    return s.kern
+
+
 breaks(Kern, "backed == tally.backed")(lambda s: s.add(Kern, s.kern, "backed"))
 
 

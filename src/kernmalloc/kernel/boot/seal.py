@@ -18,13 +18,18 @@ seal_kern = sealer(Kern, namespace=globals())
 
 
 @kernel
+def _seal_told(kern: Kern) -> int:
+    """The seal of what the loader told, and of the page tables."""
+    seal = mixed_words(1, kern.info.addr, kern.cpus.addr)
+    seal = mixed_words(seal, kern.root, kern.directory)
+    return mixed_words(seal, directory_of(kern, spans_of(kern)).addr, kern.static_end)
+
+
+@kernel
 def seal_area(kern: Kern) -> int:
     """The seal of the boot area, found by the constants of the kernel's record."""
     classes = kern.class_of.addr
-    seal = mixed_words(1, kern.info.addr, kern.cpus.addr)
-    seal = mixed_words(seal, kern.root, kern.directory)
-    seal = mixed_words(seal, directory_of(kern, spans_of(kern)).addr, kern.static_end)
-    return mixed_words(seal, classes, classes + ((CLASS_TABLE_BYTES + 7) & -8))
+    return mixed_words(_seal_told(kern), classes, classes + ((CLASS_TABLE_BYTES + 7) & -8))
 
 
 @kernel

@@ -37,10 +37,10 @@ from kernmalloc.kernel.check.recount_slabs import (
     bits_set,
     count_cache,
     count_magazine,
-    count_stacked,
     is_empty,
     slab_page_errors,
     slab_page_listed,
+    stacked_of,
     unused_errors,
 )
 from kernmalloc.kernel.check.recount_stalls import count_overdue, count_running, count_waiting, next_thread
@@ -77,7 +77,7 @@ from kernmalloc.kernel.frames.bitmap import MAX_ORDER, test
 from kernmalloc.kernel.frames.claims import LATE, RUNNABLE, STALLED, Stalls, Thread
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
-from kernmalloc.kernel.heap.bins import BARE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
+from kernmalloc.kernel.heap.bins import BARE, FIRST_FREE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, UMAP_CACHE
 from kernmalloc.kernel.heap.runs import map_pages
 from kernmalloc.kernel.heap.slabs import (
@@ -105,7 +105,8 @@ from kernmalloc.machine.primitives import zero
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FOUNDATION = 4  # the first equations of the kernel's record, on which all the others stand
+FOUNDATION = 1 + Kern.invariants.index("cache_count >= 0 and cache_count <= CACHES")
+"""The first equations of the kernel's record, on which all the others stand."""
 TALLY_COUNTS = Tally.offset("free")  # the counts of frames lie one behind the other, in the order of the types
 
 RECORDS: list[RecordType] = []
@@ -265,7 +266,7 @@ def _check_slab(cpu: Cpu, tally: Tally, head: int) -> int:
             tally.slab_errors = slab_page_errors(cpu, head + i, head, before)
         if tally.slab_errors == 0:
             tally.slab_free = bits_set(page)
-            count_stacked(cpu, tally, page)
+            tally.stacked = stacked_of(kern, page)
             tally.listed = slab_page_listed(kern, head + i, is_empty(kern, head))
         if failed(_held(tally, SLAB_PAGE, page.addr, verify_slab_page(cpu, page, tally))):
             return BROKEN
@@ -384,6 +385,29 @@ def _check_kern(cpu: Cpu, tally: Tally) -> int:
 
 
 @kernel
+def _check_ways(cpu: Cpu, tally: Tally) -> int:
+    """Check the tables through which memory is read, and the tree of regions."""
+    kern = cpu.kern
+    tally.span_errors = span_errors(kern)
+    if tally.span_errors != 0:
+        return _check_kern(cpu, tally)
+    if failed(nodes_in(cpu, kern.regions, REGION_CACHE, LAST_REGION_CACHE, -1, kern.max_pfn)):
+        tally.link_errors = 1
+    if kern.hit != 0:
+        tally.link_errors = tally.link_errors | (1 - is_region(cpu, kern.hit))
+    return _check_kern(cpu, tally) if tally.link_errors != 0 else OK
+
+
+@kernel
+def _count_told(kern: Kern, tally: Tally) -> int:
+    """Count the blocks of the page cache, and the frames that boot was told of."""
+    pages = kern.pages
+    tally.owned = tally.owned + tally.user_tables + (1 if pages.heads != 0 else 0) + (1 if pages.source != 0 else 0)
+    tally.told_due = told_frames(kern)
+    return OK
+
+
+@kernel
 def _check_foundation(cpu: Cpu, tally: Tally) -> int:
     """Hold what must be true before anything is followed: the seals, the bounds of what is numbered, the tables through
     which memory is read, the tree of regions."""
@@ -396,14 +420,7 @@ def _check_foundation(cpu: Cpu, tally: Tally) -> int:
     verdict = verify_kern(cpu, kern, tally)
     if verdict < 0 and verdict >= -FOUNDATION:
         return _held(tally, KERN, kern.addr, verdict)
-    tally.span_errors = span_errors(kern)
-    if tally.span_errors != 0:
-        return _check_kern(cpu, tally)
-    if failed(nodes_in(cpu, kern.regions, REGION_CACHE, LAST_REGION_CACHE, -1, kern.max_pfn)):
-        tally.link_errors = 1
-    if kern.hit != 0:
-        tally.link_errors = tally.link_errors | (1 - is_region(cpu, kern.hit))
-    return _check_kern(cpu, tally) if tally.link_errors != 0 else OK
+    return _check_ways(cpu, tally)
 
 
 @entry
@@ -422,14 +439,11 @@ def check(cpu: Cpu) -> int:
         return BROKEN
     if failed(_check_regions(cpu, tally)) or failed(_check_cpus(kern, tally)) or failed(_check_pages(cpu, tally)):
         return BROKEN
-    count_bins(cpu, tally, IDLE)
-    count_bins(cpu, tally, BARE)
-    count_bins(cpu, tally, KEPT)
+    for use in range(FIRST_FREE, KEPT + 1):
+        count_bins(cpu, tally, use)
     for span in range(spans_of(kern)):
         count_span(cpu, tally, span)
-    pages = kern.pages
-    tally.owned = tally.owned + tally.user_tables + (1 if pages.heads != 0 else 0) + (1 if pages.source != 0 else 0)
-    tally.told_due = told_frames(kern)
+    _count_told(kern, tally)
     tally.unused_errors = unused_errors(kern)
     if failed(_check_kern(cpu, tally)):
         return BROKEN

@@ -20,8 +20,9 @@ from kernmalloc.kernel.heap.slabs import (
     Stacked,
     cache_at,
     cpu_at,
+    is_all,
     magazine_at,
-    returned_at,
+    returned_bits,
     slab_page,
     slot_number,
 )
@@ -54,7 +55,7 @@ def _bitmap_errors(kern: Kern, page: int) -> int:
     returned = 0
     for word in range(2 if record.slots <= SPARSE else 4):
         own = element(record.bits, word).bits
-        other = returned_at(kern, page, word).bits
+        other = returned_bits(kern, page, word)
         if (own | other) & ~_slots_of(record.slots, word) != 0 or (own & other != 0 and unseen == 0):
             return 1
         returned += popcount(other)
@@ -118,15 +119,14 @@ def _top_of(magazine: Magazine) -> int:
 
 
 @kernel
-def count_stacked(cpu: Cpu, tally: Tally, page: SlabPage) -> int:
-    """Count the slots of a slab's page on its owner's stack. A slot that is there twice spoils the count."""
-    kern = cpu.kern
-    tally.stacked = 0
+def stacked_of(kern: Kern, page: SlabPage) -> int:
+    """How many slots of a slab's page are on its owner's stack. A slot that is there twice spoils the count."""
+    stacked = 0
     if page.owner != 0:
         stack = stack_of(cpu_at(kern, page.owner - 1), page.cache)
         for at in range(stack.addr, stack.addr + _top_of(magazine_at(kern, page.owner, page.cache)), Stacked.size):
-            tally.stacked = tally.stacked + (1 if word_of(Stacked(at)).addr & RECORD == page.addr else 0)
-    return OK
+            stacked += 1 if word_of(Stacked(at)).addr & RECORD == page.addr else 0
+    return stacked
 
 
 @kernel
@@ -244,6 +244,12 @@ def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
 
 
 @kernel
+def _count_noted(kern: Kern, tally: Tally, owner: int) -> int:
+    """Count them on the list of what the owner, a processor, has yet to look at."""
+    return _count_returned(kern, tally, cpu_at(kern, owner - 1).noted, owner)
+
+
+@kernel
 def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> int:
     """Walk the lists of an owner's magazine for the cache that was recounted last."""
     kern = cpu.kern
@@ -269,7 +275,7 @@ def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> in
     if _count_returned(kern, tally, magazine.returned, owner) != 0:
         tally.returned = tally.given_back + 1
     if owner != 0:
-        _count_returned(kern, tally, cpu_at(kern, owner - 1).noted, owner)
+        _count_noted(kern, tally, owner)
     return OK
 
 
@@ -291,7 +297,7 @@ def unused_errors(kern: Kern) -> int:
         cache = cache_at(kern, id)
         if made == 0:
             errors += _used(cache.addr, Cache.size)
-        if made == 0 or cache.common == 0:
+        if is_all(0) != 0 and (made == 0 or cache.common == 0):
             errors += _used(magazine_at(kern, 0, id).addr, Magazine.size)
         if made == 0 or cache.common != 0:
             for owner in range(1, kern.cpu_count + 1):

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernmalloc.kernel.core.tree import Link
-from kernmalloc.lang import Record, array, field, i64, inline, u8, u16, u32
+from kernmalloc.lang import Record, array, field, i64, inline, parameter, u8, u16, u32, usize
 from kernmalloc.machine.mmu import Format
 
 if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
@@ -73,16 +73,17 @@ REST = 4
 OBJECTS = 5
 UP = 6
 
-SIZE_CLASSES = 72
-LARGEST_CLASS = 32768  # bytes of the largest of them
-OWN_CACHES = 7  # the caches behind the size classes: what the kernel allocates in them is its own
-CACHES = 128  # size classes and typed caches together
+SIZE_CLASSES = parameter("SIZE_CLASSES", 72)  # 8 for each doubling: a multiple of 8, at least 16
+LARGEST_CLASS = 256 << (SIZE_CLASSES // 8 - 2)  # bytes of the largest of them
+OWN_CACHES = parameter("OWN_CACHES", 7)  # behind the size classes: what the kernel allocates in them is its own
+CACHES = parameter("CACHES", 128)  # size classes and typed caches together
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
-STACK = 16  # slots on a magazine's stack
+STACK = parameter("STACK", 16)  # slots on a magazine's stack
 FRAMES = 64  # groups of single frames that a processor keeps at most
 CHUNKS = 16  # chunks that it keeps
-BINS = 256  # lists of free heap runs, by length
+BINS = parameter("BINS", 256)  # lists of free heap runs of one use, by length
+FREE_USES = parameter("FREE_USES", 3)  # of free heap runs: IDLE, BARE and KEPT, or the last ones of these
 
 # what a page of the cache is
 EMPTY = 0  # it holds none
@@ -134,7 +135,7 @@ class Cpu(Record, align=64):
     run: i64 = field("frames in the run that the last `take_run` returned")
     open: u32 = field("which of its windows map a frame now: bit i is window i")
     noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
-    flags: i64 = field("whether interrupts were on when it entered")
+    flags: usize = field("whether interrupts were on when it entered")
     low: i64 = field("first pfn of the region that the quick paths are aimed at")
     high: i64 = field("first pfn beyond it; low: they are shut")
     entries: i64 = field("VA that an entry of frame 0 would have in its core table")
@@ -144,7 +145,7 @@ class Cpu(Record, align=64):
     opened: i64 = field("windows ever opened")
     thread: Thread = field("the thread that runs; 0: nobody who could wait")
     reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
-    quick: i64 = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
+    quick: usize = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
     sole: i64 = field("where no other processor can put a frame: `high`; else `low`, and puts take it by an atomic")
     frames: Stock = inline("the stock of single frames", align=64)
     frame_groups: Group = array(FRAMES + 1, "its groups")
@@ -175,7 +176,7 @@ class Kern(Record):
     magic: u32 = field("MAGIC")
     version: u16 = field("VERSION")
     layout: u16 = field("made of the layouts of this record and of all that it leads to")
-    address: i64 = field("VA of this record")
+    address: usize = field("VA of this record")
     lock: u32 = field("the number of the processor that is inside, plus 1; 0: none is")
     # the machine
     format: Format = inline("the format of its page tables", align=64)
@@ -192,7 +193,7 @@ class Kern(Record):
     windows: i64 = field("VA of the per-CPU windows, up to the end of the window")
     # processors
     cpus: Cpu = field("their records, an array")
-    cpu_count: i64 = field("how many there are")
+    cpu_count: usize = field("how many there are")
     # frames
     hit: Region = field("the region that the last lookup found; 0: none")
     regions: Link = inline("root of the region tree")
@@ -223,21 +224,25 @@ class Kern(Record):
     donated_heap: i64 = field("frames of the donation that the heap has taken")
     donated_maps: i64 = field("frames of the donation that became mapping tables")
     # the heap
-    heap: i64 = field("VA of heap page 0")
-    heap_pages: i64 = field("pages that the heap may ever have: its hard bound (C1)")
+    heap: usize = field("VA of heap page 0")
+    heap_pages: usize = field("pages that the heap may ever have: its hard bound (C1)")
     heap_map: HeapPage = field("the heap map: the records of all heap pages")
-    top: i64 = field("heap pages ever used are below this one")
-    map_pages: i64 = field("pages of the heap map that are backed")
-    backed: i64 = field("heap pages with a frame behind them")
-    idle: i64 = field("of those, pages in free runs")
+    top: usize = field("heap pages ever used are below this one")
+    map_pages: usize = field("pages of the heap map that are backed")
+    backed: usize = field("heap pages with a frame behind them")
+    idle: usize = field("of those, pages in free runs")
     growth: i64 = field("pages by which the heap grows")
-    idle_most: i64 = field("the most pages that it keeps idle")
-    bin_bits: Word = array(3 * BINS // 64, "which bins hold a run: four words each for IDLE, BARE and KEPT runs")
-    bins: Index = array(3 * BINS, "first run of each bin, page + 1: BINS each for IDLE, BARE and KEPT runs")
+    idle_most: usize = field("the most pages that it keeps idle")
+    bin_bits: Word = array(FREE_USES * BINS // 64, "which bins hold a run: a bit for each of them")
+    bins: Index = array(FREE_USES * BINS, "first run of each bin, page + 1: BINS for each use")
     # the fixed part of an affine heap
-    fixed: i64 = field("heap pages below this one are mapped VA = PA + constant, in large pages, and keep their frames")
-    kept: i64 = field("of those, pages in free runs")
-    recycled: i64 = field("runs that were ever given back: before the first, free pages are as they were backed, zero")
+    fixed: usize = field(
+        "heap pages below this one are mapped VA = PA + constant, in large pages, and keep their frames"
+    )
+    kept: usize = field("of those, pages in free runs")
+    recycled: usize = field(
+        "runs that were ever given back: before the first, free pages are as they were backed, zero"
+    )
     excess: i64 = field("heap pages reserved at boot beyond what is planned, for `release` to give back")
     released: i64 = field("heap pages that `release` gave back")
     headroom: i64 = field("heap pages kept free at boot, for malloc to use")
@@ -263,7 +268,7 @@ class Kern(Record):
     last_maps: i64 = field("mapping frames that only they may use")
     # object caches
     caches: Cache = field("the caches, an array; the first ones are the size classes")
-    cache_count: i64 = field("caches in use")
+    cache_count: usize = field("caches in use")
     class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
     common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
     # what boot was told
@@ -289,8 +294,10 @@ class Kern(Record):
     checked: Tally = inline("the counts of the last check")
 
     invariants = (
-        "(stage == UP) == (seal != 0) and seal == tally.kern_seal and area_seal == tally.area_seal",
-        "top >= 0 and top <= heap_pages and heap + (heap_pages << page_shift) <= windows",
+        "(stage == UP) == (seal != 0)",
+        "seal == tally.kern_seal and area_seal == tally.area_seal",
+        "top >= 0 and top <= heap_pages",
+        "heap + (heap_pages << page_shift) <= windows",
         "map_pages == tally.map_pages",
         "cache_count >= 0 and cache_count <= CACHES",
         "tally.span_errors == 0",

@@ -14,7 +14,7 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import ABSENT, BINS, Index, Kern, Word
+from kernmalloc.kernel.core.kern import ABSENT, BINS, FREE_USES, Index, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
 from kernmalloc.lang import Record, array, clz, ctz, element, field, inlined, kernel, shl, u8, u16, u32
 from kernmalloc.lang.status import OK
@@ -29,6 +29,7 @@ LARGE = 5  # one allocation; the last page is its TAIL
 OWN = 6  # one allocation of the kernel's own; the last page is its TAIL
 TAIL = 7
 USES = 8
+FIRST_FREE = KEPT + 1 - FREE_USES  # the first use of a free run that this layout has
 
 SLAB_WORDS = 6  # of the record of a slab's page that other pages have no use for
 EXACT = 16  # runs shorter than that have bins of their own
@@ -100,13 +101,13 @@ def bin_holding(pages: int) -> int:
 @kernel
 def bits_of(kern: Kern, use: int) -> Word:
     """The bitmap of the bins that hold free runs of one use: its first word."""
-    return element(kern.bin_bits, (use - IDLE) * BIN_WORDS)
+    return element(kern.bin_bits, (use - FIRST_FREE) * BIN_WORDS)
 
 
 @kernel
 def bin_at(kern: Kern, use: int, bin: int) -> Index:
     """A bin: its first run, page + 1."""
-    return element(kern.bins, (use - IDLE) * BINS + bin)
+    return element(kern.bins, (use - FIRST_FREE) * BINS + bin)
 
 
 bin_link, bin_unlink = linked_list(

@@ -231,6 +231,13 @@ def _has_free(magazine: Magazine) -> int:
 
 
 @kernel
+def _fetched(kern: Kern, magazine: Magazine) -> int:
+    """1 if the magazine's slabs have a free slot once its owner has what other processors gave back."""
+    _fetch(kern, magazine)
+    return _has_free(magazine)
+
+
+@kernel
 def slot_take(cpu: Cpu, id: int) -> int:
     """A slot of cache `id`: its VA. LIMIT, or what `run_get` says.
 
@@ -243,9 +250,7 @@ def slot_take(cpu: Cpu, id: int) -> int:
     if va != SLOW:
         return va
     magazine = magazine_of(cpu, id)
-    if _has_free(magazine) == 0:
-        _fetch(kern, magazine)
-    if _has_free(magazine) == 0:
+    if _has_free(magazine) == 0 and _fetched(kern, magazine) == 0:
         page = slab_new(cpu, cache_at(kern, id))
         if failed(page):
             return page

@@ -55,7 +55,7 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_quick,
 )
 from kernmalloc.kernel.heap.runs import give_pages, take_zeroed, trim, unfix_pages
-from kernmalloc.kernel.heap.slabs import cache_at, cache_init, is_own, run_get, slot_free, slot_number
+from kernmalloc.kernel.heap.slabs import NO_LIMIT, cache_at, cache_init, is_own, run_get, slot_free, slot_number
 from kernmalloc.lang import clz, element, failed, inlined, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, NOT_YOURS, OK
 
@@ -63,7 +63,6 @@ GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's l
 CLASSES_BELOW = 8  # classes up to 128 bytes
 CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
 LARGEST_ALIGN = 1 << 30
-NO_LIMIT = 1 << 40  # slabs: more than any size class has
 
 
 @kernel

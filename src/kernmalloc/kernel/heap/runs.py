@@ -235,10 +235,16 @@ def pages_ask(cpu: Cpu, pages: int) -> int:
 
 
 @kernel
+def _cut_idle(cpu: Cpu, pages: int, align: int) -> int:
+    """A run out of what is idle: its first page, or ABSENT."""
+    return _cut(cpu, IDLE, pages, align)
+
+
+@kernel
 def cut_pages(cpu: Cpu, pages: int, align: int) -> int:
     """A free run whose pages have frames, from the fixed part, else from what is idle: its first page, or ABSENT."""
     page = _cut(cpu, KEPT, pages, align)
-    return page if page != ABSENT else _cut(cpu, IDLE, pages, align)
+    return page if page != ABSENT else _cut_idle(cpu, pages, align)
 
 
 @kernel
@@ -336,6 +342,19 @@ def fix_pages(cpu: Cpu, pfn: int, pages: int) -> int:
     _raise_top(cpu, pages)
     kern.fixed = pages
     kern.backed = pages
+    return _file_free(cpu, 0, pages)
+
+
+@kernel
+def keep_pages(cpu: Cpu, pages: int) -> int:
+    """Make the empty heap one whose fixed part is all of it: so many pages, which hold anything."""
+    kern = cpu.kern
+    kern.heap_pages = pages
+    kern.map_pages = map_pages(kern, pages)
+    kern.top = pages
+    kern.fixed = pages
+    kern.backed = pages
+    kern.recycled = 1
     return _file_free(cpu, 0, pages)
 
 

@@ -29,7 +29,7 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import ABSENT, LARGEST_CLASS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import ABSENT, LARGEST_CLASS, LINKS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
 from kernmalloc.kernel.core.seals import folded, mixed  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.frames.claims import listed, short
 from kernmalloc.kernel.heap.bins import INSIDE, SLAB, record_of, va_of
@@ -50,6 +50,7 @@ from kernmalloc.lang import (
     u8,
     u16,
     u32,
+    usize,
 )
 from kernmalloc.lang.status import INTERIOR, LIMIT, OK
 
@@ -58,6 +59,7 @@ MAX_SLAB_PAGES = 32
 LOW = (1 << 32) - 1
 SPARSE = 128  # slots whose two bitmaps lie in the page's record together
 RETURNED_BYTES = 32  # of a second bitmap that does not
+NO_LIMIT = LINKS - 1  # slabs: there are no more pages
 MOST_GIVEN = 8  # empty slabs that are given back for a run, which bounds the time that it takes
 KEPT_SHIFT = 6  # a cache may keep a 64th of the pages that the heap keeps idle as empty slabs of a processor
 
@@ -73,7 +75,7 @@ class Magazine(Record, size=64):
     """Where slots of a cache are taken from (`magazines`): by one processor, or, of a common cache, by all."""
 
     word: Word = field("the word of a bitmap that slots are taken from; 0: none")
-    base: i64 = field("VA of the slot of its bit 0")
+    base: usize = field("VA of the slot of its bit 0")
     size: u32 = field("bytes between slots, once there is a slab")
     list: u32 = field("first of the other pages with free slots: page + 1")
     empties: u32 = field("the empty slab put aside last: page + 1")
@@ -103,8 +105,8 @@ class Cache(Record):
     common: u8 = field("1: its slabs belong to all processors")
     id: u16 = field("number of this cache")
     kept: u32 = field("slabs that are never given back (a static division, E2)")
-    slabs: i64 = field("slabs there are")
-    limit: i64 = field("slabs there may be")
+    slabs: usize = field("slabs there are")
+    limit: usize = field("slabs there may be")
     wanted: i64 = field("object types: how many the profile's ratio asks for")
     object: u32 = field("object types: bytes of the object as declared; 0 for a size class")
     seal: u32 = field("made of its constants (`seals`)")
@@ -202,10 +204,16 @@ def own_magazine(cpu: Cpu, id: int) -> Magazine:
     return element(cpu.magazines, id)
 
 
+@inlined
+def is_all(owner: int) -> int:
+    """1 if an owner, the number of a processor plus 1, is all of them: of common caches."""
+    return 1 if owner == 0 else 0
+
+
 @kernel
 def magazine_at(kern: Kern, owner: int, id: int) -> Magazine:
     """The magazine for a cache of processor `owner` - 1; that of all processors if `owner` is 0."""
-    if owner == 0:
+    if is_all(owner) != 0:
         return element(kern.common, id)
     return own_magazine(cpu_at(kern, owner - 1), id)
 
@@ -280,7 +288,7 @@ def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     kept = slots_in(size, min(cache.keep, STACK * MAX_SLAB_PAGES), kern.page_shift)
     stacked = min(kept, STACK) if common == 0 else 0
     cache.stack_bytes = stacked * Stacked.size
-    cache.limit = limit
+    cache.limit = min(limit, NO_LIMIT)
     cache.id = id
     cache.common = common
     return cache_seal(cache)
@@ -303,6 +311,20 @@ def returned_at(kern: Kern, page: int, word: int) -> Word:
 
 
 @inlined
+def returned_bits(kern: Kern, page: int, word: int) -> int:
+    """That word: the slots that other processors gave back."""
+    return returned_at(kern, page, word).bits
+
+
+@kernel
+def _returned_clear(kern: Kern, page: int) -> int:
+    """Clear a second bitmap that does not lie in the record."""
+    for word in range(4):
+        returned_at(kern, page, word).bits = 0
+    return OK
+
+
+@inlined
 def slot_number(kern: Kern, page: int, va: int) -> int:
     """The number of the slot of a slab's page that starts at va, which lies in that page; INTERIOR if none does."""
     record = slab_page(kern, page)
@@ -315,7 +337,7 @@ def slot_number(kern: Kern, page: int, va: int) -> int:
 def slot_free(kern: Kern, page: int, slot: int) -> int:
     """1 if a slot of a slab's page is free, by either bitmap."""
     word = slot >> 6
-    bits = element(slab_page(kern, page).bits, word).bits | returned_at(kern, page, word).bits
+    bits = element(slab_page(kern, page).bits, word).bits | returned_bits(kern, page, word)
     return shr(bits, slot & 63) & 1
 
 
@@ -339,9 +361,9 @@ def _fill(kern: Kern, page: int, cache: Cache, owner: int, back: int, before: in
     record.waiting = 0
     for word in range(4):
         here = min(max(slots - (word << 6), 0), 64)
-        if slots > SPARSE:
-            returned_at(kern, page, word).bits = 0
         element(record.bits, word).bits = 0 if here == 0 else shr(-1, 64 - here)
+    if slots > SPARSE:
+        _returned_clear(kern, page)
     poison(va_of(kern, page) + first, slots * cache.size)
     return slots
 

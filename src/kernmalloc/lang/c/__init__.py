@@ -29,13 +29,15 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.lang import status
 from kernmalloc.lang.c.functions import Written, head, storage
-from kernmalloc.lang.c.models import HEADER, MACROS, POISON, SET, helpers
+from kernmalloc.lang.c.models import HEADER, MACROS, POISON, REFERENCES, SET, helpers
 from kernmalloc.lang.c.names import Constant, Names, body
 from kernmalloc.lang.c.records import closure, struct
 from kernmalloc.lang.c.text import aligned, comment, wrapped
 from kernmalloc.lang.c.values import literal
 from kernmalloc.lang.functions import REGISTRY, Function, Primitive, callees, group, signature, symbol
 from kernmalloc.lang.records import RecordType
+from kernmalloc.lang.shake import reachable
+from kernmalloc.lang.source import code
 from kernmalloc.lang.typed import typed
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def source(functions: Iterable[Function] | None = None, life: str = "bare", told
     """kernmalloc.c and kernmalloc.h: the entries among kernel functions (of all, if None) and what they call."""
     groups = ("kernel",) if functions is None and life == "bare" else ("kernel", MACHINES[life])
     given = [function for function in (REGISTRY if functions is None else functions) if group(function) in groups]
-    wanted = _reachable(function for function in given if REGISTRY[function])
+    wanted = reachable(function for function in given if REGISTRY[function])
     return _Object(_ordered(wanted), life, told or {}).files()
 
 
@@ -107,16 +109,6 @@ def _lowest_first(calls: Mapping[str, set[str]]) -> list[str]:
     return list(found)
 
 
-def _reachable(entries: Iterable[Function]) -> list[Function]:
-    todo, found = list(entries), set[Function]()
-    while todo:
-        function = todo.pop()
-        if function not in found:
-            found.add(function)
-            todo += callees(function)
-    return [function for function in REGISTRY if function in found]
-
-
 class _Object:
     """All functions of one object, and what they name."""
 
@@ -145,6 +137,7 @@ class _Object:
             "#ifndef KERNMALLOC_H\n#define KERNMALLOC_H",
             "#include <stddef.h>\n#include <stdint.h>",
             HEADER,
+            REFERENCES,
             POISON,
             _enumeration("What a call gives that cannot give an address or a count.", statuses),
             *(_enumeration(title, [self.enumerator(it) for it in constants]) for title, constants in self.told.items()),
@@ -175,7 +168,7 @@ class _Object:
             used.add("km_machine_record")
         parts = [comment(ABOUT), '#include "kernmalloc.h"', MACROS]
         if any("KM_SET(" in made.text for made in self.made.values()):
-            parts.append(SET)
+            parts += SET
         parts += [*helpers(used), *(struct(record, self.names) for record in self.hidden)]
         early = self.early()
         if early:
@@ -226,7 +219,7 @@ class _Object:
 
 def _records(function: Function) -> list[RecordType]:
     """The records that a function names or refers to."""
-    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    named = [function.__globals__.get(name) for name in code(function).co_names]
     return [kind for kind in (*typed(function).kinds.values(), *named) if isinstance(kind, RecordType)]
 
 
@@ -304,7 +297,7 @@ def _define(constant: Constant, name: str) -> tuple[str, str]:
         shift = re.fullmatch(r"1 << (\d+)", ast.unparse(node))
         if shift:
             text = f"(1 << {shift[1]})" if constant.value < 1 << 31 else f"(INT64_C(1) << {shift[1]})"
-        elif not isinstance(node, ast.Constant):
+        elif not isinstance(node, ast.Constant | ast.Call):
             made = "" if ast.unparse(node) == str(constant.value) else ast.unparse(node)
         elif f"0x{constant.value:x}" in line.lower():
             text = literal(constant.value, f"0x{constant.value:x}").text

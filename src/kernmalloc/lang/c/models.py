@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kernmalloc.lang.records import REFERENCE
+
 HEADER = r"""
 /* A struct lies over whatever bytes are there, so it may alias everything. */
 #if defined(__GNUC__) || defined(__clang__)
@@ -9,7 +11,19 @@ HEADER = r"""
 #else
 #define KM_RECORD
 #endif
+""".strip()
 
+_NARROW = r"""
+/* A reference takes 4 bytes in memory: this is for processors of which a pointer takes as many. */
+#if UINTPTR_MAX > 0xffffffff
+#error "references are 4 bytes here: export for a processor of 64 bits"
+#endif
+#define KM_LOW 0
+#define KM_REF(type, name) type *name
+#define KM_SET(field, value) ((field) = (value))
+""".strip()
+
+_WIDE = r"""
 /*
  * A reference takes 8 bytes in memory on every target. Where pointers take 4 its upper half is zero.
  * KM_LOW is where the pointer lies in these bytes; KM_SET stores a reference.
@@ -29,6 +43,9 @@ HEADER = r"""
 #define KM_SET(field, value) km_set(&(field), (value))
 #endif
 """.strip()
+
+REFERENCES = {4: _NARROW, 8: _WIDE}[REFERENCE]
+"""How a record holds references."""
 
 POISON = r"""
 /* Memory that nobody may touch for now, and that may be touched again: for a sanitizer to know. */
@@ -61,7 +78,7 @@ MACROS = r"""
 #define ADDR(reference) ((int64_t)(uintptr_t)(reference))
 """.strip()
 
-SET = r"""
+_SET_WIDE = r"""
 #if UINTPTR_MAX <= 0xffffffff
 static inline void km_set(void *field, const void *value)
 {
@@ -71,6 +88,9 @@ static inline void km_set(void *field, const void *value)
 }
 #endif
 """.strip()
+
+SET = {4: (), 8: (_SET_WIDE,)}[REFERENCE]
+"""What stores a reference, where that takes a function."""
 
 _COUNTS = r"""
 /* How the processor counts bits: 64 at once, 32 at once, or not at all. No compiler calls a library for it. */

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kernmalloc.lang import status
 from kernmalloc.lang.c.models import HELPERS
 from kernmalloc.lang.functions import REGISTRY, Function, symbol
+from kernmalloc.lang.source import code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +130,7 @@ def _first_free(module: str, name: str, taken: set[str]) -> str:
 
 
 def _constants(function: Function) -> Iterator[Constant]:
-    for name in function.__code__.co_names:
+    for name in code(function).co_names:
         found = constant(function, name)
         if found:
             yield found
