@@ -1,0 +1,110 @@
+"""Arenas: what is left of the kernel for a heap in memory that it is given, in a layout of its own.
+
+Concepts
+  1. What an arena does not have is asked of a few functions, which its layout answers (`ANSWERS`): no frames, nothing
+     behind a heap page that could be given back, nobody who waits, no other processor, nothing that is the kernel's
+     own. What only the other answers lead to falls away, and the fields that only it names.
+  2. Size classes, object types, the depth of stacks, bytes of a page and the width of references are the build's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kernmalloc.build import apart
+from kernmalloc.kernel.core.kern import ABSENT
+from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.lang.layout import Layout
+from kernmalloc.lang.status import NO_VA, OK
+
+KERNEL = "kernmalloc.kernel."
+ENTRIES = (
+    "boot.arena.arena_make",
+    "calls.malloc",
+    "calls.malloc_aligned",
+    "calls.calloc",
+    "calls.realloc",
+    "calls.free",
+    "calls.free_sized",
+    "calls.size_of",
+    "calls.drain",
+    "calls.cache_create",
+    "calls.cache_create_aligned",
+    "calls.cache_get",
+    "calls.cache_put",
+    "check.check.check",
+)
+
+_NO_FRAMES: dict[str, int | str] = {
+    "heap.runs.new_pages": NO_VA,
+    "heap.runs.trim": OK,
+    "heap.runs._grow_or_trim": NO_VA,
+    "heap.runs._cut_idle": ABSENT,
+    "frames.claims.listed": 0,
+    "frames.stock.stock_drain": 0,
+    "pages.reclaim.again": 0,
+    "boot.seal._seal_told": 1,
+    "map.kmap.pfn_at": 0,
+    "map.kmap.spans_of": 0,
+    "check.check._check_ways": OK,
+    "check.check._check_regions": OK,
+    "check.check._count_told": OK,
+    "check.check._check_page_cache": OK,
+    "check.check._check_threads": OK,
+    "check.recount.count_cpu": OK,
+    "check.recount_map.windows_at": 0,
+}
+_NOBODY_WAITS: dict[str, int | str] = {
+    "frames.claims.short": 0,
+    "stalls.quiet": 1,
+    "stalls.settled": "result",
+    "stalls.frames_came": "result",
+    "stalls.memory_came": "result",
+}
+_NOTHING_OWN: dict[str, int | str] = {"heap.slabs.is_own": 0, "heap.slabs.is_all": 0}
+_ONE_PROCESSOR: dict[str, int | str] = {
+    "heap.magazines.slot_take_quick": SLOW,
+    "heap.magazines._flush": OK,
+    "check.recount_slabs.stacked_of": 0,
+    "check.recount_slabs._stack_errors": 0,
+    "check.recount_slabs._count_returned": 0,
+    "check.recount_slabs._count_noted": 0,
+    "heap.slabs.heed": OK,
+    "heap.slabs.returned_bits": 0,
+    "heap.slabs._returned_clear": OK,
+    "heap.magazines._fetch": OK,
+    "heap.magazines._fetched": 0,
+    "heap.magazines._give_to": OK,
+}
+ANSWERS: dict[str, int | str] = {
+    KERNEL + name: answer for name, answer in (_NO_FRAMES | _NOBODY_WAITS | _NOTHING_OWN | _ONE_PROCESSOR).items()
+}
+
+
+class Shape(NamedTuple):
+    """What a person chooses of an arena."""
+
+    classes: int = 16
+    """Size classes: a multiple of 8. 16 of them go up to 256 bytes, and each 8 double that."""
+    types: int = 8
+    """Object types that can be made."""
+    stack: int = 4
+    """Slots on a stack."""
+    page_shift: int = 10
+    """log2 of the bytes in a page."""
+    reference: int = 8
+    """Bytes of a reference: 8, or 4 where pointers have 4."""
+
+    def layout(self) -> Layout:
+        """The layout. What it leaves out is found the first time, which takes some seconds."""
+        parameters = {
+            "SIZE_CLASSES": self.classes,
+            "OWN_CACHES": 0,
+            "CACHES": self.classes + self.types,
+            "STACK": self.stack,
+            "BINS": 128,
+            "FREE_USES": 1,
+            "QUICK_WAYS": 0,
+            "ARENA_SHIFT": self.page_shift,
+        }
+        return apart.shaken(Layout(self.reference, parameters, ANSWERS, tuple(KERNEL + name for name in ENTRIES)))

@@ -1,0 +1,257 @@
+"""An arena in every life, for a test to hold them against each other: `python arena_lives.py SEED STEPS`.
+
+It runs under the layout of an arena, which the environment gives. Each life has the block at the same address, does the
+same operations, and has the same bytes then: the twin, LLVM's code, and gcc's where pointers are as wide as the
+layout's references.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from kernmalloc.build import apart
+from kernmalloc.kernel.check.check import RECORDS
+from kernmalloc.kernel.check.tally import MOST_EQUATIONS
+from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, SIZE_CLASSES, Cpu
+from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.lang import backend, c, frontend, shake, status, twin
+from kernmalloc.lang.functions import PORTS, group
+from kernmalloc.lang.layout import LAYOUT
+
+BLOCK = 0x2000_0000  # where a Cortex-M has its RAM
+PORT = """
+define i64 @km_port_invalidate(i64 %va) { ret i64 0 }
+define i64 @km_port_interrupts_save() { ret i64 0 }
+define i64 @km_port_interrupts_restore(i64 %flags) { ret i64 0 }
+"""
+PORT_C = """
+#include <string.h>
+#include "kernmalloc.h"
+int64_t km_port_zero(int64_t va, int64_t bytes) { memset((void *)(uintptr_t)va, 0, (size_t)bytes); return 0; }
+int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{ memcpy((void *)(uintptr_t)to, (void *)(uintptr_t)of, (size_t)bytes); return 0; }
+int64_t km_port_interrupts_save(void) { return 0; }
+int64_t km_port_interrupts_restore(int64_t flags) { return flags & 0; }
+"""
+
+
+class Interpreted:
+    """The twin, on bytes of its own."""
+
+    def __init__(self, bytes: int) -> None:
+        self.memory = bytearray(bytes)
+        view = memoryview(self.memory)
+        self.views = {1: view.cast("B"), 2: view.cast("H"), 4: view.cast("I"), 8: view.cast("q")}
+        self.machine = self
+        self.calls = twin.compile(apart.entries())
+
+    def call(self, name: str, *args: int) -> int:
+        twin.use(self)
+        return self.calls[name](*args)
+
+    def at(self, addr: int, width: int) -> int:
+        if not 0 <= addr - BLOCK <= len(self.memory) - width or addr % width:
+            raise twin.TwinFault(f"{width} bytes at {addr:#x}")
+        return (addr - BLOCK) // width
+
+    def load(self, addr: int, width: int) -> int:
+        return self.views[width][self.at(addr, width)]
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        self.views[width][self.at(addr, width)] = value
+
+    def km_port_zero(self, va: int, size: int) -> int:
+        self.memory[va - BLOCK : va - BLOCK + size] = bytes(size)
+        return 0
+
+    def km_port_copy(self, to: int, of: int, size: int) -> int:
+        self.memory[to - BLOCK : to - BLOCK + size] = self.memory[of - BLOCK : of - BLOCK + size]
+        return 0
+
+    def km_port_interrupts_save(self) -> int:
+        return 0
+
+    def km_port_interrupts_restore(self, flags: int) -> int:
+        return 0
+
+
+class Compiled:
+    """Compiled code on memory at BLOCK, which it finds as it left it whenever it is called."""
+
+    def __init__(self, bytes: int) -> None:
+        self.memory = bytearray(bytes)
+        self.arities = {function.__name__: function.__code__.co_argcount for function in apart.entries()}
+
+    def call(self, name: str, *args: int) -> int:
+        here = (ctypes.c_char * len(self.memory)).from_address(BLOCK)
+        here.raw = bytes(self.memory)
+        result = self.function(name)(*args)
+        self.memory[:] = here.raw
+        return int(result)
+
+    def function(self, name: str) -> Any:
+        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.arities[name])
+        return kind(self.address(f"km_call_{name}"))
+
+    def address(self, symbol: str) -> int:
+        raise NotImplementedError
+
+
+class Llvm(Compiled):
+    """LLVM's code."""
+
+    def __init__(self, bytes: int) -> None:
+        super().__init__(bytes)
+        wanted = apart.entries()
+        bare = [function for function in PORTS if group(function) == "bare"]
+        groups = frontend.compile([*shake.reachable(wanted), *bare])
+        data = backend.link(groups, "bare", backend.host(), PORT)
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
+        self.engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(data))
+        self.engine.finalize_object()
+
+    def address(self, symbol: str) -> int:
+        return int(self.engine.get_function_address(symbol))
+
+
+class Gcc(Compiled):
+    """gcc's code."""
+
+    def __init__(self, bytes: int) -> None:
+        super().__init__(bytes)
+        self.folder = tempfile.TemporaryDirectory()
+        work = Path(self.folder.name)
+        for name, text in {**c.source(shake.reachable(apart.entries())), "port.c": PORT_C}.items():
+            (work / name).write_text(text)
+        flags = ("-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-DKM_CPUS=1")
+        files = (work / "kernmalloc.c", work / "port.c")
+        subprocess.run(["gcc", *flags, *files, "-o", work / "arena.so"], check=True)
+        self.loaded = ctypes.CDLL(str(work / "arena.so"))
+
+    def address(self, symbol: str) -> int:
+        return ctypes.cast(getattr(self.loaded, symbol), ctypes.c_void_p).value or 0
+
+
+def lives(bytes: int) -> list[Any]:
+    """One of each."""
+    gcc = [Gcc(bytes)] if LAYOUT.reference == 8 and shutil.which("gcc") else []
+    return [Interpreted(bytes), Llvm(bytes), *gcc]
+
+
+class Arena:
+    """The arena in all lives, and what is allocated in it."""
+
+    def __init__(self, bytes: int) -> None:
+        self.lives = lives(bytes)
+        self.cpu = 0
+        self.blocks: list[int] = []
+        self.objects: list[tuple[int, int]] = []
+        self.cpu = self.call("arena_make", BLOCK, bytes)
+
+    def call(self, name: str, *args: int) -> int:
+        """A call, whose result is the same in all lives, and the memory then, too."""
+        given = (self.cpu, *args) if self.cpu else args
+        results = [life.call(name, *given) for life in self.lives]
+        assert len(set(results)) == 1, (name, args, results)
+        for life in self.lives[1:]:
+            if life.memory != self.lives[0].memory:
+                pairs = zip(self.lives[0].memory, life.memory, strict=True)
+                at = next(index for index, (one, other) in enumerate(pairs) if one != other)
+                raise AssertionError(f"{name}{args}: {type(life).__name__} differs at {BLOCK + at:#x}")
+        return results[0]
+
+    def checked(self) -> int:
+        """Hold every invariant: how many there were."""
+        found = self.call("check")
+        twin.use(self.lives[0])
+        tally = Cpu(self.cpu).kern.checked
+        number, equation = divmod(tally.failed - 1, MOST_EQUATIONS)
+        assert found == 0, (RECORDS[number].name, RECORDS[number].invariants[equation], hex(tally.culprit))
+        return tally.asserted
+
+    def step(self, at: random.Random) -> None:
+        """One operation."""
+        kind = at.randrange(12)
+        if kind < 3 or not self.blocks:
+            self.note(self.call("malloc", at.choice((at.randrange(1, LARGEST_CLASS), at.randrange(1, 9000)))))
+        elif kind == 3:
+            self.note(self.call("malloc_aligned", at.randrange(1, 5000), 1 << at.randrange(14)))
+        elif kind == 4:
+            self.note(self.call("calloc", at.randrange(1, 40), at.randrange(1, 100)))
+        elif kind == 5:
+            index = at.randrange(len(self.blocks))
+            moved = self.call("realloc", self.blocks[index], at.randrange(1, 6000))
+            self.blocks[index] = moved if moved > 0 else self.blocks[index]
+        elif kind == 6:
+            assert self.call("free", self.blocks[0] + 8) == status.INTERIOR
+            assert self.call("free", at.randrange(-(1 << 40), 1 << 40)) < 0 or self.blocks.clear() is None
+        elif kind < 10:
+            block = self.blocks.pop(at.randrange(len(self.blocks)))
+            assert self.call("free", block) == 0
+            assert self.call("free", block) in (status.NOT_ALLOCATED, status.INTERIOR, status.BAD_ADDRESS)
+        elif kind == 10 and self.objects:
+            assert self.call("cache_put", *self.objects.pop(at.randrange(len(self.objects)))) == 0
+        else:
+            self.object(at)
+
+    def note(self, va: int) -> None:
+        """Remember a block, if it was given one."""
+        assert va > 0 or va == status.NO_VA
+        if va > 0:
+            self.blocks.append(va)
+
+    def object(self, at: random.Random) -> None:
+        """Make an object, of a type that may be new."""
+        id = at.randrange(SIZE_CLASSES, CACHES)
+        va = self.call("cache_get", id)
+        if va == status.BAD_CACHE:
+            assert self.call("cache_create", at.randrange(1, 2000), at.randrange(1, 100)) >= SIZE_CLASSES
+        elif va > 0:
+            self.objects.append((id, va))
+
+    def emptied(self) -> None:
+        """Give everything back: the heap is one run again."""
+        for block in self.blocks:
+            assert self.call("free", block) == 0
+        for each in self.objects:
+            assert self.call("cache_put", *each) == 0
+        self.call("drain")
+        self.checked()
+        twin.use(self.lives[0])
+        kern = Cpu(self.cpu).kern
+        assert HeapPage(kern.heap_map.addr).pages == kern.heap_pages == kern.kept
+
+
+def main(seed: int, steps: int) -> None:
+    bytes = 96 << 10
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000  # MAP_FIXED_NOREPLACE
+    assert libc.mmap(BLOCK, bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) == BLOCK
+    at = random.Random(seed)
+    arena = Arena(bytes)
+    held = arena.checked()
+    for number in range(steps):
+        arena.step(at)
+        if number % 16 == 0:
+            held = arena.checked()
+    arena.emptied()
+    print(held)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
