@@ -58,7 +58,7 @@ def test_a_layout_chooses_parameters_references_and_fields() -> None:
 
 
 def test_the_text_of_a_layout_is_read_again() -> None:
-    chosen = Layout(4, {"DEPTH": 2}, {"a.b": "c", "d.e": -1}, {"Spot": ("count",)})
+    chosen = Layout(4, {"DEPTH": 2}, {"a.b": "c", "d.e": -1}, ("a.b",), {"Spot": ("count",)})
     assert layout.read(chosen.text()) == chosen and layout.read("") == Layout()
 
 

@@ -6,6 +6,9 @@ from kernmalloc.kernel.core import locks
 from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.kernel.heap import bins, malloc
 from kernmalloc.lang import shake
+from kernmalloc.lang.pipeline import import_kernel
+
+import_kernel()
 
 
 def test_only_what_entries_lead_to_is_left() -> None:
