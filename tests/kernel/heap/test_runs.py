@@ -15,7 +15,8 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import BINS
 from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, OWN, SLAB, bin_holding, bin_of
-from kernmalloc.lang import status
+from kernmalloc.kernel.heap.runs import pages_ask
+from kernmalloc.lang import status, twin
 from kernmalloc.plan.plan import with_strategy
 
 SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap
@@ -392,3 +393,40 @@ def test_release_keeps_the_large_page_that_is_partly_in_use_C18(mode):
             assert read(kernel, va, 300_000) == bytes([number + 1]) * 300_000
             kernel.free(va)
         conserved(kernel)
+
+
+@pytest.mark.parametrize("behind", [-1, 0, 1])
+def test_release_takes_a_free_run_from_any_page_on_C18(behind):
+    """The free run at the end begins a page before a large page, with it, or behind: what is left of it is filed,
+    and a second release finds nothing and changes nothing."""
+    large = 2 * MIB // PAGE
+    profile = with_strategy(Profile.load("eros2"), "reserve+release")
+    with Kernel.boot(machine((0, 64 * MIB)), profile, "raw") as kernel:
+        _, start, pages = runs(kernel)[-1]
+        boundary = -(-(start + 9 - behind) // large) * large
+        assert boundary + behind + large < start + pages
+        va = kernel.malloc((boundary + behind - start) * PAGE)
+        assert (va - int(kernel.view.kern["heap"])) // PAGE == start
+        fixed = int(kernel.view.kern["fixed"])
+        assert kernel.release() == (fixed - boundary - (large if behind > 0 else 0)) * PAGE
+        conserved(kernel)
+        before = kernel.snapshot()
+        assert kernel.release() == 0 and kernel.snapshot() == before
+        kernel.free(va)
+        conserved(kernel)
+
+
+def test_pages_are_asked_for_up_to_the_bound_C1():
+    """As many pages as the bound leaves can be had, what is idle included; one more cannot, and nothing changes."""
+    with booted((0, 64 * MIB), mode="twin", window=SMALL_WINDOW, objects=()) as kernel:
+        held = [kernel.malloc(200_000) for _ in range(3)]
+        kernel.free(held.pop())
+        ask, kern = twin.compile([pages_ask])["pages_ask"], kernel.view.kern
+        left = int(kern["heap_pages"] - kern["backed"] + kern["idle"] + kern["kept"])
+        assert int(kern["idle"]) > 0
+        twin.use(kernel.handle.life)
+        assert ask(kernel.handle.loaded.cpu, left) == status.OK
+        before = kernel.snapshot()
+        assert ask(kernel.handle.loaded.cpu, left + 1) == status.NO_VA
+        assert kernel.snapshot() == before
+        kernel.free(held.pop())
