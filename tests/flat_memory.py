@@ -40,8 +40,15 @@ class FlatMemory:
             raise twin.TwinFault(f"{width} bytes at {addr:#x}")
         return addr // width
 
-    # the one primitive that kernel functions without a machine call
+    # the primitives that kernel functions without a machine call
 
     def km_port_zero(self, va: int, size: int) -> int:
         self.clear(va, size)
         return 0
+
+    def km_port_copy(self, to: int, of: int, size: int) -> int:
+        self.bytes[to : to + size] = self.bytes[of : of + size]
+        return 0
+
+    def km_port_reach(self) -> int:
+        return 1

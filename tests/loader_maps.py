@@ -14,7 +14,7 @@ import kernmalloc.kernel.boot.ranges  # noqa: F401
 import kernmalloc.kernel.loaders.protocols  # noqa: F401
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.loader import plan_ram
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, RAM
 from kernmalloc.kernel.loaders.found import RANGE_IMAGE, LoaderMap, LoaderRange
 from kernmalloc.machine.lives import LIVES

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.boot.added import Adding
-from kernmalloc.kernel.boot.layout import BootInfo, BootRange
+from kernmalloc.kernel.boot.config import BootRange, Config
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import CACHES, Byte, Cpu, Half, Index, Kern, Word
 from kernmalloc.kernel.devices import CHUNK_FRAMES, Chunk
@@ -132,7 +132,7 @@ class Metadata:
         info, kern = self.kernel.layout, self.kern
         area = int(info["area_pa"])
         parts = [
-            *_fields(BootInfo, area),
+            *_fields(Config, area),
             *self._array(BootRange, int(kern["ranges"]), int(kern["range_count"])),
             *self._array(ObjectType, int(kern["objects"]), int(kern["object_count"])),
             *self._array(Cpu, int(kern["cpus"]), int(kern["cpu_count"])),

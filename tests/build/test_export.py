@@ -31,9 +31,16 @@ def test_every_entry_of_the_kernel_and_no_driver(files):
 def test_the_header_is_enough_to_boot(files):
     """The records that a loader fills, the frames and stages that callers name, the statuses."""
     header = files["kernmalloc.h"]
-    for record in ("boot_info", "boot_range", "object_type", "cpu", "kern", "region"):
+    for record in ("config", "boot_range", "object_type", "cpu", "kern", "region"):
         assert f"struct km_{record} {{" in header
-    for text in ("KM_PAGE = 3,", "KM_RAM = 1,", "KM_UP = 6,", "KM_FORMAT_X86_64 = 2,", "KM_CACHE_UNCACHED = 2,"):
+    for text in (
+        "KM_PAGE = 3,",
+        "KM_RAM = 1,",
+        "KM_UP = 6,",
+        "KM_FORMAT_X86_64 = 2,",
+        "KM_CACHE_UNCACHED = 2,",
+        "KM_OWNER = 0,",
+    ):
         assert text in header
     for name in status.NAMES.values():
         assert f"KM_{name} = " in header

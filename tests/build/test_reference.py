@@ -35,7 +35,7 @@ def test_every_status_call_and_record_is_told_once(text):
     for code, name in status.NAMES.items():
         assert lines[f"| {code} | `{name}` | {status.MEANINGS[code]} |"] == 1
     calls = [each.__name__ for each, is_entry in REGISTRY.items() if is_entry and ".kernel." in each.__module__]
-    assert {"malloc", "boot", "layout", "check"} <= {*calls}
+    assert {"malloc", "boot", "init", "check"} <= {*calls}
     assert not [name for name in calls if lines[f"| `{name}"] != 1]
     records = [each for found in RECORDS.values() for each in found]
     mine = [each for each in records if each.__module__.startswith(("kernmalloc.kernel.", "kernmalloc.machine."))]

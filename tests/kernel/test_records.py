@@ -15,18 +15,18 @@ LAYOUTS = {
         64,
         "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56",
     ),
-    "kernmalloc.kernel.boot.layout.BootInfo": (
-        552,
-        "arch@0 page_shift@8 max_pfn@16 window@24 target@32 window_bytes@40 cpu_windows@48 image_pa@56 "
-        "image_bytes@64 area_pa@72 info_bytes@80 cpus@88 stride@96 identity@104 growth@112 idle_most@120 "
-        "bound@128 static@136 affine@144 growable@152 excess@160 headroom@168 device_ranges@176 reserves@184 "
-        "device_pages@192 last_frames@200 last_ranges@208 last_maps@216 lenient@224 withheld@232 promised@240 "
-        "cleaner_frames@248 ranges@256 range_count@264 objects@272 object_count@280 cpu@288 kern@296 root@304 "
-        "directory@312 directories@320 image_tables@328 window_tables@336 cpu_tables@344 leaf_tables@352 "
-        "area_bytes@360 tables@368 heap_map@376 heap@384 heap_pages@392 region@400 spans@408 windows@416 "
-        "format@424",
+    "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
+    "kernmalloc.kernel.boot.config.Config": (
+        600,
+        "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
+        "cpu_windows@64 upper@72 direct@80 direct_bytes@88 image_pa@96 image_bytes@104 area_pa@112 area_room@120 "
+        "cpus@128 stride@136 identity@144 growth@152 idle_most@160 bound@168 static@176 affine@184 growable@192 "
+        "excess@200 headroom@208 device_ranges@216 reserves@224 device_pages@232 last_frames@240 last_ranges@248 "
+        "last_maps@256 lenient@264 withheld@272 promised@280 cleaner_frames@288 ranges@296 range_count@304 "
+        "objects@312 object_count@320 info_bytes@328 cpu@336 kern@344 root@352 directory@360 directories@368 "
+        "image_tables@376 window_tables@384 cpu_tables@392 leaf_tables@400 area_bytes@408 tables@416 heap_map@424 "
+        "heap@432 heap_pages@440 region@448 spans@456 windows@464 format@472",
     ),
-    "kernmalloc.kernel.boot.layout.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.sizing.Plan": (
         136,
         "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 "

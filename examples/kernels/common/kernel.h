@@ -46,7 +46,7 @@ struct memory {
 };
 void memory_add(struct memory *memory, uint64_t base, uint64_t bytes, int kind);
 void memory_carve(struct memory *memory, uint64_t base, uint64_t bytes);
-struct km_cpu *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors);
+struct km_config *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors);
 
 /* program.c, state.c */
 void program(void);

@@ -42,32 +42,33 @@ void memory_carve(struct memory *memory, uint64_t base, uint64_t bytes)
 	}
 }
 
-/* The boot area is prepared right behind the image: the first processor's record. Physical addresses can be loaded from. */
-struct km_cpu *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors)
+/* The boot area is filled right behind the image. Physical addresses can be loaded from. */
+struct km_config *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors)
 {
-	struct km_boot_info info = {
-		.arch = KM_FORMAT, .page_shift = 12, .max_pfn = (int64_t)1 << (KM_PHYS_BITS - 12),
-		.window = KM_WINDOW, .target = KM_WINDOW, .window_bytes = KM_WINDOW_BYTES, .cpu_windows = 4 << 20,
-		.image_pa = (int64_t)image, .image_bytes = (int64_t)bytes, .info_bytes = 4096, .cpus = processors,
-		.stride = 16, .identity = 16, .growth = 16, .idle_most = 16, .lenient = 1,
-		.last_frames = 64, .last_ranges = 4, .last_maps = 8,
-		.ranges = sizeof info, .objects = 4096,
-	}, *at = (struct km_boot_info *)(uintptr_t)(image + bytes);
+	static struct km_config config = {
+		.version = KM_VERSION, .bytes = sizeof config, .arch = KM_FORMAT,
+		.max_pfn = (int64_t)1 << (KM_PHYS_BITS - 12), .window = KM_WINDOW, .window_bytes = KM_WINDOW_BYTES,
+		.cpu_windows = 4 << 20, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
+	};
 
-	if (km_call_layout(&info) != KM_OK)
-		fail("layout", 1);
+	config.image_pa = (int64_t)image;
+	config.image_bytes = (int64_t)bytes;
+	config.cpus = processors;
+	config.range_count = memory->count;
+	config.area_room = km_call_area_bytes(&config);
+	if (config.area_room < 0)
+		fail("area_bytes", config.area_room);
+	config.area_pa = (int64_t)(image + bytes);
 	memory_carve(memory, image, bytes);
-	memory_carve(memory, image + bytes, (uint64_t)info.area_bytes);
-	info.area_pa = (int64_t)(image + bytes);
-	info.range_count = memory->count;
-	*at = info;
-	for (int i = 0; i < memory->count; i++)
-		((struct km_boot_range *)(at + 1))[i] = memory->ranges[i];
+	memory_carve(memory, image + bytes, (uint64_t)config.area_room);
+	config.ranges = memory->ranges;
+	config.range_count = memory->count;
 	say("processors %d\n", processors);
 	say("image %x %x\n", image, bytes);
 	for (int i = 0; i < memory->count; i++)
 		say("range %x %x %d\n", memory->ranges[i].base, memory->ranges[i].count, memory->ranges[i].kind);
-	if (km_call_layout(at) != KM_OK)
-		fail("layout", 2);
-	return (struct km_cpu *)(intptr_t)km_call_prepare(0, at);
+	int64_t root = km_call_init(&config, 0);
+	if (root < 0)
+		fail("init", root);
+	return &config;
 }

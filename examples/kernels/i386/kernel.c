@@ -47,6 +47,7 @@ int64_t km_port_flush(int64_t va, int64_t pages)
 }
 
 int64_t km_port_shootdown(int64_t va, int64_t pages) { return km_port_flush(va, pages); }
+int64_t km_port_reach(void) { return 1; }
 int64_t km_port_forget(int64_t root, int64_t va) { (void)root; return km_port_flush(va, 1); }
 int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
 
@@ -104,14 +105,14 @@ void kernel_main(const struct multiboot *told)
 	}
 	memory_carve(&memory, 0, 1 << 20);  /* firmware and loader */
 	uint32_t bytes = (uint32_t)(image_end - image), pa = (uint32_t)image - OFFSET;
-	cpu = boot_prepare(&memory, pa, bytes, 1);
+	struct km_config *config = boot_prepare(&memory, pa, bytes, 1);
 
-	const struct km_boot_info *info = (const struct km_boot_info *)(pa + bytes);
-	boot_root[3] = *(uint64_t *)(uint32_t)(info->area_pa + info->root + 3 * 8);
+	boot_root[3] = *(uint64_t *)(uint32_t)(config->area_pa + config->root + 3 * 8);
 	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
-	int64_t stage = km_call_boot(cpu);
-	if (stage != KM_UP)
-		fail("the machine is refused", stage);
+	int64_t first = km_call_start(config);
+	if (-4095 <= first && first < 0)
+		fail("the machine is refused", first);
+	cpu = (struct km_cpu *)(intptr_t)first;
 	program();
 	machine_stop(state());
 }

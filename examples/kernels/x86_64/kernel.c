@@ -129,6 +129,7 @@ int64_t km_port_forget(int64_t root, int64_t va)
 	return km_port_shootdown(va, 1);
 }
 
+int64_t km_port_reach(void) { return processors; }
 int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
 
 int64_t km_port_zero(int64_t va, int64_t bytes)
@@ -231,18 +232,19 @@ void kernel_main(const struct pvh *pvh)
 		memory_add(&memory, row[i].base, row[i].bytes, row[i].type == 1 ? KM_RAM : KM_RESERVED_MEMORY);
 	memory_carve(&memory, 0, 1 << 20);  /* firmware, loader and trampoline */
 	uint64_t bytes = (uint64_t)(image_end - image), pa = (uintptr_t)image - HIGH;
-	struct km_cpu *cpu = boot_prepare(&memory, pa, bytes, processors);
+	struct km_config *config = boot_prepare(&memory, pa, bytes, processors);
 
-	struct km_boot_info *info = (struct km_boot_info *)(pa + bytes);
-	boot_root[511] = *(uint64_t *)(uintptr_t)(info->area_pa + info->root + 511 * 8);
+	boot_root[511] = *(uint64_t *)(uintptr_t)(config->area_pa + config->root + 511 * 8);
 	__asm__ volatile("movq %0, %%cr3; sti" : : "r"((uintptr_t)boot_root - HIGH) : "memory");
-	locals[0].cpu = cpu;
 	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
-	int64_t stage = km_call_boot(cpu);
-	if (stage != KM_UP)
-		fail("the machine is refused", stage);
-	for (int i = 1; i < processors; i++)
-		__atomic_store_n(&locals[i].cpu, (struct km_cpu *)((char *)cpu + i * sizeof *cpu), __ATOMIC_RELEASE);
+	int64_t first = km_call_start(config);
+	if (-4095 <= first && first < 0)
+		fail("the machine is refused", first);
+	locals[0].cpu = (struct km_cpu *)first;
+	for (int i = 1; i < processors; i++) {
+		struct km_cpu *cpu = (struct km_cpu *)km_call_cpu_online(locals[0].cpu, i);
+		__atomic_store_n(&locals[i].cpu, cpu, __ATOMIC_RELEASE);
+	}
 	program();
 	machine_stop(state());
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.build import archive, rust
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, Config
 from kernmalloc.kernel.core import kern
 from kernmalloc.kernel.loaders import found
 from kernmalloc.lang import c
@@ -53,6 +54,7 @@ def _told() -> dict[str, list[Constant]]:
     own = {
         "What a frame is.": (kern, "FREE HEAP MAPPING PAGE DMA DEVICE RESERVED"),
         "What a region is.": (kern, "RAM ROM NVRAM DEVICE_MEMORY RESERVED_MEMORY CARVED_MEMORY"),
+        "Whose page tables the window's are.": (kern, "OWNER GUEST SHADOW ONLY_FRAMES"),
         "How far the boot has come.": (kern, "DONATE TABLE MARK LIST REST OBJECTS UP"),
         "What a range is that a loader tells of.": (
             found,
@@ -61,6 +63,7 @@ def _told() -> dict[str, list[Constant]]:
         ),
     }
     made = {
+        "What a configuration begins with.": {"VERSION": kern.VERSION << LAYOUT_SHIFT | Config.layout},
         "Formats of page tables.": {f"FORMAT_{name}": format.number for name, format in FORMATS.items()},
         "How a device's page is cached.": {f"CACHE_{name}": number for number, name in enumerate(ATTRIBUTE_NAMES)},
     }
@@ -199,12 +202,13 @@ define `KM_POISON` and `KM_UNPOISON`, which tell a sanitizer of memory that nobo
 
 ## Booting
 
-1. Fill a `struct km_boot_info` with what the machine and the kernel are. `km_call_layout(info)` says where everything
-   will be, and in `area_bytes` how much RAM the boot area takes.
-2. Find that much RAM behind the kernel's image and name it in `area_pa`. Put the info there, the ranges of memory
-   (`struct km_boot_range`) at the offset `ranges`, and the object types (`struct km_object_type`) at `objects`.
-3. Call `km_call_layout` again, then `km_call_prepare(phys, info)`, where physical address 0 is at `phys`. It writes the
-   first page tables, whose root is at `area_pa + root`, and returns the address of `struct km_cpu` in the window.
-4. Turn paging on, and call `km_call_boot(cpu)`: `KM_UP`, or the status that refuses the machine.
+1. Fill in a `struct km_config`: zeros, then `version` and `bytes`, the format, the window, the image, `cpus`, the
+   ranges of memory (`struct km_boot_range`). What is 0 has its usual value. `km_call_area_bytes(&config)` says how much
+   RAM the boot area takes.
+2. Find that much RAM, take it and the image out of the ranges, and name it in `area_pa` and `area_room`.
+3. Call `km_call_init(&config, phys)`, where physical address 0 is at `phys`. It writes the first page tables and
+   returns the physical address of their root, or a status: then nothing is written.
+4. Turn paging on, and call `km_call_start(&config)`: the address of the first processor's `struct km_cpu`, or the
+   status that refuses the machine. `km_call_cpu_online(cpu, n)` has that of processor n.
 5. Call `km_call_malloc(cpu, 100)`.
 """

@@ -9,6 +9,7 @@ What is made is kept with this version's hosted objects (`lang.cache`).
 import json
 
 import kernmalloc.kernel.boot.arena  # noqa: F401
+import kernmalloc.kernel.boot.layout  # noqa: F401
 import kernmalloc.kernel.boot.ranges  # noqa: F401
 import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401

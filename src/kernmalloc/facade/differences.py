@@ -8,7 +8,7 @@ import numpy
 
 from kernmalloc.facade.holdings import allocations, blocks, cache_uses, processors
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.boot.layout import BootInfo
+from kernmalloc.kernel.boot.config import Config
 from kernmalloc.kernel.core.kern import TYPE_NAMES, Cpu, Kern
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import SLAB, HeapPage
@@ -57,7 +57,7 @@ def counts(kernel: Kernel) -> dict[str, int]:
 
 def one_kernel(one: Kernel, other: Kernel) -> bool:
     """Whether these are two states of one kernel: booted with the same, in the same place."""
-    told = [kernel.layout.tobytes()[: BootInfo.size] for kernel in (one, other)]
+    told = [kernel.layout.tobytes()[: Config.size] for kernel in (one, other)]
     return told[0] == told[1] and one.view.kern_va == other.view.kern_va
 
 

@@ -28,7 +28,7 @@ from kernmalloc.inputs.dumps import AT_ONCE, Dump, read
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.sizes import size
-from kernmalloc.kernel.boot.layout import BootInfo, BootRange
+from kernmalloc.kernel.boot.config import BootRange, Config
 from kernmalloc.kernel.core.kern import CPUS, MAGIC, VERSION, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.records import hexadecimal
@@ -106,10 +106,10 @@ def _judged(dump: Dump, address: int) -> Iterator[Found]:
 def _informed(dump: Dump, found: Found, kern: numpy.void) -> Found:
     """The kernel with what its loader told it, if that is where it says."""
     before = found.own - int(kern["info"])
-    data = dump.read(found.address - before, BootInfo.size) if 0 < before < 1 << 40 else b""
-    if len(data) < BootInfo.size:
+    data = dump.read(found.address - before, Config.size) if 0 < before < 1 << 40 else b""
+    if len(data) < Config.size:
         return found._replace(why="what its loader told it is not in front of it: damaged, or a copy")
-    info = numpy.frombuffer(data, BootInfo.dtype)[0]
+    info = numpy.frombuffer(data, Config.dtype)[0]
     page = {format.number: format.page_shift for format in FORMATS.values()}.get(int(info["arch"]))
     if int(info["kern"]) != before or page != int(info["page_shift"]) or not 1 <= int(info["cpus"]) <= CPUS:
         return found._replace(why="what its loader told it is damaged")
@@ -197,9 +197,9 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
 
 def _records(dump: Dump, area: int, info: numpy.void, record: Any, name: str) -> list[numpy.void]:
     """An array that the loader left beside the boot information."""
-    count, at = int(info[f"{name}_count"]), int(info[f"{name}s"])
+    count, at = int(info[f"{name}_count"]), int(info[f"{name}s"]) - int(info["window"] + info["image_bytes"])
     data = b""
-    if count >= 0 and BootInfo.size <= at <= at + count * record.size <= int(info["info_bytes"]):
+    if count >= 0 and Config.size <= at <= at + count * record.size <= int(info["info_bytes"]):
         data = dump.read(area + at, count * record.size)
     if len(data) < count * record.size or count < 0:
         raise NoKernelError(dump.name, 0, f"the {name}s that its loader told it are damaged, or not in the dump")

@@ -195,7 +195,7 @@ class Kernel:
 
     @property
     def layout(self) -> numpy.void:
-        """What the loader told the kernel and what `layout` answered: a `BootInfo` record."""
+        """What the loader told the kernel and what `layout` answered: a `Config` record."""
         return self.handle.loaded.info
 
     @property
@@ -355,7 +355,7 @@ class Kernel:
 
     def _region(self, r: numpy.void) -> RegionState:
         base, count, area = int(r["base"]), int(r["count"]), int(r["area"])
-        size = self.call_kern("area_bytes", base, count) if area else 0
+        size = self.call_kern("table_bytes", base, count) if area else 0
         return RegionState(base, count, k.CLASS_NAMES[r["kind"]], int(r["free"]), area, size)
 
     @property

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy
 
+import kernmalloc.kernel.boot.layout  # noqa: F401
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import HOSTED_LIMIT, STRATEGIES, Profile, Window
 from kernmalloc.inputs.sizes import size
-from kernmalloc.kernel.boot.layout import BootInfo, BootRange
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, WINDOWS_SHIFT, Kern
-from kernmalloc.kernel.heap.caches import ObjectType
-from kernmalloc.lang.status import OK
+from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, BootRange, Config
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, VERSION, WINDOWS_SHIFT, Kern
+from kernmalloc.lang import failed
+from kernmalloc.lang.status import MEANINGS
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.arch.model import Format
 from kernmalloc.machine.lives import Life, Raw, free_place
@@ -44,7 +45,7 @@ class Placement(NamedTuple):
 class Loaded(NamedTuple):
     """A machine on which the kernel can be started."""
 
-    info: numpy.void  # the BootInfo record, as answered
+    info: numpy.void  # the Config record, as answered
     cpu: int  # VA of the first processor record
     kern_pa: int
     format: Format
@@ -158,13 +159,46 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     """Put everything into RAM and turn paging on. TooSmall, in figures, where that is impossible."""
     plan = plan_ram(machine, profile)
     shift = profile.page_shift
+    if cpus << WINDOWS_SHIFT + shift > profile.va.windows:
+        most = profile.va.windows >> WINDOWS_SHIFT + shift
+        raise TooSmall(f"va.windows of {size(profile.va.windows)} serve {most} of {cpus} processors")
+    info = _configured(life, plan, profile, cpus)
+    room = _area_bytes(life, info)
+    area = _find(plan.ram, plan.image[1], room >> shift, LOW >> shift)
+    if area is None:
+        raise TooSmall(f"no range of RAM holds the boot area of {size(room)} beside the image")
+    plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
+    spans = sorted(
+        [(low, high, RAM) for low, high in plan.ram]
+        + [(low, high, CARVED_MEMORY) for low, high in plan.reserved]
+        + plan.firmware
+    )
     wanted = profile.wanted_counts(plan.frames)
-    ranges = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
-    format = FORMATS[profile.arch]
-    arrays = BootInfo.size + ranges * BootRange.size
-    info = numpy.zeros(1, BootInfo.dtype)[0]
+    at = area[0] << shift
+    ranges = at + Config.size
+    objects = ranges + len(spans) * BootRange.size
+    info["area_pa"], info["area_room"], info["range_count"] = at, room, len(spans)
+    info["ranges"], info["objects"] = life.phys + ranges, life.phys + objects
+    life.ram.bytes[at:ranges] = info.tobytes()
+    _write(life.ram, ranges, [(low, high - low, kind) for low, high, kind in spans])
+    _write(life.ram, objects, [(kind.size, wanted[kind.name], kind.last_words) for kind in profile.objects])
+    root = life.call("init", life.phys + at, life.phys)
+    if failed(root):
+        raise TooSmall(f"the kernel cannot start here: {MEANINGS[root]}")
+    info = numpy.frombuffer(life.ram.bytes[at:ranges], Config.dtype)[0].copy()
+    cpu = int(info["window"] + info["image_bytes"] + info["cpu"])
+    loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), FORMATS[profile.arch], plan)
+    life.enter(loaded)
+    return loaded
+
+
+def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> numpy.void:
+    """What the profile and the machine say, as the kernel is told it; room for as many ranges as there may be."""
+    shift = profile.page_shift
+    info: numpy.void = numpy.zeros(1, Config.dtype)[0]
+    info["version"], info["bytes"] = VERSION << LAYOUT_SHIFT | Config.layout, Config.size
     va = profile.va
-    info["arch"] = format.number
+    info["arch"] = FORMATS[profile.arch].number
     info["page_shift"] = shift
     info["max_pfn"] = 1 << (profile.phys_bits - shift)
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
@@ -172,7 +206,6 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["window_bytes"], info["cpu_windows"] = va.size, va.windows
     info["image_pa"] = plan.image[0] << shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
-    info["info_bytes"] = -(-(arrays + len(wanted) * ObjectType.size) >> shift) << shift
     info["cpus"] = cpus
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
@@ -190,36 +223,20 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info["promised"] = profile.bank.promised
     info["cleaner_frames"] = profile.bank.cleaners
     info["withheld"] = profile.bank.withheld + int(info["growable"])
-    info["ranges"], info["objects"], info["object_count"] = BootInfo.size, arrays, len(wanted)
+    info["range_count"] = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
+    info["object_count"] = len(profile.objects)
+    return info
 
-    if cpus << WINDOWS_SHIFT + shift > va.windows:
-        most = va.windows >> WINDOWS_SHIFT + shift
-        raise TooSmall(f"va.windows of {size(va.windows)} serve {most} of {cpus} processors")
-    info = _ask_layout(life, info, int(info["image_pa"]))
-    life.ram.bytes[int(info["image_pa"]) : int(info["image_pa"]) + BootInfo.size] = bytes(BootInfo.size)
-    frames = int(info["area_bytes"]) >> shift
-    area = _find(plan.ram, plan.image[1], frames, LOW >> shift)
-    if area is None:
-        raise TooSmall(f"no range of RAM holds the boot area of {size(frames << shift)} beside the image")
-    plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
-    spans = sorted(
-        [(low, high, RAM) for low, high in plan.ram]
-        + [(low, high, CARVED_MEMORY) for low, high in plan.reserved]
-        + plan.firmware
-    )
-    info["area_pa"], info["range_count"] = area[0] << shift, len(spans)
-    life.ram.bytes[area[0] << shift : (area[0] << shift) + int(info["info_bytes"])] = bytes(int(info["info_bytes"]))
-    _write(life.ram, int(info["area_pa"] + info["ranges"]), [(low, high - low, kind) for low, high, kind in spans])
-    _write(
-        life.ram,
-        int(info["area_pa"] + info["objects"]),
-        [(kind.size, wanted[kind.name], kind.last_words) for kind in profile.objects],
-    )
-    info = _ask_layout(life, info, int(info["area_pa"]))
-    cpu = life.call("prepare", life.phys, life.phys + int(info["area_pa"]))
-    loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), format, plan)
-    life.enter(loaded)
-    return loaded
+
+def _area_bytes(life: Life, info: numpy.void) -> int:
+    """Have the kernel's own `area_bytes` answer, with what is asked lying where the image will."""
+    at = int(info["image_pa"])
+    life.ram.bytes[at : at + Config.size] = info.tobytes()
+    answer = life.call("area_bytes", life.phys + at)
+    life.ram.bytes[at : at + Config.size] = bytes(Config.size)
+    if failed(answer):
+        raise TooSmall(f"the kernel's window of {size(int(info['window_bytes']))} has no room for a heap")
+    return answer
 
 
 def _hosted_at(va: Window) -> int:
@@ -227,15 +244,6 @@ def _hosted_at(va: Window) -> int:
     if va.hosted_base is not None:
         return va.hosted_base
     return int(va.base) if 0 < va.base <= HOSTED_LIMIT - va.size else free_place(va.size)
-
-
-def _ask_layout(life: Life, info: numpy.void, pa: int) -> numpy.void:
-    """Put the request at `pa`, have the kernel's own `layout` answer it there, and read the answer."""
-    life.ram.bytes[pa : pa + BootInfo.size] = info.tobytes()
-    if life.call("layout", life.phys + pa) != OK:
-        raise TooSmall(f"the kernel's window of {size(int(info['window_bytes']))} has no room for a heap")
-    answer: numpy.void = numpy.frombuffer(life.ram.bytes[pa : pa + BootInfo.size], BootInfo.dtype)[0].copy()
-    return answer
 
 
 def _write(ram: Ram, pa: int, rows: list[tuple[int, ...]]) -> None:

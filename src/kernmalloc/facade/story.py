@@ -2,7 +2,7 @@
 
 from kernmalloc.facade.handle import Handle
 from kernmalloc.inputs.sizes import size
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.lang import status
 
@@ -69,7 +69,7 @@ def refusal(handle: Handle, stage: int, code: int) -> str:
     profile, page = handle.profile, handle.profile.page
     ram = handle.loaded.placement
     frames = sum(high - low for low, high in ram.ram)
-    need = sum(handle.call_kern("area_bytes", low, high - low) for low, high in ram.ram)
+    need = sum(handle.call_kern("table_bytes", low, high - low) for low, high in ram.ram)
     bound = int(kern["heap_pages"]) * page
     plan, per = kern["plan"], profile.core.stride + profile.core.identity
     tables = (

@@ -36,6 +36,11 @@ NOT_YOURS = -23
 BAD_MAP = -24
 UNREADABLE = -25
 NO_ROOM = -26
+BAD_VERSION = -27
+AREA_SMALL = -28
+WINDOW_USED = -29
+NO_PORT = -30
+BAD_CPU = -31
 
 MEANINGS = {
     OK: "done",
@@ -49,7 +54,7 @@ MEANINGS = {
     NOT_ALLOCATED: "the address or frame is free already",
     BAD_FRAME: "no region holds that frame, or its type is not the caller's to change",
     BUSY: "it is in use",
-    OVERLAP: "a region already covers part of that range",
+    OVERLAP: "something else already covers part of that range",
     WRAPS: "the range wraps around or passes the physical address limit",
     LIMIT: "the object cache has reached its limit",
     BAD_CACHE: "there is no such object cache, or no room for another",
@@ -65,6 +70,11 @@ MEANINGS = {
     BAD_MAP: "what a loader handed over is of another protocol, is damaged, or tells no RAM",
     UNREADABLE: "what a loader handed over lies where nothing can be read",
     NO_ROOM: "there are more ranges than there is room for",
+    BAD_VERSION: "the configuration was filled in by the header of another version",
+    AREA_SMALL: "the boot area has less room than the configuration needs",
+    WINDOW_USED: "something is mapped in the kernel's window already",
+    NO_PORT: "the port lacks a function that this configuration needs",
+    BAD_CPU: "there is no such processor",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

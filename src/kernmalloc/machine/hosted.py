@@ -24,6 +24,7 @@ SHARED_FIXED = 0x11  # MAP_SHARED | MAP_FIXED
 RESERVED_FIXED = 0x4032  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
 HUGE_PAGE = 14  # MADV_HUGEPAGE
 HUGE_BYTES = 1 << 21
+ALL = 1 << 16  # processors: more than there are
 
 
 class Hosted(Record):
@@ -84,6 +85,12 @@ def flush(va: int, pages: int) -> int:
 def shootdown(va: int, pages: int) -> int:
     """There is one host for all processors."""
     return flush(va, pages)
+
+
+@port
+def reach() -> int:
+    """There is one host for all processors."""
+    return ALL
 
 
 @port

@@ -8,6 +8,7 @@ life.enter(...)                   turn paging on
 import ctypes
 import mmap
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -375,6 +376,9 @@ class Twin:
         return 0
 
     km_port_shootdown = km_port_flush
+
+    def km_port_reach(self) -> int:
+        return sys.maxsize  # there is one memory for all processors
 
     def km_port_interrupts_save(self) -> int:
         return 0

@@ -20,6 +20,12 @@ shootdown = primitive(
 After: no processor can reach the frames that the pages had; only now may those frames change owner.""",
 )
 
+reach = primitive(
+    "km_port_reach",
+    0,
+    """reach(): how many processors a shootdown reaches at most. The boot asks, and refuses to serve more.""",
+)
+
 forget = primitive(
     "km_port_forget",
     2,

@@ -19,6 +19,7 @@ memset = primitive("memset", 3, "The C library's.")
 TLB_ENTRIES = 512
 NO_ROOT = -1
 NO_TAG = -1
+ALL = 1 << 16  # processors: more than there are
 
 
 class TlbEntry(Record):
@@ -103,6 +104,12 @@ def flush(va: int, pages: int) -> int:
 def shootdown(va: int, pages: int) -> int:
     """There is one processor."""
     return flush(va, pages)
+
+
+@port
+def reach() -> int:
+    """There is one TLB for all processors."""
+    return ALL
 
 
 @port

@@ -20,7 +20,7 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.places import Span
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.facade.story import refusal
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.boot.sizing import Plan as PlanRecord
 from kernmalloc.kernel.boot.sizing import block_in, heap_frames
 from kernmalloc.kernel.core import kern as k

@@ -62,7 +62,7 @@ def test_the_naive_order_fails(mode, prepare):
     """E32: malloc of the core table before any frame is donated finds no frames, because it would find them through the
     core table; it changes nothing. So it is with any other malloc, and with the donation taken away again."""
     with loaded(LOW, TOP, mode=mode, prepare=prepare) as kernel:
-        table = kernel.handle.life.call("area_bytes", kernel.view.kern_va, TOP[0] // PAGE, TOP[1] // PAGE)
+        table = kernel.handle.life.call("table_bytes", kernel.view.kern_va, TOP[0] // PAGE, TOP[1] // PAGE)
         before = kernel.snapshot()
         for call in ("malloc", "malloc_zeroed"):
             assert kernel.call(call, table) == status.NO_FRAMES

@@ -55,7 +55,7 @@ def test_closed_form(profile):
         edges = [n + d for n in (512, 1024, 4096, 32768, 1 << 18, 1 << 19) for d in (-1, 0, 1)]
         for count in [*range(1, 70), *edges]:
             for base in (0, 1, 63, 511, 512, 513, 1 << 18, (1 << 18) - 1, (1 << 20) + 777, (1 << 24) - 5):
-                got = kernel.handle.life.call("area_bytes", kernel.view.kern_va, base, count)
+                got = kernel.handle.life.call("table_bytes", kernel.view.kern_va, base, count)
                 assert got == area(base, count, stride, identity)
 
 

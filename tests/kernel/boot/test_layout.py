@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from page_walk import leaf_tables, leaves
 
 from kernmalloc.kernel.boot import layout
-from kernmalloc.kernel.boot.layout import BootInfo
+from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, BootRange, Config
 from kernmalloc.kernel.core.kern import CACHES, CPUS, SIZE_CLASSES, VERSION, WINDOWS_SHIFT, Byte, Cpu, Kern
 from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES, classes_init
 from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import twin
@@ -24,7 +25,7 @@ from kernmalloc.machine.arch import FORMATS
 
 PAGE, SPAN = 4096, 2 << 20
 MIB, GIB = 1 << 20, 1 << 30
-DO = twin.compile([layout.layout, layout.prepare])
+DO = twin.compile([layout.area_bytes, layout.init])
 AREA_PA = 0x10_0000
 I386_PAE, X86_64 = FORMATS["i386-pae"].number, FORMATS["x86_64"].number
 ARCHES = {I386_PAE: "i386-pae", X86_64: "x86_64"}
@@ -35,6 +36,8 @@ class World:
 
     def __init__(self, **fields: int) -> None:
         self.request = {
+            "version": VERSION << LAYOUT_SHIFT | Config.layout,
+            "bytes": Config.size,
             "arch": I386_PAE,
             "page_shift": 12,
             "max_pfn": 1 << 24,
@@ -44,29 +47,30 @@ class World:
             "image_pa": 8 << 20,
             "image_bytes": 2 * MIB,
             "area_pa": AREA_PA,
-            "info_bytes": PAGE,
+            "area_room": 8 * MIB,
             "cpus": 1,
             "stride": 16,
             "identity": 16,
             "growth": 16,
-            "ranges": BootInfo.size,
-            "objects": BootInfo.size,
+            "ranges": BootRange(AREA_PA + Config.size),
+            "objects": ObjectType(AREA_PA + Config.size),
         } | fields
         self.request.setdefault("target", self.request["window"])
         self.memory = FlatMemory(AREA_PA + 8 * MIB)
         self.memory.top = len(self.memory.bytes)
         twin.use(self.memory)
-        info = BootInfo(AREA_PA)
+        info = Config(AREA_PA)
         for name, value in self.request.items():
             setattr(info, name, value)
-        self.status = DO["layout"](AREA_PA)
-        self.info = {name: getattr(info, name) for name in BootInfo.fields}
+        self.status = min(DO["area_bytes"](AREA_PA), OK)
+        self.info = {name: getattr(info, name) for name in Config.fields}
 
     def prepare(self) -> int:
         self.memory.bytes[AREA_PA + self.info["info_bytes"] : AREA_PA + self.info["area_bytes"]] = b"\xa5" * (
             self.info["area_bytes"] - self.info["info_bytes"]
         )
-        return DO["prepare"](0, AREA_PA)
+        assert DO["init"](AREA_PA, 0) == AREA_PA + self.info["root"]
+        return self.info["window"] + self.info["image_bytes"] + self.info["cpu"]
 
     def pages(self) -> dict[int, int]:
         """What a processor makes of the tables: {address in the window: physical address}."""
@@ -90,7 +94,7 @@ REQUESTS = st.sampled_from([I386_PAE, X86_64]).flatmap(
             "window": WINDOWS[arch],
             "cpu_windows": st.integers(0, 600).map(lambda n: n * PAGE),
             "image_bytes": st.integers(0, 1500).map(lambda n: n * PAGE),
-            "info_bytes": st.integers(1, 5).map(lambda n: n * PAGE),
+            "range_count": st.integers(0, 5 * PAGE // BootRange.size),
             "bound": st.sampled_from([0, 1, 1000, 1 << 40]),
         }
     )

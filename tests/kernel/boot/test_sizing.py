@@ -30,9 +30,9 @@ FRAMES = next(
     n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0
 )  # their area fills whole pages
 ALL = (
-    "area_bytes", "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages",
+    "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages",
     "object_slabs", "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slab_slots", "slot_bytes", "slots_in",
-    "sum_count", "word_count", "_heads_bytes", "_last_words", "_spans",
+    "sum_count", "table_bytes", "word_count", "_heads_bytes", "_last_words", "_spans",
 )  # fmt: skip
 PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that grows while the boot describes memory
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
@@ -40,7 +40,7 @@ OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from t
 DECIDE = {
     "plan", "range_at", "_boot_frames", "area_cost", "block_in", "objects_scale", "origin_of",
     "span_pages", "_block_donor", "_donor", "_plan_affine", "_plan_fixed", "_plan_growing", "_plan_objects",
-    "_ranges_ok", "_type_at",
+    "ranges_ok", "_type_at",
 }  # fmt: skip
 
 

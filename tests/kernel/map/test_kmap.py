@@ -221,7 +221,7 @@ def test_an_access_that_nothing_maps_is_a_fault(mode):
             int(info["heap_map"]) - FRAME,
         ):
             with pytest.raises(Fault, match=f"{address >> 12:#x}"):
-                kernel.handle.life.call("layout", address)  # what it is asked would be there
+                kernel.handle.life.call("area_bytes", address)  # what it is asked would be there
         conserved(kernel)
 
 

@@ -22,7 +22,7 @@ Limits: what a profile asks for by the frames of the machine, objects and device
 
 from __future__ import annotations
 
-from kernmalloc.kernel.boot.coretable import area_bytes, area_pages, area_use, list_frames
+from kernmalloc.kernel.boot.coretable import area_pages, area_use, list_frames, table_bytes
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import GO_ON, affordable, area_cost, heap_frames
 from kernmalloc.kernel.core.kern import ABSENT, CARVED_MEMORY, LINKS, RAM, Cpu, Kern
@@ -187,7 +187,7 @@ def _cut_off(cpu: Cpu, base: int, count: int) -> int:
 def _describe(cpu: Cpu, base: int, count: int) -> int:
     """Make frames [base, base + count) a region of free RAM: OK, or the status of `own_zeroed`."""
     kern = cpu.kern
-    area = own_zeroed(cpu, area_bytes(kern, base, count))
+    area = own_zeroed(cpu, table_bytes(kern, base, count))
     if failed(area):
         return area
     _cut_off(cpu, base, count)

@@ -20,7 +20,7 @@ from kernmalloc.lang.status import OK
 
 
 @entry
-def area_bytes(kern: Kern, base: int, count: int) -> int:
+def table_bytes(kern: Kern, base: int, count: int) -> int:
     """Bytes of the area that describes frames [base, base + count) of RAM: a closed form (E34)."""
     return count * kern.stride + count * kern.identity + bitmap_bytes(base, count)
 
@@ -28,13 +28,13 @@ def area_bytes(kern: Kern, base: int, count: int) -> int:
 @kernel
 def area_pages(kern: Kern, base: int, count: int) -> int:
     """Heap pages of the area that describes frames [base, base + count)."""
-    return pages_for(kern, area_bytes(kern, base, count))
+    return pages_for(kern, table_bytes(kern, base, count))
 
 
 @kernel
 def area_make(cpu: Cpu, region: Region) -> int:
     """Describe a region's frames: malloc its area. No frame is free yet. OK, or the status of `own_zeroed`."""
-    area = own_zeroed(cpu, area_bytes(cpu.kern, region.base, region.count))
+    area = own_zeroed(cpu, table_bytes(cpu.kern, region.base, region.count))
     return area if failed(area) else area_use(cpu, region, area)
 
 

@@ -1,12 +1,12 @@
 """Layout: where everything lies in the kernel's window, and what is written there before paging is on.
 
 Concepts
-  1. The loader (`machine` here, a boot stub on a real target) puts a `BootInfo` record, the ranges of memory and the
-     object types at the start of the boot area, and calls `layout`, which answers how long that area must be.
-  2. `prepare` fills the area through physical addresses only. It writes the processor and kernel records, the page
-     tables that must exist before there is a heap, and the leaf tables that map the image, the area itself and the
-     table window. `phys` turns a physical address into one that can be loaded from at that time.
-  3. The loader turns paging on with the root table, and calls `boot` with the processor record.
+  1. The loader (`facade` here, a boot stub on a real target) fills in a `Config` and calls `area_bytes`, which answers
+     how long the boot area must be. Then it finds so much memory.
+  2. `init` fills the area through physical addresses only. It writes a copy of what it was told, the processor and
+     kernel records, the page tables that must exist before there is a heap, and the leaf tables that map the image, the
+     area itself and the table window. `phys` turns a physical address into one that can be loaded from at that time.
+  3. The loader turns paging on with the root table that `init` answered, and calls `start` (`steps`).
   4. A window lies on one side of 0: an address is negative in the high half of 64 bits, and the order of two addresses
      of one window never crosses the sign. It does not reach the last page, whose addresses would be statuses.
 
@@ -21,10 +21,10 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 from __future__ import annotations
 
+from kernmalloc.kernel.boot.config import BootRange, Config, ram_apart, ranges_ok, settled, version_ok
 from kernmalloc.kernel.boot.seal import seal_cpu
 from kernmalloc.kernel.core.kern import (
     CACHES,
-    CPUS,
     DONATE,
     LARGEST_CLASS,
     MAGIC,
@@ -41,83 +41,13 @@ from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
 from kernmalloc.kernel.heap.slabs import Cache
-from kernmalloc.lang import Record, element, entry, failed, field, i64, inline, kernel
-from kernmalloc.lang.status import BAD_BOOT, NO_VA, OK
-from kernmalloc.machine.mmu import Entry, Format, format_init, index_at, leaf_entry, root_entry, table_entry
-from kernmalloc.machine.primitives import zero
+from kernmalloc.lang import element, entry, failed, kernel
+from kernmalloc.lang.status import AREA_SMALL, BAD_BOOT, NO_PORT, NO_VA, OK
+from kernmalloc.machine.mmu import Entry, format_init, index_at, leaf_entry, root_entry, table_entry
+from kernmalloc.machine.primitives import copy, reach, zero
 
 LINE_SHIFT = 6  # log2 of the bytes in a cache line, on which records of the boot area start
 LOW_HALF = (1 << 63) - 1  # a mask: addresses that are not negative
-
-
-class BootRange(Record):
-    """A range of physical memory, whole frames, as the loader found it."""
-
-    base: i64 = field("first pfn")
-    count: i64 = field("frames")
-    kind: i64 = field("class of the region")
-
-
-class BootInfo(Record):
-    """What the loader tells the kernel, and what `layout` answers. Lengths are in bytes unless they say otherwise."""
-
-    arch: i64 = field("number of the format of page tables (`machine/arch`)")
-    page_shift: i64 = field("log2 of the bytes in a page")
-    max_pfn: i64 = field("first pfn beyond the physical address limit")
-    window: i64 = field("VA of the kernel's window as the kernel uses it")
-    target: i64 = field(
-        "VA where the tables put the window: the target's; `window` differs only where a host maps it elsewhere"
-    )
-    window_bytes: i64 = field("length of the window")
-    cpu_windows: i64 = field("bytes at the end of the window kept for per-CPU windows (E15)")
-    image_pa: i64 = field("physical address of the kernel image")
-    image_bytes: i64 = field("length of the image, whole pages")
-    area_pa: i64 = field("physical address of the boot area")
-    info_bytes: i64 = field("length of the area's first part, this record and the arrays; whole pages")
-    cpus: i64 = field("processors")
-    stride: i64 = field("bytes from one core table entry to the next")
-    identity: i64 = field("bytes per frame for page identities")
-    growth: i64 = field("pages by which the heap grows")
-    idle_most: i64 = field("the most pages that the heap keeps idle")
-    bound: i64 = field("most pages that the heap may have; 0: what the window holds")
-    static: i64 = field("1: all objects are allocated at boot")
-    affine: i64 = field("1: the heap planned for the boot is contiguous and in large pages (C2 to C6)")
-    growable: i64 = field("pages by which an affine heap may grow beyond that (C17)")
-    excess: i64 = field("pages reserved at boot for `release` to give back (C18)")
-    headroom: i64 = field("pages of an affine heap kept free for malloc")
-    device_ranges: i64 = field("device ranges whose region records are allocated at boot")
-    reserves: i64 = field("1: entries for device frames come from a reserve only (C15)")
-    device_pages: i64 = field("device frames whose entries are reserved")
-    last_frames: i64 = field("device frames whose entries are kept for last words (C22)")
-    last_ranges: i64 = field("region records kept for them")
-    last_maps: i64 = field("mapping frames kept for them")
-    lenient: i64 = field("1: growth may break what the bank was promised")
-    withheld: i64 = field("frames that are not promised to the bank: declared growth")
-    promised: i64 = field("frames to promise; 0: all that are not withheld")
-    cleaner_frames: i64 = field("free frames that only cleaners may take")
-    ranges: i64 = field("offset of the ranges in the area")
-    range_count: i64 = field("ranges")
-    objects: i64 = field("offset of the object types in the area")
-    object_count: i64 = field("object types")
-    # the answers of `layout`: offsets in the boot area, and lengths
-    cpu: i64 = field("offset of the first processor record")
-    kern: i64 = field("offset of the kernel record")
-    root: i64 = field("offset of the root table")
-    directory: i64 = field("offset of the first directory")
-    directories: i64 = field("directories")
-    image_tables: i64 = field("leaf tables that map the image and the boot area")
-    window_tables: i64 = field("leaf tables that map the table window")
-    cpu_tables: i64 = field("leaf tables that map the per-CPU windows")
-    leaf_tables: i64 = field("offset of the first of all these leaf tables")
-    area_bytes: i64 = field("length of the boot area")
-    tables: i64 = field("VA of the table window")
-    heap_map: i64 = field("VA of the heap map")
-    heap: i64 = field("VA of the heap")
-    heap_pages: i64 = field("pages of the heap")
-    region: i64 = field("offset of the first region record")
-    spans: i64 = field("offset of the counts of present entries, one per span")
-    windows: i64 = field("VA of the per-CPU windows")
-    format: Format = inline("the format of the page tables")
 
 
 @kernel
@@ -133,13 +63,13 @@ def _touched(first: int, bytes: int, shift: int) -> int:
 
 
 @kernel
-def _span_shift(info: BootInfo) -> int:
+def _span_shift(info: Config) -> int:
     """log2 of the bytes in a span."""
     return info.page_shift + info.format.index_bits
 
 
 @kernel
-def _may_lie_at(info: BootInfo, va: int) -> int:
+def _may_lie_at(info: Config, va: int) -> int:
     """1 if the window may lie at va: on a span, on one side of 0, and not in the last page of the address space."""
     span = 1 << _span_shift(info)
     end = -(1 << info.page_shift) if va < 0 else LOW_HALF & -span
@@ -147,12 +77,19 @@ def _may_lie_at(info: BootInfo, va: int) -> int:
 
 
 @kernel
-def _lay_out_area(info: BootInfo) -> int:
+def _objects_at(info: Config) -> int:
+    """Where in the boot area the object types lie: behind the copy of the configuration and the ranges."""
+    return Config.size + info.range_count * BootRange.size
+
+
+@kernel
+def _lay_out_area(info: Config) -> int:
     """Find where the parts of the boot area lie: their offsets in it."""
     page = info.page_shift
     bits = info.format.index_bits
     span_shift = _span_shift(info)
     spans = info.window_bytes >> span_shift
+    info.info_bytes = _round(_objects_at(info) + info.object_count * ObjectType.size, page)
     info.cpu = info.info_bytes
     info.kern = info.cpu + _round(info.cpus * Cpu.size, page)
     info.region = info.kern + _round(Kern.size, LINE_SHIFT)
@@ -177,19 +114,19 @@ def _lay_out_area(info: BootInfo) -> int:
     return OK
 
 
-@entry
-def layout(info: BootInfo) -> int:
-    """Find where everything lies, for the request in `info`, which takes the answers: OK.
-
-    BAD_BOOT: nobody knows the format; the window begins inside a span, crosses 0 or reaches the last page of the
-    address space; there are no processors, or too many. NO_VA: the window is too small to have a heap at all.
-    """
+@kernel
+def layout(info: Config) -> int:
+    """Find where everything lies, for the request in `info`, which takes the answers: OK, or what `area_bytes` says."""
+    status = version_ok(info)
+    if failed(status):
+        return status
     if failed(format_init(info.format, info.arch)):
         return BAD_BOOT
+    status = settled(info)
+    if failed(status):
+        return status
     page = info.page_shift
     span_shift = _span_shift(info)
-    if info.cpus < 1 or info.cpus > CPUS:
-        return BAD_BOOT
     if _may_lie_at(info, info.window) == 0 or _may_lie_at(info, info.target) == 0:
         return BAD_BOOT
     if info.cpus << (WINDOWS_SHIFT + page) > info.cpu_windows:
@@ -213,8 +150,20 @@ def layout(info: BootInfo) -> int:
     return OK if pages > 0 else NO_VA
 
 
+@entry
+def area_bytes(info: Config) -> int:
+    """The bytes of memory that the boot area takes with this configuration, which takes the answers, too.
+
+    BAD_VERSION: it is filled in by another header. BAD_BOOT: nobody knows the format; the window begins inside a span,
+    crosses 0 or reaches the last page of the address space; an address of memory is none of a page; there are no
+    processors, or too many. NO_VA: the window is too small to have a heap at all.
+    """
+    status = layout(info)
+    return status if failed(status) else info.area_bytes
+
+
 @kernel
-def _map_static(phys: int, info: BootInfo, span: int, pfn: int, first: int, count: int) -> int:
+def _map_static(phys: int, info: Config, span: int, pfn: int, first: int, count: int) -> int:
     """Map `count` frames from pfn on in the static leaf table of a span, from its entry `first` on."""
     table = span
     if span >= info.image_tables:
@@ -230,7 +179,7 @@ def _map_static(phys: int, info: BootInfo, span: int, pfn: int, first: int, coun
 
 
 @kernel
-def _upper_tables(phys: int, info: BootInfo) -> int:
+def _upper_tables(phys: int, info: Config) -> int:
     """Fill the tables above the directories, from the root down."""
     bits = info.format.index_bits
     table = info.area_pa + info.root
@@ -250,7 +199,7 @@ def _upper_tables(phys: int, info: BootInfo) -> int:
 
 
 @kernel
-def _static_tables(phys: int, info: BootInfo) -> int:
+def _static_tables(phys: int, info: Config) -> int:
     """Hang the static leaf tables into the directory and the table window, and map image and boot area."""
     bits = info.format.index_bits
     span_shift = _span_shift(info)
@@ -276,7 +225,7 @@ def _static_tables(phys: int, info: BootInfo) -> int:
 
 
 @kernel
-def _fill_cpus(phys: int, info: BootInfo) -> int:
+def _fill_cpus(phys: int, info: Config) -> int:
     """Fill the processors' records."""
     area = info.window + info.image_bytes
     for i in range(info.cpus):
@@ -294,7 +243,7 @@ def _fill_cpus(phys: int, info: BootInfo) -> int:
 
 
 @kernel
-def _fill_kern(phys: int, info: BootInfo) -> int:
+def _fill_kern(phys: int, info: Config) -> int:
     """Fill the kernel record."""
     span_shift = _span_shift(info)
     area = info.window + info.image_bytes
@@ -326,13 +275,13 @@ def _fill_kern(phys: int, info: BootInfo) -> int:
     kern.idle_most = info.idle_most
     kern.caches = Cache(kern.spans.addr + _round((info.window_bytes >> span_shift) * Half.size, LINE_SHIFT))
     kern.class_of = Byte(element(kern.caches, CACHES).addr)
-    kern.info = BootInfo(area)
+    kern.info = Config(area)
     kern.root = area + info.root
     kern.static_end = area + info.leaf_tables + (info.image_tables << info.page_shift)
-    kern.ranges = BootRange(area + info.ranges)
+    kern.ranges = BootRange(area + Config.size)
     kern.range_count = info.range_count
     kern.range_next = info.range_count
-    kern.objects = ObjectType(area + info.objects)
+    kern.objects = ObjectType(area + _objects_at(info))
     kern.object_count = info.object_count
     kern.static = info.static
     kern.affine = info.affine
@@ -352,15 +301,59 @@ def _fill_kern(phys: int, info: BootInfo) -> int:
     return OK
 
 
-@entry
-def prepare(phys: int, info: BootInfo) -> int:
-    """Fill the boot area, before paging is on: the VA of the first processor's record.
+@kernel
+def _told(info: Config, phys: int) -> int:
+    """Put what was told at the start of the boot area, if it is not there already, and zeros behind it."""
+    area = phys + info.area_pa
+    objects = area + _objects_at(info)
+    if info.ranges.addr != area + Config.size:
+        copy(area + Config.size, info.ranges.addr, info.range_count * BootRange.size)
+    if info.objects.addr != objects:
+        copy(objects, info.objects.addr, info.object_count * ObjectType.size)
+    end = objects + info.object_count * ObjectType.size
+    zero(end, area + info.area_bytes - end)
+    if info.addr != area:
+        copy(area, info.addr, Config.size)
+    return OK
 
-    `phys` is what turns a physical address into one that can be loaded from; `layout` has answered OK in `info`.
+
+@kernel
+def _may_init(info: Config) -> int:
+    """OK if memory is as the configuration says. Changes nothing."""
+    processors = reach()
+    if info.cpus > processors:
+        return NO_PORT
+    if info.area_room < info.area_bytes:
+        return AREA_SMALL
+    status = ranges_ok(info.ranges, info.range_count, info.max_pfn)
+    if status == OK:
+        status = ram_apart(info, info.area_pa, info.area_bytes)
+    if status == OK:
+        status = ram_apart(info, info.image_pa, info.image_bytes)
+    return status
+
+
+@entry
+def init(info: Config, phys: int) -> int:
+    """Fill the boot area, before paging is on: the physical address of the root of the page tables.
+
+    `phys` is what turns a physical address into one that can be loaded from. The configuration, and the ranges and
+    object types behind it, may lie at the start of the area already, or outside. The statuses of `area_bytes`, and
+    AREA_SMALL: the area has less room than it needs. OVERLAP: ranges overlap, or the area or the image lies in RAM that
+    the kernel is to manage. WRAPS: something lies above the physical address limit. NO_PORT: there are more
+    processors than the port's shootdown reaches. Then nothing is written but the answers.
     """
-    zero(phys + info.area_pa + info.info_bytes, info.area_bytes - info.info_bytes)
-    _upper_tables(phys, info)
-    _static_tables(phys, info)
-    _fill_cpus(phys, info)
-    _fill_kern(phys, info)
-    return info.window + info.image_bytes + info.cpu
+    status = layout(info)
+    if status == OK:
+        status = _may_init(info)
+    if failed(status):
+        return status
+    _told(info, phys)
+    made = Config(phys + info.area_pa)
+    made.ranges = BootRange(info.window + info.image_bytes + Config.size)
+    made.objects = ObjectType(info.window + info.image_bytes + _objects_at(info))
+    _upper_tables(phys, made)
+    _static_tables(phys, made)
+    _fill_cpus(phys, made)
+    _fill_kern(phys, made)
+    return made.area_pa + made.root

@@ -12,7 +12,7 @@ Time: the square of the number of ranges. It is small, and nothing has to be mov
 
 from __future__ import annotations
 
-from kernmalloc.kernel.boot.layout import BootRange
+from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM
 from kernmalloc.kernel.loaders.found import (
     MOST,

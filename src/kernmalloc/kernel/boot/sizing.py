@@ -16,8 +16,8 @@ Concepts
 
 from __future__ import annotations
 
+from kernmalloc.kernel.boot.config import BootRange, ranges_ok
 from kernmalloc.kernel.boot.coretable import area_pages
-from kernmalloc.kernel.boot.layout import BootRange
 from kernmalloc.kernel.core.kern import ABSENT, RAM, Kern
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.regions import Region
@@ -36,7 +36,7 @@ from kernmalloc.kernel.heap.slabs import slab_pages
 from kernmalloc.kernel.map.kmap import span_pages
 from kernmalloc.kernel.pages.pages import pages_bytes
 from kernmalloc.lang import Record, element, entry, failed, field, i64, kernel
-from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WRAPS
+from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, TOO_SMALL
 
 GO_ON = 8  # frames that describing more takes at least: a slab of region records, a page of core table, what maps them
 RANGES_SHIFT = 4  # and a frame for every 16 ranges, each of which may be one frame that pays just for its own table
@@ -104,22 +104,6 @@ def affordable(kern: Kern, top: int, left: int, base: int, count: int) -> int:
                 most = n
         step = step >> 1
     return most
-
-
-@kernel
-def _ranges_ok(kern: Kern) -> int:
-    """OK if the ranges ascend without overlap, below the address limit. OVERLAP, WRAPS."""
-    end = 0
-    for i in range(kern.range_count):
-        range_ = range_at(kern, i)
-        if range_.base < 0 or range_.count < 0 or range_.count > kern.max_pfn:
-            return WRAPS
-        if range_.base > kern.max_pfn - range_.count:
-            return WRAPS
-        if range_.base < end:
-            return OVERLAP
-        end = range_.base + range_.count
-    return OK
 
 
 @kernel
@@ -292,7 +276,7 @@ def _boot_frames(kern: Kern) -> int:
 def plan(kern: Kern) -> int:
     """Fill the kernel's `Plan`: OK, or the status that refuses this machine. Changes nothing else."""
     planned = kern.plan
-    status = _ranges_ok(kern)
+    status = ranges_ok(kern.ranges, kern.range_count, kern.max_pfn)
     if status == OK:
         status = _plan_affine(kern) if kern.affine != 0 else _plan_growing(kern)
     if status == OK:

@@ -20,6 +20,7 @@ Nothing here knows of devices (E5): the loader passes ranges of memory only.
 
 from __future__ import annotations
 
+from kernmalloc.kernel.boot.config import Config
 from kernmalloc.kernel.boot.coretable import area_make, list_frames
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import affordable, block_in, plan, range_at
@@ -48,8 +49,8 @@ from kernmalloc.kernel.heap.runs import fix_pages, ready_pages
 from kernmalloc.kernel.pages.depends import Depend
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_init
 from kernmalloc.kernel.pages.umap import Umap
-from kernmalloc.lang import entry, failed, kernel
-from kernmalloc.lang.status import BAD_BOOT, NO_FRAMES, OK
+from kernmalloc.lang import element, entry, failed, kernel
+from kernmalloc.lang.status import BAD_BOOT, BAD_CPU, NO_FRAMES, OK
 from kernmalloc.machine.primitives import zero
 
 ANY_NUMBER = 1 << 34  # objects of a cache that only the heap's bound limits
@@ -243,6 +244,26 @@ def boot_step(cpu: Cpu) -> int:
     if kern.stage == UP:
         boot_seal(kern)
     return kern.stage
+
+
+@entry
+def start(info: Config) -> int:
+    """Start the kernel once paging is on: the address of the first processor's record, or a status of `boot_step`.
+
+    `info` is what `init` was told, or its copy at the start of the boot area.
+    """
+    cpu = Cpu(info.window + info.image_bytes + info.cpu)
+    status = boot(cpu)
+    return status if failed(status) else cpu.addr
+
+
+@entry
+def cpu_online(cpu: Cpu, number: int) -> int:
+    """The address of the record of processor `number`, counted from 0, with which it calls. BAD_CPU: there is none."""
+    kern = cpu.kern
+    if number < 0 or number >= kern.cpu_count:
+        return BAD_CPU
+    return element(kern.cpus, number).addr
 
 
 @entry

@@ -29,7 +29,7 @@ from kernmalloc.machine.mmu import Format
 
 if TYPE_CHECKING:  # records of the rooms above, which these lead to or hold
     from kernmalloc.kernel.boot.added import Adding
-    from kernmalloc.kernel.boot.layout import BootInfo, BootRange
+    from kernmalloc.kernel.boot.config import BootRange, Config
     from kernmalloc.kernel.boot.sizing import Plan
     from kernmalloc.kernel.check.tally import Tally
     from kernmalloc.kernel.frames.claims import Stalls, Thread
@@ -63,6 +63,12 @@ RESERVED_MEMORY = 5
 CARVED_MEMORY = 6  # RAM that the loader keeps: image, ramdisk, boot tables, boot area
 CLASSES = 7
 CLASS_NAMES = ("", "ram", "rom", "nvram", "device", "reserved", "carved")
+
+# whose page tables the window's are
+OWNER = 0  # the kernel's own
+GUEST = 1  # the client's, and none are needed: the heap lies in its direct map
+SHADOW = 2  # the client's: it maps and unmaps pages as it is told
+ONLY_FRAMES = 3  # there is no heap
 
 # how far the boot has come; `boot` says what each stage does
 DONATE = 0
@@ -272,7 +278,7 @@ class Kern(Record):
     class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
     common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
     # what boot was told
-    info: BootInfo = field("what the loader told, and where all lies")
+    info: Config = field("what the loader told, and where all lies")
     ranges: BootRange = field("the ranges of memory, in ascending order: an array")
     range_count: i64 = field("how many")
     range_next: i64 = field("ranges not yet described are below this one")
