@@ -43,7 +43,8 @@ class Reader:
         self.ram.close()
 
     def read(self, protocol: str, pieces: Pieces, *args: int, room: int = ROOM, reach: int = TOP) -> int:
-        """Put the pieces and read them as that protocol: its status."""
+        """Put the pieces, and zeros around them, and read them as that protocol: its status."""
+        self.ram.bytes[AT:TOP] = bytes(TOP - AT)
         for pa, data in pieces.items():
             self.ram.bytes[pa : pa + len(data)] = data
         self.clear(room, reach)
