@@ -23,6 +23,8 @@ from kernmalloc.inputs.maps import (
     dmidecode,
     firmware_memmap,
     iomem,
+    loader_dump,
+    loader_info,
     lsmem,
     meminfo,
     range_list,
@@ -72,6 +74,7 @@ class FolderReader(Protocol):
 
 READERS: tuple[Reader, ...] = (
     fleet,
+    loader_dump,
     devicetree_source,
     toml_facts,
     uboot_board,
@@ -94,7 +97,7 @@ READERS: tuple[Reader, ...] = (
     meminfo,
     range_list,
 )
-BINARY_READERS: tuple[BinaryReader, ...] = (devicetree,)
+BINARY_READERS: tuple[BinaryReader, ...] = (devicetree, loader_info)
 FOLDER_READERS: tuple[FolderReader, ...] = (devicetree, firmware_memmap)
 
 

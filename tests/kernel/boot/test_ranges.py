@@ -42,7 +42,7 @@ def frames(reader: Reader, *rows: tuple[int, int, int], **more: int) -> list | i
     return reader.frames(**more)
 
 
-@settings(max_examples=300 * EFFORT, deadline=None)
+@settings(max_examples=200 * EFFORT, deadline=None)
 @given(RANGES, st.sampled_from([12, 13, 16]), st.sampled_from([52, 32, 33]))
 def test_frames_are_those_of_the_hosted_loader(reader, ranges, shift, bits):
     """Unsorted, overlapping, unaligned, above 4 GiB and above the limit."""

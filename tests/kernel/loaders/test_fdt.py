@@ -106,7 +106,7 @@ def read(reader: Reader, data: bytes, **more: int) -> int:
     return reader.read("fdt", {AT: data}, AT, **more)
 
 
-@settings(max_examples=200 * EFFORT, deadline=None)
+@settings(max_examples=120 * EFFORT, deadline=None)
 @given(trees())
 def test_the_kernel_reads_as_the_reader_of_machines_does(reader, data):
     """Memory, reserved memory, no-map, usable ranges, ramdisk and reservations, in cells of every width."""
@@ -224,7 +224,7 @@ def test_a_tree_at_an_odd_place_is_refused(reader):
     assert reader.read("fdt", {AT + 2: BOARD}, AT + 2) == BAD_MAP
 
 
-@settings(max_examples=300 * EFFORT, deadline=None)
+@settings(max_examples=120 * EFFORT, deadline=None)
 @given(st.data())
 def test_what_is_damaged_is_refused_or_read(reader, data):
     """Any bytes in place of some: a status, or ranges that can be, and never an access beyond what can be read."""

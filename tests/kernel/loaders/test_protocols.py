@@ -279,7 +279,7 @@ BAD = {
     "too many entries": ("limine", changed(made.limine([(0, 1, 0)], 0), AT + 8, "<Q", 1 << 40), (AT,)),
     "no magic": ("pvh", changed(made.pvh([RAM]), AT, "<I", 1), (AT,)),
     "version 0": ("pvh", made.pvh([RAM], version=0), (AT,)),
-    "no header": ("linux", changed(made.linux([RAM]), AT + 0x202, "<I", 1), (AT,)),
+    "a page of zeros": ("linux", {AT: bytes(4096)}, (AT,)),
     "129 entries": ("linux", changed(made.linux([RAM]), AT + 0x1E8, "<B", 129), (AT,)),
     "a list that leads to itself": ("linux", changed(made.linux([RAM], [RAM]), MORE, "<QII", MORE, 9, 0), (AT,)),
 }

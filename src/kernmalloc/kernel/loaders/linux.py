@@ -2,11 +2,11 @@
 Documentation/arch/x86/boot.rst and zero-page.rst.
 
     0x1E8  number of entries of the table at 0x2D0: base and length of 64 bits, type of 32, and nothing between them
-    0x202  "HdrS", the header of the kernel's file, in which loaders leave what they have loaded
+    0x1F1  the header of the kernel's file, in which loaders leave what they have loaded
 
-Entries that do not fit there are in the list of `setup_data`, as are other things of the loader's. Taken are the page,
-the initial ramdisk, the command line, that list and EFI's memory map. Where the table is empty the sizes of older BIOS
-calls tell of RAM.
+Nothing says that a page is one: some monitors leave the header's "HdrS" out. Entries that do not fit into the table are
+in the list of `setup_data`, as are other things of the loader's. Taken are the page, the initial ramdisk, the command
+line, that list and EFI's memory map. Where the table is empty the sizes of older BIOS calls tell of RAM.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from kernmalloc.lang import entry, failed, kernel, shl
 from kernmalloc.lang.status import BAD_MAP, OK
 
 PAGE = 4096  # bytes of the structure
-HEADER = 0x53726448  # "HdrS"
 ENTRIES, ENTRY = 128, 20  # entries that the table has room for; bytes of one
 LOW = 0x9F000 >> 10  # KiB of RAM below 1 MiB that Linux takes where nobody tells
 WITH_LIST = 0x209  # version of the protocol from which on there is a list
@@ -85,7 +84,8 @@ def _note_ram(map: LoaderMap, pa: int) -> int:
         return BAD_MAP
     if count > 0:
         return note_entries(map, pa + 0x2D0, count * ENTRY, ENTRY)
-    return note_sizes(map, LOW, max(word_at(map, pa + 0x1E0), half_at(map, pa + 2)))
+    high = max(word_at(map, pa + 0x1E0), half_at(map, pa + 2))
+    return note_sizes(map, LOW, high) if high > 0 else BAD_MAP
 
 
 @kernel
@@ -108,8 +108,6 @@ def _read(map: LoaderMap, pa: int) -> int:
     status = readable(map, pa, PAGE)
     if failed(status):
         return status
-    if word_at(map, pa + 0x202) != HEADER:
-        return BAD_MAP
     status = _note_ram(map, pa)
     if not failed(status):
         status = _note_taken(map, pa)

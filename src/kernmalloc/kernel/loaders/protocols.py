@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kernmalloc.kernel.loaders.efi import ranges_efi
 from kernmalloc.kernel.loaders.fdt import ranges_fdt
 from kernmalloc.kernel.loaders.limine import ranges_limine
@@ -10,7 +12,10 @@ from kernmalloc.kernel.loaders.multiboot import ranges_multiboot
 from kernmalloc.kernel.loaders.multiboot2 import ranges_multiboot2
 from kernmalloc.kernel.loaders.pvh import ranges_pvh
 
-PROTOCOLS = {
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROTOCOLS: dict[str, Callable[..., int]] = {
     "multiboot": ranges_multiboot,
     "multiboot2": ranges_multiboot2,
     "limine": ranges_limine,
