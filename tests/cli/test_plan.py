@@ -264,3 +264,35 @@ def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
     scenario.write_text(re.sub(r"(?m)^(?:ram|machine) = .*", 'machine = "big.toml"', text))
     told = run("run", str(scenario), "--touches", "1000")
     assert told.exit_code == 0 and "2 TiB of RAM CLIPPED" in told.output, told.output
+
+
+def test_a_header_of_a_fleet_and_conditions_for_a_build(tmp_path):
+    """--header: constants of the worst of the machines; --fail-if: the exit status, and an assertion."""
+    file = tmp_path / "plan.h"
+    result = run("plan", DESKTOP, XEON, "--header", str(file), "--fail-if", "available < 1000", "--fail-if", "tlb>1")
+    assert result.exit_code == 1
+    assert re.search(r"desktop.*: tlb > 1: [\d,]+, entries that map the window", result.stderr)
+    text = file.read_text()
+    assert "#define KM_PLAN_FRAMES " in text and "KM_PLAN_ASSERT(!(" in text and "tlb > 1 on desktop" in text
+    assert run("plan", DESKTOP, "--header", str(file), "--fail-if", "available<1000").exit_code == 0
+    assert "tlb" not in file.read_text().split("KM_PLAN_ASSERT(!")[1]
+
+
+def test_a_machine_that_does_not_fit_fails_a_build_and_no_other_plan(tmp_path):
+    small = tmp_path / "small.txt"
+    small.write_text("BIOS-e820: [mem 0x0000000000000000-0x000000000000ffff] usable\n")
+    file = tmp_path / "plan.h"
+    assert run("plan", str(small), DESKTOP).exit_code == 0
+    assert run("plan", str(small), DESKTOP, "--fail-if", "frames<1").exit_code == 1
+    assert run("plan", str(small), DESKTOP, "--header", str(file)).exit_code == 1
+    assert '#error "kernmalloc plan: small: no range of RAM holds' in file.read_text()
+
+
+def test_what_cannot_be_read_or_written_leaves_the_header_as_it_was(tmp_path):
+    file = tmp_path / "plan.h"
+    file.write_text("old")
+    assert run("plan", DESKTOP, str(tmp_path / "none"), "--header", str(file)).exit_code == 2
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+    assert run("plan", DESKTOP, "--header", str(tmp_path / "none" / "plan.h")).exit_code != 0
+    assert run("plan", DESKTOP, "--fail-if", "pony>1").exit_code != 0
+    assert run("plan", "--capacity", "--header", str(file)).exit_code != 0

@@ -63,6 +63,7 @@ def _told() -> dict[str, list[Constant]]:
         ),
     }
     made = {
+        "The number of the layout of all records, as the kernel's begins.": {"LAYOUT": kern.Kern.layout},
         "What a configuration begins with.": {"VERSION": kern.VERSION << LAYOUT_SHIFT | Config.layout},
         "Formats of page tables.": {f"FORMAT_{name}": format.number for name, format in FORMATS.items()},
         "How a device's page is cached.": {f"CACHE_{name}": number for number, name in enumerate(ATTRIBUTE_NAMES)},
