@@ -24,6 +24,8 @@ from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS
 from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, SIZE_CLASSES, Cpu
 from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.kernel.heap.caches import LARGEST_OBJECT
+from kernmalloc.kernel.heap.slabs import MAX_SLAB_PAGES
 from kernmalloc.lang import backend, c, frontend, shake, status, twin
 from kernmalloc.lang.functions import PORTS, group
 from kernmalloc.lang.layout import LAYOUT
@@ -218,9 +220,16 @@ class Arena:
         id = at.randrange(SIZE_CLASSES, CACHES)
         va = self.call("cache_get", id)
         if va == status.BAD_CACHE:
-            assert self.call("cache_create", at.randrange(1, 2000), at.randrange(1, 100)) >= SIZE_CLASSES
+            assert self.created(at.randrange(1, 2000) if at.randrange(4) else at.randrange(40000), at.randrange(1, 100))
         elif va > 0:
             self.objects.append((id, va))
+
+    def created(self, bytes: int, limit: int) -> bool:
+        """Make a type of objects, if there can be one; whether the kernel agrees."""
+        twin.use(self.lives[0])
+        most = min(LARGEST_OBJECT, MAX_SLAB_PAGES << Cpu(self.cpu).kern.page_shift)
+        made = self.call("cache_create", bytes, limit)
+        return made >= SIZE_CLASSES if 0 < bytes <= most else made == status.BAD_SIZE
 
     def emptied(self) -> None:
         """Give everything back: the heap is one run again."""

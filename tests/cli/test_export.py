@@ -59,7 +59,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
 def test_an_architecture_that_is_none(tmp_path: Path) -> None:
     done = export("-o", tmp_path / "made", "--arch", "vax")
     assert done.returncode == 2 and not names(tmp_path)
-    assert done.stderr.startswith("--arch vax: no such architecture (one of aarch64, armv7, coldfire,")
+    assert done.stderr.startswith("--arch vax: no such architecture (one of aarch64, armv7, armv7m, coldfire,")
 
 
 def test_no_folder_is_named() -> None:
@@ -79,3 +79,26 @@ def test_the_crate_comes_and_goes_with_its_option(tmp_path: Path) -> None:
     assert export("-o", made, "--arch", "coldfire").returncode == 0
     assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "rust"]
     assert names(made / "rust") == ["target"]
+
+
+def test_an_arena_is_written(tmp_path: Path) -> None:
+    """C of a small heap; and what cannot be is refused in one line."""
+    made = tmp_path / "made"
+    done = export("-o", made, "--mode", "arena", "--arch", "armv7m", "--classes", 24, "--types", 3, "--page", 512)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h"]
+    assert "There are 24 size classes, up to 512 bytes" in (made / "README.md").read_text()
+    for words, said in (
+        (("--mode", "ring"), "--mode ring: no such mode (one of owner, arena)\n"),
+        (("--classes", 20), "--classes 20: an arena has 16, 24, 32 to 72 size classes (say one of these)\n"),
+        (("--types", 250), "--types 250: types and classes are 255 at most (say fewer)\n"),
+        (("--page", 700), "--page 700: a page is a power of two, 256 bytes to 64 KiB (say one of these)\n"),
+        (
+            ("--classes", 72, "--page", 256),
+            "--page 256: slots of 32768 bytes lie in at most 32 pages (--page 1024, or fewer --classes)\n",
+        ),
+        (("--arch", "x86_64"), "--arch: an arena has references of one width: not armv7m and x86_64 "),
+    ):
+        done = export("-o", tmp_path / "other", "--mode", "arena", "--arch", "armv7m", *words)
+        assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(said)
+    assert names(tmp_path) == ["made"]

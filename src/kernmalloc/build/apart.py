@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 from typing import Any
-from zlib import crc32
 
 from kernmalloc.lang import cache
 from kernmalloc.lang.functions import PORTS, REGISTRY, Function, group
@@ -36,7 +35,7 @@ def made(layout: Layout, what: str) -> Any:
             raise BuildError(done.stderr.decode().strip())
         return done.stdout
 
-    return json.loads(cache.kept(f"{what}-{crc32(layout.text().encode()):08x}.json", make))
+    return json.loads(cache.kept(f"{what}-{layout.number}.json", make))
 
 
 def shaken(layout: Layout) -> Layout:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.build import elf
 from kernmalloc.build.freestanding import freestanding
+from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.machine.arch import ARCHES
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ MAGIC = b"!<arch>\n"
 HEADER = 60
 
 
-def libraries(architecture: str) -> dict[str, bytes]:
-    """The kernel's libraries for one of `machine.arch.TARGETS`, by the files' names."""
-    data, conventions = elf.either(freestanding(architecture)), ARCHES[architecture].conventions
+def libraries(architecture: str, layout: Layout = LAYOUT) -> dict[str, bytes]:
+    """The kernel's libraries in a layout for one of `machine.arch.TARGETS`, by the files' names."""
+    data, conventions = elf.either(freestanding(architecture, layout)), ARCHES[architecture].conventions
     objects = [data, *(elf.flagged(data, flags) for flags in conventions.values())]
     return {name: archive({"kernmalloc.o": made}) for name, made in zip(names(architecture), objects, strict=True)}
 

@@ -85,15 +85,18 @@ class Shape(NamedTuple):
     """What a person chooses of an arena."""
 
     classes: int = 16
-    """Size classes: a multiple of 8. 16 of them go up to 256 bytes, and each 8 double that."""
+    """Size classes: a multiple of 8. 16 of them go up to 256 bytes, and each 8 more double that."""
     types: int = 8
     """Object types that can be made."""
-    stack: int = 4
-    """Slots on a stack."""
-    page_shift: int = 10
-    """log2 of the bytes in a page."""
+    page: int = 1024
+    """Bytes of a page: what is larger than a size class takes whole ones."""
     reference: int = 8
     """Bytes of a reference: 8, or 4 where pointers have 4."""
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest class."""
+        return 256 << (self.classes // 8 - 2)
 
     def layout(self) -> Layout:
         """The layout. What it leaves out is found the first time, which takes some seconds."""
@@ -101,10 +104,9 @@ class Shape(NamedTuple):
             "SIZE_CLASSES": self.classes,
             "OWN_CACHES": 0,
             "CACHES": self.classes + self.types,
-            "STACK": self.stack,
             "BINS": 128,
             "FREE_USES": 1,
             "QUICK_WAYS": 0,
-            "ARENA_SHIFT": self.page_shift,
+            "ARENA_SHIFT": self.page.bit_length() - 1,
         }
         return apart.shaken(Layout(self.reference, parameters, ANSWERS, tuple(KERNEL + name for name in ENTRIES)))

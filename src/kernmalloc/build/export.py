@@ -87,12 +87,20 @@ def crate_files() -> dict[str, str]:
 
 
 def export(folder: Path, architectures: Iterable[str], further: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Put everything into a folder: name of each file to its bytes. The folder is new, empty, or an older export's.
+    """Put everything into a folder: name of each file to its bytes.
 
     Architectures that LLVM does not have are for C only. `further` are files beside, by name: `crate_files`.
+    As `write`.
+    """
+    content = _content(list(dict.fromkeys(architectures)))
+    return write(folder, content | {name: text.encode() for name, text in (further or {}).items()})
+
+
+def write(folder: Path, content: Mapping[str, bytes]) -> dict[str, int]:
+    """Put files into a folder, which is new, empty, or an older export's: name of each to its bytes.
+
     InputError: the folder cannot be had, and is as it was.
     """
-    wanted = list(dict.fromkeys(architectures))
     place = folder.resolve()
     try:
         older = {path.name for path in place.iterdir()} if place.exists() else set[str]()
@@ -101,7 +109,6 @@ def export(folder: Path, architectures: Iterable[str], further: Mapping[str, str
         with tempfile.TemporaryDirectory(prefix=".export.", dir=place if place.exists() else place.parent) as work:
             made = Path(work, "made")
             made.mkdir()
-            content = _content(wanted) | {name: text.encode() for name, text in (further or {}).items()}
             for name, data in content.items():
                 (made / name).parent.mkdir(exist_ok=True)
                 (made / name).write_bytes(data)

@@ -16,28 +16,29 @@ import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check.check  # noqa: F401
 import kernmalloc.kernel.loaders.protocols  # noqa: F401
 import kernmalloc.machine.bare  # noqa: F401
-from kernmalloc.build import narrow
+from kernmalloc.build import apart, narrow
 from kernmalloc.lang import cache
-from kernmalloc.lang.functions import REGISTRY, Function
+from kernmalloc.lang.functions import REGISTRY, Function, group
+from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.machine.arch import ARCHES, TARGETS
 
 ROOMS = ("kernmalloc.kernel.", "kernmalloc.machine.")  # drivers are no part of a kernel
 
 
-def freestanding(architecture: str) -> bytes:
-    """The relocatable object for one of `machine.arch.TARGETS`; KeyError for another. It is compiled the first time,
-    which takes some seconds. OSError if there is no folder at all to keep it in."""
+def freestanding(architecture: str, layout: Layout = LAYOUT) -> bytes:
+    """The relocatable object in a layout for one of `machine.arch.TARGETS`; KeyError for another. It is compiled the
+    first time, which takes some seconds. OSError if there is no folder at all to keep it in."""
     target, instructions = TARGETS[architecture], ARCHES[architecture].instructions
 
     def make() -> bytes:
         from kernmalloc.lang import backend
 
-        groups, ways_in = _compiled(), ""
+        groups, ways_in = _compiled() if layout == LAYOUT else apart.made(layout, "ir"), ""
         if target.pointer < 64:
-            groups, ways_in = narrow.entered(groups, _functions(), target.pointer)
+            groups, ways_in = narrow.entered(groups, _entries(layout), target.pointer)
         return backend.link(groups, "bare", target, instructions + ways_in)
 
-    return cache.kept(f"{architecture}.o", make)
+    return cache.kept(f"{architecture}{'' if layout == LAYOUT else f'-{layout.number}'}.o", make)
 
 
 def _compiled() -> dict[str, str]:
@@ -55,3 +56,10 @@ def _compiled() -> dict[str, str]:
 def _functions() -> list[Function]:
     """Every function of a kernel. The order in which a process has imported them is no part of an object."""
     return sorted((f for f in REGISTRY if f.__module__.startswith(ROOMS)), key=lambda f: f.__module__)
+
+
+def _entries(layout: Layout) -> list[Function]:
+    """The entries of a layout. Functions are the same in all."""
+    if layout == LAYOUT:
+        return [function for function in _functions() if REGISTRY[function] and group(function) == "kernel"]
+    return [function for function in REGISTRY if f"{function.__module__}.{function.__name__}" in layout.entries]

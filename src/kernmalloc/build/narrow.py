@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernmalloc.lang.functions import CALL, REGISTRY, Function, group, signature
+from kernmalloc.lang.functions import CALL, Function, signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 INSIDE = "inside."
 
 
-def entered(groups: Mapping[str, str], functions: Iterable[Function], bits: int) -> tuple[dict[str, str], str]:
+def entered(groups: Mapping[str, str], entries: Iterable[Function], bits: int) -> tuple[dict[str, str], str]:
     """The IR of groups with its entries called otherwise, and the IR of the ways in, for pointers of so many bits."""
-    entries = [function for function in functions if REGISTRY[function] and group(function) == "kernel"]
     renamed = {name: text.replace(f'@"{CALL}', f'@"{INSIDE}') for name, text in groups.items()}
     return renamed, "".join(_way_in(entry, bits) for entry in entries)
 

@@ -18,6 +18,7 @@ import ast
 import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
@@ -38,6 +39,11 @@ class Layout(NamedTuple):
     """The entries, by module and name; none: those that are declared."""
     fields: Mapping[str, tuple[str, ...]] = {}
     """The fields of a record, by its name; of one that is not named here, all that are declared."""
+
+    @property
+    def number(self) -> str:
+        """What tells it from others, in the name of a file."""
+        return f"{crc32(self.text().encode()):08x}"
 
     def text(self) -> str:
         """As the environment gives it."""

@@ -25,6 +25,7 @@ from kernmalloc.kernel.heap.magazines import (
 )
 from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.slabs import (
+    MAX_SLAB_PAGES,
     cache_at,
     cache_init,
     cache_seal,
@@ -150,7 +151,7 @@ def _create(cpu: Cpu, bytes: int, limit: int, align: int, common: int) -> int:
     """Make an object type; `common`: its slabs belong to all processors."""
     kern = cpu.kern
     slot = (bytes + align - 1) & -align  # a slab begins with a page, so that each slot is aligned if its length is
-    if bytes <= 0 or bytes > LARGEST_OBJECT or limit <= 0:
+    if bytes <= 0 or bytes > LARGEST_OBJECT or slot > MAX_SLAB_PAGES << kern.page_shift or limit <= 0:
         return BAD_SIZE
     if kern.cache_count == CACHES:
         return BAD_CACHE
@@ -168,7 +169,8 @@ def _create(cpu: Cpu, bytes: int, limit: int, align: int, common: int) -> int:
 def cache_create(cpu: Cpu, bytes: int, limit: int) -> int:
     """Make an object type of `bytes` bytes each and at most `limit` objects, rounded up to whole slabs: its number.
 
-    BAD_SIZE: bytes is not 1 to 32768, or limit is below 1. BAD_CACHE: there are as many types as can be.
+    BAD_SIZE: bytes is not 1 to 32768, or more than 32 pages, or limit is below 1. BAD_CACHE: there are as many types
+    as can be.
     """
     return _create(cpu, bytes, limit, GRAIN, 0)
 

@@ -1,6 +1,7 @@
-"""ARM of 32 bits, ARMv7-A: a target for objects. The kernel knows no format of its page tables yet.
+"""ARM of 32 bits. ARMv7-A is a target for objects; the kernel knows no format of its page tables yet. ARMv7-M has no
+page tables: it is for arenas, and for kernels that bring tables of their own.
 
-The manual is the ARM Architecture Reference Manual, ARMv7-A and ARMv7-R.
+The manuals are the ARM Architecture Reference Manuals, ARMv7-A and ARMv7-R, and ARMv7-M.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ ARMV7 = Arch(
         save=(0xE10F0000, 0xF10C0080, 0xE2000080, 0xE3A01000, 0xE12FFF1E),
         restore=(0xE3100080, 0x112FFF1E, 0xF1080080, 0xE12FFF1E),  # tst r0, #0x80; bxne lr; cpsie i; bx lr
     ),
-    # two of them are ARMv7-M, without an MMU, for kernels that bring tables of their own
+    compilers=(Compiler("arm-none-eabi", ("-mcpu=cortex-a7", "-mfloat-abi=soft")),),
+)
+
+ARMV7M = Arch(
+    name="armv7m",
     compilers=(
-        Compiler("arm-none-eabi", ("-mcpu=cortex-a7", "-mfloat-abi=soft")),
         Compiler("arm-none-eabi", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")),
         Compiler("arm-none-eabi", ("-mcpu=cortex-m3", "-mthumb", "-mfloat-abi=soft")),
     ),
