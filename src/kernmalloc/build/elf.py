@@ -5,9 +5,12 @@ System V ABI, edition 4.1, chapter 4). And what a linker asks of it: how it pass
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-SYMTAB = 2  # sh_type
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SYMTAB, RELA, REL = 2, 4, 9  # sh_type
 EXECUTABLE, ALLOCATED = 1 << 2, 1 << 1  # sh_flags
 LOCAL = 0  # st_info >> 4
 UNDEFINED = 0  # st_shndx
@@ -19,6 +22,7 @@ NEEDED, EITHER = 0, 3
 
 _HEADER = {1: struct.Struct("<16x2H5I6H"), 2: struct.Struct("<16x2HI3QI6H")}  # by EI_CLASS
 _SECTION = {1: struct.Struct("<10I"), 2: struct.Struct("<2I4Q2I2Q")}
+_RELOCATION = {(1, REL): struct.Struct("<2I"), (1, RELA): struct.Struct("<3I"), (2, RELA): struct.Struct("<3Q")}
 _SYMBOL = {1: struct.Struct("<3I2BH"), 2: struct.Struct("<I2BH2Q")}
 
 
@@ -31,6 +35,7 @@ class Section(NamedTuple):
     start: int
     size: int
     link: int
+    info: int
 
     @property
     def code(self) -> bool:
@@ -69,7 +74,7 @@ def sections(data: bytes) -> list[Section]:
     size, count, names = _HEADER[kind].unpack_from(data)[-3:]
     rows = [_SECTION[kind].unpack_from(data, start + size * number) for number in range(count)]
     strings = rows[names][4]
-    return [Section(_text(data, strings + row[0]), row[1], row[2], row[4], row[5], row[6]) for row in rows]
+    return [Section(_text(data, strings + row[0]), row[1], row[2], row[4], row[5], row[6], row[7]) for row in rows]
 
 
 def symbols(data: bytes) -> list[Symbol]:
@@ -82,6 +87,32 @@ def symbols(data: bytes) -> list[Symbol]:
         name, info, section, size = (row[0], row[3], row[5], row[2]) if kind == 1 else (row[0], row[1], row[3], row[5])
         made.append(Symbol(_text(data, strings + name), info >> 4, section, size))
     return made
+
+
+def relocations(data: bytes) -> list[tuple[int, int]]:
+    """Of every relocation the section that it is in, and the symbol that it names, by number."""
+    kind, found = data[4], []
+    for section in sections(data):
+        if (row := _RELOCATION.get((kind, section.type))) is not None:
+            names = [each[1] for each in row.iter_unpack(data[section.start : section.start + section.size])]
+            found += [(section.info, info >> (8 if kind == 1 else 32)) for info in names]
+    return found
+
+
+def kept(data: bytes, roots: Iterable[str]) -> set[int]:
+    """The sections that a linker keeps of an object if it leaves out what `roots` do not lead to: by number."""
+    table = symbols(data)
+    leads: dict[int, set[int]] = {}
+    for section, symbol in relocations(data):
+        leads.setdefault(section, set()).add(table[symbol].section)
+    wanted = set(roots)
+    todo, found = [each.section for each in table if each.name in wanted], {UNDEFINED}
+    while todo:
+        section = todo.pop()
+        if section not in found:
+            found.add(section)
+            todo += leads.get(section, ())
+    return found - {UNDEFINED}
 
 
 def flagged(data: bytes, flags: int) -> bytes:

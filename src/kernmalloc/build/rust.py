@@ -38,10 +38,12 @@ self Self static struct super trait true type unsafe use where while async await
 override priv typeof unsized virtual yield try
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
+NUMBERS = ("u8", "u16", "u32", "i64")
 DEFAULTS = {
     "forget": "{ let _ = root; Self::shootdown(va, 1) }",
     "zero": "{ (va as usize as *mut u8).write_bytes(0, bytes as usize); 0 }",
     "copy": "{ (to as usize as *mut u8).copy_from_nonoverlapping(of as usize as *const u8, bytes as usize); 0 }",
+    "reach": "1",
     "known_zero": "{ let _ = (pa, bytes); 0 }",
 }
 """Of the port's functions those that Rust can do itself, or that have an answer that is never wrong."""
@@ -147,16 +149,22 @@ def _struct(record: RecordType) -> str:
     for member, kind, _ in fields(record):
         shown = "pub " if member in meanings else ""
         members.append(f"{_doc(meanings.get(member, 'nothing'), '    ')}    {shown}{member}: {kind},")
-    fresh = (
-        f"\n\nimpl Default for {record.name} {{\n    /// All zeros.\n    fn default() -> Self {{\n"
-        "        // Sound: its fields are numbers and references, of which 0 is one.\n"
-        "        unsafe { core::mem::zeroed() }\n    }\n}"
-    )
+    zeros = ", ".join(f"{member}: {_zero(kind)}" for member, kind, _ in fields(record))
     return (
         f"{_doc(record.doc)}#[derive(Clone, Copy)]\n#[repr(C)]\npub struct {record.name} {{\n"
         + "\n".join(members)
-        + f"\n}}\n\nconst _: () = assert!(core::mem::size_of::<{record.name}>() == {record.size});{fresh}"
+        + f"\n}}\n\nimpl {record.name} {{\n    /// All fields 0.\n"
+        f"    pub const ZERO: Self = Self {{ {zeros} }};\n}}\n\n"
+        f"const _: () = assert!(core::mem::size_of::<{record.name}>() == {record.size});"
     )
+
+
+def _zero(kind: str) -> str:
+    """The zero of a type."""
+    if kind.startswith("["):
+        inner, _, count = kind[1:-1].rpartition("; ")
+        return f"[{_zero(inner)}; {count}]"
+    return "Ref::NULL" if kind.startswith("Ref<") else "0" if kind in NUMBERS else f"{kind}::ZERO"
 
 
 def _layouts(records: list[RecordType]) -> str:

@@ -59,6 +59,9 @@ impl fmt::Display for Status {
 pub struct Ref<T>(i64, PhantomData<*mut T>);
 
 impl<T> Ref<T> {
+    /// A reference to nothing.
+    pub const NULL: Self = Ref(0, PhantomData);
+
     /// A reference to what lies at an address.
     pub fn to(place: *mut T) -> Self {
         Ref(place as usize as i64, PhantomData)
