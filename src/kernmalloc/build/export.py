@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernmalloc.build import archive, rust
+from kernmalloc.build.interface import interface
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.kernel import devices
 from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, Config
 from kernmalloc.kernel.core import kern
 from kernmalloc.kernel.loaders import found
@@ -40,7 +42,8 @@ LIBRARY = {
 
 def c_files() -> dict[str, str]:
     """kernmalloc.c and kernmalloc.h."""
-    files = c.source(kernel_functions(), "bare", _told())
+    functions = kernel_functions()
+    files = c.source(functions, "bare", _told(), interface(functions))
     return {name: LICENCE + text for name, text in files.items()}
 
 
@@ -54,6 +57,7 @@ def _told() -> dict[str, list[Constant]]:
     own = {
         "What a frame is.": (kern, "FREE HEAP MAPPING PAGE DMA DEVICE RESERVED"),
         "What a region is.": (kern, "RAM ROM NVRAM DEVICE_MEMORY RESERVED_MEMORY CARVED_MEMORY"),
+        "Who publishes a device's memory.": (devices, "ANYONE LAST_WORDS"),
         "Whose page tables the window's are.": (kern, "OWNER GUEST SHADOW ONLY_FRAMES"),
         "How far the boot has come.": (kern, "DONATE TABLE MARK LIST REST OBJECTS UP"),
         "What a range is that a loader tells of.": (

@@ -58,12 +58,15 @@ Told = Mapping[str, Sequence[Constant]]
 """Constants that callers need, under what they tell."""
 
 
-def source(functions: Iterable[Function] | None = None, life: str = "bare", told: Told | None = None) -> dict[str, str]:
-    """kernmalloc.c and kernmalloc.h: the entries among kernel functions (of all, if None) and what they call."""
+def source(
+    functions: Iterable[Function] | None = None, life: str = "bare", told: Told | None = None, interface: str = ""
+) -> dict[str, str]:
+    """kernmalloc.c and kernmalloc.h: the entries among kernel functions (of all, if None) and what they call. The
+    header ends with `interface`."""
     groups = ("kernel",) if functions is None and life == "bare" else ("kernel", MACHINES[life])
     given = [function for function in (REGISTRY if functions is None else functions) if group(function) in groups]
     wanted = reachable(function for function in given if REGISTRY[function])
-    return _Object(_ordered(wanted), life, told or {}).files()
+    return _Object(_ordered(wanted), life, told or {}, interface).files()
 
 
 def _ordered(functions: list[Function]) -> list[Function]:
@@ -112,8 +115,8 @@ def _lowest_first(calls: Mapping[str, set[str]]) -> list[str]:
 class _Object:
     """All functions of one object, and what they name."""
 
-    def __init__(self, functions: list[Function], life: str, told: Told) -> None:
-        self.functions, self.life, self.told = functions, life, told
+    def __init__(self, functions: list[Function], life: str, told: Told, interface: str) -> None:
+        self.functions, self.life, self.told, self.interface = functions, life, told, interface
         records = closure(record for function in functions for record in _records(function))
         self.names = Names(functions, records, {constant for constants in told.values() for constant in constants})
         self.entries = [function for function in functions if REGISTRY[function]]
@@ -151,7 +154,8 @@ class _Object:
             doc = inspect.getdoc(function)
             lines = wrapped(f"{head(function, self.names)};", 0)
             parts.append("\n".join([comment(doc), *lines] if doc else lines))
-        return "\n\n".join([*parts, "#endif"]) + "\n"
+        parts += [self.interface] if self.interface else []
+        return "\n\n".join([*parts, "#ifdef __cplusplus\n}\n#endif", "#endif"]) + "\n"
 
     def enumerator(self, constant: Constant) -> tuple[str, str]:
         """A constant that the header tells, and the comment on its line."""

@@ -5,6 +5,14 @@ from __future__ import annotations
 from kernmalloc.lang.records import REFERENCE
 
 HEADER = r"""
+#ifdef __cplusplus
+#define _Static_assert static_assert
+#define KM_ZEROS {}
+extern "C" {
+#else
+#define KM_ZEROS {0}
+#endif
+
 /* A struct lies over whatever bytes are there, so it may alias everything. */
 #if defined(__GNUC__) || defined(__clang__)
 #define KM_RECORD __attribute__((may_alias))

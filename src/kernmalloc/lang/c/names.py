@@ -29,6 +29,10 @@ _KEYWORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register
 restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof bool true
 false offsetof main linux unix i386 errno
+alignas alignof and and_eq bitand bitor catch class compl const_cast constexpr decltype delete dynamic_cast explicit
+export friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public
+reinterpret_cast static_assert static_cast template this thread_local throw try typeid typename typeof_unqual using
+virtual wchar_t xor xor_eq
 """
 _LIBRARY = """
 abort abs acos asin atan atexit atoi atol bsearch calloc ceil cos div exit exp floor fmod free frexp getenv
@@ -37,6 +41,7 @@ rename round scanf signal sin sqrt srand strcat strchr strcmp strcpy strlen strn
 trunc write mmap munmap madvise
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
+"""Of C up to C23 and of C++, and what their compilers and headers define."""
 LIBRARY = frozenset(_LIBRARY.split())
 """Functions that compilers know the types of."""
 

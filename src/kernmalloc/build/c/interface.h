@@ -1,0 +1,464 @@
+/*
+ * The interface, in pointers and physical addresses. Each function is a call of that name on the
+ * processor that runs; the entries above say what is promised, and each refusal.
+ *
+ * What gives a pointer gives NULL where it is refused. All else gives the status: km_failed() asks
+ * for one. A physical address is whole, not a frame's number. Whoever may be moved to another
+ * processor must not be while a call is under way.
+ */
+
+/* The record of the processor that runs, which km_start or km_cpu_online gave. The port keeps it. */
+struct km_cpu *km_port_processor(void);
+
+/* 1 if a result is a status that refuses. */
+static inline int km_failed(int64_t result)
+{
+	return -4095 <= result && result < 0;
+}
+
+/* A result as a pointer: NULL where it refuses. */
+static inline void *km_pointer(int64_t result)
+{
+	return km_failed(result) ? NULL : (void *)(uintptr_t)result;
+}
+
+/* A pointer as the address that entries take. */
+static inline int64_t km_address(const void *pointer)
+{
+	return (int64_t)(uintptr_t)pointer;
+}
+
+/* log2 of the bytes in a frame. */
+static inline int km_page_shift(const struct km_cpu *cpu)
+{
+	return (int)cpu->kern->page_shift;
+}
+
+/* The number of the frame that has a physical address. */
+static inline int64_t km_pfn(const struct km_cpu *cpu, uint64_t pa)
+{
+	return (int64_t)(pa >> km_page_shift(cpu));
+}
+
+/* The physical address of a frame, by its number; a status stays one. */
+static inline uint64_t km_pa(const struct km_cpu *cpu, int64_t pfn)
+{
+	return km_failed(pfn) ? (uint64_t)pfn : (uint64_t)pfn << km_page_shift(cpu);
+}
+
+/* How many frames so many bytes take. */
+static inline int64_t km_frames(const struct km_cpu *cpu, uint64_t bytes)
+{
+	uint64_t page = (uint64_t)1 << km_page_shift(cpu);
+
+	return (int64_t)((bytes >> km_page_shift(cpu)) + ((bytes & (page - 1)) != 0));
+}
+
+/* How many frames a range touches. */
+static inline int64_t km_touched(const struct km_cpu *cpu, uint64_t pa, uint64_t bytes)
+{
+	return bytes == 0 ? 0 : km_pfn(cpu, pa + (bytes - 1)) - km_pfn(cpu, pa) + 1;
+}
+
+/* A configuration for km_call_init in which everything is as usual. */
+static inline struct km_config km_usual_config(void)
+{
+	struct km_config config = KM_ZEROS;
+
+	config.version = KM_VERSION;
+	config.bytes = sizeof config;
+	config.cpus = 1;
+	return config;
+}
+
+/* The bytes of memory that the boot area takes. */
+static inline int64_t km_area_bytes(struct km_config *config)
+{
+	return km_call_area_bytes(config);
+}
+
+/*
+ * Fill the boot area, before paging is on: the physical address of the root of the page tables, or
+ * a status. Physical address 0 can be loaded from at `phys`.
+ */
+static inline uint64_t km_init(struct km_config *config, const volatile void *phys)
+{
+	return (uint64_t)km_call_init(config, (int64_t)(uintptr_t)phys);
+}
+
+/* Start the kernel, once paging is on: the record of the first processor. */
+static inline struct km_cpu *km_start(struct km_config *config)
+{
+	return (struct km_cpu *)km_pointer(km_call_start(config));
+}
+
+/* The record of processor `number`, asked for by one that has its own. */
+static inline struct km_cpu *km_cpu_online(int number)
+{
+	return (struct km_cpu *)km_pointer(km_call_cpu_online(km_port_processor(), number));
+}
+
+/* Make the block of `bytes` bytes at `block` an arena: the record of its processor. */
+static inline struct km_cpu *km_arena(void *block, size_t bytes)
+{
+	return (struct km_cpu *)km_pointer(km_call_arena_make(km_address(block), (int64_t)bytes));
+}
+
+static inline void *km_malloc(size_t bytes)
+{
+	return km_pointer(km_call_malloc(km_port_processor(), (int64_t)bytes));
+}
+
+static inline void *km_malloc_aligned(size_t bytes, size_t align)
+{
+	return km_pointer(km_call_malloc_aligned(km_port_processor(), (int64_t)bytes, (int64_t)align));
+}
+
+static inline void *km_calloc(size_t count, size_t bytes)
+{
+	return km_pointer(km_call_calloc(km_port_processor(), (int64_t)count, (int64_t)bytes));
+}
+
+/* NULL: as malloc does. Where it is refused what is at `at` stays. */
+static inline void *km_realloc(void *at, size_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pointer(at ? km_call_realloc(cpu, km_address(at), (int64_t)bytes)
+			     : km_call_malloc(cpu, (int64_t)bytes));
+}
+
+/* NULL: nothing. */
+static inline int64_t km_free(void *at)
+{
+	return at ? km_call_free(km_port_processor(), km_address(at)) : 0;
+}
+
+/* NULL: nothing. */
+static inline int64_t km_free_sized(void *at, size_t bytes)
+{
+	return at ? km_call_free_sized(km_port_processor(), km_address(at), (int64_t)bytes) : 0;
+}
+
+static inline int64_t km_size_of(const void *at)
+{
+	return km_call_size_of(km_port_processor(), km_address(at));
+}
+
+static inline int64_t km_cache_create(size_t bytes, size_t limit)
+{
+	return km_call_cache_create(km_port_processor(), (int64_t)bytes, (int64_t)limit);
+}
+
+static inline int64_t km_cache_create_aligned(size_t bytes, size_t limit, size_t align)
+{
+	return km_call_cache_create_aligned(km_port_processor(), (int64_t)bytes, (int64_t)limit,
+			(int64_t)align);
+}
+
+static inline void *km_cache_get(int64_t cache)
+{
+	return km_pointer(km_call_cache_get(km_port_processor(), cache));
+}
+
+static inline int64_t km_cache_put(int64_t cache, void *object)
+{
+	return km_call_cache_put(km_port_processor(), cache, km_address(object));
+}
+
+/* Memory that came later, or that the loader gives back: whole frames. */
+static inline int64_t km_add_ram(uint64_t pa, uint64_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_ram_add(cpu, km_frames(cpu, pa), km_pfn(cpu, pa + bytes) - km_frames(cpu, pa));
+}
+
+/* One frame, of type KM_PAGE or KM_DMA. */
+static inline uint64_t km_frame_get(int type)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pa(cpu, km_call_frame_get(cpu, type));
+}
+
+/* 2 ** order frames, aligned to their size. */
+static inline uint64_t km_block_get(int order, int type)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pa(cpu, km_call_block_get(cpu, order, type));
+}
+
+/* What km_frame_get or km_block_get gave. */
+static inline int64_t km_frame_put(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_frame_put(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_frame_type(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_frame_type(cpu, km_pfn(cpu, pa));
+}
+
+/*
+ * Frames of zeros for so many bytes, side by side: at a multiple of `align`, inside [low, high),
+ * and not across a multiple of `boundary`, 0 for none. All are bytes.
+ */
+static inline uint64_t km_range_get(uint64_t bytes, uint64_t align, uint64_t low, uint64_t high,
+		uint64_t boundary, int type)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pa(cpu, km_call_range_get(cpu, km_frames(cpu, bytes), km_frames(cpu, align),
+			km_frames(cpu, low), km_pfn(cpu, high), km_pfn(cpu, boundary), type));
+}
+
+static inline int64_t km_range_put(uint64_t pa, uint64_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_range_put(cpu, km_pfn(cpu, pa), km_frames(cpu, bytes));
+}
+
+/* Where the frame at a physical address can be read and written, on this processor, until it is closed. */
+static inline void *km_window_open(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pointer(km_call_window_open(cpu, km_pfn(cpu, pa)));
+}
+
+static inline int64_t km_window_close(void *window)
+{
+	return km_call_window_close(km_port_processor(), km_address(window));
+}
+
+static inline int64_t km_zero_frame(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_zero_frame(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_copy_frame(uint64_t to, uint64_t of)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_copy_frame(cpu, km_pfn(cpu, to), km_pfn(cpu, of));
+}
+
+/* From physical memory, inside one frame, to memory of malloc. */
+static inline int64_t km_copyin(void *to, uint64_t of, size_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+	int64_t inside = (int64_t)(of & (((uint64_t)1 << km_page_shift(cpu)) - 1));
+
+	return km_call_copyin(cpu, km_pfn(cpu, of), inside, km_address(to), (int64_t)bytes);
+}
+
+/* From memory of malloc to physical memory, inside one frame. */
+static inline int64_t km_copyout(uint64_t to, const void *of, size_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+	int64_t inside = (int64_t)(to & (((uint64_t)1 << km_page_shift(cpu)) - 1));
+
+	return km_call_copyout(cpu, km_pfn(cpu, to), inside, km_address(of), (int64_t)bytes);
+}
+
+/*
+ * Publish memory of a device, all frames that it touches: kind KM_DEVICE_MEMORY, KM_ROM or KM_NVRAM.
+ * The entries of its first `guarantee` bytes are paid for; tier KM_ANYONE, or KM_LAST_WORDS for what
+ * must fit whatever has happened. km_wanted says what a refusal lacked.
+ */
+static inline int64_t km_publish(uint64_t pa, uint64_t bytes, int kind, uint64_t guarantee, int tier)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_publish(cpu, km_pfn(cpu, pa), km_touched(cpu, pa, bytes), kind,
+			km_touched(cpu, pa, guarantee), tier);
+}
+
+static inline int64_t km_withdraw(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_withdraw(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_device_get(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_device_get(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_device_put(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_device_put(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_device_used(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_device_used(cpu, km_pfn(cpu, pa));
+}
+
+/* How a device's frame must be cached: KM_CACHE_UNCACHED and its like. */
+static inline int64_t km_device_attribute(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_device_attribute(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_device_cache(uint64_t pa, int attribute)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_device_cache(cpu, km_pfn(cpu, pa), attribute);
+}
+
+/* The frame that holds a page of the page cache. */
+static inline uint64_t km_page_get(int64_t object)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_pa(cpu, km_call_page_get(cpu, object));
+}
+
+static inline int64_t km_page_pin(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_page_pin(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_page_unpin(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_page_unpin(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_page_dirty(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_page_dirty(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_page_clean(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_page_clean(cpu, km_pfn(cpu, pa));
+}
+
+static inline int64_t km_page_discard(uint64_t pa)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_page_discard(cpu, km_pfn(cpu, pa));
+}
+
+static inline struct km_umap *km_umap_make(void)
+{
+	return (struct km_umap *)km_pointer(km_call_umap_make(km_port_processor()));
+}
+
+static inline int64_t km_umap_map(struct km_umap *space, uint64_t va, int64_t object, int write)
+{
+	return km_call_umap_map(km_port_processor(), space, (int64_t)va, object, write);
+}
+
+static inline int64_t km_umap_unmap(struct km_umap *space, uint64_t va)
+{
+	return km_call_umap_unmap(km_port_processor(), space, (int64_t)va);
+}
+
+static inline int64_t km_umap_free(struct km_umap *space)
+{
+	return km_call_umap_free(km_port_processor(), space);
+}
+
+/* The ring that is shared with the source of the cache's pages. */
+static inline void *km_source_open(void)
+{
+	return km_pointer(km_call_source_open(km_port_processor()));
+}
+
+static inline int64_t km_source_close(void)
+{
+	return km_call_source_close(km_port_processor());
+}
+
+static inline int64_t km_source_poll(void)
+{
+	return km_call_source_poll(km_port_processor());
+}
+
+static inline struct km_thread *km_thread_make(int cleaner)
+{
+	return (struct km_thread *)km_pointer(km_call_thread_make(km_port_processor(), cleaner));
+}
+
+/* NULL: nobody. */
+static inline int64_t km_thread_run(struct km_thread *thread)
+{
+	return km_call_thread_run(km_port_processor(), thread);
+}
+
+/* NULL: there is none. km_call_thread_next tells of a deadlock. */
+static inline struct km_thread *km_thread_next(void)
+{
+	return (struct km_thread *)km_pointer(km_call_thread_next(km_port_processor()));
+}
+
+static inline int64_t km_thread_limit(struct km_thread *thread, int64_t until)
+{
+	return km_call_thread_limit(km_port_processor(), thread, until);
+}
+
+static inline int64_t km_thread_cancel(struct km_thread *thread)
+{
+	return km_call_thread_cancel(km_port_processor(), thread);
+}
+
+static inline int64_t km_thread_free(struct km_thread *thread)
+{
+	return km_call_thread_free(km_port_processor(), thread);
+}
+
+static inline int64_t km_tick(int64_t now)
+{
+	return km_call_tick(km_port_processor(), now);
+}
+
+/* What the last refused call lacked: frames. */
+static inline int64_t km_wanted(void)
+{
+	return km_port_processor()->kern->wanted;
+}
+
+static inline int64_t km_drain(void)
+{
+	return km_call_drain(km_port_processor());
+}
+
+static inline int64_t km_release(void)
+{
+	return km_call_release(km_port_processor());
+}
+
+static inline int64_t km_check(void)
+{
+	return km_call_check(km_port_processor());
+}

@@ -1,0 +1,257 @@
+"""The interface in C: every compiler takes the header, and what is called is what the kernel does."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_machines import MIB, conserved, machine
+
+from kernmalloc.build import export
+from kernmalloc.build.interface import WRITTEN, interface
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.boot.config import Config
+from kernmalloc.kernel.calls import free, malloc
+from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.lang import status
+from kernmalloc.machine.arch import ARCHES
+
+STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
+COMPILERS = [
+    *((compiler, f"-std={standard}") for compiler in ("gcc", "clang") for standard in ("c11", "c17")),
+    *((compiler, f"-std={standard}") for compiler in ("g++", "clang++") for standard in ("c++17", "c++20")),
+    *((*compiler.command, "-std=c11") for arch in ARCHES.values() for compiler in arch.compilers),
+]
+FUNCTION = re.compile(r"^static inline ([\w *]*?)(km_\w+)\(", re.MULTILINE)
+PUBLIC = """
+area_bytes init start cpu_online add_ram malloc calloc realloc malloc_aligned free free_sized size_of cache_create
+cache_get cache_put frame_get frame_put block_get range_get range_put window_open window_close publish withdraw
+page_get umap_make thread_make drain check
+"""
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("header")
+    (folder / "kernmalloc.h").write_text(export.c_files()["kernmalloc.h"])
+    return folder / "kernmalloc.h"
+
+
+@pytest.mark.parametrize("command", COMPILERS, ids=" ".join)
+def test_every_compiler_takes_the_header(header: Path, command: tuple[str, ...], tmp_path: Path) -> None:
+    """C11, C17 and C++, with every warning, for every target. Two files that include it can be linked."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    program = tmp_path / ("program.cc" if "++" in command[0] else "program.c")
+    program.write_text(
+        '#include "kernmalloc.h"\n#include "kernmalloc.h"\nint use(void);\nint use(void) { return 0; }\n'
+    )
+    words = [*command, *STRICT, "-ffreestanding", "-I", str(header.parent), "-c", str(program), "-o"]
+    done = subprocess.run([*words, str(tmp_path / "program.o")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_interface_has_what_it_must_have(header: Path) -> None:
+    assert {f"km_{name}" for name in PUBLIC.split()} <= {name for _, name in FUNCTION.findall(header.read_text())}
+
+
+def test_what_a_kernel_has_not_got_is_left_out() -> None:
+    """A kernel with two entries: no function names another, and none of those that these need is lacking."""
+    text = interface([malloc, free])
+    names = {name for _, name in FUNCTION.findall(text)}
+    assert {"km_malloc", "km_free", "km_failed"} <= names
+    assert not names & {"km_calloc", "km_usual_config", "km_umap_free"}
+    assert set(re.findall(r"\bkm_call_\w+", text)) == {"km_call_malloc", "km_call_free"}
+    assert set(re.findall(r"\bkm_\w+(?=\()", text)) <= names | {"km_port_processor", "km_call_malloc", "km_call_free"}
+
+
+def test_every_part_is_of_some_kernel(header: Path) -> None:
+    """Nothing is written for an entry that does not exist."""
+    known = {f"km_call_{function.__name__}" for function in export.kernel_functions()}
+    assert set(re.findall(r"\bkm_call_\w+", WRITTEN.read_text())) <= known
+
+
+# --- what the functions do: a kernel in this process, and the header's functions as those of a library
+
+LIBRARY = """
+#include <stddef.h>
+#include <stdint.h>
+#define static
+#define inline
+#include "kernmalloc.h"
+struct km_cpu *processor;
+struct km_cpu *km_port_processor(void) { return processor; }
+"""
+RESULTS = {"void *": ctypes.c_void_p, "int64_t ": ctypes.c_int64, "uint64_t ": ctypes.c_uint64, "int ": ctypes.c_int}
+RAM = machine((0, 12 * MIB), (16 * MIB, 32 * MIB))
+
+
+@pytest.fixture(scope="module")
+def library(header: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The functions of the header, whose entries are called through pointers."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path_factory.mktemp("library")
+    text = header.read_text()
+    stubs = [LIBRARY]
+    for name, arguments in re.findall(r"^int64_t (km_call_\w+)\(([^)]*)\);", text, re.MULTILINE):
+        names = [argument.split()[-1].lstrip("*") for argument in arguments.split(",")]
+        stubs.append(
+            f"int64_t (*at_{name})({', '.join(['int64_t'] * len(names))});\n"
+            f"int64_t {name}({arguments}) {{ return at_{name}({', '.join(f'(int64_t){each}' for each in names)}); }}\n"
+        )
+    (folder / "library.c").write_text("\n".join(stubs))
+    words = ["gcc", "-shared", "-fPIC", "-O1", "-w", "-I", str(header.parent), str(folder / "library.c"), "-o"]
+    subprocess.run([*words, str(folder / "library.so")], check=True)
+    made = ctypes.CDLL(str(folder / "library.so"))
+    for result, name in FUNCTION.findall(text):
+        function = getattr(made, name)
+        function.restype = RESULTS.get(result, ctypes.c_void_p if result.endswith("*") else None)
+    return made
+
+
+class Called:
+    """A library's functions, on the first processor of a kernel. Arguments are numbers of 64 bits."""
+
+    def __init__(self, library: Any, kernel: Kernel) -> None:
+        self._library = library
+        ctypes.c_void_p.in_dll(library, "processor").value = kernel.processor
+        for name in set(re.findall(r"\bkm_call_\w+", WRITTEN.read_text())):
+            if name != "km_call_arena_make":
+                place = ctypes.c_void_p.in_dll(library, f"at_{name}")
+                place.value = kernel.entry(name.removeprefix("km_call_"))
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._library, f"km_{name}")
+        return lambda *args: function(*(ctypes.c_int64(arg) for arg in args))
+
+
+@pytest.fixture
+def kernel():  # type: ignore[no-untyped-def]
+    with Kernel.boot(RAM, Profile.load("eros2"), mode="raw") as booted:
+        yield booted
+        conserved(booted)
+
+
+@pytest.fixture
+def km(library: Any, kernel: Kernel) -> Called:
+    return Called(library, kernel)
+
+
+def test_blocks(km: Called) -> None:
+    at = km.malloc(100)
+    assert at and km.size_of(at) == 112
+    ctypes.memset(at, 0x5A, 100)
+    moved = km.realloc(at, 5000)
+    assert ctypes.string_at(moved, 100) == b"\x5a" * 100
+    assert km.free(moved) == status.OK and km.free(moved) == status.NOT_ALLOCATED
+    assert km.realloc(0, 24) and km.free(0) == km.free_sized(0, 8) == status.OK
+    assert km.malloc_aligned(100, 4096) % 4096 == 0
+    zeros = km.calloc(10, 100)
+    assert ctypes.string_at(zeros, 1000) == bytes(1000) and km.free_sized(zeros, 1000) == status.OK
+
+
+def test_what_is_refused_is_null(km: Called) -> None:
+    assert km.malloc(0) is km.malloc(1 << 40) is km.malloc(-1) is km.calloc(1 << 40, 1 << 40) is None
+    assert km.malloc_aligned(8, 3) is None and km.window_open(1 << 60) is None and km.cpu_online(1) is None
+    assert km.free(km.malloc(64) + 1) == status.INTERIOR
+
+
+def test_object_caches(km: Called) -> None:
+    cache = km.cache_create(48, 1000)
+    one = km.cache_get(cache)
+    assert km.cache_put(cache, one) == status.OK and km.cache_put(cache, one) == status.NOT_ALLOCATED
+    assert km.cache_get(km.cache_create_aligned(48, 10, 64)) % 64 == 0
+
+
+def test_frames_are_physical_addresses(km: Called, kernel: Kernel) -> None:
+    pa = km.frame_get(3)
+    assert pa % 4096 == 0 and kernel.frame_type(pa >> 12) == "page"
+    assert km.frame_type(pa) == km.frame_type(pa + 4095) == 3
+    window = km.window_open(pa)
+    ctypes.memset(window, 7, 4096)
+    assert kernel.handle.life.ram.bytes[pa : pa + 4096] == b"\7" * 4096
+    assert km.window_close(window) == status.OK
+    block = km.block_get(3, 4)
+    assert block % (8 * 4096) == 0 and kernel.frame_type((block >> 12) + 7) == "dma"
+    assert km.copy_frame(block, pa) == km.zero_frame(pa) == status.OK
+    here = km.malloc(64)
+    assert km.copyin(here, block + 100, 64) == status.OK and ctypes.string_at(here, 64) == b"\7" * 64
+    assert km.copyout(pa + 8, here, 8) == status.OK
+    assert kernel.handle.life.ram.bytes[pa : pa + 20] == bytes(8) + b"\7" * 8 + bytes(4)
+    assert km.frame_put(pa) == km.frame_put(block) == status.OK
+    refused = km.frame_get(99)
+    assert refused == (1 << 64) + status.BAD_FRAME and km.failed(refused) == 1
+
+
+def test_ranges_with_limits(km: Called) -> None:
+    """Sizes and limits in bytes, rounded to where whole frames are: inward for limits, up for sizes."""
+    pa = km.range_get(10_000, 1 << 16, 17 * MIB + 1, 40 * MIB + 4095, 1 << 20, 4)
+    assert pa % (1 << 16) == 0 and pa > 17 * MIB and pa + 3 * 4096 <= 40 * MIB
+    assert km.range_put(pa, 10_000) == status.OK
+    assert km.range_get(4096, 1, 0, 1, 0, 4) > 1 << 63
+
+
+def test_devices(km: Called, kernel: Kernel) -> None:
+    """All frames that a device's memory touches, however it lies in them."""
+    base = 0xF000_0000
+    assert km.publish(base + 0x800, 0x1000, 4, 0x1000, 1) == status.OK
+    assert [(r.pfn << 12, r.frames) for r in kernel.regions if r.kind == "device"] == [(base, 2)]
+    assert km.device_get(base + 0x1000) == status.OK and km.device_used(base) == 1
+    assert km.withdraw(base) == status.BUSY and km.device_put(base + 0x1000) == status.OK
+    assert km.device_cache(base, 2) == status.OK and km.device_attribute(base) == 2
+    assert km.publish(base, 0, 4, 0, 1) < 0
+    assert km.withdraw(base) == status.OK
+
+
+def test_later_ram_is_whole_frames(km: Called, kernel: Kernel) -> None:
+    """As much of it as is whole frames: one byte more on each side is not."""
+    assert km.add_ram(12 * MIB + 1, 2 * MIB) == status.OK
+    (region,) = [r for r in kernel.regions if r.pfn << 12 == 12 * MIB + 4096]
+    assert region.frames == 511
+    assert km.add_ram(12 * MIB + 8192, 4096) == status.OVERLAP
+
+
+def test_threads_pages_and_the_rest(km: Called, kernel: Kernel) -> None:
+    thread = km.thread_make(0)
+    assert km.thread_run(thread) == km.thread_run(0) == km.thread_free(thread) == status.OK
+    assert km.thread_next() is None and km.tick(1) == 0
+    assert km.page_get(5) == (1 << 64) + status.NO_SOURCE
+    ring = km.source_open()
+    assert ring and km.source_poll() == 0 and km.source_close() == status.OK
+    space = km.umap_make()
+    assert km.umap_unmap(space, 0x1000) == status.NOT_ALLOCATED and km.umap_free(space) == status.OK
+    assert km.cpu_online(0) == kernel.processor
+    assert km.wanted() == int(kernel.view.kern["wanted"])
+    assert km.drain() == km.check() == status.OK
+
+
+class Told(ctypes.Structure):
+    _fields_ = (("bytes", ctypes.c_uint8 * Config.size),)
+
+
+def test_a_configuration_is_answered(km: Called, library: Any) -> None:
+    """What `km_usual_config` gives has the kernel's version; an area of any memory can be filled."""
+    library.km_usual_config.restype = Told
+    told = library.km_usual_config()
+    config = Config.dtype
+    view: Any = memoryview(told.bytes).cast("B")
+    import numpy
+
+    record = numpy.frombuffer(view, config, 1)[0:1]
+    assert km.area_bytes(ctypes.addressof(told)) == status.BAD_BOOT, "there is no format 0"
+    record["arch"], record["window"], record["window_bytes"] = 1, 0xD000_0000, 64 * MIB
+    size = km.area_bytes(ctypes.addressof(told))
+    area = ctypes.create_string_buffer(size + 4096)
+    at = -(-ctypes.addressof(area) // 4096) * 4096
+    assert km.init(ctypes.addressof(told), at) == (1 << 64) + status.AREA_SMALL
+    record["area_room"] = size
+    root = km.init(ctypes.addressof(told), at)
+    assert root == int(record["root"][0])
+    made = Cpu.dtype
+    cpu = numpy.frombuffer((ctypes.c_uint8 * Cpu.size).from_address(at + int(record["cpu"][0])), made, 1)[0]
+    assert int(cpu["kern"]) == 0xD000_0000 + int(record["kern"][0])
