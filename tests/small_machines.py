@@ -1,6 +1,9 @@
 """Small machines to run the kernel on, and what must hold of every kernel at the end of a test."""
 
+from msgspec.structs import replace
+
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Address, Bytes, Profile, Window
 from kernmalloc.facade.view import View
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.heap.bins import OWN
@@ -8,6 +11,7 @@ from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
 MIB = 1 << 20
+DIRECT = 3 << 45  # where a direct map can lie in a process
 MODES = ("raw", "soft", "twin")
 
 
@@ -15,6 +19,11 @@ def machine(*ranges: tuple[int, int], kind: str = "ram") -> Machine:
     """A machine with RAM at (base, bytes) ranges."""
     ram = tuple(Range(base=base, size=size, kind=kind, name="", line=0) for base, size in ranges)
     return Machine(name="test", file="test", arch="i386", ram=ram)
+
+
+def guest(size: int = 1 << 40, **more: object) -> Profile:
+    """A kernel in a direct map that lies at one place in every mode."""
+    return replace(Profile.load("guest"), va=Window(base=Address(DIRECT), size=Bytes(size)), **more)
 
 
 def poison(ram: Ram) -> None:

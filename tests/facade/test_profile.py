@@ -59,8 +59,8 @@ def test_shipped_profiles_load_under_their_own_name(name):
     assert profile.core.stride >= ENTRY
 
 
-def test_shipped_profiles_are_the_five_kernels():
-    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "x86_64"]
+def test_shipped_profiles_are_five_kernels_and_a_guest():
+    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "guest", "x86_64"]
 
 
 def test_E2_the_static_baseline_is_shipped():
@@ -129,7 +129,14 @@ REFUSALS = [
     ("base = 0xC0000000\n", "", "va.base: missing"),
     ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes': not a size"),
     ("size = 556", 'size = "big"', "objects[0].size: "),
-    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire)"),
+    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire, none)"),
+    ('"i386-pae"', '"none"', "arch: none has no page tables, which mode owner writes (mode = 'guest')"),
+    ('arch = "i386-pae"', 'arch = "i386-pae"\nmode = "host"', "mode: unknown mode 'host' (known: owner, guest)"),
+    (
+        'arch = "i386-pae"',
+        'arch = "i386-pae"\npage_bytes = 4096',
+        "page_bytes: pages of i386-pae have 4096 bytes",
+    ),
     ('"demand"', '"hope"', "strategy: unknown strategy 'hope'"),
     ("phys_bits = 36", "phys_bits = 64", "phys_bits: 64 is not possible"),
     ("base = 0xC0000000", "base = 0xC0100000", "va.base: 0xc0100000 is not a multiple of a large page"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_machines import MIB, MODES, conserved, machine, poison
+from small_machines import MIB, MODES, conserved, guest, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
@@ -25,6 +25,8 @@ MACHINES = {
     "static": ([(0, 8 * MIB)], "eros", None),
     "pages of 8 KiB": ([(0, 6 * MIB)], "coyotos-coldfire", poison),
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
+    "a direct map": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(), poison),
+    "a short direct map": ([(0, 5 * MIB), (8 * MIB, 3 * MIB)], guest(4 * MIB), None),
 }
 
 SIZES = st.one_of(
@@ -107,7 +109,8 @@ class Replay:
 def in_every_mode(name: str) -> list[Kernel]:
     """One of `MACHINES` booted in each mode, with addresses for RAM that comes later."""
     ranges, profile, prepare = MACHINES[name]
-    kernels = [Kernel.boot(machine(*ranges), Profile.load(profile), mode, prepare=prepare) for mode in MODES]
+    profile = Profile.load(profile) if isinstance(profile, str) else profile
+    kernels = [Kernel.boot(machine(*ranges), profile, mode, prepare=prepare) for mode in MODES]
     for kernel in kernels:
         kernel.handle.life.reach(64 * MIB)
     return kernels

@@ -28,9 +28,9 @@ LAYOUTS = {
         "heap@432 heap_pages@440 region@448 spans@456 windows@464 format@472",
     ),
     "kernmalloc.kernel.boot.sizing.Plan": (
-        136,
-        "status@0 donor@8 donation@16 donation_maps@24 frames@32 tables@40 records@48 regions@56 objects@64 "
-        "chunks@72 last_words@80 pages@88 headroom@96 excess@104 padding@112 top@120 scale@128",
+        152,
+        "status@0 donor@8 donation@16 first@24 map@32 donation_maps@40 frames@48 tables@56 records@64 regions@72 "
+        "objects@80 chunks@88 last_words@96 pages@104 headroom@112 excess@120 padding@128 top@136 scale@144",
     ),
     "kernmalloc.kernel.check.tally.Tally": (
         864,
@@ -60,19 +60,20 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
         13696,
-        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@192 span_shift@196 stage@200 max_pfn@208 "
-        "base@216 bytes@224 directory@232 tables@240 spans@248 windows@256 cpus@264 cpu_count@272 hit@280 regions@288 "
-        "region_count@296 boot_region@304 ram@312 ram_last@320 supply@328 frames@336 free_frames@344 heap_frames@352 "
-        "mapping_frames@360 page_frames@368 dma_frames@376 device_frames@384 reserved_frames@392 stocked@400 "
-        "returned@408 moved@416 stride@424 identity@432 donation_pfn@440 donation_frames@448 donation_maps@456 "
-        "donated_heap@464 donated_maps@472 heap@480 heap_pages@488 heap_map@496 top@504 map_pages@512 backed@520 "
-        "idle@528 growth@536 idle_most@544 bin_bits@552 bins@648 fixed@3720 kept@3728 recycled@3736 excess@3744 "
-        "released@3752 headroom@3760 growable@3768 affine@3776 wanted@3784 pages@3792 stalls@4016 promised@4112 "
-        "lenient@4120 withheld@4128 opening@4136 opening_heap@4144 device_ranges@4152 device_pages@4160 "
-        "reserves@4168 device_count@4176 last_frames@4184 last_ranges@4192 last_maps@4200 caches@4208 "
-        "cache_count@4216 class_of@4224 common@4288 info@12480 ranges@12488 range_count@12496 range_next@12504 "
-        "range_left@12512 objects@12520 object_count@12528 static@12536 plan@12544 asked@12680 added@12688 "
-        "coming@12696 adding@12704 root@12768 static_end@12776 seal@12784 area_seal@12792 checked@12800",
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@192 span_shift@196 stage@200 mode@204 "
+        "max_pfn@208 base@216 bytes@224 directory@232 tables@240 spans@248 windows@256 cpus@264 cpu_count@272 "
+        "hit@280 regions@288 region_count@296 boot_region@304 ram@312 ram_last@320 supply@328 frames@336 "
+        "free_frames@344 heap_frames@352 mapping_frames@360 page_frames@368 dma_frames@376 device_frames@384 "
+        "reserved_frames@392 stocked@400 returned@408 moved@416 stride@424 identity@432 donation_pfn@440 "
+        "donation_frames@448 donation_maps@456 donated_heap@464 donated_maps@472 heap@480 heap_pages@488 "
+        "heap_map@496 top@504 map_pages@512 backed@520 idle@528 growth@536 idle_most@544 bin_bits@552 bins@648 "
+        "fixed@3720 kept@3728 recycled@3736 excess@3744 released@3752 headroom@3760 growable@3768 affine@3776 "
+        "wanted@3784 pages@3792 stalls@4016 promised@4112 lenient@4120 withheld@4128 opening@4136 "
+        "opening_heap@4144 device_ranges@4152 device_pages@4160 reserves@4168 device_count@4176 last_frames@4184 "
+        "last_ranges@4192 last_maps@4200 caches@4208 cache_count@4216 class_of@4224 common@4288 info@12480 "
+        "ranges@12488 range_count@12496 range_next@12504 range_left@12512 objects@12520 object_count@12528 "
+        "static@12536 plan@12544 asked@12696 added@12704 coming@12712 adding@12720 root@12784 static_end@12792 "
+        "seal@12800 area_seal@12808 checked@12816",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),

@@ -21,9 +21,9 @@ import kernmalloc.kernel.calls  # noqa: F401 (what the records lead to)
 import kernmalloc.kernel.check.check  # noqa: F401
 from kernmalloc.facade import recovered
 from kernmalloc.facade.handle import Handle
-from kernmalloc.facade.loader import Loaded, Span, without
+from kernmalloc.facade.loader import Loaded, Span, area_at, without
 from kernmalloc.facade.profile import HOSTED_LIMIT
-from kernmalloc.facade.view import DAMAGE, View
+from kernmalloc.facade.view import DAMAGE, View, view_of
 from kernmalloc.inputs.dumps import AT_ONCE, Dump, read
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import hold
@@ -181,7 +181,7 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
         _lay(dump, ram, base, mode == "raw")
         life = LIVES[mode](ram)
         end.callback(life.close)
-        view = View(ram, loaded)
+        view = view_of(ram, loaded)
         _add_later(view, life.reach)
         _refuse_incomplete(dump, found, view)
         life.enter(loaded)
@@ -197,7 +197,7 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
 
 def _records(dump: Dump, area: int, info: numpy.void, record: Any, name: str) -> list[numpy.void]:
     """An array that the loader left beside the boot information."""
-    count, at = int(info[f"{name}_count"]), int(info[f"{name}s"]) - int(info["window"] + info["image_bytes"])
+    count, at = int(info[f"{name}_count"]), int(info[f"{name}s"]) - area_at(info)
     data = b""
     if count >= 0 and Config.size <= at <= at + count * record.size <= int(info["info_bytes"]):
         data = dump.read(area + at, count * record.size)

@@ -13,7 +13,7 @@ from weakref import WeakSet, finalize
 
 from kernmalloc.facade.loader import Loaded
 from kernmalloc.facade.profile import Profile
-from kernmalloc.facade.view import View
+from kernmalloc.facade.view import view_of
 from kernmalloc.kernel.core.kern import Cpu
 from kernmalloc.machine.lives import Life, LifeError
 from kernmalloc.machine.memory_map import Machine
@@ -55,7 +55,7 @@ class Handle:
         self, life: Life, loaded: Loaded, machine: Machine, profile: Profile, mode: str, end: ExitStack
     ) -> None:
         self.life, self.loaded, self.machine, self.profile, self.mode = life, loaded, machine, profile, mode
-        self.view = View(life.ram, loaded)
+        self.view = view_of(life.ram, loaded)
         self.monitor = Monitor(end)
         self._turns = [threading.Lock() for _ in range(int(loaded.info["cpus"]))]
         self.turn = self._turns[0]

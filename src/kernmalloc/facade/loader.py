@@ -14,7 +14,18 @@ from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import HOSTED_LIMIT, STRATEGIES, Profile, Window
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, BootRange, Config
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMORY, ROM, VERSION, WINDOWS_SHIFT, Kern
+from kernmalloc.kernel.core.kern import (
+    CARVED_MEMORY,
+    MODE_NAMES,
+    NVRAM,
+    RAM,
+    RESERVED_MEMORY,
+    ROM,
+    VERSION,
+    WINDOWS_SHIFT,
+    Kern,
+)
+from kernmalloc.kernel.core.modes import writes_tables
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import MEANINGS
 from kernmalloc.machine.arch import FORMATS
@@ -22,6 +33,7 @@ from kernmalloc.machine.arch.model import Format
 from kernmalloc.machine.lives import Life, Raw, free_place
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
+from kernmalloc.machine.soft import NO_ROOT
 
 KINDS = {"soft": RESERVED_MEMORY, "reserved": RESERVED_MEMORY, "rom": ROM, "nvram": NVRAM}
 LOW = 1 << 20  # below, a PC's firmware may still be at work
@@ -42,6 +54,16 @@ class Placement(NamedTuple):
     lost: int  # bytes of RAM in pages that are only partly RAM
 
 
+def has_tables(info: numpy.void) -> bool:
+    """Whether a kernel that was told this writes page tables; else it lies in a direct map."""
+    return bool(writes_tables(int(info["mode"])))
+
+
+def area_at(info: numpy.void) -> int:
+    """VA of the boot area of a kernel that was told this: behind the image, or where it lies in the direct map."""
+    return int(info["window"] + info["image_bytes" if has_tables(info) else "area_pa"])
+
+
 class Loaded(NamedTuple):
     """A machine on which the kernel can be started."""
 
@@ -50,6 +72,16 @@ class Loaded(NamedTuple):
     kern_pa: int
     format: Format
     placement: Placement
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the kernel writes page tables; else it lies in a direct map."""
+        return has_tables(self.info)
+
+    @property
+    def area(self) -> int:
+        """VA of the boot area."""
+        return area_at(self.info)
 
     # what machine.lives.Paging asks for
     @property
@@ -62,7 +94,7 @@ class Loaded(NamedTuple):
 
     @property
     def root(self) -> int:
-        return int(self.info["area_pa"] + self.info["root"])
+        return int(self.info["area_pa"] + self.info["root"]) if self.has_tables else NO_ROOT
 
     @property
     def window(self) -> int:
@@ -159,14 +191,16 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     """Put everything into RAM and turn paging on. TooSmall, in figures, where that is impossible."""
     plan = plan_ram(machine, profile)
     shift = profile.page_shift
-    if cpus << WINDOWS_SHIFT + shift > profile.va.windows:
+    if not profile.direct and cpus << WINDOWS_SHIFT + shift > profile.va.windows:
         most = profile.va.windows >> WINDOWS_SHIFT + shift
         raise TooSmall(f"va.windows of {size(profile.va.windows)} serve {most} of {cpus} processors")
     info = _configured(life, plan, profile, cpus)
     room = _area_bytes(life, info)
-    area = _find(plan.ram, plan.image[1], room >> shift, LOW >> shift)
+    reached = within(plan.ram, (0, profile.va.size >> shift)) if profile.direct else plan.ram
+    area = _find(reached, plan.image[1], room >> shift, LOW >> shift)
     if area is None:
-        raise TooSmall(f"no range of RAM holds the boot area of {size(room)} beside the image")
+        where = f" in the direct map of {size(profile.va.size)}" if profile.direct else ""
+        raise TooSmall(f"no range of RAM{where} holds the boot area of {size(room)} beside the image")
     plan = plan._replace(ram=without(plan.ram, area), reserved=sorted([*plan.reserved, area]))
     spans = sorted(
         [(low, high, RAM) for low, high in plan.ram]
@@ -186,7 +220,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     if failed(root):
         raise TooSmall(f"the kernel cannot start here: {MEANINGS[root]}")
     info = numpy.frombuffer(life.ram.bytes[at:ranges], Config.dtype)[0].copy()
-    cpu = int(info["window"] + info["image_bytes"] + info["cpu"])
+    cpu = area_at(info) + int(info["cpu"])
     loaded = Loaded(info, cpu, int(info["area_pa"] + info["kern"]), FORMATS[profile.arch], plan)
     life.enter(loaded)
     return loaded
@@ -198,12 +232,14 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     info: numpy.void = numpy.zeros(1, Config.dtype)[0]
     info["version"], info["bytes"] = VERSION << LAYOUT_SHIFT | Config.layout, Config.size
     va = profile.va
-    info["arch"] = FORMATS[profile.arch].number
+    info["arch"], info["mode"] = FORMATS[profile.arch].number, MODE_NAMES.index(profile.mode)
     info["page_shift"] = shift
     info["max_pfn"] = 1 << (profile.phys_bits - shift)
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
-    info["window"] = _hosted_at(va) if isinstance(life, Raw) else info["target"]
+    info["window"] = _hosted_at(va, life.ram if profile.direct else None) if isinstance(life, Raw) else info["target"]
     info["window_bytes"], info["cpu_windows"] = va.size, va.windows
+    if profile.direct:
+        info["direct"], info["direct_bytes"] = info["window"], va.size
     info["image_pa"] = plan.image[0] << shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
     info["cpus"] = cpus
@@ -211,10 +247,11 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     info["growth"] = profile.heap.growth_frames
     info["idle_most"] = profile.heap.idle_frames or profile.heap.growth_frames
     strategy = STRATEGIES[profile.strategy]
-    info["affine"], info["static"], info["reserves"] = strategy.affine, strategy.static, strategy.reserves
-    info["growable"] = strategy.affine and strategy.grows and -(-profile.heap.growable >> shift)
+    affine = strategy.affine or profile.direct
+    info["affine"], info["static"], info["reserves"] = affine, strategy.static, strategy.reserves
+    info["growable"] = affine and strategy.grows and -(-profile.heap.growable >> shift)
     info["excess"] = strategy.excess and -(-profile.heap.excess >> shift)
-    info["headroom"] = strategy.affine and -(-profile.heap.spare >> shift)
+    info["headroom"] = affine and -(-profile.heap.spare >> shift)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
     info["device_pages"] = profile.device_frames(plan.frames)
     info["last_frames"], info["last_ranges"] = profile.devices.last_words, profile.devices.last_ranges
@@ -222,7 +259,7 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     info["lenient"] = profile.bank.lenient and strategy.grows and not strategy.affine  # only a demand heap may break it
     info["promised"] = profile.bank.promised
     info["cleaner_frames"] = profile.bank.cleaners
-    info["withheld"] = profile.bank.withheld + int(info["growable"])
+    info["withheld"] = profile.bank.withheld + (int(info["growable"]) if strategy.affine else 0)
     info["range_count"] = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
     info["object_count"] = len(profile.objects)
     return info
@@ -235,15 +272,18 @@ def _area_bytes(life: Life, info: numpy.void) -> int:
     answer = life.call("area_bytes", life.phys + at)
     life.ram.bytes[at : at + Config.size] = bytes(Config.size)
     if failed(answer):
-        raise TooSmall(f"the kernel's window of {size(int(info['window_bytes']))} has no room for a heap")
+        what = "window" if has_tables(info) else "direct map"
+        raise TooSmall(f"the kernel's {what} of {size(int(info['window_bytes']))} has no room for a heap")
     return answer
 
 
-def _hosted_at(va: Window) -> int:
-    """Where the window lies in this process: at its own address, if a process can have that."""
+def _hosted_at(va: Window, direct: Ram | None) -> int:
+    """Where the window lies in this process: at its own address, if a process can have that. Of a direct map of RAM it
+    is no longer than that."""
     if va.hosted_base is not None:
         return va.hosted_base
-    return int(va.base) if 0 < va.base <= HOSTED_LIMIT - va.size else free_place(va.size)
+    length = min(va.size, direct.limit) if direct else int(va.size)
+    return int(va.base) if 0 < va.base <= HOSTED_LIMIT - length else free_place(length)
 
 
 def _write(ram: Ram, pa: int, rows: list[tuple[int, ...]]) -> None:

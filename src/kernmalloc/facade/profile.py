@@ -1,7 +1,7 @@
 """A profile: one kernel, as the numbers that its memory manager needs, in about 30 lines of TOML.
 
-    name, summary, arch, phys_bits, strategy
-    [va]      where the kernel's virtual window lies, and what its top is kept for
+    name, summary, arch, mode, phys_bits, strategy
+    [va]      where the kernel's virtual window lies, and what its top is kept for; or where the direct map does
     [image]   the physical memory that the kernel itself occupies
     [core]    the core table: bytes per frame
     [heap]    how the heap grows
@@ -24,7 +24,8 @@ from msgspec import Meta
 from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.toml import parse_toml, text_of
-from kernmalloc.kernel.core.kern import CACHES, WINDOWS_SHIFT
+from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MODE_NAMES, WINDOWS_SHIFT
+from kernmalloc.kernel.core.modes import writes_tables
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
 
@@ -103,12 +104,13 @@ Ratio = Annotated[float, Meta(gt=0, le=1e6)]
 
 class Window(_Table, frozen=True):
     """The kernel's virtual window, in bytes. `windows` are kept at its top for per-CPU mappings (E15); the heap ends
-    below them. `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map; by
-    default a free place is found."""
+    below them. Of a guest it is the direct map: `base` is the VA of physical address 0, and a frame needs no window.
+    `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map; by default a free
+    place is found."""
 
     base: Address
     size: Bytes
-    windows: Bytes
+    windows: Bytes = Bytes(0)
     hosted_base: Bytes | None = None
 
 
@@ -131,9 +133,9 @@ class Core(_Table, frozen=True):
 
 class Heap(_Table, frozen=True):
     """`growth_frames`: frames that the heap takes at a time when it grows (E21). `idle_frames`: frames behind free
-    pages that it keeps at most, by default one growth step. `growable`: bytes by which the heap of
-    strategy hybrid may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after boot. `excess`: bytes
-    that the strategies with release reserve beyond the plan (C18)."""
+    pages that it keeps at most, by default one growth step. `growable`: bytes by which the heap of strategy hybrid, or
+    in a direct map of strategy demand, may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after
+    boot. `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
 
     growth_frames: Positive = 16
     idle_frames: Positive | None = None
@@ -196,6 +198,8 @@ class Profile(_Table, frozen=True):
     va: Window
     image: Image
     core: Core
+    mode: str = "owner"  # whose the page tables are: `kernel/core/modes`
+    page_bytes: Bytes | None = None  # bytes in a page, where the architecture does not say it; else 4 KiB
     strategy: str = "reserve+release"  # what the mail prefers: C19, C20
     heap: Heap = Heap()
     devices: Devices = Devices()
@@ -203,9 +207,14 @@ class Profile(_Table, frozen=True):
     objects: tuple[ObjectType, ...] = ()
 
     @property
+    def direct(self) -> bool:
+        """Whether the kernel lies in a direct map, and writes no page tables."""
+        return not writes_tables(MODE_NAMES.index(self.mode))
+
+    @property
     def page_shift(self) -> int:
         """log2 of the bytes in a page: the architecture's."""
-        return FORMATS[self.arch].page_shift
+        return self.page_bytes.bit_length() - 1 if self.page_bytes else FORMATS[self.arch].page_shift
 
     @property
     def page(self) -> int:
@@ -215,7 +224,7 @@ class Profile(_Table, frozen=True):
     @property
     def large_page(self) -> int:
         """Bytes in a large page."""
-        return FORMATS[self.arch].large_page
+        return self.page << FORMATS[self.arch].index_bits
 
     @staticmethod
     def shipped() -> list[str]:
@@ -316,6 +325,23 @@ def _contradictions(profile: Profile) -> Iterator[Contradiction]:
     yield from _bad_objects(profile)
 
 
+def _bad_mode(profile: Profile) -> Iterator[Contradiction]:
+    """What does not go together with whose the page tables are."""
+    has_tables, page = FORMATS[profile.arch].has_tables, profile.page_bytes
+    if profile.mode not in MODE_NAMES:
+        yield "mode", f"unknown mode {profile.mode!r}", f"known: {', '.join(MODE_NAMES)}"
+    elif not has_tables and not profile.direct:
+        yield "arch", f"{profile.arch} has no page tables, which mode {profile.mode} writes", "mode = 'guest'"
+    if page is not None and has_tables:
+        yield (
+            "page_bytes",
+            f"pages of {profile.arch} have {1 << FORMATS[profile.arch].page_shift} bytes",
+            "leave it out",
+        )
+    elif page is not None and (page & (page - 1) or not 1 << 12 <= page <= LARGEST_CLASS):
+        yield "page_bytes", f"{page} is no power of two from 4 KiB to 32 KiB", "4 KiB or 16 KiB"
+
+
 def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     va, image, core = profile.va, profile.image, profile.core
     if profile.arch not in FORMATS:
@@ -324,6 +350,9 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     if profile.strategy not in STRATEGIES:
         yield "strategy", f"unknown strategy {profile.strategy!r}", f"known: {', '.join(STRATEGIES)}"
     arch, page = FORMATS[profile.arch], profile.page
+    yield from _bad_mode(profile)
+    if profile.mode not in MODE_NAMES:
+        return
     if not 20 <= profile.phys_bits <= arch.phys_bits:
         yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {arch.phys_bits}"
 
@@ -333,7 +362,7 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     end = va.base + va.size
     if va.size == 0:
         yield "va.size", "the window is empty", ""
-    if va.base == 0:
+    if va.base == 0 and not profile.direct:
         yield "va.base", "0, where null references lead", f"from {profile.large_page:#x} on"
     if arch.va_bits == 32 and va.base >= 1 << 32:
         yield "va.base", f"{va.base:#x} is beyond 32 bits, and {profile.arch} has no more", "such as 0xc0000000"
@@ -355,7 +384,7 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     if hosted is not None and (hosted == 0 or hosted + va.size > HOSTED_LIMIT):
         reach = f"above 0, below {HOSTED_LIMIT:#x}; without it, a place is found"
         yield "va.hosted_base", f"{hosted:#x} to {hosted + va.size:#x} cannot be mapped in a process", reach
-    if va.windows % page or va.windows < page << WINDOWS_SHIFT:
+    if (va.windows % page or va.windows < page << WINDOWS_SHIFT) and not profile.direct:
         yield "va.windows", f"{va.windows} is not a multiple of a page, {page}, with room for {1 << WINDOWS_SHIFT}", ""
     if va.windows + image.size >= va.size:
         yield "va.windows", "image and windows leave nothing of the virtual window", f"it has {va.size} bytes"

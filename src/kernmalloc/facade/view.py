@@ -10,8 +10,8 @@ from kernmalloc.facade.loader import Loaded
 from kernmalloc.kernel.core.kern import TYPE_NAMES, Cpu, Kern
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER
 from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.heap.bins import INSIDE, OWN, SLAB, TAIL, HeapPage
 from kernmalloc.kernel.heap.bins import LARGE as LARGE_RUN
-from kernmalloc.kernel.heap.bins import OWN, SLAB, HeapPage
 from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LifeError
@@ -126,7 +126,7 @@ class View:
     @property
     def kern_va(self) -> int:
         """VA of the kernel record."""
-        return self.loaded.window + int(self.loaded.info["image_bytes"] + self.loaded.info["kern"])
+        return self.loaded.area + int(self.loaded.info["kern"])
 
     def regions(self) -> list[numpy.void]:
         """The region records, from the lowest: the tree in order. KeyError where it is none."""
@@ -280,3 +280,41 @@ class View:
             return 0.0, 0.0
         _, counts = numpy.unique(va - pa, return_counts=True)
         return float(counts.max() / len(va)), large / len(va)
+
+
+class DirectView(View):
+    """The memory of a kernel in a direct map: there are no tables to walk."""
+
+    def pa(self, va: int) -> int:
+        """Physical address behind a kernel address. KeyError where the map does not reach, or no RAM is."""
+        pa = va - self.loaded.window
+        if not 0 <= pa < min(self.loaded.window_bytes, self.ram.top):
+            raise KeyError(f"nothing maps {hexadecimal(va)}")
+        return pa
+
+    def _pages(self, va: int) -> NDArray[numpy.int64]:
+        """Physical addresses of the pages from the one at `va` on, some of them."""
+        first = self.pa(va - va % self.page)
+        end = min(first + (self.page << 16), self.loaded.window_bytes, self.ram.top)
+        return numpy.arange(first, end, self.page, dtype=numpy.int64)
+
+    def mappings(self) -> Mappings:
+        """None is the kernel's."""
+        return Mappings(0, 0)
+
+    def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:
+        """VA and PA of each heap page that has a frame, from the heap map. In how large pages, others know."""
+        records, heap = self.heap_pages(), int(self.kern["heap"])
+        runs = numpy.flatnonzero((records["use"] != INSIDE) & (records["use"] != TAIL) & (records["pages"] > 0))
+        pages, page = [numpy.zeros(0, numpy.int64)], 0
+        for run in runs.tolist():
+            if run >= page:
+                page = run + int(records["pages"][run])
+                pages.append(numpy.arange(run, page, dtype=numpy.int64))
+        va = heap + numpy.concatenate(pages) * self.page
+        return va, va - self.loaded.window, 0
+
+
+def view_of(ram: Ram, loaded: Loaded) -> View:
+    """The memory of a kernel, whether it has page tables or not."""
+    return View(ram, loaded) if loaded.has_tables else DirectView(ram, loaded)

@@ -19,7 +19,7 @@ from kernmalloc.lang.functions import REGISTRY, group
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.hosted import Hosted
 from kernmalloc.machine.mmu import Format, entry_pa, walk
-from kernmalloc.machine.ram import NORESERVE, PAGE, PAGE_SHIFT, Ram, libc
+from kernmalloc.machine.ram import FIXED, NORESERVE, PAGE, PAGE_SHIFT, Ram, libc
 from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
 from kernmalloc.machine.users import PER_PROCESSOR_SHIFT
 
@@ -45,7 +45,7 @@ class Paging(Protocol):
 
     format_pa: int  # where a `mmu.Format` record is that has been filled in
     page_shift: int
-    root: int
+    root: int  # NO_ROOT: there are no tables, the window is a direct map of RAM
     window: int
     target: int
     window_bytes: int
@@ -62,7 +62,8 @@ class Life(Protocol):
         """Run the entry `name`; its result. OverflowError for an argument of more than 64 bits."""
 
     def enter(self, paging: Any) -> None:
-        """Turn paging on: what the tables map up to `reach` bytes into the window can be accessed from now on."""
+        """Turn paging on: what the tables map up to `reach` bytes into the window, or all RAM that a direct map
+        reaches, can be accessed from now on."""
 
     def processors(self, count: int) -> int:
         """Give so many processors TLBs of their own to run processes with: their host address. LifeError: it cannot."""
@@ -110,6 +111,7 @@ class _Compiled:
         self.library.machine = record.ctypes.data
         self._entries: dict[str, Callable[..., int]] = {}  # those called so far; none once closed
         self._closed = False
+        self._direct = MOST  # bytes of RAM that a direct map reaches
 
     def call(self, name: str, *args: int) -> int:
         entry = self._entries.get(name)
@@ -126,6 +128,9 @@ class _Compiled:
 
         self.state["format"] = numpy.frombuffer(self.ram.bytes, Format.dtype, 1, paging.format_pa)[0]
         self.state["root"], self.state["window"], self.state["target"] = paging.root, paging.window, paging.target
+        if paging.root == NO_ROOT:
+            self._direct = paging.window_bytes
+            self.reach(self.ram.top)
 
     def processors(self, count: int) -> int:
         """Give so many processors TLBs of their own to run processes with: their host address."""
@@ -137,7 +142,7 @@ class _Compiled:
 
     def reach(self, top: int) -> None:
         self.ram.reach(top)
-        self.state["ram_bytes"] = self.ram.top
+        self.state["ram_bytes"] = min(self.ram.top, self._direct)
 
     def address(self, name: str) -> int:
         """Where in this process the C function of the entry `name` is; KeyError if there is none."""
@@ -200,13 +205,18 @@ class Raw(_Compiled):
     def enter(self, paging: Paging) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         access = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
-        window = range(paging.window, paging.window + paging.window_bytes)
+        direct = paging.root == NO_ROOT
+        size = min(paging.window_bytes, self.ram.limit) if direct else paging.window_bytes
+        window = range(paging.window, paging.window + size)
         if not _mapped(window, access, flags):
             raise WindowBusy(f"the kernel's window {window[0]:#x}-{window[-1]:#x} {_taken(window)}, or use mode soft")
         self.window, self.window_bytes = window.start, len(window)
         _windows.add(window)
         self._walks(paging)
-        self.call("port_flush", paging.window, paging.reach >> paging.page_shift)
+        if direct:
+            libc.mmap(window.start, len(window), access, mmap.MAP_SHARED | NORESERVE | FIXED, self.ram.fd, 0)
+        else:
+            self.call("port_flush", paging.window, paging.reach >> paging.page_shift)
 
     def call(self, name: str, *args: int) -> int:
         result = super().call(name, *args)
@@ -218,7 +228,8 @@ class Raw(_Compiled):
         return result
 
     def refresh(self) -> None:
-        self.call("port_flush", self.window, self.window_bytes >> int(self.state["format"]["page_shift"]))
+        if self.state["root"] != NO_ROOT:
+            self.call("port_flush", self.window, self.window_bytes >> int(self.state["format"]["page_shift"]))
 
     def close(self) -> None:
         super().close()
@@ -333,8 +344,12 @@ class Twin:
 
     def _miss(self, addr: int) -> int:
         pa = addr & -PAGE
-        if self.paging is not None:
-            p = self.paging
+        p = self.paging
+        if p is not None and p.root == NO_ROOT:
+            pa -= p.window
+            if not 0 <= pa < p.window_bytes:
+                raise Fault(f"nothing maps {hexadecimal(addr)}")
+        elif p is not None:
             twin.use(self.physical)
             try:
                 format = Format(p.format_pa)

@@ -75,6 +75,12 @@ format_init = kernel(define("format_init", _filling(), f"<formats of {__name__}>
 
 
 @kernel
+def has_entries(format: Format) -> int:
+    """1 if there are page tables in this format; 0: it says nothing but how large a page is."""
+    return 1 if format.present_bit != 0 else 0
+
+
+@kernel
 def index_at(format: Format, va: int, shift: int) -> int:
     """Offset in its table of the entry for va, at the level of that shift."""
     return ((va >> shift) & ((1 << format.index_bits) - 1)) << format.entry_shift

@@ -1,8 +1,8 @@
 """The soft machine, in kernel Python: every access walks the page tables that the kernel wrote, through a TLB.
 
 The TLB is direct-mapped. Of its uses only misses are counted, each of which walks. An access that no entry maps is a
-fault: its address is noted for the caller, and it goes to the sink, a page of no use. Before `root` is set, addresses
-are physical.
+fault: its address is noted for the caller, and it goes to the sink, a page of no use. Where there is no root, addresses
+are physical, counted from `window` on: that is a direct map, and at 0 it is a machine with paging off.
 
 Host-level code: its accesses are to the host's memory.
 """
@@ -36,7 +36,7 @@ class Soft(Record):
     ram_bytes: i64 = field("length of RAM")
     format: Format = inline("the format of the page tables")
     page_shift: i64 = field("log2 of the bytes in a page")
-    root: i64 = field("physical address of the root table; NO_ROOT: paging is off")
+    root: i64 = field("physical address of the root table; NO_ROOT: there are no tables")
     window: i64 = field("VA of the kernel's window as the kernel uses it")
     target: i64 = field("VA of the window on the target")
     fresh: i64 = field("1 if RAM was zero when the kernel was started")
@@ -62,7 +62,7 @@ def miss(m: Soft, va: int) -> int:
     m.misses = m.misses + 1
     shift = m.page_shift
     start = (va >> shift) << shift
-    pa = start
+    pa = start - m.window
     if m.root != NO_ROOT:
         entry = walk(m.format, m.ram, m.ram_bytes, m.root, va - m.window + m.target)
         pa = entry_pa(m.format, entry) if entry != 0 else m.ram_bytes

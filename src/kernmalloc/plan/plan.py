@@ -22,7 +22,7 @@ from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.facade.story import refusal
 from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.boot.sizing import Plan as PlanRecord
-from kernmalloc.kernel.boot.sizing import block_in, heap_frames
+from kernmalloc.kernel.boot.sizing import heap_at, heap_bound, heap_frames
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes
@@ -49,8 +49,8 @@ class Item(NamedTuple):
 
 
 class Tlb(NamedTuple):
-    """Entries that map the kernel's window: large pages of the heap, single pages of it and of what describes it, and
-    those of image, boot area and table window that are there before the heap is."""
+    """Entries that map the kernel's window, none in a direct map: large pages of the heap, single pages of it and of
+    what describes it, and those of image, boot area and table window that are there before the heap is."""
 
     large: int
     small: int
@@ -164,6 +164,8 @@ class Plan:
     @property
     def affine_share_at_bound(self) -> float:
         """The same when the heap has grown to its bound."""
+        if self.profile.direct:
+            return 1.0
         return self.fixed.bytes / self.most if self.fixed else 0.0
 
     @property
@@ -225,9 +227,8 @@ def _read(kernel: Kernel) -> Plan:
     ranges = kernel.view.read(BootRange, int(kern["ranges"]), int(kern["range_count"]))
     affine = bool(kern["affine"])
     top = record["top"]
-    bound = int(kern["heap_pages"])
-    if affine:
-        bound = min(bound, top + int(kern["growable"]))
+    bound = scratch.ask(heap_bound)
+    heap_va = kernel.profile.va.base + scratch.ask(heap_at) - int(kern["base"])
     records = scratch.ask(map_pages, top)
     taken = record["donation"] if affine else scratch.ask(heap_frames, top)
     available = record["frames"] - taken
@@ -237,11 +238,12 @@ def _read(kernel: Kernel) -> Plan:
     )
     maps = taken - top - records
     tlb = Tlb(top // scratch.ask(span_pages) if affine else 0, records + maps + (0 if affine else top), static)
+    if kernel.profile.direct:
+        tlb = Tlb(0, 0, 0)
     fixed = None
     if affine:
-        donor = ranges[record["donor"]]
-        pfn = scratch.ask(block_in, int(donor["base"]), int(donor["count"]), record["donation"])
-        fixed = Fixed(kernel.profile.va.base + int(kern["heap"] - kern["base"]), pfn << shift, top << shift)
+        pfn = record["first"] + (record["map"] if kernel.profile.direct else 0)
+        fixed = Fixed(heap_va, pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
     layout = kernel.layout
     own = [
@@ -263,7 +265,7 @@ def _read(kernel: Kernel) -> Plan:
         page=1 << shift,
         items=tuple(_heap_items(kernel, scratch, record, ranges)),
         beside=(
-            Item("heap map", records << shift, f"{top:,} records of 64 bytes"),
+            Item("heap map", records << shift, f"{bound if kernel.profile.direct else top:,} records of 64 bytes"),
             Item("mapping frames", maps << shift, "leaf tables of the heap and of its map"),
             Item("image", int(kernel.layout["image_bytes"])),
             Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
@@ -272,7 +274,7 @@ def _read(kernel: Kernel) -> Plan:
         top=top << shift,
         most=bound << shift,
         scale=record["scale"] / 65536,
-        heap_va=kernel.profile.va.base + int(kern["heap"] - kern["base"]),
+        heap_va=heap_va,
         fixed=fixed,
         tlb=tlb,
         frames=record["frames"],
@@ -326,7 +328,7 @@ def _configure(
             available=available,
             promised=promised,
             broken_by=max(promised - available, 0) if made.lenient else 0,
-            tlb=made.tlb.entries - large - (given - released) + taken,
+            tlb=0 if made.profile.direct else made.tlb.entries - large - (given - released) + taken,
         ),
     )
 

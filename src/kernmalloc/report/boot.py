@@ -97,11 +97,16 @@ def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
     return bar.upper() if marked else bar
 
 
+def window_name(profile: Profile) -> str:
+    """What the kernel's virtual addresses are to it."""
+    return "direct map" if profile.direct else "window"
+
+
 def kernel_line(kernel: Kernel) -> Iterator[str]:
     """Which kernel it is, and what RAM it cannot have."""
     profile = kernel.profile
     va = profile.va
-    where = f"window {span(va.base, va.base + va.size)}"
+    where = f"{window_name(profile)} {span(va.base, va.base + va.size)}"
     if kernel.layout["window"] != kernel.layout["target"]:
         where += f", hosted at {address(int(kernel.layout['window']))}"
     yield from fitted(

@@ -8,7 +8,7 @@ from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.plan.advice import Advice, room_for
 from kernmalloc.plan.plan import Plan
-from kernmalloc.report.boot import added_rows, clipped, device_rows
+from kernmalloc.report.boot import added_rows, clipped, device_rows, window_name
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 from kernmalloc.report.units import several, span
 
@@ -17,11 +17,10 @@ STATUSES = (FITS, LAST, EXTENT_ONLY, REFUSED)
 
 def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """All about one plan; `line` is the boot line that takes the advice."""
-    profile = plan.profile
+    profile, va = plan.profile, plan.profile.va
     yield from fitted(
         f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), "
-        f"strategy {profile.strategy}, window {span(profile.va.base, profile.va.base + profile.va.size)}, "
-        f"{size(profile.va.size)}"
+        f"strategy {profile.strategy}, {window_name(profile)} {span(va.base, va.base + va.size)}, {size(va.size)}"
     )
     yield from clipped(plan.clipped, profile)
     yield from section("Heap at the end of the boot, to the byte", _items(plan))
@@ -52,6 +51,11 @@ def _layout(plan: Plan) -> Iterator[str]:
             f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
             f"VA = PA {sign} {abs(fixed.constant):#x}"
         )
+        if plan.profile.direct:
+            yield from fitted(
+                "all of it lies in the direct map, and so does what it grows by: no page table is written"
+            )
+            return
         yield from fitted(
             f"affine and in large pages: {1:.0%} of the fixed part, {plan.affine_share:.0%} of the heap, "
             f"{plan.affine_share_at_bound:.1%} of it at its bound"

@@ -30,17 +30,18 @@ FRAMES = next(
     n for n in range(4000, 9000) if (32 * n + bitmap_bytes(UPPER, n)) % 4096 == 0
 )  # their area fills whole pages
 ALL = (
-    "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "map_pages", "object_pages",
-    "object_slabs", "pages_bytes", "pages_for", "reciprocal_of", "slab_pages", "slab_slots", "slot_bytes", "slots_in",
-    "sum_count", "table_bytes", "word_count", "_heads_bytes", "_last_words", "_spans",
+    "area_pages", "bitmap_bytes", "chunk_bytes", "chunks_for", "last_pages", "object_pages", "object_slabs",
+    "pages_bytes", "pages_for", "reciprocal_of", "record_pages", "slab_pages", "slab_slots", "slot_bytes", "slots_in",
+    "sum_count", "table_bytes", "word_count", "_heads_bytes", "_last_words", "_leaf_tables", "_spans",
 )  # fmt: skip
-PAGE_BY_PAGE = ("affordable", "heap_frames", "_region_slab")  # of a heap that grows while the boot describes memory
+# of a heap that grows while the boot describes memory
+PAGE_BY_PAGE = ("affordable", "heap_frames", "map_pages", "_region_slab")
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
 # what says where something lies, whether it can be, how a page table is made, or only adds up what the others say
 DECIDE = {
-    "plan", "range_at", "_boot_frames", "area_cost", "block_in", "objects_scale", "origin_of",
-    "span_pages", "_block_donor", "_donor", "_plan_affine", "_plan_fixed", "_plan_growing", "_plan_objects",
-    "ranges_ok", "_type_at",
+    "plan", "range_at", "_boot_frames", "area_cost", "block_in", "direct_end", "has_tables", "objects_scale",
+    "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor", "_growth", "_place",
+    "_plan_affine", "_plan_fixed", "_plan_growing", "_plan_objects", "ranges_ok", "_type_at",
 }  # fmt: skip
 
 

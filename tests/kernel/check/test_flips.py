@@ -14,6 +14,7 @@ from metadata import TABLES, Metadata
 from numpy.typing import NDArray
 
 from kernmalloc.drivers import hosted_flips as driver
+from kernmalloc.kernel.core.kern import Kern
 
 TRIALS = 20_000
 RUNNER = Path(__file__).parents[2] / "flips.py"
@@ -142,7 +143,7 @@ def test_the_watch_sees_what_it_is_for(tmp_path):
         for at, wrong in ((live, driver.OVERLAP), (int(scene.flips["heap_end"]), driver.WILD)):
             assert scene.run("flips_note", at, 16) < 0 and scene.flips["wrong"] == wrong
         assert scene.run("flips_begin") == 0
-        padding, first = int(scene.kernel.handle.loaded.kern_pa) + 8, int(scene.flips["first"])
+        padding, first = int(scene.kernel.handle.loaded.kern_pa) + Kern.offset("lock") + 4, int(scene.flips["first"])
         bit, outcome = np.array([(padding - first) << 3], np.int64), np.zeros(1, np.uint8)
         for expected in (driver.NO_EFFECT, driver.OVERLAP):
             scene.run("flips_run", bit.ctypes.data, outcome.ctypes.data, 0, 1)

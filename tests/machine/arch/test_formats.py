@@ -21,6 +21,8 @@ from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.arch.model import Format
 
 EVERY = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+TABLED = {name: format for name, format in FORMATS.items() if format.has_tables}
+WITH_TABLES = pytest.mark.parametrize("format", TABLED.values(), ids=TABLED)
 FUNCTIONS = {f.__name__: f for f in REGISTRY if isinstance(f, FunctionType) and f.__module__ == mmu.__name__}
 DO = twin.compile(FUNCTIONS.values())
 WORDS = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -54,7 +56,7 @@ def test_what_is_no_format_is_refused(number: int) -> None:
     assert MEMORY.stores == stores
 
 
-@EVERY
+@WITH_TABLES
 def test_bits_and_address_of_an_entry_are_apart(format: Format) -> None:
     words = (format.root, format.table, format.user_table, format.leaf, format.large, format.page)
     assert all(word & format.present_bit and not word & format.address for word in words)
@@ -63,14 +65,14 @@ def test_bits_and_address_of_an_entry_are_apart(format: Format) -> None:
     assert format.address == (1 << format.phys_bits) - (1 << format.page_shift)
 
 
-@EVERY
+@WITH_TABLES
 def test_what_an_entry_says_is_read_from_it(format: Format) -> None:
     assert not (format.table | format.user_table) & format.large_bit and format.large & format.large_bit
     assert format.leaf & format.write_bit and not format.page & format.write_bit
     assert not format.page & format.used_bit
 
 
-@EVERY
+@WITH_TABLES
 def test_what_is_mapped_is_cached_until_told_otherwise(format: Format) -> None:
     ways = [way for way in format.caching if way is not None]
     assert len(set(ways)) == len(ways) and not any(way & ~format.cache_mask for way in ways)
@@ -78,7 +80,7 @@ def test_what_is_mapped_is_cached_until_told_otherwise(format: Format) -> None:
         assert word & format.cache_mask == format.caching.write_back
 
 
-@EVERY
+@WITH_TABLES
 def test_tables_reach_every_address(format: Format) -> None:
     """A table fills a frame. The root covers all that a virtual address can say. The kernel's share is whole entries of
     the root."""
@@ -151,7 +153,7 @@ def values(format: Format, parameter: str) -> st.SearchStrategy[int]:
     return {"entry": WORDS, "va": WORDS, "write": st.integers(0, 2)}[parameter]
 
 
-@EVERY
+@WITH_TABLES
 @pytest.mark.parametrize("function", sorted(set(STRAIGHT) - {"walk", "leaf_entry_at"}))
 def test_the_page_table_code_is_straight_line_arithmetic(format: Format, function: str) -> None:
     _, *parameters = inspect.signature(FUNCTIONS[function]).parameters
@@ -164,7 +166,7 @@ def test_the_page_table_code_is_straight_line_arithmetic(format: Format, functio
     run()
 
 
-@EVERY
+@WITH_TABLES
 @given(st.integers(0, (1 << 32) - 1), WORDS, st.integers(0, 3))
 def test_the_walk_is_straight_line_arithmetic(format: Format, seed: int, va: int, root: int) -> None:
     """Tables of whatever bits, in frames that lead to one another: with large pages, and without."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.coretable import area_pages, area_use, list_frames, table_bytes
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import GO_ON, affordable, area_cost, heap_frames
-from kernmalloc.kernel.core.kern import ABSENT, CARVED_MEMORY, LINKS, RAM, Cpu, Kern
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, LINKS, RAM, Cpu, Kern
 from kernmalloc.kernel.core.tree import tree_floor
 from kernmalloc.kernel.frames.regions import Region, place_in, region_add, region_remove, region_split
 from kernmalloc.kernel.frames.space import bank_gains, frames_left, space_short
@@ -33,9 +33,8 @@ from kernmalloc.kernel.heap.bins import KEPT, longest_run, record_of
 from kernmalloc.kernel.heap.caches import REGION_CACHE
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
 from kernmalloc.kernel.heap.malloc import own_free, own_zeroed, pages_for
-from kernmalloc.kernel.heap.runs import trim
+from kernmalloc.kernel.heap.runs import longest_growth, trim
 from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
-from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_few, pages_move
 from kernmalloc.lang import Record, failed, field, i64, kernel
 from kernmalloc.lang.status import BUSY, NO_FRAMES, NO_VA, OK, TOO_SMALL, WRAPS
@@ -49,7 +48,7 @@ class Adding(Record):
     base: i64 = field("first pfn")
     count: i64 = field("frames that have not been reckoned with: the lower ones")
     kept: i64 = field("pages of the longest free run of the heap's fixed part")
-    top: i64 = field("heap pages ever used are below this one")
+    top: i64 = field("heap pages from this one on can be had: there are as many in one run as would lie behind it")
     left: i64 = field("frames that can be taken")
     pages: i64 = field("heap pages that it takes: slabs of records, areas, the hash of the page cache")
     parts: i64 = field("regions that it makes")
@@ -108,7 +107,7 @@ def _adding_from(kern: Kern, base: int, count: int, kept: int, left: int) -> int
     adding.base = base
     adding.count = count
     adding.kept = kept
-    adding.top = kern.top
+    adding.top = kern.heap_pages - longest_growth(kern)
     adding.left = left
     adding.pages = 0
     adding.parts = 0
@@ -144,16 +143,18 @@ def _kept_run(kern: Kern) -> int:
 
 
 @kernel
-def _shows(cpu: Cpu, base: int, count: int) -> int:
-    """1 if the kernel's window shows one of frames [base, base + count) below its heap: image and boot area."""
-    kern = cpu.kern
-    va = kern.base
-    while va < kern.tables:
-        pfn = pfn_at(cpu, va)
-        if pfn != ABSENT and pfn >= base and pfn < base + count:
-            return 1
-        va += 1 << kern.page_shift
-    return 0
+def _touches(kern: Kern, base: int, count: int, pa: int, bytes: int) -> int:
+    """1 if memory [pa, pa + bytes), whole pages, has one of frames [base, base + count)."""
+    shift = kern.page_shift
+    return 1 if base << shift < pa + bytes and pa < (base + count) << shift else 0
+
+
+@kernel
+def _has_kernel(kern: Kern, base: int, count: int) -> int:
+    """1 if the kernel's image or boot area lies in one of frames [base, base + count)."""
+    info = kern.info
+    image = _touches(kern, base, count, info.image_pa, info.image_bytes)
+    return image | _touches(kern, base, count, info.area_pa, info.area_bytes)
 
 
 @kernel
@@ -264,7 +265,7 @@ def ram_add(cpu: Cpu, base: int, count: int) -> int:
         return found
     if kern.pages.source != 0 and base + count >= LINKS:
         return WRAPS
-    if found != 0 and _shows(cpu, base, count) != 0:
+    if found != 0 and _has_kernel(kern, base, count) != 0:
         return BUSY
     before = kern.free_frames + kern.page_frames
     idle = kern.idle

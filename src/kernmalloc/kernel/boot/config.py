@@ -11,16 +11,19 @@ The first two fields say whose header the record was filled in by: another one h
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, OWNER, RAM, VERSION, WINDOWS_SHIFT
+from kernmalloc.kernel.core.kern import CPUS, GUEST, MAX_PFN, OWNER, RAM, VERSION, WINDOWS_SHIFT
+from kernmalloc.kernel.core.modes import writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
-from kernmalloc.lang import Record, element, field, i64, inline, kernel, u32
+from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
-from kernmalloc.machine.mmu import Format
+from kernmalloc.machine.mmu import Format, has_entries
 
 LAYOUT_SHIFT = 16  # a version is VERSION, and below it the layout of the configuration
 USUAL_ENTRY = 16  # bytes of a core table entry, and of a page's identity
 USUAL_GROWTH = 16  # pages
 COUNT_BITS = 32  # of a number of ranges or object types
+LEAST_SHIFT = 12  # log2 of the bytes in a page, where the format does not say it
+MOST_SHIFT = 15  # a page is no larger than an object of a cache
 
 
 class BootRange(Record):
@@ -36,13 +39,13 @@ class Config(Record):
 
     version: u32 = field("KM_VERSION, of the header by which it is filled in")
     bytes: u32 = field("length of this record")
-    mode: i64 = field("whose page tables the window's are")
+    mode: i64 = field("whose page tables the window's are: OWNER, GUEST (`core/modes`)")
     arch: i64 = field("number of the format of page tables (`machine/arch`)")
     page_shift: i64 = field("log2 of the bytes in a page; usually the format's")
     max_pfn: i64 = field("first pfn beyond the physical address limit; usually the format's")
-    window: i64 = field("VA of the kernel's window as the kernel uses it")
+    window: i64 = field("VA of the kernel's window as the kernel uses it; of a guest it is `direct`")
     target: i64 = field("VA where the tables put the window, if a host maps it elsewhere; usually `window`")
-    window_bytes: i64 = field("length of the window")
+    window_bytes: i64 = field("length of the window; of a guest it is `direct_bytes`")
     cpu_windows: i64 = field("bytes at the end of the window kept for per-CPU windows (E15); usually what they need")
     upper: i64 = field("physical address of a root table into which the window's tables are hung; 0: an own one")
     direct: i64 = field("VA of physical address 0 in the kernel's own map of memory, where it has one")
@@ -59,7 +62,7 @@ class Config(Record):
     bound: i64 = field("most pages that the heap may have; 0: what the window holds")
     static: i64 = field("1: all objects are allocated at boot")
     affine: i64 = field("1: the heap planned for the boot is contiguous and in large pages (C2 to C6)")
-    growable: i64 = field("pages by which an affine heap may grow beyond that (C17)")
+    growable: i64 = field("pages by which an affine heap may grow beyond that (C17); a guest's usually by all")
     excess: i64 = field("pages reserved at boot for `release` to give back (C18)")
     headroom: i64 = field("pages of an affine heap kept free for malloc")
     device_ranges: i64 = field("device ranges whose region records are allocated at boot")
@@ -107,15 +110,38 @@ def version_ok(config: Config) -> int:
 
 
 @kernel
+def area_at(config: Config) -> int:
+    """VA of the boot area: behind the image, or where it lies in a direct map."""
+    return config.window + (config.image_bytes if writes_tables(config.mode) != 0 else config.area_pa)
+
+
+@kernel
+def _settled_direct(config: Config) -> int:
+    """Give the fields of a guest their values: its window is the direct map, its heap is affine. OK, or BAD_BOOT."""
+    config.window = config.direct
+    config.window_bytes = config.direct_bytes
+    config.affine = 1
+    if config.growable == 0 and config.static == 0:
+        config.growable = MAX_PFN
+    return OK if config.upper == 0 and config.direct_bytes > 0 and config.growable >= 0 else BAD_BOOT
+
+
+@kernel
 def settled(config: Config) -> int:
     """Give the fields that are 0 their usual values, where they have one: OK if the numbers agree then. BAD_BOOT.
 
     Its format is filled in.
     """
+    if config.mode < OWNER or config.mode > GUEST:
+        return BAD_BOOT
+    if writes_tables(config.mode) == 0 and failed(_settled_direct(config)):
+        return BAD_BOOT
     if config.page_shift == 0:
         config.page_shift = config.format.page_shift
     if config.max_pfn == 0:
-        config.max_pfn = (config.format.address >> config.format.page_shift) + 1
+        config.max_pfn = MAX_PFN
+        if has_entries(config.format) != 0:
+            config.max_pfn = (config.format.address >> config.format.page_shift) + 1
     if config.target == 0:
         config.target = config.window
     if config.stride == 0:
@@ -126,7 +152,10 @@ def settled(config: Config) -> int:
         config.growth = USUAL_GROWTH
     if config.idle_most == 0:
         config.idle_most = config.growth
-    if config.mode != OWNER or config.page_shift != config.format.page_shift:
+    if has_entries(config.format) == 0:
+        if writes_tables(config.mode) != 0 or config.page_shift < LEAST_SHIFT or config.page_shift > MOST_SHIFT:
+            return BAD_BOOT
+    elif config.page_shift != config.format.page_shift:
         return BAD_BOOT
     if config.cpus < 1 or config.cpus > CPUS or config.max_pfn < 1 or config.max_pfn > MAX_PFN:
         return BAD_BOOT

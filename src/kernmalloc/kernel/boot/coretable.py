@@ -12,6 +12,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import Cpu, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes, bitmap_init, bits_give
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.malloc import own_zeroed, pages_for
@@ -50,9 +51,13 @@ def area_use(cpu: Cpu, region: Region, area: int) -> int:
     kern.free_frames = kern.free_frames + region.count  # a zeroed entry says FREE, whether or not a bitmap lists it
     if kern.ram == 0:
         kern.ram = region
-    else:
+        kern.ram_last = region
+    elif has_tables(kern) != 0:
         kern.ram_last.next = region
-    kern.ram_last = region
+        kern.ram_last = region
+    else:
+        region.next = kern.ram  # what comes first gives frames first, and the heap of a direct map grows in the last
+        kern.ram = region
     return OK
 
 

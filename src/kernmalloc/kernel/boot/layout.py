@@ -10,6 +10,9 @@ Concepts
   4. A window lies on one side of 0: an address is negative in the high half of 64 bits, and the order of two addresses
      of one window never crosses the sign. It does not reach the last page, whose addresses would be statuses.
 
+In a direct map (`core/modes`) there are no page tables, and nothing is mapped: image and area have addresses as they
+are, and where the heap lies is found when it is planned.
+
 A span is what one leaf table maps. The boot area, from left to right; each part starts on a page:
 
     info, ranges, types | cpus | kern, region, span counts, caches, classes | root | directories | image tables
@@ -21,7 +24,7 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 from __future__ import annotations
 
-from kernmalloc.kernel.boot.config import BootRange, Config, ram_apart, ranges_ok, settled, version_ok
+from kernmalloc.kernel.boot.config import BootRange, Config, area_at, ram_apart, ranges_ok, settled, version_ok
 from kernmalloc.kernel.boot.seal import seal_cpu
 from kernmalloc.kernel.core.kern import (
     CACHES,
@@ -35,6 +38,7 @@ from kernmalloc.kernel.core.kern import (
     Half,
     Kern,
 )
+from kernmalloc.kernel.core.modes import has_tables, writes_tables
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -69,6 +73,12 @@ def _span_shift(info: Config) -> int:
 
 
 @kernel
+def _span_count(info: Config) -> int:
+    """Spans of the window; none in a direct map."""
+    return info.window_bytes >> _span_shift(info) if writes_tables(info.mode) != 0 else 0
+
+
+@kernel
 def _may_lie_at(info: Config, va: int) -> int:
     """1 if the window may lie at va: on a span, on one side of 0, and not in the last page of the address space."""
     span = 1 << _span_shift(info)
@@ -88,7 +98,7 @@ def _lay_out_area(info: Config) -> int:
     page = info.page_shift
     bits = info.format.index_bits
     span_shift = _span_shift(info)
-    spans = info.window_bytes >> span_shift
+    spans = _span_count(info)
     info.info_bytes = _round(_objects_at(info) + info.object_count * ObjectType.size, page)
     info.cpu = info.info_bytes
     info.kern = info.cpu + _round(info.cpus * Cpu.size, page)
@@ -96,6 +106,11 @@ def _lay_out_area(info: Config) -> int:
     info.spans = info.region + _round(Region.size, LINE_SHIFT)
     caches = info.spans + _round(spans * Half.size, LINE_SHIFT)
     info.root = info.kern + _round(caches - info.kern + CACHES * Cache.size + CLASS_TABLE_BYTES, page)
+    if writes_tables(info.mode) == 0:
+        info.directory = info.root
+        info.leaf_tables = info.root
+        info.area_bytes = info.root
+        return OK
     uppers = 1  # the root, and the tables between it and the directories
     shift = span_shift + bits + bits
     while shift <= info.format.root_shift:
@@ -115,6 +130,17 @@ def _lay_out_area(info: Config) -> int:
 
 
 @kernel
+def _lay_out_direct(info: Config) -> int:
+    """Say what is known of a direct map before the heap is planned. NO_VA: it does not reach the boot area."""
+    info.tables = info.window
+    info.heap_map = info.window
+    info.heap = info.window
+    info.windows = info.window + info.window_bytes
+    info.heap_pages = info.window_bytes >> info.page_shift
+    return OK if info.area_bytes <= info.window_bytes - info.area_pa else NO_VA
+
+
+@kernel
 def layout(info: Config) -> int:
     """Find where everything lies, for the request in `info`, which takes the answers: OK, or what `area_bytes` says."""
     status = version_ok(info)
@@ -129,6 +155,9 @@ def layout(info: Config) -> int:
     span_shift = _span_shift(info)
     if _may_lie_at(info, info.window) == 0 or _may_lie_at(info, info.target) == 0:
         return BAD_BOOT
+    if writes_tables(info.mode) == 0:
+        _lay_out_area(info)
+        return _lay_out_direct(info)
     if info.cpus << (WINDOWS_SHIFT + page) > info.cpu_windows:
         return NO_VA
     if info.cpu_windows > info.window_bytes or info.image_bytes > info.window_bytes:
@@ -154,9 +183,10 @@ def layout(info: Config) -> int:
 def area_bytes(info: Config) -> int:
     """The bytes of memory that the boot area takes with this configuration, which takes the answers, too.
 
-    BAD_VERSION: it is filled in by another header. BAD_BOOT: nobody knows the format; the window begins inside a span,
-    crosses 0 or reaches the last page of the address space; an address of memory is none of a page; there are no
-    processors, or too many. NO_VA: the window is too small to have a heap at all.
+    BAD_VERSION: it is filled in by another header. BAD_BOOT: nobody knows the format or the mode; the window begins
+    inside a span, crosses 0 or reaches the last page of the address space; an address of memory is none of a page;
+    there are no processors, or too many. NO_VA: the window is too small to have a heap at all, or a direct map does not
+    reach the boot area.
     """
     status = layout(info)
     return status if failed(status) else info.area_bytes
@@ -227,7 +257,7 @@ def _static_tables(phys: int, info: Config) -> int:
 @kernel
 def _fill_cpus(phys: int, info: Config) -> int:
     """Fill the processors' records."""
-    area = info.window + info.image_bytes
+    area = area_at(info)
     for i in range(info.cpus):
         cpu = element(Cpu(phys + info.area_pa + info.cpu), i)
         cpu.kern = Kern(area + info.kern)
@@ -246,7 +276,7 @@ def _fill_cpus(phys: int, info: Config) -> int:
 def _fill_kern(phys: int, info: Config) -> int:
     """Fill the kernel record."""
     span_shift = _span_shift(info)
-    area = info.window + info.image_bytes
+    area = area_at(info)
     kern = Kern(phys + info.area_pa + info.kern)
     kern.magic = MAGIC
     kern.version = VERSION
@@ -256,10 +286,13 @@ def _fill_kern(phys: int, info: Config) -> int:
     kern.page_shift = info.page_shift
     kern.span_shift = span_shift
     kern.stage = DONATE
+    kern.mode = info.mode
     kern.max_pfn = info.max_pfn
     kern.base = info.window
     kern.bytes = info.window_bytes
-    kern.directory = area + info.directory + index_at(info.format, info.target, span_shift)
+    kern.directory = area + info.directory
+    if has_tables(kern) != 0:
+        kern.directory = kern.directory + index_at(info.format, info.target, span_shift)
     kern.tables = info.tables
     kern.spans = Half(area + info.spans)
     kern.windows = info.windows
@@ -273,7 +306,7 @@ def _fill_kern(phys: int, info: Config) -> int:
     kern.heap_map = HeapPage(info.heap_map)
     kern.growth = info.growth
     kern.idle_most = info.idle_most
-    kern.caches = Cache(kern.spans.addr + _round((info.window_bytes >> span_shift) * Half.size, LINE_SHIFT))
+    kern.caches = Cache(kern.spans.addr + _round(_span_count(info) * Half.size, LINE_SHIFT))
     kern.class_of = Byte(element(kern.caches, CACHES).addr)
     kern.info = Config(area)
     kern.root = area + info.root
@@ -335,7 +368,7 @@ def _may_init(info: Config) -> int:
 
 @entry
 def init(info: Config, phys: int) -> int:
-    """Fill the boot area, before paging is on: the physical address of the root of the page tables.
+    """Fill the boot area, before paging is on: the physical address of the root of the page tables, if there are any.
 
     `phys` is what turns a physical address into one that can be loaded from. The configuration, and the ranges and
     object types behind it, may lie at the start of the area already, or outside. The statuses of `area_bytes`, and
@@ -350,10 +383,11 @@ def init(info: Config, phys: int) -> int:
         return status
     _told(info, phys)
     made = Config(phys + info.area_pa)
-    made.ranges = BootRange(info.window + info.image_bytes + Config.size)
-    made.objects = ObjectType(info.window + info.image_bytes + _objects_at(info))
-    _upper_tables(phys, made)
-    _static_tables(phys, made)
+    made.ranges = BootRange(area_at(info) + Config.size)
+    made.objects = ObjectType(area_at(info) + _objects_at(info))
+    if writes_tables(info.mode) != 0:
+        _upper_tables(phys, made)
+        _static_tables(phys, made)
     _fill_cpus(phys, made)
     _fill_kern(phys, made)
     return made.area_pa + made.root

@@ -8,6 +8,9 @@ Concepts
      While the boot describes memory, what is free is what was described less that. So the plan knows where a range must
      be cut because describing it whole could not be paid for.
   3. An affine heap is donated whole, in large pages: then nothing that the boot allocates takes a frame.
+  4. The heap of a direct map is affine by its nature, whatever its strategy: what the boot allocates is donated. With
+     it comes a heap map for all pages that there may ever be, as it cannot be made longer later. The donation is placed
+     so that the heap can grow behind it.
 
     heap_frames(top) = top + records(top) + spans(top) + spans(records(top))
     top = tables + regions + chunks + last words + pages + objects
@@ -19,6 +22,7 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.config import BootRange, ranges_ok
 from kernmalloc.kernel.boot.coretable import area_pages
 from kernmalloc.kernel.core.kern import ABSENT, RAM, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.caches import (
@@ -31,9 +35,11 @@ from kernmalloc.kernel.heap.caches import (
     slot_bytes,
 )
 from kernmalloc.kernel.heap.malloc import pages_for
-from kernmalloc.kernel.heap.runs import map_pages
+from kernmalloc.kernel.heap.runs import map_pages, record_pages
 from kernmalloc.kernel.heap.slabs import slab_pages
+from kernmalloc.kernel.map.direct import direct_end, direct_va
 from kernmalloc.kernel.map.kmap import span_pages
+from kernmalloc.kernel.map.windows import shown_end
 from kernmalloc.kernel.pages.pages import pages_bytes
 from kernmalloc.lang import Record, element, entry, failed, field, i64, kernel
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK, TOO_SMALL
@@ -49,6 +55,8 @@ class Plan(Record):
     status: i64 = field("OK, or the status that refuses the machine")
     donor: i64 = field("the range of memory that gives the donation")
     donation: i64 = field("frames of the donation")
+    first: i64 = field("the first of them")
+    map: i64 = field("of those of an affine heap, for the heap map, a number")
     donation_maps: i64 = field("of those, for mapping tables")
     frames: i64 = field("frames of RAM that will be described")
     tables: i64 = field("core tables, identities and bitmaps")
@@ -78,10 +86,16 @@ def _spans(kern: Kern, pages: int) -> int:
 
 
 @kernel
+def _leaf_tables(kern: Kern, pages: int) -> int:
+    """Leaf tables that map so many pages from the start of a span on."""
+    return _spans(kern, pages) if has_tables(kern) != 0 else 0
+
+
+@kernel
 def heap_frames(kern: Kern, top: int) -> int:
     """Frames of a heap that has grown to `top` pages and has all of them: pages, records, leaf tables."""
     records = map_pages(kern, top)
-    return top + records + _spans(kern, top) + _spans(kern, records)
+    return top + records + _leaf_tables(kern, top) + _leaf_tables(kern, records)
 
 
 @entry
@@ -124,11 +138,11 @@ def _donor(kern: Kern, left: int) -> int:
 
 @kernel
 def block_in(kern: Kern, base: int, count: int, frames: int) -> int:
-    """The highest pfn where `frames` fit into a range at a multiple of a large page; ABSENT if they do not."""
-    if frames > count:
-        return ABSENT
-    pfn = (base + count - frames) & -span_pages(kern)
-    return pfn if pfn >= base else ABSENT
+    """The highest pfn where `frames` fit into a range at a multiple of a large page; ABSENT if they do not. They lie
+    where windows can show them, and not at address 0."""
+    least = max(base, 1) if kern.base == 0 else base
+    pfn = (min(base + count, shown_end(kern)) - frames) & -span_pages(kern)
+    return pfn if pfn >= least else ABSENT
 
 
 @kernel
@@ -139,6 +153,53 @@ def _block_donor(kern: Kern, frames: int) -> int:
         if range_.kind == RAM and block_in(kern, range_.base, range_.count, frames) != ABSENT:
             return i
     return TOO_SMALL
+
+
+@kernel
+def _growth(kern: Kern) -> int:
+    """Pages by which the heap of a direct map may grow: no more than there are frames."""
+    return min(kern.growable, kern.plan.frames)
+
+
+@kernel
+def heap_at(kern: Kern) -> int:
+    """VA of heap page 0: in a direct map, behind the heap map in the donation."""
+    return kern.heap if has_tables(kern) != 0 else direct_va(kern, kern.plan.first + kern.plan.map)
+
+
+@kernel
+def heap_bound(kern: Kern) -> int:
+    """The most pages that the heap may have, once it is planned (C1)."""
+    planned = kern.plan
+    if has_tables(kern) == 0:
+        return min(planned.top + _growth(kern), direct_end(kern) - planned.first - planned.map)
+    return min(kern.heap_pages, planned.top + kern.growable) if kern.affine != 0 else kern.heap_pages
+
+
+@kernel
+def _place(kern: Kern) -> int:
+    """Place the donation of an affine heap as high as it can lie: OK, or TOO_SMALL.
+
+    In a direct map the heap's growth shall lie behind it in the same range. Where no range holds both, it is placed as
+    low as it can lie in the range that has the most room for it, the lowest of them."""
+    planned = kern.plan
+    behind = _growth(kern) if has_tables(kern) == 0 else 0
+    donor = _block_donor(kern, planned.donation + behind)
+    if donor == TOO_SMALL and behind > 0:
+        behind = 0
+        for i in range(kern.range_count):
+            range_ = range_at(kern, i)
+            pfn = block_in(kern, range_.base, range_.count, planned.donation)
+            if range_.kind == RAM and pfn != ABSENT and (failed(donor) or pfn - range_.base > behind):
+                behind = pfn - range_.base
+                donor = i
+        behind = behind & -span_pages(kern)
+    if failed(donor):
+        return donor
+    planned.donor = donor
+    range_ = range_at(kern, donor)
+    planned.first = block_in(kern, range_.base, range_.count, planned.donation + behind)
+    return OK
 
 
 @kernel
@@ -164,6 +225,7 @@ def _plan_growing(kern: Kern) -> int:
     planned.tables = area_pages(kern, range_.base, range_.count)
     planned.donation = heap_frames(kern, planned.tables)
     planned.donation_maps = planned.donation - planned.tables - map_pages(kern, planned.tables)
+    planned.first = max(block_in(kern, range_.base, range_.count, planned.donation), range_.base)
     planned.frames = range_.count
     records = 0
     top = planned.tables
@@ -234,6 +296,8 @@ def _plan_objects(kern: Kern) -> int:
     top = planned.tables + planned.regions + planned.chunks + planned.last_words + planned.pages
     room = kern.heap_pages - top - kern.excess - kern.headroom - kern.growable
     room -= room >> HEADROOM_SHIFT
+    if kern.static == 0 and kern.affine != 0:
+        room = _growth(kern)
     if kern.static != 0:
         room = min(room, (planned.frames - heap_frames(kern, top)) >> 1)  # objects leave half of the free frames
     planned.scale = objects_scale(kern, room)
@@ -256,14 +320,10 @@ def _plan_fixed(kern: Kern) -> int:
     planned.padding = planned.top - used
     if planned.top > kern.heap_pages:
         return NO_VA
-    records = map_pages(kern, planned.top)
-    planned.donation_maps = _spans(kern, records)
-    planned.donation = planned.top + records + planned.donation_maps
-    donor = _block_donor(kern, planned.donation)
-    if failed(donor):
-        return donor
-    planned.donor = donor
-    return OK
+    planned.map = record_pages(kern, planned.top + (_growth(kern) if has_tables(kern) == 0 else 0))
+    planned.donation_maps = _leaf_tables(kern, planned.map)
+    planned.donation = planned.top + planned.map + planned.donation_maps
+    return _place(kern)
 
 
 @kernel

@@ -20,16 +20,18 @@ Nothing here knows of devices (E5): the loader passes ranges of memory only.
 
 from __future__ import annotations
 
-from kernmalloc.kernel.boot.config import Config
+from kernmalloc.kernel.boot.config import Config, area_at
 from kernmalloc.kernel.boot.coretable import area_make, list_frames
 from kernmalloc.kernel.boot.seal import boot_seal
-from kernmalloc.kernel.boot.sizing import affordable, block_in, plan, range_at
+from kernmalloc.kernel.boot.sizing import affordable, heap_at, heap_bound, plan, range_at
 from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.devices import CHUNK_SHIFT, chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.claims import Thread
 from kernmalloc.kernel.frames.regions import Region, range_ok, region_add
 from kernmalloc.kernel.frames.space import bank_open, frames_left
 from kernmalloc.kernel.frames.table import entry_of, set_type
+from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.caches import (
     CHUNK_CACHE,
     DEPEND_CACHE,
@@ -58,18 +60,20 @@ ANY_NUMBER = 1 << 34  # objects of a cache that only the heap's bound limits
 
 @kernel
 def _donate(cpu: Cpu) -> int:
-    """Plan the boot, and set the donation aside: in the donor, as high as it can lie at the start of a large page."""
+    """Plan the boot, and set the donation aside: in the donor, as high as it can lie at the start of a large page. The
+    heap of a direct map lies in it."""
     kern = cpu.kern
     status = plan(kern)
     if failed(status):
         return status
     planned = kern.plan
-    donor = range_at(kern, planned.donor)
     kern.donation_frames = planned.donation
     kern.donation_maps = planned.donation_maps
-    kern.donation_pfn = max(block_in(kern, donor.base, donor.count, planned.donation), donor.base)
-    if kern.affine != 0:
-        kern.heap_pages = min(kern.heap_pages, planned.top + kern.growable)
+    kern.donation_pfn = planned.first
+    kern.heap_pages = heap_bound(kern)
+    if has_tables(kern) == 0:
+        kern.heap = heap_at(kern)
+        kern.heap_map = HeapPage(kern.heap - (planned.map << kern.page_shift))
     return OK
 
 
@@ -252,7 +256,7 @@ def start(info: Config) -> int:
 
     `info` is what `init` was told, or its copy at the start of the boot area.
     """
-    cpu = Cpu(info.window + info.image_bytes + info.cpu)
+    cpu = Cpu(area_at(info) + info.cpu)
     status = boot(cpu)
     return status if failed(status) else cpu.addr
 

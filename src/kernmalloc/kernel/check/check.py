@@ -31,7 +31,7 @@ from kernmalloc.kernel.check.recount import (
     used_in,
 )
 from kernmalloc.kernel.check.recount_heap import count_bins, listed, page_errors
-from kernmalloc.kernel.check.recount_map import count_span, span_errors, windows_at
+from kernmalloc.kernel.check.recount_map import count_direct, count_span, span_errors, windows_at
 from kernmalloc.kernel.check.recount_pages import count_cache_of_pages, count_page, count_umap
 from kernmalloc.kernel.check.recount_slabs import (
     bits_set,
@@ -70,6 +70,7 @@ from kernmalloc.kernel.core.kern import (
     Kern,
     Word,
 )
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.core.seals import folded
 from kernmalloc.kernel.core.tree import tree_above
 from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, UNPUBLISHED, Chunk, chunk_cache
@@ -79,7 +80,7 @@ from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
 from kernmalloc.kernel.heap.bins import BARE, FIRST_FREE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, UMAP_CACHE
-from kernmalloc.kernel.heap.runs import map_pages
+from kernmalloc.kernel.heap.runs import is_away, map_pages
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLOTS,
     RETURNED_BYTES,
@@ -281,6 +282,11 @@ def _check_pages(cpu: Cpu, tally: Tally) -> int:
     before = INSIDE
     page = 0
     while page < kern.top:
+        while page < kern.top and is_away(cpu, page) != 0:
+            before = INSIDE
+            page += 1
+        if page == kern.top:
+            return OK
         run = record_of(kern, page)
         free = 1 if run.use == IDLE or run.use == BARE or run.use == KEPT else 0
         tally.page_errors = 1
@@ -443,8 +449,10 @@ def check(cpu: Cpu) -> int:
         count_bins(cpu, tally, use)
     for span in range(spans_of(kern)):
         count_span(cpu, tally, span)
+    if has_tables(kern) == 0:
+        count_direct(cpu, tally)
     _count_told(kern, tally)
-    tally.unused_errors = unused_errors(kern)
+    tally.unused_errors = unused_errors(cpu)
     if failed(_check_kern(cpu, tally)):
         return BROKEN
     if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)):

@@ -6,7 +6,7 @@ A record that means nothing is all zeros: inside a run, and of the last page but
 from __future__ import annotations
 
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import ABSENT, BINS, Cpu, Kern
+from kernmalloc.kernel.core.kern import BINS, Cpu, Kern
 from kernmalloc.kernel.frames.bitmap import test
 from kernmalloc.kernel.heap.bins import (
     BARE,
@@ -22,9 +22,8 @@ from kernmalloc.kernel.heap.bins import (
     bin_of,
     bits_of,
     record_of,
-    va_of,
 )
-from kernmalloc.kernel.map.kmap import pfn_at
+from kernmalloc.kernel.heap.runs import backed_at
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
 
@@ -85,8 +84,8 @@ def page_errors(cpu: Cpu, page: int) -> int:
     head = record_of(kern, page)
     errors = 0
     for i in range(head.pages):
-        pfn = pfn_at(cpu, va_of(kern, page + i))
-        errors += _record_errors(kern, page, i) + (1 if (pfn == ABSENT) != (head.use == BARE) else 0)
+        backed = backed_at(cpu, page + i)
+        errors += _record_errors(kern, page, i) + (1 if (backed == 0) != (head.use == BARE) else 0)
     last = record_of(kern, page + head.pages - 1).use
     if head.use == LARGE or head.use == OWN:
         return errors + (1 if last != (TAIL if head.pages > 1 else head.use) else 0)

@@ -3,7 +3,8 @@
 Concepts
   1. `span_errors` holds the directory and the table window against each other: whatever is read through a leaf table is
      there then. This comes first of all.
-  2. An entry is either zero, or to the bit what the kernel writes for the frame in it. That frame is looked up.
+  2. In a direct map there are none of these. The pages that the heap has are counted, and those of its map.
+  3. An entry is either zero, or to the bit what the kernel writes for the frame in it. That frame is looked up.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import DMA, FREE, HEAP, MAPPING, PAGE, WINDOWS_SHIFT, Cpu, Kern
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import FrameWords, entry_of, frame_type, head_word
-from kernmalloc.kernel.map.kmap import directory_of, leaf_of, span_of, span_pages, spans_of
+from kernmalloc.kernel.heap.bins import va_of
+from kernmalloc.kernel.heap.runs import backed_at
+from kernmalloc.kernel.map.kmap import directory_of, leaf_of, pfn_at, span_of, span_pages, spans_of
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import Entry, entry_pa, is_large, is_present, large_entry, leaf_entry, table_entry
@@ -133,6 +136,19 @@ def count_span(cpu: Cpu, tally: Tally, span: int) -> int:
 
 
 @kernel
+def count_direct(cpu: Cpu, tally: Tally) -> int:
+    """Recount the pages of the heap and of its map in a direct map."""
+    kern = cpu.kern
+    for i in range(kern.map_pages):
+        va = kern.heap_map.addr + (i << kern.page_shift)
+        _count_mapped(cpu, tally, va, pfn_at(cpu, va))
+    for page in range(kern.top):
+        if backed_at(cpu, page) != 0:
+            _count_mapped(cpu, tally, va_of(kern, page), pfn_at(cpu, va_of(kern, page)))
+    return OK
+
+
+@kernel
 def span_errors(kern: Kern) -> int:
     """Entries of the directory and of the table window that are wrong: the two must agree on where the leaf table of
     each span is, to the bit."""
@@ -148,6 +164,8 @@ def span_errors(kern: Kern) -> int:
             errors += 1 if leaf != leaf_entry(format, pa) else 0
         elif directory != large_entry(format, pa) or pa & ((1 << kern.span_shift) - 1) != 0 or leaf != 0:
             errors += 1
+    if spans_of(kern) == 0:
+        return 0
     for page in range(spans_of(kern), (kern.heap_map.addr - kern.tables) >> kern.page_shift):
         errors += 1 if leaf_of(kern, kern.tables + (page << kern.page_shift)).bits != 0 else 0
     return errors

@@ -6,9 +6,10 @@ from kernmalloc.kernel.check.recount import bits_in
 from kernmalloc.kernel.check.recount_heap import linked
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import CACHES, STACK, Cpu, Kern, Word
-from kernmalloc.kernel.heap.bins import PAGE_RECORD_SHIFT, SLAB, HeapPage, page_of_record, va_of
+from kernmalloc.kernel.heap.bins import PAGE_RECORD_SHIFT, SLAB, HeapPage, page_of_record, record_of, va_of
 from kernmalloc.kernel.heap.magazines import RECORD, stack_of, word_of
 from kernmalloc.kernel.heap.malloc import page_at
+from kernmalloc.kernel.heap.runs import is_away
 from kernmalloc.kernel.heap.slabs import (
     BITS,
     END,
@@ -207,7 +208,7 @@ def count_cache(cpu: Cpu, tally: Tally, id: int) -> int:
             for i in range(first.pages):
                 tally.partial = tally.partial + _to_be_listed(kern, page + i, aside)
                 tally.given_back = tally.given_back + (1 if slab_page(kern, page + i).waiting != 0 else 0)
-        page += first.pages
+        page += max(first.pages, 1)  # 0: the page is away
     return OK
 
 
@@ -289,8 +290,10 @@ def _used(record: int, bytes: int) -> int:
 
 
 @kernel
-def unused_errors(kern: Kern) -> int:
-    """Records that nobody uses and that are not all zeros: caches, magazines, heap pages above the top."""
+def unused_errors(cpu: Cpu) -> int:
+    """Records that nobody uses and that are not all zeros: caches, magazines, heap pages that are away or above the
+    top."""
+    kern = cpu.kern
     errors = 0
     for id in range(CACHES):
         made = 1 if id < kern.cache_count else 0
@@ -305,4 +308,7 @@ def unused_errors(kern: Kern) -> int:
     end = element(kern.heap_map, kern.map_pages << (kern.page_shift - PAGE_RECORD_SHIFT)).addr
     for at in range(element(kern.heap_map, kern.top).addr, end, HeapPage.size):
         errors += _used(at, HeapPage.size)
+    for page in range(kern.top):
+        if is_away(cpu, page) != 0:
+            errors += _used(record_of(kern, page).addr, HeapPage.size)
     return errors

@@ -17,6 +17,9 @@ The kernel's virtual window, from left to right; `layout` finds the sizes:
 
     tables   + ((va - base) >> page_shift) * 8     the leaf entry that maps va
     heap_map + ((va - heap) >> page_shift) * 64    the record of the heap page at va
+
+In a direct map (`modes`) the window is that map: base is the VA of physical address 0. There is no table window, image
+and boot area lie where they are in RAM, and the heap map lies right below the heap.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ OWNER = 0  # the kernel's own
 GUEST = 1  # the client's, and none are needed: the heap lies in its direct map
 SHADOW = 2  # the client's: it maps and unmaps pages as it is told
 ONLY_FRAMES = 3  # there is no heap
+MODE_NAMES = ("owner", "guest")  # those that there are
 
 # how far the boot has come; `boot` says what each stage does
 DONATE = 0
@@ -189,6 +193,7 @@ class Kern(Record):
     page_shift: u32 = field("log2 of the bytes in a page")
     span_shift: u32 = field("log2 of the bytes in a span")
     stage: u32 = field("how far the boot has come")
+    mode: u32 = field("whose page tables the window's are")
     max_pfn: i64 = field("first pfn beyond the physical address limit")
     # the window
     base: i64 = field("VA of the window")
@@ -348,6 +353,7 @@ class Kern(Record):
         "page_shift",
         "span_shift",
         "stage",
+        "mode",
         "max_pfn",
         "base",
         "bytes",

@@ -21,6 +21,7 @@ from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import give, promise_holds, take_run
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import NO_FRAMES, OK, PROMISED, WOULD_BLOCK
+from kernmalloc.machine.primitives import known_zero
 
 
 @kernel
@@ -90,6 +91,14 @@ def space_take(cpu: Cpu, most: int, type: int) -> int:
         return kern.donation_pfn + kern.donation_frames - kern.donation_maps + kern.donated_maps - most
     kern.donated_heap = kern.donated_heap + most
     return kern.donation_pfn + kern.donated_heap - most
+
+
+@kernel
+def fresh(cpu: Cpu, pa: int, bytes: int) -> int:
+    """1 if memory just taken is zero: the machine vouches for it, and no frame has ever been given back."""
+    if cpu.kern.returned != 0:
+        return 0
+    return known_zero(pa, bytes)
 
 
 @kernel

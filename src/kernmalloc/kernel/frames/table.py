@@ -259,15 +259,20 @@ def take_back(frame: Frame) -> int:
 
 
 @kernel
+def own_run(cpu: Cpu, region: Region, pfn: int, count: int, type: int) -> int:
+    """Give contiguous free frames of a region an owner, each by itself."""
+    bits_take(region, pfn, count)
+    for i in range(count):
+        set_type(cpu, entry_of(cpu, region, pfn + i), type, 0)
+    return pfn
+
+
+@kernel
 def take_run(cpu: Cpu, most: int, type: int) -> int:
     """Contiguous free frames, at most `most`, each owned by itself: the first pfn, their number in `Cpu.run`.
 
     The caller has made sure that there is a free frame."""
     region = supply(cpu, 0)
     pfn = first_free(region)
-    count = run_length(region, pfn, most)
-    bits_take(region, pfn, count)
-    for i in range(count):
-        set_type(cpu, entry_of(cpu, region, pfn + i), type, 0)
-    cpu.run = count
-    return pfn
+    cpu.run = run_length(region, pfn, most)
+    return own_run(cpu, region, pfn, cpu.run, type)

@@ -54,7 +54,7 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_own,
     slot_take_quick,
 )
-from kernmalloc.kernel.heap.runs import give_pages, take_zeroed, trim, unfix_pages
+from kernmalloc.kernel.heap.runs import give_pages, is_away, take_zeroed, trim, unfix_pages
 from kernmalloc.kernel.heap.slabs import NO_LIMIT, cache_at, cache_init, is_own, run_get, slot_free, slot_number
 from kernmalloc.lang import clz, element, failed, inlined, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, NOT_YOURS, OK
@@ -215,8 +215,11 @@ def page_at(kern: Kern, va: int) -> int:
 
 
 @kernel
-def _why_not(kern: Kern, page: int) -> int:
+def _why_not(cpu: Cpu, page: int) -> int:
     """The status that refuses an address in a page of no slab, at which no allocation of callers begins."""
+    kern = cpu.kern
+    if is_away(cpu, page) != 0:
+        return BAD_ADDRESS
     record = record_of(kern, page)
     while record.use == INSIDE:
         record = element(record, -1)
@@ -251,7 +254,7 @@ def free(cpu: Cpu, va: int) -> int:
     if record.use == SLAB:
         return slot_give(cpu, page, va) if is_own(record.cache) == 0 else NOT_YOURS
     if record.use != LARGE:
-        return _why_not(kern, page)
+        return _why_not(cpu, page)
     return _run_free(cpu, page) if va == va_of(kern, page) else INTERIOR
 
 
@@ -306,7 +309,7 @@ def size_of(cpu: Cpu, va: int) -> int:
             return slot
         return NOT_ALLOCATED if slot_free(kern, page, slot) != 0 else cache_at(kern, record.cache).size
     if record.use != LARGE:
-        return _why_not(kern, page)
+        return _why_not(cpu, page)
     return record.pages << kern.page_shift if va == va_of(kern, page) else INTERIOR
 
 

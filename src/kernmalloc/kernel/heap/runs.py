@@ -10,19 +10,22 @@ Concepts
   4. An affine heap (C2 to C6) has a fixed part, the pages below `fixed`: it is mapped once, in large pages, to
      contiguous frames that it keeps. It is used first. `release` gives the whole large pages at its end back, for good
      (C18).
-  5. A run is validated before it is taken: the frames for its pages, its records and its leaf tables have been asked
+  5. In a direct map (`map/direct`) a page is its frame, and what the heap does not have is page space's: no page is
+     BARE, and growing is taking a run of free frames.
+  6. A run is validated before it is taken: the frames for its pages, its records and its leaf tables have been asked
      for before the first store.
 
     idle    = pages in IDLE runs                       <= idle_most
     kept    = pages in KEPT runs                       <= fixed
     backed  = pages of runs in use + idle + kept       <= top <= heap_pages
-    map_pages * (page / 64) >= top                     and no page more than that needs
+    map_pages * (page / 64) >= top                     and no page more than that needs; in a direct map as planned
     a page of an IDLE or KEPT run is poisoned; no other page is
 """
 
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, UP, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.space import space_ask
 from kernmalloc.kernel.heap.bins import (
     BARE,
@@ -36,9 +39,10 @@ from kernmalloc.kernel.heap.bins import (
     unfile_run,
     va_of,
 )
-from kernmalloc.kernel.map.kmap import back, map_large, span_pages, tables_missing, unback, unmap_large
+from kernmalloc.kernel.map.direct import free_run_at, is_heap, longest_free_run, run_disown, run_own, wiped
+from kernmalloc.kernel.map.kmap import back, map_large, pfn_at, span_pages, tables_missing, unback, unmap_large
 from kernmalloc.lang import failed, kernel, poison, unpoison
-from kernmalloc.lang.status import NO_VA, OK
+from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK
 from kernmalloc.machine.primitives import zero
 
 
@@ -50,10 +54,31 @@ def _aligned_up(kern: Kern, page: int, align: int) -> int:
 
 
 @kernel
-def map_pages(kern: Kern, top: int) -> int:
-    """Pages of the heap map that hold the records below `top`."""
+def record_pages(kern: Kern, pages: int) -> int:
+    """Pages that hold the records of so many heap pages."""
     shift = kern.page_shift - PAGE_RECORD_SHIFT
-    return (top + (1 << shift) - 1) >> shift
+    return (pages + (1 << shift) - 1) >> shift
+
+
+@kernel
+def map_pages(kern: Kern, top: int) -> int:
+    """Pages that the heap map has when the heap ends at page `top`: in a direct map, all that were planned."""
+    return record_pages(kern, top) if has_tables(kern) != 0 else kern.plan.map
+
+
+@kernel
+def backed_at(cpu: Cpu, page: int) -> int:
+    """1 if a heap page has a frame behind it that is the heap's."""
+    kern = cpu.kern
+    if has_tables(kern) == 0:
+        return is_heap(cpu, page)
+    return 1 if pfn_at(cpu, va_of(kern, page)) != ABSENT else 0
+
+
+@kernel
+def is_away(cpu: Cpu, page: int) -> int:
+    """1 if a page below the top is of no run of the heap, not even a bare one: page space has its frame."""
+    return 0 if has_tables(cpu.kern) != 0 else 1 - is_heap(cpu, page)
 
 
 @kernel
@@ -101,11 +126,31 @@ def _lower_top(cpu: Cpu, top: int) -> int:
 
 
 @kernel
+def _grow_direct(cpu: Cpu, pages: int, align: int) -> int:
+    """What `grow` does in a direct map."""
+    kern = cpu.kern
+    if pages > kern.heap_pages - kern.backed:
+        return NO_VA
+    status = space_ask(cpu, pages)
+    if failed(status):
+        return status
+    kern.wanted = 0
+    page = free_run_at(cpu, pages, align)
+    if page == ABSENT:
+        return NO_FRAMES
+    run_own(cpu, page, pages)
+    kern.backed = kern.backed + pages
+    return page
+
+
+@kernel
 def grow(cpu: Cpu, pages: int, align: int) -> int:
     """A run of newly backed pages, all zeros, at a multiple of `align` pages: its first page.
 
-    NO_VA, or what `space_ask` says."""
+    NO_VA, or what `space_ask` says. In a direct map NO_FRAMES also where no free frames lie side by side."""
     kern = cpu.kern
+    if has_tables(kern) == 0:
+        return _grow_direct(cpu, pages, align)
     bare = find_run(kern, BARE, pages + align - 1)
     start = _aligned_up(kern, kern.top if bare == ABSENT else bare, align)
     top = max(kern.top, start + pages)
@@ -156,6 +201,8 @@ def _shrink(cpu: Cpu, page: int, pages: int) -> int:
     kern = cpu.kern
     kern.backed = kern.backed - pages
     unpoison(va_of(kern, page), pages << kern.page_shift)  # the next frames behind them are zeroed
+    if has_tables(kern) == 0:
+        return run_disown(cpu, page, pages)
     unback(cpu, va_of(kern, page), pages)
     return _file_bare(cpu, page, pages)
 
@@ -225,8 +272,17 @@ def extend_run(cpu: Cpu, page: int, pages: int, more: int) -> int:
 
 
 @kernel
+def longest_growth(kern: Kern) -> int:
+    """The most pages by which the heap can grow in one run, if there are frames for them: up to its bound, or as many
+    as lie side by side in a direct map."""
+    if has_tables(kern) != 0:
+        return kern.heap_pages - kern.top
+    return min(longest_free_run(kern), kern.heap_pages - kern.backed)
+
+
+@kernel
 def pages_ask(cpu: Cpu, pages: int) -> int:
-    """OK if so many more pages can be had, in any number of runs; NO_VA, or what `space_ask` says. Changes nothing."""
+    """OK if there are so many more pages, in any number of runs; NO_VA, or what `space_ask` says. Changes nothing."""
     kern = cpu.kern
     more = pages - kern.kept - kern.idle
     if more <= 0:
@@ -335,11 +391,24 @@ def give_pages(cpu: Cpu, page: int, pages: int) -> int:
 
 
 @kernel
+def _found(cpu: Cpu) -> int:
+    """Begin the heap of a direct map: the donation is the heap map, and behind it the fixed part."""
+    kern = cpu.kern
+    kern.map_pages = kern.plan.map
+    kern.donated_heap = kern.donation_frames
+    kern.top = kern.heap_pages
+    return wiped(cpu, kern.donation_pfn, kern.donation_frames)
+
+
+@kernel
 def fix_pages(cpu: Cpu, pfn: int, pages: int) -> int:
     """Make the first pages of the empty heap its fixed part: whole spans, on contiguous frames from pfn on."""
     kern = cpu.kern
-    map_large(cpu, kern.heap, pfn, pages >> kern.format.index_bits)
-    _raise_top(cpu, pages)
+    if has_tables(kern) != 0:
+        map_large(cpu, kern.heap, pfn, pages >> kern.format.index_bits)
+        _raise_top(cpu, pages)
+    else:
+        _found(cpu)
     kern.fixed = pages
     kern.backed = pages
     return _file_free(cpu, 0, pages)
@@ -382,6 +451,9 @@ def unfix_pages(cpu: Cpu) -> int:
     kern.backed = kern.backed - pages
     kern.fixed = keep
     kern.heap_pages = kern.heap_pages - pages
-    unmap_large(cpu, va_of(kern, keep), pages >> kern.format.index_bits)
+    if has_tables(kern) != 0:
+        unmap_large(cpu, va_of(kern, keep), pages >> kern.format.index_bits)
+    else:
+        run_disown(cpu, keep, pages)
     _lower_top(cpu, keep)
     return pages

@@ -21,7 +21,9 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, HEAP, MAPPING, Cpu, Kern
-from kernmalloc.kernel.frames.space import space_give, space_take
+from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.frames.space import fresh, space_give, space_take
+from kernmalloc.kernel.map.direct import direct_pfn
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
@@ -34,7 +36,7 @@ from kernmalloc.machine.mmu import (
     table_entry,
     without_presence,
 )
-from kernmalloc.machine.primitives import flush, known_zero, shootdown, zero
+from kernmalloc.machine.primitives import flush, shootdown, zero
 
 
 @kernel
@@ -57,8 +59,8 @@ def span_of(kern: Kern, va: int) -> int:
 
 @kernel
 def spans_of(kern: Kern) -> int:
-    """Spans of the window."""
-    return kern.bytes >> kern.span_shift
+    """Spans of the window; none in a direct map."""
+    return kern.bytes >> kern.span_shift if has_tables(kern) != 0 else 0
 
 
 @kernel
@@ -86,14 +88,6 @@ def _count_mapped(kern: Kern, span: int, change: int) -> int:
     now = mapped.value + change
     mapped.value = now
     return now
-
-
-@kernel
-def fresh(cpu: Cpu, pa: int, bytes: int) -> int:
-    """1 if memory just taken is zero: the machine vouches for it, and no frame has ever been given back."""
-    if cpu.kern.returned != 0:
-        return 0
-    return known_zero(pa, bytes)
 
 
 @kernel
@@ -219,6 +213,8 @@ def unback(cpu: Cpu, va: int, pages: int) -> int:
 def pfn_at(cpu: Cpu, va: int) -> int:
     """The frame behind a page of the window. ABSENT: there is none."""
     kern = cpu.kern
+    if has_tables(kern) == 0:
+        return direct_pfn(kern, va)
     if va < kern.base or va >= kern.base + kern.bytes:
         return ABSENT
     directory = directory_of(kern, span_of(kern, va)).bits

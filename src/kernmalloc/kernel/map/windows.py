@@ -8,7 +8,9 @@ Concepts
   3. Closing a window takes its entry away and nothing else. The processor may keep a translation to the frame that
      the window had last; it is flushed when the window opens for another frame, one page at a time. No other
      processor ever uses these addresses, so none has anything to flush: there is no shootdown here.
-  4. The leaf tables of all windows are part of the boot area: opening one takes no memory and cannot lack any.
+  4. In a direct map a window is the map itself: there may be any number, and opening and closing one changes nothing.
+     A frame that the map does not reach has none.
+  5. The leaf tables of all windows are part of the boot area: opening one takes no memory and cannot lack any.
 
     windows(cpu) = Kern.windows + cpu.id * WINDOWS pages
     the entry of window i is present  <=>  bit i of `open`;   at rest `open` is 0
@@ -18,8 +20,10 @@ Cost: a bracket is two stores to the entry and one flush, however large memory i
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import ABSENT, DMA, PAGE, WINDOWS_SHIFT, Cpu
+from kernmalloc.kernel.core.kern import ABSENT, DMA, PAGE, WINDOWS_SHIFT, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.table import frame_type
+from kernmalloc.kernel.map.direct import direct_end, direct_pfn, direct_va, reaches_all
 from kernmalloc.kernel.map.kmap import leaf_of, pfn_at
 from kernmalloc.lang import ctz, failed, kernel, popcount, shl, shr
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BAD_SIZE, NO_VA, NOT_ALLOCATED, OK, OVERLAP
@@ -36,9 +40,23 @@ def windows_left(cpu: Cpu) -> int:
 
 
 @kernel
+def shown_end(kern: Kern) -> int:
+    """The first pfn that no window can show."""
+    return kern.max_pfn if has_tables(kern) != 0 else min(direct_end(kern), kern.max_pfn)
+
+
+@kernel
+def shows_all(kern: Kern) -> int:
+    """1 if windows can show all RAM."""
+    return 1 if has_tables(kern) != 0 else reaches_all(kern)
+
+
+@kernel
 def show(cpu: Cpu, pfn: int) -> int:
-    """Open a window on any frame: its VA. The caller has seen that one is left."""
+    """Open a window on any frame below `shown_end`: its VA. The caller has seen that one is left."""
     kern = cpu.kern
+    if has_tables(kern) == 0:
+        return direct_va(kern, pfn)
     window = ctz(~cpu.open)
     va = cpu.windows + (window << kern.page_shift)
     cpu.open = cpu.open | shl(1, window)
@@ -52,6 +70,8 @@ def show(cpu: Cpu, pfn: int) -> int:
 def hide(cpu: Cpu, va: int) -> int:
     """Close the window at va, which is open."""
     kern = cpu.kern
+    if has_tables(kern) == 0:
+        return OK
     leaf_of(kern, va).bits = 0
     cpu.open = cpu.open & ~shl(1, (va - cpu.windows) >> kern.page_shift)
     return OK
@@ -63,17 +83,27 @@ def _shows(cpu: Cpu, pfn: int, windows: int) -> int:
     type = frame_type(cpu, pfn)
     if type != PAGE and type != DMA:
         return BAD_FRAME
-    return OK if windows_left(cpu) >= windows else NO_VA
+    return OK if windows_left(cpu) >= windows and pfn < shown_end(cpu.kern) else NO_VA
 
 
 @kernel
 def window_open(cpu: Cpu, pfn: int) -> int:
     """Map frame `pfn`, a page or a DMA frame, for this processor until `window_close`: its VA.
 
-    BAD_FRAME: the frame is of another type. NO_VA: all windows are open.
+    BAD_FRAME: the frame is of another type. NO_VA: all windows are open, or the direct map does not reach it.
     """
     status = _shows(cpu, pfn, 1)
     return show(cpu, pfn) if status == OK else status
+
+
+@kernel
+def _close_direct(cpu: Cpu, va: int) -> int:
+    """Say what `window_close` says in a direct map, where there is nothing to do."""
+    kern = cpu.kern
+    if va & ((1 << kern.page_shift) - 1) != 0:
+        return BAD_ADDRESS
+    pfn = direct_pfn(kern, va)
+    return BAD_ADDRESS if pfn == ABSENT or failed(_shows(cpu, pfn, 1)) else OK
 
 
 @kernel
@@ -82,6 +112,8 @@ def window_close(cpu: Cpu, va: int) -> int:
 
     BAD_ADDRESS: no window of this processor begins there. NOT_ALLOCATED: it is not open.
     """
+    if has_tables(cpu.kern) == 0:
+        return _close_direct(cpu, va)
     shift = cpu.kern.page_shift
     if va < cpu.windows or va >= cpu.windows + (WINDOWS << shift) or va & ((1 << shift) - 1) != 0:
         return BAD_ADDRESS

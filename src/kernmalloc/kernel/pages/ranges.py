@@ -24,7 +24,8 @@ Cost: a fraction of a ns per frame for the search of the bitmaps. The sliding se
 twice, and takes 2 to 3 ns a frame of memory. A range costs a window and a zeroed page per frame; a move two windows
 and a copy.
 
-Limits: all pages are moved and zeroed in one call. What the kernel itself took stays where it is: a heap that grows
+Limits: all pages are moved and zeroed in one call. In a direct map that does not reach all RAM, ranges lie within its
+reach, and no page is moved. What the kernel itself took stays where it is: a heap that grows
 from frames anywhere is in the way for good.
 
 Ranges of 16 MiB at multiples of 16 MiB below 4 GiB, got until one is refused, on 1 GiB of RAM (`benchmarks/ranges.py`):
@@ -46,7 +47,7 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import ABSENT, FREE, PAGE, Cpu
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER, bits_free, bits_take, find_range, first_free, place
 from kernmalloc.kernel.frames.regions import Region, next_region, region_of
-from kernmalloc.kernel.frames.space import frames_left, space_short
+from kernmalloc.kernel.frames.space import frames_left, fresh, space_short
 from kernmalloc.kernel.frames.table import (
     Frame,
     Page,
@@ -59,8 +60,7 @@ from kernmalloc.kernel.frames.table import (
     supply,
     take_back,
 )
-from kernmalloc.kernel.map.kmap import fresh
-from kernmalloc.kernel.map.windows import duplicate, windows_left, wipe
+from kernmalloc.kernel.map.windows import duplicate, shown_end, shows_all, windows_left, wipe
 from kernmalloc.kernel.pages.depends import depends_hide, depends_move
 from kernmalloc.kernel.pages.pages import entry_at, is_movable, page_heir
 from kernmalloc.lang import clz, ctz, failed, kernel
@@ -215,9 +215,9 @@ def range_get(cpu: Cpu, count: int, align: int, low: int, high: int, boundary: i
     if windows_left(cpu) < MOVE_WINDOWS:
         return NO_VA
     lowest = min(max(low, 0), kern.max_pfn)
-    end = min(max(high, 0), kern.max_pfn)
+    end = min(max(high, 0), shown_end(kern))
     first = _free_range(cpu, count, align, lowest, end, boundary)
-    if first == ABSENT:
+    if first == ABSENT and shows_all(kern) != 0:
         first = _cheapest_range(cpu, count, align, lowest, end, boundary)
     if first == ABSENT:
         kern.wanted = 0  # more free frames would not help

@@ -18,8 +18,9 @@ Concepts
 To add a format, write a module here that makes an `Arch` with it, and tests of its bits against the manual. Its number
 is the next that is free. Nothing else changes: the kernel's `Format` record, profiles and the host take it from here.
 
-Limits: a format has at least three levels; an entry has the physical address at the bits that it has in an address; one
-bit, set, tells the entry of a large page. RISC-V shifts the address, and ARM clears that bit.
+Limits: a format has at least three levels, or no tables at all (`none`); an entry has the physical address at the bits
+that it has in an address; one bit, set, tells the entry of a large page. RISC-V shifts the address, and ARM clears that
+bit.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class Format:
     # the kernel maps write-back; what `device_attribute` tells is for whoever maps a device
     cache_mask: int  # the bits of a leaf that say how its page is cached
     caching: Caching
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there are page tables in this format at all."""
+        return self.present_bit != 0
 
     @property
     def entry_shift(self) -> int:
