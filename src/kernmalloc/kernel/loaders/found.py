@@ -57,7 +57,7 @@ class LoaderMap(Record):
     direct: i64 = field("VA of physical address 0, where memory can be read")
     reach: i64 = field("first physical address that cannot be read there")
     ranges: LoaderRange = field("where ranges are put")
-    room: i64 = field("ranges for which there is room")
+    room: i64 = field("ranges for which there is room; EFI tells of some hundred")
     count: i64 = field("ranges there are")
     dropped: i64 = field("ranges that cannot be, which were left out")
 
