@@ -54,7 +54,7 @@ class Reader:
         """A map of nothing."""
         phys = self.life.phys
         self._map = numpy.frombuffer(self.ram.bytes, LoaderMap.dtype, 1, MAP)
-        self._map[0] = (phys, reach, phys + RANGES, room, 0, 0)
+        self._map[0] = (phys, reach, phys + RANGES, room, 0, 0, 0)
 
     def more(self, name: str, *args: int) -> int:
         """Call `ranges_<name>` on the map as it is."""
@@ -181,6 +181,17 @@ def joined(rows: Iterable[Row]) -> list[Row]:
         if result and result[-1][2] == kind and sum(result[-1][:2]) == base:
             base, count = result[-1][0], result.pop()[1] + count
         result.append((base, count, kind))
+    return result
+
+
+def united(rows: Iterable[Row]) -> list[Row]:
+    """Ranges of each kind in order, of which none touches or overlaps another of that kind."""
+    result: list[Row] = []
+    for kind, base, size in sorted((kind, base, size) for base, size, kind in rows):
+        if result and result[-1][2] == kind and sum(result[-1][:2]) >= base:
+            first, length, _ = result.pop()
+            base, size = first, max(length, base + size - first)
+        result.append((base, size, kind))
     return result
 
 

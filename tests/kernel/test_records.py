@@ -120,7 +120,10 @@ LAYOUTS = {
         "waiting@28 bits@32",
     ),
     "kernmalloc.kernel.heap.slabs.Stacked": (16, "va@0 bit@8"),
-    "kernmalloc.kernel.loaders.found.LoaderMap": (48, "direct@0 reach@8 ranges@16 room@24 count@32 dropped@40"),
+    "kernmalloc.kernel.loaders.found.LoaderMap": (
+        56,
+        "direct@0 reach@8 ranges@16 room@24 count@32 before@40 dropped@48",
+    ),
     "kernmalloc.kernel.loaders.found.LoaderRange": (24, "base@0 bytes@8 kind@16"),
     "kernmalloc.kernel.loaders.found.Octet": (1, "value@0"),
     "kernmalloc.kernel.pages.depends.Depend": (24, "next@0 umap@8 va@16"),

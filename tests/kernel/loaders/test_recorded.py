@@ -69,12 +69,12 @@ def test_multiboot2_on_efi(reader):
     assert [(base, base + count) for base, count, _ in ram] == EFI
     assert rows(reader, RANGE_INITRD) == [(0xA000, MODULE)]
     by_efi = made.multiboot2(tags(data)[17])
-    assert reader.read("multiboot2", by_efi, AT, room=300) == OK
+    assert reader.read("multiboot2", by_efi, AT) == OK
     assert made.joined((base >> 12, size >> 12, RAM) for base, size in rows(reader, RANGE_RAM)) == ram
     taken = rows(reader, RANGE_TABLE)[1:]
     assert any(base <= 0xA000 and base + size >= 0xA000 + MODULE for base, size in taken)  # the loader's data
     efi = tags(data)[17]
-    assert reader.read("efi", {AT: efi[16:]}, AT, len(efi) - 16, 48, room=300) == OK
+    assert reader.read("efi", {AT: efi[16:]}, AT, len(efi) - 16, 48) == OK
     assert made.joined((base >> 12, size >> 12, RAM) for base, size in rows(reader, RANGE_RAM)) == ram
 
 

@@ -84,7 +84,7 @@ def facts_of(file: str, line: int, protocol: str, pieces: Mapping[int, bytes], d
     map = LoaderMap(_OWN)
     map.direct, map.reach = base, _REACH
     map.ranges, map.room = LoaderRange(_OWN + LoaderMap.size), limits().ranges
-    map.count = map.dropped = 0
+    map.count = map.before = map.dropped = 0
     title = TITLES[protocol]
     try:
         result = PROTOCOLS[protocol](map, *(_signed(arg) for arg in args))

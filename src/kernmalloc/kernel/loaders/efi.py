@@ -19,9 +19,10 @@ from kernmalloc.kernel.loaders.found import (
     RANGE_SOFT,
     RANGE_TABLE,
     LoaderMap,
+    begun,
     ended,
     long_at,
-    note,
+    note_on,
     note_table,
     note_taken,
     word_at,
@@ -48,12 +49,12 @@ def _note_descriptor(map: LoaderMap, at: int, runs: int) -> int:
     if type == LOADER_CODE or type == LOADER_DATA:
         return note_taken(map, base, bytes, RANGE_TABLE)
     if type == BOOT_CODE or type == BOOT_DATA:
-        return note(map, base, bytes, RANGE_RAM) if runs == 0 else note_taken(map, base, bytes, RANGE_TABLE)
+        return note_on(map, base, bytes, RANGE_RAM) if runs == 0 else note_taken(map, base, bytes, RANGE_TABLE)
     if type == CONVENTIONAL:
         special = long_at(map, at + 32) & SPECIAL_PURPOSE
-        return note(map, base, bytes, RANGE_RAM if special == 0 else RANGE_SOFT)
+        return note_on(map, base, bytes, RANGE_RAM if special == 0 else RANGE_SOFT)
     kept = type == ACPI_RECLAIM or type == ACPI_NVS or type == PERSISTENT
-    return note(map, base, bytes, RANGE_NVRAM if kept else RANGE_RESERVED)
+    return note_on(map, base, bytes, RANGE_NVRAM if kept else RANGE_RESERVED)
 
 
 @kernel
@@ -80,6 +81,6 @@ def _read(map: LoaderMap, pa: int, bytes: int, stride: int) -> int:
 def ranges_efi(map: LoaderMap, pa: int, bytes: int, stride: int) -> int:
     """Add the ranges of EFI's memory map, of so many bytes at a physical address, with a descriptor every `stride`
     bytes. UNREADABLE, NO_ROOM. BAD_MAP: the stride is none, or the map tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa, bytes, stride)
-    return ended(map, before, status)
+    return ended(map, status)

@@ -38,6 +38,7 @@ from kernmalloc.kernel.loaders.found import (
     RANGE_RAM,
     RANGE_RESERVED,
     LoaderMap,
+    begun,
     byte_at,
     ended,
     note,
@@ -317,6 +318,6 @@ def _read(map: LoaderMap, tree: int) -> int:
 def ranges_fdt(map: LoaderMap, pa: int) -> int:
     """Add the ranges of the flattened device tree at a physical address, a multiple of 4. UNREADABLE, NO_ROOM. BAD_MAP:
     it is none, is damaged, has cells or windows that are not read, or tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa)
-    return ended(map, before, status)
+    return ended(map, status)

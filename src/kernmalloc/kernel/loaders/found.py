@@ -57,8 +57,9 @@ class LoaderMap(Record):
     direct: i64 = field("VA of physical address 0, where memory can be read")
     reach: i64 = field("first physical address that cannot be read there")
     ranges: LoaderRange = field("where ranges are put")
-    room: i64 = field("ranges for which there is room; EFI tells of some hundred")
+    room: i64 = field("ranges for which there is room")
     count: i64 = field("ranges there are")
+    before: i64 = field("ranges there were before the call that adds some")
     dropped: i64 = field("ranges that cannot be, which were left out")
 
 
@@ -85,10 +86,22 @@ def note_end(map: LoaderMap, base: int, end: int, kind: int) -> int:
 
 
 @kernel
+def note_on(map: LoaderMap, base: int, bytes: int, kind: int) -> int:
+    """The same where one of the last two ranges of this call may go on with it: for maps of many entries that touch."""
+    for i in range(max(map.count - 2, map.before), map.count):
+        last = element(map.ranges, i)
+        if last.kind == kind and last.base + last.bytes == base and bytes > 0 and bytes <= MOST - base:
+            last.bytes = last.bytes + bytes
+            return OK
+    return note(map, base, bytes, kind)
+
+
+@kernel
 def note_taken(map: LoaderMap, base: int, bytes: int, kind: int) -> int:
-    """Add RAM that somebody has already: one range that says it is RAM, and one that says who has it."""
-    status = note(map, base, bytes, RANGE_RAM)
-    return status if failed(status) else note(map, base, bytes, kind)
+    """Add RAM that somebody has already: one range that says it is RAM, and one that says who has it. Both may
+    go on."""
+    status = note_on(map, base, bytes, RANGE_RAM)
+    return status if failed(status) else note_on(map, base, bytes, kind)
 
 
 @entry
@@ -102,14 +115,21 @@ def ranges_add(map: LoaderMap, base: int, bytes: int, kind: int) -> int:
 
 
 @kernel
-def ended(map: LoaderMap, before: int, status: int) -> int:
-    """How reading ends of which `status` came, where there were `before` ranges: with RAM, or as if it had not been."""
-    i = before
+def begun(map: LoaderMap) -> int:
+    """How reading begins: the ranges that there are stay as they are."""
+    map.before = map.count
+    return OK
+
+
+@kernel
+def ended(map: LoaderMap, status: int) -> int:
+    """How reading ends of which `status` came: with RAM, or as if it had not been."""
+    i = map.before
     while i < map.count:
         if element(map.ranges, i).kind == RANGE_RAM and not failed(status):
             return OK
         i += 1
-    map.count = before
+    map.count = map.before
     return status if failed(status) else BAD_MAP
 
 

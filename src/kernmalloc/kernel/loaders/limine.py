@@ -19,9 +19,10 @@ from kernmalloc.kernel.loaders.found import (
     RANGE_RESERVED,
     RANGE_TABLE,
     LoaderMap,
+    begun,
     ended,
     long_at,
-    note,
+    note_on,
     note_taken,
     physical,
     readable,
@@ -44,8 +45,8 @@ def _note_entry(map: LoaderMap, at: int) -> int:
     if type == EXECUTABLE:
         return note_taken(map, base, bytes, RANGE_IMAGE)
     if type == USABLE:
-        return note(map, base, bytes, RANGE_RAM)
-    return note(map, base, bytes, RANGE_NVRAM if type == ACPI_RECLAIM or type == ACPI_NVS else RANGE_RESERVED)
+        return note_on(map, base, bytes, RANGE_RAM)
+    return note_on(map, base, bytes, RANGE_NVRAM if type == ACPI_RECLAIM or type == ACPI_NVS else RANGE_RESERVED)
 
 
 @kernel
@@ -73,6 +74,6 @@ def _read(map: LoaderMap, va: int) -> int:
 def ranges_limine(map: LoaderMap, va: int) -> int:
     """Add the ranges of the response at a virtual address. UNREADABLE, NO_ROOM. BAD_MAP: it is none, or tells no
     RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, va)
-    return ended(map, before, status)
+    return ended(map, status)

@@ -16,6 +16,7 @@ from kernmalloc.kernel.loaders.found import (
     RANGE_INITRD,
     RANGE_TABLE,
     LoaderMap,
+    begun,
     byte_at,
     ended,
     half_at,
@@ -120,6 +121,6 @@ def _read(map: LoaderMap, pa: int) -> int:
 def ranges_linux(map: LoaderMap, pa: int) -> int:
     """Add the ranges of Linux's boot_params at a physical address. UNREADABLE, NO_ROOM. BAD_MAP: it is none, its list
     does not end, or it tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa)
-    return ended(map, before, status)
+    return ended(map, status)

@@ -14,6 +14,7 @@ from kernmalloc.kernel.loaders.e820 import e820_kind, note_sizes
 from kernmalloc.kernel.loaders.found import (
     RANGE_INITRD,
     LoaderMap,
+    begun,
     ended,
     long_at,
     note,
@@ -127,6 +128,6 @@ def _read(map: LoaderMap, pa: int) -> int:
 def ranges_multiboot(map: LoaderMap, pa: int) -> int:
     """Add the ranges of Multiboot's information at a physical address. UNREADABLE, NO_ROOM. BAD_MAP: it is damaged, or
     tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa)
-    return ended(map, before, status)
+    return ended(map, status)

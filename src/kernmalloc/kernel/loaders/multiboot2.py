@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from kernmalloc.kernel.loaders.e820 import note_entries, note_sizes
 from kernmalloc.kernel.loaders.efi import note_descriptors
-from kernmalloc.kernel.loaders.found import RANGE_INITRD, LoaderMap, ended, note_end, note_table, readable, word_at
+from kernmalloc.kernel.loaders.found import (
+    RANGE_INITRD,
+    LoaderMap,
+    begun,
+    ended,
+    note_end,
+    note_table,
+    readable,
+    word_at,
+)
 from kernmalloc.kernel.loaders.sections import HEADER_32, HEADER_64, note_sections_in
 from kernmalloc.lang import entry, failed, kernel
 from kernmalloc.lang.status import BAD_MAP, OK
@@ -118,6 +127,6 @@ def _read(map: LoaderMap, pa: int) -> int:
 def ranges_multiboot2(map: LoaderMap, pa: int) -> int:
     """Add the ranges of Multiboot2's information at a physical address. UNREADABLE, NO_ROOM. BAD_MAP: it is damaged, or
     tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa)
-    return ended(map, before, status)
+    return ended(map, status)

@@ -13,6 +13,7 @@ from kernmalloc.kernel.loaders.found import (
     RANGE_INITRD,
     RANGE_TABLE,
     LoaderMap,
+    begun,
     ended,
     long_at,
     note,
@@ -70,6 +71,6 @@ def _read(map: LoaderMap, pa: int) -> int:
 def ranges_pvh(map: LoaderMap, pa: int) -> int:
     """Add the ranges of PVH's start information at a physical address. UNREADABLE, NO_ROOM. BAD_MAP: it is none, is of
     version 0, which has no map, or tells no RAM."""
-    before = map.count
+    begun(map)
     status = _read(map, pa)
-    return ended(map, before, status)
+    return ended(map, status)
