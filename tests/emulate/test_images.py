@@ -8,7 +8,9 @@ import pytest
 
 from kernmalloc.emulate import console
 from kernmalloc.emulate.example import HELD, HOLD, LONG, Example, MissingTool, Running
-from kernmalloc.emulate.simulation import compare
+from kernmalloc.emulate.simulation import compare, go_on
+from kernmalloc.facade.holdings import processors
+from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 
 if TYPE_CHECKING:
@@ -84,18 +86,37 @@ def test_i386_pae_with_64_gib(built):
 
 @pytest.mark.parametrize("name", ["i386", "x86_64"])
 def test_it_can_be_held_and_dumped(name, built, tmp_path):
-    """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to."""
+    """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to: under QEMU,
+    and here from the dump, raw or as a core, in mode soft and where its window can be also in mode raw."""
     example, into = built(name)
-    raw, core = tmp_path / "raw", tmp_path / "core"
+    raw, core, seen = tmp_path / "raw", tmp_path / "core", []
 
     def dump(line, machine):
+        seen.append(line)
         if line == HELD:
             machine.save(raw, 0, 64 * MIB)
             machine.dump(core)
             machine.send("\n")
 
-    same(example, run(example, into, 64 * MIB, 1, HOLD, dump))
-    assert raw.stat().st_size == 64 * MIB and core.read_bytes()[:4] == b"\x7fELF"
+    told = same(example, run(example, into, 64 * MIB, 1, HOLD, dump))
+    done = len(console.read(seen[: seen.index(HELD)]).steps)
+    for path, mode in ((raw, "soft"), (core, "soft"), *[(core, "raw")] * (name == "i386")):
+        with Kernel.open(path, mode=mode) as kernel:
+            assert sum(cpu.slots for cpu in processors(kernel.view)) > 0
+            assert kernel.check().passed
+            outcome = go_on(kernel, told, done)
+            assert not outcome.differences and outcome.calls > 1000, "\n".join(outcome.differences)
+    with Kernel.open(raw) as kernel:
+        region = next(region for region in kernel.view.regions() if region["area"])
+        bit = kernel.view.pa(int(region["words"]) + 8)
+    with open(raw, "r+b") as file:
+        file.seek(bit)
+        byte = file.read(1)[0]
+        file.seek(bit)
+        file.write(bytes([byte ^ 1]))
+    with Kernel.open(raw) as kernel:
+        check = kernel.check()
+    assert not check.passed and check.failure.startswith("Region at 0x") and "does not hold" in check.failure
 
 
 @pytest.mark.nightly
