@@ -98,7 +98,15 @@ def test_any_difference_is_told(lines, profile, old, new):
 
 def test_the_machine_is_what_was_told():
     told = console.read(
-        ["image 0x2000 0x3000", "range 0 2 6", "range 2 3 6", "range 5 4 6", "range 9 7 1", "range 32 1 5"]
+        [
+            "image 0x2000 0x3000",
+            "area 0x5000 0x4000",
+            "range 0 2 6",
+            "range 2 3 6",
+            "range 5 4 6",
+            "range 9 7 1",
+            "range 32 1 5",
+        ]
     )
     machine = simulation.machine(told, 12)
     assert isinstance(machine, Machine)

@@ -7,7 +7,6 @@
 #ifndef PROCESSORS
 #define PROCESSORS 8
 #endif
-#define RANGES 64
 
 /* What a machine supplies. */
 
@@ -39,17 +38,15 @@ void post(int number, void (*work)(int64_t), int64_t argument);  /* let another 
 void wait(int number);  /* until it has done that */
 void on_processor(int number, void (*work)(int64_t), int64_t argument);  /* any one; and wait */
 
-/* memory.c: ranges of memory as the loader tells them, whole frames, from the lowest. */
-struct memory {
-	struct km_boot_range ranges[RANGES];
-	int count;
-};
-void memory_add(struct memory *memory, uint64_t base, uint64_t bytes, int kind);
-void memory_carve(struct memory *memory, uint64_t base, uint64_t bytes);
-struct km_config *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors);
+/* memory.c: the one map of ranges that a loader tells of; physical address 0 can be read at `direct`, all below `reach`. */
+struct km_loader_map *memory_map(int64_t direct, int64_t reach);
+/* Fill the boot area, right behind the image if it may be there: the root of the page tables. km_init, with its `phys`. */
+int64_t boot_init(struct km_config *config, int64_t phys);
+struct km_cpu *boot_start(struct km_config *config);
 
-/* program.c, state.c */
+/* program.c, state.c, arena.c */
 void program(void);
 int state(void);
+int arena_program(void *memory, int64_t bytes);
 
 #endif

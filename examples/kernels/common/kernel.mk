@@ -1,12 +1,13 @@
 # How an example kernel is built and run: `make` and `make run` in its folder. Its Makefile says ARCH, MODE, CC, CFLAGS,
-# SOURCES and QEMU, and may say LDFLAGS, and LINKED: the memory manager as C instead of the library.
+# SOURCES and QEMU, and may say LDFLAGS, LIBRARIES, and LINKED: the memory manager as C instead of the library.
 
 KERNMALLOC ?= kernmalloc
 BUILD ?= build
 MEMORY ?= 512M
 
 COMMON := $(dir $(lastword $(MAKEFILE_LIST)))
-SOURCES += $(addprefix $(COMMON),console.c memory.c processors.c program.c state.c)
+PROGRAM = $(if $(filter arena,$(MODE)),arena.c,memory.c processors.c program.c state.c)
+SOURCES += $(addprefix $(COMMON),console.c $(PROGRAM))
 OBJECTS := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(notdir $(SOURCES)))))
 EXPORT := $(BUILD)/export
 LINKED ?= $(EXPORT)/libkernmalloc-$(ARCH).a
@@ -20,7 +21,7 @@ LDFLAGS += -nostdlib -static -Wl,--build-id=none -Wl,-T,kernel.ld -Wl,-z,noexecs
 all: $(BUILD)/kernel.elf
 
 $(BUILD)/kernel.elf: $(OBJECTS) $(LINKED) kernel.ld
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LINKED)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(OBJECTS) $(LINKED) $(LIBRARIES)
 
 $(EXPORT)/kernmalloc.h:
 	mkdir -p $(BUILD)

@@ -1,74 +1,78 @@
-/* Ranges of memory: sorted, in whole frames, RAM rounded inward and all else outward. */
+/* From what a loader tells of memory to a memory manager that is started. */
 #include "kernel.h"
-#include "machine.h"
 
-#define FRAME 4096
+#define RANGES 64
 
-static void insert(struct memory *memory, int at, int64_t base, int64_t end, int kind)
+static struct km_loader_range found[RANGES];
+static struct km_boot_range ranges[RANGES];
+static int count;
+static struct km_loader_map map = {.room = RANGES};
+
+struct km_loader_map *memory_map(int64_t direct, int64_t reach)
 {
-	if (base >= end)
-		return;
-	if (memory->count == RANGES)
-		fail("too many ranges of memory", memory->count);
-	for (int i = memory->count++; i > at; i--)
-		memory->ranges[i] = memory->ranges[i - 1];
-	memory->ranges[at] = (struct km_boot_range){.base = base, .count = end - base, .kind = kind};
+	map.direct = direct;
+	map.reach = reach;
+	map.ranges = found;
+	return &map;
 }
 
-void memory_add(struct memory *memory, uint64_t base, uint64_t bytes, int kind)
+/* What a call answers that must not fail. */
+static int64_t had(const char *what, int64_t result)
 {
-	uint64_t before = kind == KM_RAM ? FRAME - 1 : 0, after = FRAME - 1 - before;
+	if (result < 0 && result > -4096)
+		fail(what, result);
+	return result;
+}
+
+static void insert(int at, int64_t first, int64_t end, int kind)
+{
+	if (first >= end)
+		return;
+	for (int i = count++; i > at; i--)
+		ranges[i] = ranges[i - 1];
+	ranges[at] = (struct km_boot_range){.base = first, .count = end - first, .kind = kind};
+}
+
+/* Take frames [first, end), which the kernel itself fills, out of the range of RAM that has them. */
+static void carve(int64_t first, int64_t end)
+{
 	int at = 0;
 
-	while (at < memory->count && memory->ranges[at].base < (int64_t)(base / FRAME))
+	while (ranges[at].base + ranges[at].count <= first)
 		at++;
-	insert(memory, at, (int64_t)((base + before) / FRAME), (int64_t)((base + bytes + after) / FRAME), kind);
+	struct km_boot_range whole = ranges[at];
+	count--;
+	for (int i = at; i < count; i++)
+		ranges[i] = ranges[i + 1];
+	insert(at, end, whole.base + whole.count, KM_RAM);
+	insert(at, first, end, KM_CARVED_MEMORY);
+	insert(at, whole.base, first, KM_RAM);
 }
 
-void memory_carve(struct memory *memory, uint64_t base, uint64_t bytes)
+int64_t boot_init(struct km_config *config, int64_t phys)
 {
-	int64_t first = (int64_t)(base / FRAME), end = (int64_t)((base + bytes + FRAME - 1) / FRAME);
+	int64_t image = config->image_pa, end = image + config->image_bytes;
 
-	for (int i = 0; i < memory->count; i++) {
-		struct km_boot_range *r = &memory->ranges[i], whole = *r;
-		int64_t low = first > whole.base ? first : whole.base, last = whole.base + whole.count;
-		int64_t high = end < last ? end : last;
-		if (whole.kind != KM_RAM || low >= high)
-			continue;
-		*r = (struct km_boot_range){.base = low, .count = high - low, .kind = KM_CARVED_MEMORY};
-		insert(memory, i + 1, high, last, KM_RAM);
-		insert(memory, i, whole.base, low, KM_RAM);
-		i += 2;
-	}
+	count = (int)had("ranges_frames", km_call_ranges_frames(&map, ranges, RANGES - 4, 12, config->max_pfn));
+	carve(image >> 12, end >> 12);
+	config->version = KM_VERSION;
+	config->bytes = sizeof *config;
+	config->range_count = count + 2;  /* the boot area makes two more at most */
+	config->area_room = had("area_bytes", km_call_area_bytes(config));
+	int64_t frames = config->area_room >> 12, first = km_call_ranges_find(ranges, count, end >> 12, frames, 1 << 8);
+	carve(had("ranges_find", first), first + frames);
+	config->area_pa = first << 12;
+	config->ranges = ranges;
+	config->range_count = count;
+	say("processors %d\n", config->cpus);
+	say("image %x %x\n", image, end - image);
+	say("area %x %x\n", config->area_pa, config->area_room);
+	for (int i = 0; i < count; i++)
+		say("range %x %x %d\n", ranges[i].base, ranges[i].count, ranges[i].kind);
+	return had("init", km_call_init(config, phys));
 }
 
-/* The boot area is filled right behind the image. Physical addresses can be loaded from. */
-struct km_config *boot_prepare(struct memory *memory, uint64_t image, uint64_t bytes, int processors)
+struct km_cpu *boot_start(struct km_config *config)
 {
-	static struct km_config config = {
-		.version = KM_VERSION, .bytes = sizeof config, .arch = KM_FORMAT,
-		.max_pfn = (int64_t)1 << (KM_PHYS_BITS - 12), .window = KM_WINDOW, .window_bytes = KM_WINDOW_BYTES,
-		.cpu_windows = 4 << 20, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
-	};
-
-	config.image_pa = (int64_t)image;
-	config.image_bytes = (int64_t)bytes;
-	config.cpus = processors;
-	config.range_count = memory->count;
-	config.area_room = km_call_area_bytes(&config);
-	if (config.area_room < 0)
-		fail("area_bytes", config.area_room);
-	config.area_pa = (int64_t)(image + bytes);
-	memory_carve(memory, image, bytes);
-	memory_carve(memory, image + bytes, (uint64_t)config.area_room);
-	config.ranges = memory->ranges;
-	config.range_count = memory->count;
-	say("processors %d\n", processors);
-	say("image %x %x\n", image, bytes);
-	for (int i = 0; i < memory->count; i++)
-		say("range %x %x %d\n", memory->ranges[i].base, memory->ranges[i].count, memory->ranges[i].kind);
-	int64_t root = km_call_init(&config, 0);
-	if (root < 0)
-		fail("init", root);
-	return &config;
+	return (struct km_cpu *)(uintptr_t)had("start", km_call_start(config));
 }

@@ -3,16 +3,6 @@
 #include "../pc/pc.h"
 #include "machine.h"
 
-/* What a multiboot loader tells, as far as it is used here, and a row of its memory map. */
-struct multiboot {
-	uint32_t flags, unused[10], map_bytes, map;
-};
-struct multiboot_row {
-	uint32_t size;  /* of what follows */
-	uint64_t base, bytes;
-	uint32_t type;
-} __attribute__((packed));
-
 extern char image[], image_end[];
 extern uint64_t boot_root[4];
 static struct km_cpu *cpu;
@@ -90,29 +80,29 @@ static void set_gate(int vector, void *handler)
 	gates[vector] = (struct gate){(uint16_t)at, CODE, 0x8e00, (uint16_t)(at >> 16)};
 }
 
-void kernel_main(const struct multiboot *told)
+void kernel_main(uint32_t told)
 {
 	struct { uint16_t limit; void *base; } __attribute__((packed)) idt = {sizeof gates - 1, gates};
-	static struct memory memory;
 
 	set_gate(13, protection_fault);
 	set_gate(14, page_fault);
 	__asm__ volatile("lidt %0" : : "m"(idt));
-	for (uint32_t at = told->map; at < told->map + told->map_bytes;) {
-		const struct multiboot_row *row = (const struct multiboot_row *)at;
-		memory_add(&memory, row->base, row->bytes, row->type == 1 ? KM_RAM : KM_RESERVED_MEMORY);
-		at += row->size + 4;
-	}
-	memory_carve(&memory, 0, 1 << 20);  /* firmware and loader */
-	uint32_t bytes = (uint32_t)(image_end - image), pa = (uint32_t)image - OFFSET;
-	struct km_config *config = boot_prepare(&memory, pa, bytes, 1);
+	struct km_loader_map *map = memory_map(0, WINDOW);  /* what boot's tables map */
+	if (km_call_ranges_multiboot(map, told) != KM_OK)
+		fail("the loader tells of no memory", told);
+	km_call_ranges_add(map, 0, 1 << 20, KM_RANGE_FIRMWARE);
 
-	boot_root[3] = *(uint64_t *)(uint32_t)(config->area_pa + config->root + 3 * 8);
+	static struct km_config config = {
+		.arch = KM_FORMAT_I386_PAE, .max_pfn = 1 << 28, .window = WINDOW, .window_bytes = 768 << 20,
+		.cpu_windows = 4 << 20, .cpus = 1, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
+	};
+	config.image_pa = (uint32_t)image - OFFSET;
+	config.image_bytes = image_end - image;
+	int64_t root = boot_init(&config, 0);
+
+	boot_root[3] = *(uint64_t *)(uint32_t)(root + 3 * 8);  /* that of the window */
 	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
-	int64_t first = km_call_start(config);
-	if (-4095 <= first && first < 0)
-		fail("the machine is refused", first);
-	cpu = (struct km_cpu *)(intptr_t)first;
+	cpu = boot_start(&config);
 	program();
 	machine_stop(state());
 }

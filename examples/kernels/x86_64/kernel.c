@@ -8,17 +8,6 @@
 #define WAKE_VECTOR 0x41
 #define SPURIOUS_VECTOR 0xff
 
-/* The start information of PVH, and a row of its memory map. */
-struct pvh {
-	uint32_t magic, version, flags, modules;
-	uint64_t module_list, command_line, rsdp, map;
-	uint32_t rows, reserved;
-};
-struct pvh_row {
-	uint64_t base, bytes;
-	uint32_t type, reserved;
-};
-
 extern char image[], image_end[], trampoline[], trampoline_end[];
 extern uint64_t boot_root[512];
 extern uint32_t processors_come;
@@ -214,10 +203,8 @@ void processor_main(int number)
 	processor_serve();
 }
 
-void kernel_main(const struct pvh *pvh)
+void kernel_main(int64_t told)
 {
-	static struct memory memory;
-
 	set_gate(FLUSH_VECTOR, flush_asked);
 	set_gate(WAKE_VECTOR, wake_asked);
 	set_gate(8, double_fault);
@@ -227,20 +214,24 @@ void kernel_main(const struct pvh *pvh)
 	out8(0xa1, 0xff);
 	processor_init(0);
 	start_processors();
-	const struct pvh_row *row = (const struct pvh_row *)(uintptr_t)pvh->map;
-	for (uint32_t i = 0; i < pvh->rows; i++)
-		memory_add(&memory, row[i].base, row[i].bytes, row[i].type == 1 ? KM_RAM : KM_RESERVED_MEMORY);
-	memory_carve(&memory, 0, 1 << 20);  /* firmware, loader and trampoline */
-	uint64_t bytes = (uint64_t)(image_end - image), pa = (uintptr_t)image - HIGH;
-	struct km_config *config = boot_prepare(&memory, pa, bytes, processors);
+	struct km_loader_map *map = memory_map(0, (int64_t)1 << 32);  /* what boot's tables map */
+	if (km_call_ranges_pvh(map, told) != KM_OK)
+		fail("the loader tells of no memory", told);
+	km_call_ranges_add(map, 0, 1 << 20, KM_RANGE_FIRMWARE);  /* and for the trampoline */
 
-	boot_root[511] = *(uint64_t *)(uintptr_t)(config->area_pa + config->root + 511 * 8);
+	static struct km_config config = {
+		.arch = KM_FORMAT_X86_64, .max_pfn = (int64_t)1 << 34, .window = WINDOW, .window_bytes = 1022 << 20,
+		.cpu_windows = 4 << 20, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
+	};
+	config.image_pa = (int64_t)((uintptr_t)image - HIGH);
+	config.image_bytes = image_end - image;
+	config.cpus = processors;
+	int64_t root = boot_init(&config, 0);
+
+	boot_root[511] = *(uint64_t *)(root + 511 * 8);  /* that of the window */
 	__asm__ volatile("movq %0, %%cr3; sti" : : "r"((uintptr_t)boot_root - HIGH) : "memory");
 	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
-	int64_t first = km_call_start(config);
-	if (-4095 <= first && first < 0)
-		fail("the machine is refused", first);
-	locals[0].cpu = (struct km_cpu *)first;
+	locals[0].cpu = boot_start(&config);
 	for (int i = 1; i < processors; i++) {
 		struct km_cpu *cpu = (struct km_cpu *)km_call_cpu_online(locals[0].cpu, i);
 		__atomic_store_n(&locals[i].cpu, cpu, __ATOMIC_RELEASE);

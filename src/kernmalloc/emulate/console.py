@@ -2,6 +2,7 @@
 
     processors 4
     image 0x200000 0x49000                                     physical address and bytes
+    area 0x249000 0x39000                                      of the boot area, likewise
     range 0x100 0x100 1                                        first frame, frames, class
     cpu 0: malloc(100) = 0xffffffff80e51000                    a call and its result
     cpu 0: block_get(9, 3) * 115 = 0x5c0e1b2a, then -1         until it is refused: how often, all results, refusal
@@ -59,6 +60,7 @@ class Told:
 
     cpus: int = 1
     image: tuple[int, int] = 0, 0
+    area: tuple[int, int] = -1, 0
     ranges: list[tuple[int, int, str]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
@@ -91,9 +93,9 @@ def _take(told: Told, line: str) -> None:
         told.steps.append(_step(found))
     elif word == "processors":
         told.cpus = int(rest)
-    elif word == "image":
+    elif word in ("image", "area"):
         base, size = map(number, rest.split())
-        told.image = base, size
+        setattr(told, word, (base, size))
     elif word == "range":
         base, count, kind = map(number, rest.split())
         told.ranges.append((base, count, CLASS_NAMES[kind]))

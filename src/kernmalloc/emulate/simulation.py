@@ -39,7 +39,6 @@ class Outcome(NamedTuple):
 
 def machine(told: Told, page_shift: int) -> Machine:
     """The machine that a kernel found: its ranges, with what was carved for its boot area RAM again."""
-    area = told.image[0] + told.image[1]
     ram: list[Range] = []
     carved, firmware = [Range(told.image[0], told.image[1], "image", "")], []
     for first, count, kind in told.ranges:
@@ -48,7 +47,7 @@ def machine(told: Told, page_shift: int) -> Machine:
             if ram and ram[-1].end == base:
                 base, size = ram[-1].base, ram.pop().size + size
             ram.append(Range(base, size, "ram", ""))
-            if kind == "carved" and first << page_shift not in (told.image[0], area):
+            if kind == "carved" and first << page_shift not in (told.image[0], told.area[0]):
                 carved.append(Range(first << page_shift, count << page_shift, "firmware", ""))
         else:
             firmware.append(Range(base, size, KINDS[kind], ""))
