@@ -52,3 +52,6 @@ class FlatMemory:
 
     def km_port_reach(self) -> int:
         return 1
+
+    def km_port_barrier(self) -> int:
+        return 0

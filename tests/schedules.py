@@ -33,7 +33,17 @@ PAGE = 4096
 FLAGS = 4  # bits that say how one processor has accessed a word:
 STORE, INSIDE = 1, 2  # bit 0 by a load, bit 1 by a store, bits 2 and 3 by these inside the lock
 STORES = 0b1010
-MACHINE = ("load", "store", "km_port_zero", "km_port_copy", "km_port_flush", "km_port_shootdown", "atomically", "pause")
+MACHINE = (  # what the memory and the machine do
+    "load",
+    "store",
+    "km_port_zero",
+    "km_port_copy",
+    "km_port_flush",
+    "km_port_shootdown",
+    "km_port_barrier",
+    "atomically",
+    "pause",
+)
 
 Programs = list[list[Operation]]
 Results = tuple[tuple[int, ...], ...]
@@ -144,6 +154,12 @@ class Processors:
                 tlb.pop(page, None)
         return 0
 
+    def barrier(self) -> int:
+        """Accesses are in order here: a point, and nothing else."""
+        if self.running:
+            self._point()
+        return 1
+
     def atomically(self, step: Callable[[], int]) -> int:
         """A point before it, and none inside."""
         if not self.running:
@@ -197,9 +213,13 @@ class Processors:
     # schedules
 
     def _ready(self) -> list[int]:
-        """Processors that can go on: not done, and not spinning on a lock that is held."""
-        held = self.views[4][self.lock // 4] != 0
-        return [n for n, thread in enumerate(self.threads) if not thread.dead and not (self.spinning[n] and held)]
+        """Processors that can go on: not done, and not spinning on a lock that another one holds."""
+        holder = self.views[4][self.lock // 4] - 1
+        return [
+            n
+            for n, thread in enumerate(self.threads)
+            if not thread.dead and not (self.spinning[n] and holder not in (-1, n))
+        ]
 
     def _point(self) -> None:
         others = [number for number in self._ready() if number != self.number]

@@ -51,11 +51,12 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
-        42496,
-        "kern@0 id@8 depth@12 run@16 open@24 noted@28 flags@32 low@40 high@48 entries@56 stride@64 drawn@72 "
-        "windows@80 opened@88 thread@96 reserve@104 quick@112 sole@120 frames@128 frame_groups@144 chunks@1184 "
-        "chunk_groups@1200 magazines@1472 stacks@9664 seal@42432",
+        42560,
+        "kern@0 id@8 depth@12 run@16 open@24 noted@28 flags@32 low@40 entries@48 stride@56 drawn@64 windows@72 "
+        "opened@80 thread@88 reserve@96 alone@104 shared@128 busy@152 frames@192 frame_groups@208 chunks@1248 "
+        "chunk_groups@1264 magazines@1536 stacks@9728 seal@42496",
     ),
+    "kernmalloc.kernel.core.kern.Gate": (24, "takes@0 gives@8 high@16"),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
@@ -141,9 +142,9 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Byte": (1, "value@0"),
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
-        216,
+        224,
         "ram@0 ram_bytes@8 fd@16 format@24 root@152 window@160 target@168 fresh@176 users@184 processors@192 "
-        "mapped@200 failed@208",
+        "mapped@200 failed@208 membarrier@216",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (

@@ -20,6 +20,7 @@ from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine import lives
 
 PREEMPTIONS = 3
+FEWER = 1 if EFFORT == 1 else 2  # where a processor fetches, which takes thousands of accesses
 DEVICE = 0xE0000
 FRAME = 4096
 
@@ -231,6 +232,80 @@ def release_and_malloc(a, b):
     return [[("release",)], [("malloc", 9 * FRAME)]]
 
 
+# what one processor fetches of what the other keeps idle
+
+FETCHING: list[str] = []
+
+
+def fetching(make: Callable[[Kernel, Kernel], Programs]) -> Callable[[Kernel, Kernel], Programs]:
+    """A scenario in which frames or slabs of the second processor are fetched while that is at work."""
+    FETCHING.append(make.__name__)
+    return scenario(make)
+
+
+def stocked(a: Kernel, b: Kernel) -> list[int]:
+    """Two pages of the second processor, at whose stock its quick paths are aimed; what is free lies there: two more
+    frames, and none is listed."""
+    leave(a, 60)
+    pages = [b.frame_get() for _ in range(2)]
+    while a.view.kern["free_frames"] > a.view.kern["stocked"]:
+        a.frame_get("dma")
+    assert a.view.kern["stocked"] == 4
+    return pages
+
+
+@fetching
+def frames_of_a_stock_are_fetched_while_it_is_used(a, b):
+    held = stocked(a, b)
+    return [[("frame_get", PAGE)], [("frame_put", held[0]), ("frame_get", PAGE)]]
+
+
+@fetching
+def all_frames_are_collected_while_one_comes(a, b):
+    held = stocked(a, b)
+    return [[("collect", 99)], [("frame_put", held[0])]]
+
+
+@fetching
+def a_driver_takes_frames_of_a_stock(a, b):
+    held = stocked(a, b)
+    return [[("frame_get", DMA), ("frame_get", DMA)], [("frame_get", PAGE), ("frame_put", held[0])]]
+
+
+@fetching
+def slabs_are_fetched_while_slots_come_and_go(a, b):
+    """Slots of the second processor's slab are free, on its stack, and in use."""
+    blocks = [b.malloc(2048) for _ in range(4)]
+    b.free(blocks[0])
+    leave(a, 0)
+    b.free(blocks[1])
+    return [[("collect", 99)], [("malloc", 2048), ("free", blocks[2])]]
+
+
+@fetching
+def the_last_slot_of_a_slab_comes_back_while_it_is_fetched(a, b):
+    va = b.malloc(3000)
+    b.free(b.malloc(3000))
+    leave(a, 0)
+    return [[("frame_get", PAGE)], [("free", va), ("malloc", 3000)]]
+
+
+@fetching
+def slots_that_the_other_gave_back_are_fetched(a, b):
+    """Notes of the first processor lie with the second one."""
+    blocks = [b.malloc(3000) for _ in range(2)]
+    a.free(blocks[0])
+    leave(a, 0)
+    return [[("free", blocks[1]), ("collect", 99)], [("malloc", 3000)]]
+
+
+@fetching
+def both_fetch(a, b):
+    leave(a, 2)
+    mine, yours = a.frame_get(), b.frame_get()
+    return [[("frame_put", mine), ("collect", 99)], [("frame_put", yours), ("collect", 99)]]
+
+
 Base = tuple[Kernel, dict[int, bytes]]
 
 
@@ -260,7 +335,7 @@ def test_every_schedule_of_a_few_preemptions_E26_E31(base, name):
     """Whatever the schedule, results are those of one operation after the other, every invariant holds, no frame is
     lost, and nothing shared is stored outside the lock."""
     with prepared(base, name) as (processors, programs):
-        explored = processors.explore(programs, PREEMPTIONS)
+        explored = processors.explore(programs, FEWER if name in FETCHING else PREEMPTIONS)
         print(f"{name}: {explored} schedules, {len(processors.shared)} shared words")
         assert explored >= 2
 
@@ -333,6 +408,21 @@ def test_a_lock_that_is_not_given_back_is_a_deadlock(base):
         pytest.raises(AssertionError, match="spins for ever"),
     ):
         processors.explore(programs, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["frames_of_a_stock_are_fetched_while_it_is_used", "slabs_are_fetched_while_slots_come_and_go"]
+)
+@pytest.mark.parametrize("step", ["until_quiet", "gate_shut"])
+def test_without_a_step_of_fetching_it_breaks(base, name, step):
+    """Nobody waits for a quick path that is under way, or a new one may begin: frames or slots are lost, or two own
+    them."""
+    with (
+        without(step),
+        prepared(base, name) as (processors, programs),
+        pytest.raises(AssertionError, match=r"Schedule.*"),
+    ):
+        processors.explore(programs, 2)
 
 
 class Torn(Processors):

@@ -38,6 +38,7 @@ int64_t km_port_flush(int64_t va, int64_t pages)
 
 int64_t km_port_shootdown(int64_t va, int64_t pages) { return km_port_flush(va, pages); }
 int64_t km_port_reach(void) { return 1; }
+int64_t km_port_barrier(void) { return 0; }
 int64_t km_port_forget(int64_t root, int64_t va) { (void)root; return km_port_flush(va, 1); }
 int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
 

@@ -118,6 +118,11 @@ int64_t km_port_forget(int64_t root, int64_t va)
 	return km_port_shootdown(va, 1);
 }
 
+int64_t km_port_barrier(void)
+{
+	return km_port_shootdown(0, 0) + 1;  /* each has acknowledged an interrupt */
+}
+
 int64_t km_port_reach(void) { return processors; }
 int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
 

@@ -66,6 +66,9 @@ _NOTHING_OWN: dict[str, int | str] = {"heap.slabs.is_own": 0, "heap.slabs.is_all
 _ONE_PROCESSOR: dict[str, int | str] = {
     "heap.magazines.slot_take_quick": SLOW,
     "heap.magazines._flush": OK,
+    "heap.slabs.takes_open": OK,
+    "heap.slabs.gives_open": OK,
+    "heap.fetch.fetch": 0,
     "check.recount_slabs.stacked_of": 0,
     "check.recount_slabs._stack_errors": 0,
     "check.recount_slabs._count_returned": 0,

@@ -40,6 +40,7 @@ override priv typeof unsized virtual yield try
 KEYWORDS = frozenset(_KEYWORDS.split())
 NUMBERS = ("u8", "u16", "u32", "i64")
 DEFAULTS = {
+    "barrier": "0",
     "forget": "{ let _ = root; Self::shootdown(va, 1) }",
     "zero": "{ (va as usize as *mut u8).write_bytes(0, bytes as usize); 0 }",
     "copy": "{ (to as usize as *mut u8).copy_from_nonoverlapping(of as usize as *const u8, bytes as usize); 0 }",

@@ -5,9 +5,11 @@ Concepts
      docstring is what the call promises. Here it becomes the entry km_call_<name>, and only here: this file is the
      list of what the kernel can be asked for.
   2. `call` puts around a function what every call needs. Where there are quick paths, these are tried first: they take
-     no lock. Then the function is done under the lock.
-  3. A call that is refused for want of frames has changed nothing. This processor's stock is put back, then frames are
-     reclaimed, and each time the whole function is done again (E26, E30). If that does not help, the thread waits.
+     no lock. Then the function is done under the lock. Where there is one processor a quick path passes the gate
+     `alone`. Where there are more it passes the gate `shared`, and is marked: others see that it is under way.
+  3. A call that is refused for want of frames has changed nothing. This processor's stock is put back, then what all
+     processors keep idle is fetched, then frames are reclaimed, and each time the whole function is done again (E26,
+     E30). If that does not help, the thread waits.
   4. While threads wait, every call ends by waking those for whom there is now what they wait for. `settled` says what a
      call may have brought: nothing, frames, or memory of the heap.
 
@@ -24,9 +26,10 @@ from typing import Any, TypeVar
 from kernmalloc.kernel import devices, stalls
 from kernmalloc.kernel.boot import added
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
-from kernmalloc.kernel.core.locks import SLOW, enter, leave
+from kernmalloc.kernel.core.locks import SLOW, enter, gate_of, leave, quick_begin, quick_end
 from kernmalloc.kernel.frames import stock, table
 from kernmalloc.kernel.heap import caches
+from kernmalloc.kernel.heap import fetch as idle
 from kernmalloc.kernel.heap import malloc as heap
 from kernmalloc.kernel.heap import resize as sized
 from kernmalloc.kernel.heap.caches import slot_bytes
@@ -41,6 +44,7 @@ from kernmalloc.machine.primitives import copy, zero
 QUICK_WAYS = parameter("QUICK_WAYS", 2)  # of a call, at most
 
 F = TypeVar("F", bound=Callable[..., int])
+Way = Callable[..., int]
 
 _LOCKED = '''
 def {name}({parameters}) -> int:
@@ -49,6 +53,8 @@ def {name}({parameters}) -> int:
     result = inner({arguments})
     while (result == NO_FRAMES or result == WOULD_BLOCK) and stock_drain(cpu) > 0:
         result = inner({arguments})
+    if (result == NO_FRAMES or (result == WOULD_BLOCK and cpu.kern.wanted > 0)) and fetch(cpu) != 0:
+        result = inner({arguments})
     while failed(result) and again(cpu, result) != 0:
         result = inner({arguments})
     if failed(result) or quiet(cpu) == 0:
@@ -56,16 +62,28 @@ def {name}({parameters}) -> int:
     leave(cpu)
     return result
 '''
-_QUICK = '''
+_ALONE = '''
 def {name}({parameters}) -> int:
-    """Without the lock, or the next way if that cannot be."""
-    result = quick({arguments})
+    """Without the lock, where there is one processor, or the next way if that cannot be."""
+    result = quick({arguments}, cpu.alone)
+    return slower({arguments}) if result == SLOW else result
+'''
+_MARKED = '''
+def {name}({parameters}) -> int:
+    """Without the lock, and others see that it is under way; or the next way if that cannot be."""
+    quick_begin(cpu)
+    result = quick({arguments}, {gate})
+    quick_end(cpu)
     return slower({arguments}) if result == SLOW else result
 '''
 _NAMES = {
+    "gate_of": gate_of,
+    "quick_begin": quick_begin,
+    "quick_end": quick_end,
     "enter": enter,
     "leave": leave,
     "stock_drain": stock.stock_drain,
+    "fetch": idle.fetch,
     "again": reclaim.again,
     "quiet": stalls.quiet,
     "failed": failed,
@@ -76,8 +94,9 @@ _NAMES = {
 """What the templates name; `inner`, `settled`, `quick` and `slower` are each call's own."""
 
 
-def _made(template: str, function: F, way: str, **own: object) -> F:
-    """A function with the arguments of another, made from a template; `way` is added to its name."""
+def _made(template: str, function: F, way: str, gate: str = "", **own: object) -> F:
+    """A function with the arguments of another, made from a template; `way` is added to its name. `gate`: where the
+    gate of its quick path is."""
     name = function.__name__ + way
     arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
     kinds = signature(function).arguments
@@ -85,7 +104,7 @@ def _made(template: str, function: F, way: str, **own: object) -> F:
     parameters = [
         f"{argument}: {kind.name if kind else 'int'}" for argument, kind in zip(arguments, kinds, strict=True)
     ]
-    text = template.format(name=name, parameters=", ".join(parameters), arguments=", ".join(arguments))
+    text = template.format(name=name, parameters=", ".join(parameters), arguments=", ".join(arguments), gate=gate)
 
     file = f"<call of {function.__module__}.{name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # the gates and the twin read it there
@@ -95,17 +114,28 @@ def _made(template: str, function: F, way: str, **own: object) -> F:
     return made
 
 
-def call(function: F, *quick: F, settled: Callable[[Cpu, int], int] = stalls.settled) -> F:
+def call(
+    function: F,
+    quick: Way | None = None,
+    own: Way | None = None,
+    *,
+    shared: Way | None = None,
+    settled: Callable[[Cpu, int], int] = stalls.settled,
+) -> F:
     """Make a kernel function the entry km_call_<name>, with its arguments and results.
 
-    `quick` are ways to do it without the lock, in the order in which they are tried: each says SLOW where it cannot.
-    Where the processor itself may be taken away inside of one, as by other tasks, a layout has none.
-    `settled` ends a call that is refused, or that ends while threads wait.
+    `quick` is a way to do it without the lock, `own` is tried after it. Each is given the gate that it must pass, last,
+    and says SLOW where it cannot. `shared` stands in for `quick` where there are several processors. `settled` ends a
+    call that is refused, or that ends while threads wait. A layout in which other tasks may take the processor
+    inside of a quick way has none.
     """
-    ways = quick[:QUICK_WAYS]
-    made = _made(_LOCKED, function, "_locked" if ways else "", inner=function, settled=settled)
-    for number in reversed(range(len(ways))):
-        made = _made(_QUICK, function, f"_{number}" if number else "", quick=ways[number], slower=rare(made))
+    quick, own = (quick, own)[:QUICK_WAYS] + (None,) * (2 - QUICK_WAYS)
+    made = _made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled)
+    if own:
+        made = _made(_MARKED, function, "_own", quick=own, slower=rare(made), gate="gate_of(cpu)")
+    if quick:
+        made = _made(_MARKED, function, "_shared", quick=shared or quick, slower=rare(made), gate="cpu.shared")
+        made = _made(_ALONE, function, "", quick=quick, slower=rare(made))
     made.__doc__ = function.__doc__
     return entry(made)
 
@@ -121,8 +151,8 @@ free = call(heap.free, heap.free_quick, heap.free_own, settled=MEMORY)
 free_sized = call(sized.free_sized, sized.free_sized_quick, sized.free_sized_own, settled=MEMORY)
 size_of = call(heap.size_of)
 resize = call(sized.resize, settled=MEMORY)
-drain = call(heap.drain, settled=FRAMES)
-release = call(heap.release, settled=FRAMES)
+drain = call(idle.drain, settled=FRAMES)
+release = call(idle.release, settled=FRAMES)
 
 cache_create = call(caches.cache_create)
 cache_create_aligned = call(caches.cache_create_aligned)
@@ -132,9 +162,11 @@ cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own,
 frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
-frame_put = call(stock.frame_put, stock.frame_put_quick, stock.frame_put_shared, settled=FRAMES)
+frame_put = call(stock.frame_put, stock.frame_put_quick, shared=stock.frame_put_shared, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(table.frame_type)
+
+collect = call(reclaim.collect, settled=FRAMES)
 
 ram_add = call(added.ram_add, settled=FRAMES)
 

@@ -20,14 +20,14 @@ Concepts
 
 Cost: nothing while nobody waits; else a walk of the queue per call.
 
-Limits: frames in another processor's stock come when that one enters the kernel, or drains its stock, as it must before
-it idles: a deadlock may be told while some are there. Frames are set aside for a thread, room in the ring is not.
+Limits: frames are set aside for a thread, room in the ring is not.
 """
 
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, READING, REWRITTEN, WRITING, Cpu, Kern
 from kernmalloc.kernel.core.lists import linked_list
+from kernmalloc.kernel.core.locks import gate_shut
 from kernmalloc.kernel.frames.claims import (
     LATE,
     READY,
@@ -44,11 +44,11 @@ from kernmalloc.kernel.frames.claims import (
     short,
     unclaimed,
 )
-from kernmalloc.kernel.frames.stock import stock_drain, stock_shut
+from kernmalloc.kernel.frames.stock import stock_drain
 from kernmalloc.kernel.heap.caches import THREAD_CACHE, is_object
 from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import own_free
-from kernmalloc.kernel.heap.slabs import cpu_at, takes_set
+from kernmalloc.kernel.heap.slabs import cpu_at, slots_open
 from kernmalloc.kernel.pages.pages import entry_at, page_count, page_find
 from kernmalloc.kernel.pages.reclaim import reclaim
 from kernmalloc.kernel.pages.source import ring_room, source_poll
@@ -101,11 +101,9 @@ def _serve(cpu: Cpu) -> int:
     now = is_short(kern)
     if now != stalls.short:
         stalls.short = now
-        for number in range(kern.cpu_count):
-            each = cpu_at(kern, number)
-            if now != 0:
-                stock_shut(each)
-            takes_set(each)
+        for number in range(kern.cpu_count if now != 0 else 0):
+            gate_shut(cpu_at(kern, number))
+        slots_open(cpu)
     return OK
 
 

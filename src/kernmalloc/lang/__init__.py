@@ -40,6 +40,7 @@ from kernmalloc.lang.atomics import (
     load_acquire32,
     load_acquire64,
     pause,
+    store_before32,
     store_release32,
 )
 from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare
@@ -81,6 +82,7 @@ __all__ = [
     "sealer",
     "shl",
     "shr",
+    "store_before32",
     "store_release32",
     "u8",
     "u16",

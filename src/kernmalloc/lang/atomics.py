@@ -53,9 +53,16 @@ def store_release32(addr: int, value: int) -> int:
     return 0
 
 
+def store_before32(addr: int, value: int) -> int:
+    """Put value into the u32 at addr; in the program no later access comes before it. Other processors may see those
+    first: who depends on it has them pass a barrier. Gives 0."""
+    memory.store(addr, 4, _cut(value, 4))
+    return 0
+
+
 def pause() -> int:
     """Tell the processor that this is a spin loop; gives 0."""
     return memory.pause()
 
 
-ATOMICS = (cas32, cas64, load_acquire32, load_acquire64, store_release32, pause)
+ATOMICS = (cas32, cas64, load_acquire32, load_acquire64, store_release32, store_before32, pause)

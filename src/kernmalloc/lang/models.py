@@ -15,7 +15,7 @@ def definitions(prefix: str, pause: str, translated: bool = False) -> str:
         bodies |= _accesses(bits, translated)
     for bits in (32, 64):
         bodies |= _atomics(bits, translated)
-    bodies |= _release(translated)
+    bodies |= _stores(translated)
     declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
     declarations += ["declare i64 @km_port_translate(i64, i64)"] if translated else []
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
@@ -71,10 +71,17 @@ def _atomics(bits: int, translated: bool) -> dict[str, Body]:
     }
 
 
-def _release(translated: bool) -> dict[str, Body]:
+def _stores(translated: bool) -> dict[str, Body]:
     cut, value = _cut(32, "value")
-    store = f" store atomic i32 {value}, ptr %p release, align 4\n ret i64 0\n"
-    return {"store_release32": (("addr", "value"), "i64", _pointer(translated, 1) + cut + store)}
+
+    def body(order: str, then: str) -> Body:
+        store = f" store atomic i32 {value}, ptr %p {order}, align 4\n{then} ret i64 0\n"
+        return ("addr", "value"), "i64", _pointer(translated, 1) + cut + store
+
+    return {
+        "store_release32": body("release", ""),
+        "store_before32": body("monotonic", ' fence syncscope("singlethread") seq_cst\n'),
+    }
 
 
 def _intrinsics() -> dict[str, Body]:

@@ -49,6 +49,12 @@ def reach() -> int:
 
 
 @port
+def barrier() -> int:
+    """One processor: nobody asks."""
+    return 0
+
+
+@port
 def forget(root: int, va: int) -> int:
     """One processor, on which that address space may be in use."""
     return flush(va, 1)

@@ -19,6 +19,10 @@ madvise = primitive("madvise", 3, "The C library's.")
 memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
 
+syscall = primitive("syscall", 4, "The C library's.")
+
+EXPEDITED = 8  # MEMBARRIER_CMD_PRIVATE_EXPEDITED
+REGISTER = 16  # MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
 READ_WRITE = 3
 SHARED_FIXED = 0x11  # MAP_SHARED | MAP_FIXED
 RESERVED_FIXED = 0x4032  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
@@ -42,6 +46,7 @@ class Hosted(Record):
     processors: i64 = field("how many there are")
     mapped: i64 = field("mappings that the host was asked for: 2 us each")
     failed: i64 = field("of those, refused")
+    membarrier: i64 = field("number of that system call; 0: this host has none")
 
 
 @kernel
@@ -91,6 +96,18 @@ def shootdown(va: int, pages: int) -> int:
 def reach() -> int:
     """There is one host for all processors."""
     return ALL
+
+
+@port
+def barrier() -> int:
+    """Every thread of this process passes a barrier (membarrier(2)). A process asks for it once before the first."""
+    number = Hosted(machine_record()).membarrier
+    if number == 0:
+        return 0
+    if syscall(number, EXPEDITED, 0, 0) != 0:
+        syscall(number, REGISTER, 0, 0)
+        return 1 if syscall(number, EXPEDITED, 0, 0) == 0 else 0
+    return 1
 
 
 @port

@@ -7,6 +7,7 @@ life.enter(...)                   turn paging on
 
 import ctypes
 import mmap
+import platform
 import signal
 import sys
 import threading
@@ -191,6 +192,10 @@ def _taken(window: range) -> str:
     return f"holds what this process has loaded: set [va] hosted_base = {free_place(len(window)):#x} in the profile"
 
 
+MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283}
+"""Numbers of that system call of Linux, by machine."""
+
+
 class Raw(_Compiled):
     """Machine code; this computer's MMU maps the kernel's window at its true address."""
 
@@ -200,6 +205,7 @@ class Raw(_Compiled):
         self.window = self.window_bytes = 0
         state["ram"], state["ram_bytes"] = ram.address, ram.top
         state["fd"], state["fresh"] = ram.fd, ram.fresh
+        state["membarrier"] = MEMBARRIER.get(platform.machine(), 0) if sys.platform == "linux" else 0
         self.phys = ram.address
 
     def enter(self, paging: Paging) -> None:
@@ -404,6 +410,9 @@ class Twin:
     def _pa(self, va: int) -> int:
         self.load(va & -8, 8)  # faults where nothing is mapped
         return self.pages[va >> PAGE_SHIFT] + va % PAGE
+
+    def km_port_barrier(self) -> int:
+        return 1  # accesses of the twin are in the order of the program
 
     def km_port_forget(self, root: int, va: int) -> int:
         return 0  # processes of the twin have no TLB

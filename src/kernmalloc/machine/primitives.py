@@ -20,6 +20,14 @@ shootdown = primitive(
 After: no processor can reach the frames that the pages had; only now may those frames change owner.""",
 )
 
+barrier = primitive(
+    "km_port_barrier",
+    0,
+    """barrier(): every other processor passes a full memory barrier, between two of its
+instructions, after this begins and before it ends: an interrupt that it acknowledges does. 1; 0: this port has none,
+and what other processors keep idle stays theirs. It is called inside the kernel, with interrupts off here.""",
+)
+
 reach = primitive(
     "km_port_reach",
     0,

@@ -113,6 +113,12 @@ def reach() -> int:
 
 
 @port
+def barrier() -> int:
+    """One thread runs all processors."""
+    return 1
+
+
+@port
 def forget(root: int, va: int) -> int:
     """Drop the translation from every processor's TLB of address spaces."""
     m = Soft(machine_record())

@@ -384,7 +384,7 @@ breaks(Cpu, "run >= 0")(lambda s: s.set(Cpu, s.cpu, run=-1))
 breaks(Cpu, "windows == tally.windows")(lambda s: s.add(Cpu, s.cpu + Cpu.size, "windows", PAGE))
 breaks(Cpu, "open == 0")(lambda s: s.set(Cpu, s.cpu, open=1 << 7))
 breaks(Cpu, "depth == 0")(lambda s: s.set(Cpu, s.cpu, depth=1))
-breaks(Cpu, "quick == 0 or (quick == LARGEST_CLASS and noted == 0)")(lambda s: s.set(Cpu, s.cpu, quick=16))
+breaks(Cpu, "busy == 0")(lambda s: s.set(Cpu, s.cpu, busy=1))
 breaks(Cpu, "tally.aim_errors == 0")(lambda s: s.set(Cpu, s.cpu, low=s.get(Region, s.device(), "base")))
 
 
@@ -602,13 +602,9 @@ breaks(Stalls, "owed == tally.owed and owed <= kern.free_frames - kern.stocked")
 )
 
 
-@breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")
-def not_short_though_threads_wait(s: Scene) -> int:
-    for cpu in (s.cpu, s.cpu + Cpu.size):
-        s.set(Cpu, cpu, quick=0 if s.get(Cpu, cpu, "noted") else k.LARGEST_CLASS)
-    return s.set(Stalls, s.stalls, short=0)
-
-
+breaks(Stalls, "short == 1 or (short == 0 and waiting == 0 and kern.free_frames - kern.stocked >= reserve)")(
+    lambda s: s.set(Stalls, s.stalls, short=0)
+)
 breaks(Stalls, "tally.wait_errors == 0")(lambda s: s.set(Stalls, s.stalls, last=s.threads[1]))
 
 

@@ -16,7 +16,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.boot.seal import boot_seal, seal_cpu
-from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MAGIC, VERSION, Byte, Cpu, Kern
+from kernmalloc.kernel.core.kern import CACHES, MAGIC, VERSION, Byte, Cpu, Kern
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES, classes_init
 from kernmalloc.kernel.heap.runs import keep_pages, map_pages
@@ -78,7 +78,6 @@ def arena_make(at: int, bytes: int) -> int:
     kern.caches = caches
     kern.class_of = classes
     cpu.kern = kern
-    cpu.quick = LARGEST_CLASS
     cpu.seal = seal_cpu(cpu)
     keep_pages(cpu, pages)
     classes_init(cpu)

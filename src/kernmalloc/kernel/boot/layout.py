@@ -263,7 +263,9 @@ def _fill_cpus(phys: int, info: Config) -> int:
         cpu.kern = Kern(area + info.kern)
         cpu.id = i
         cpu.stride = info.stride
-        cpu.quick = LARGEST_CLASS
+        gate = cpu.alone if info.cpus == 1 else cpu.shared
+        gate.takes = LARGEST_CLASS
+        gate.gives = 1
         stock_init(cpu, element(Cpu(area + info.cpu), i))
         cpu.windows = info.windows + (i << (WINDOWS_SHIFT + info.page_shift))
         cpu.seal = seal_cpu(cpu)

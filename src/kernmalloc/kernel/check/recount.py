@@ -14,7 +14,8 @@ from kernmalloc.kernel.boot.coretable import table_bytes
 from kernmalloc.kernel.boot.sizing import range_at
 from kernmalloc.kernel.check.rooms import goes_on, is_block, is_region
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import ABSENT, DEVICE, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import ABSENT, DEVICE, LARGEST_CLASS, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.core.locks import gate_of
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, UNPUBLISHED, Chunk, chunk_cache, entry_in
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
 from kernmalloc.kernel.frames.claims import short
@@ -192,15 +193,20 @@ def block_errors(cpu: Cpu, region: Region, pfn: int, count: int) -> int:
 def _aim_errors(cpu: Cpu) -> int:
     """1 if a processor's quick paths are aimed at no described region of RAM, or not shut while frames are short."""
     kern = cpu.kern
-    if cpu.stride != kern.stride or (cpu.quick == 0) != (cpu.noted != 0 or short(kern) != 0):
+    gate = gate_of(cpu)
+    other = cpu.shared if kern.cpu_count == 1 else cpu.alone
+    if cpu.stride != kern.stride or other.takes != 0 or other.gives != 0 or other.high != cpu.low:
         return 1
-    if cpu.sole != (cpu.high if kern.cpu_count == 1 else cpu.low):
+    if gate.gives != 0 and (gate.gives != 1 or short(kern) != 0):
         return 1
-    errors = 1 if cpu.low != 0 or cpu.high != 0 or cpu.entries != 0 else 0  # 0: never aimed
+    if gate.takes != (LARGEST_CLASS if gate.gives != 0 and cpu.noted == 0 else 0):
+        return 1
+    errors = 1 if cpu.low != 0 or gate.high != 0 or cpu.entries != 0 else 0  # 0: never aimed
     region = next_region(cpu, 0)
     while region != 0:
         if region.area != 0 and cpu.low == region.base and cpu.entries == region.entries - region.base * kern.stride:
-            errors = 0 if cpu.high == cpu.low or (cpu.high == region.base + region.count and short(kern) == 0) else 1
+            end = region.base + region.count
+            errors = 0 if gate.high == cpu.low or (gate.high == end and short(kern) == 0) else 1
         region = next_region(cpu, region.base + region.count)
     return errors
 

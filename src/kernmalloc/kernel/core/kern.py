@@ -136,6 +136,14 @@ class Byte(Record):
     value: u8 = field("the value")
 
 
+class Gate(Record):
+    """What a processor's quick paths may do. Where all is 0, but for `high`, which is `Cpu.low`, it is shut."""
+
+    takes: usize = field("bytes of the largest slot that they may take; 0: none, the processor must look at something")
+    gives: usize = field("1: they may give slots back")
+    high: i64 = field("first pfn beyond the region that they are aimed at")
+
+
 class Cpu(Record, align=64):
     """One processor: the context of every kernel function. Records of two processors share no cache line."""
 
@@ -147,7 +155,6 @@ class Cpu(Record, align=64):
     noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
     flags: usize = field("whether interrupts were on when it entered")
     low: i64 = field("first pfn of the region that the quick paths are aimed at")
-    high: i64 = field("first pfn beyond it; low: they are shut")
     entries: i64 = field("VA that an entry of frame 0 would have in its core table")
     stride: i64 = field("bytes from one core table entry to the next")
     drawn: i64 = field("frames drawn from the bitmaps, less those put back: what is not in the stock became a page")
@@ -155,8 +162,9 @@ class Cpu(Record, align=64):
     opened: i64 = field("windows ever opened")
     thread: Thread = field("the thread that runs; 0: nobody who could wait")
     reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
-    quick: usize = field("bytes of the largest block that it may take without the lock; 0: it must look at something")
-    sole: i64 = field("where no other processor can put a frame: `high`; else `low`, and puts take it by an atomic")
+    alone: Gate = inline("what its quick paths may do where it is the only processor")
+    shared: Gate = inline("where there are others: each quick path is marked by `busy` then")
+    busy: u32 = field("1: a marked quick path is under way, and may change what is its own")
     frames: Stock = inline("the stock of single frames", align=64)
     frame_groups: Group = array(FRAMES + 1, "its groups")
     chunks: Stock = inline("the stock of chunks")
@@ -171,7 +179,7 @@ class Cpu(Record, align=64):
         "seal == tally.seal",
         "run >= 0",
         "depth == 0",
-        "quick == 0 or (quick == LARGEST_CLASS and noted == 0)",
+        "busy == 0",
         "tally.aim_errors == 0",
         "tally.stock_errors == 0",
         "open == 0",

@@ -10,22 +10,45 @@ Concepts
      frames. Of what is shared they read only words that cannot change while the caller owns what it gives back: the
      entry of a frame, the record of the page that a slot lies in. Where that is not enough they answer SLOW before they
      store anything, and the call is done under the lock.
+  4. A quick path passes its processor's gate: it reads what it may do, and answers SLOW if that is nothing. Any
+     processor that is inside may shut a gate; its own one alone opens it, inside. `heap/fetch.py` says how another
+     processor gets at what is this one's own.
+
+Order of memory, for processors that keep less of it than x86 does (ARM, RISC-V):
+  - The lock. `cas32` is acquire and release, `leave` stores with release: whoever enters sees all that was done by
+    those who were inside before. On AArch64 these are ldaxr and stlxr, or casal, and stlr; on RISC-V lr and sc with
+    aq and rl, or a fence beside them, and a fence before the store.
+  - The stock. Quick paths touch groups of their own processor, and the entry of a frame that their caller owns or
+    that lies in the stock. An owner was given the frame by means that order memory, so he sees its entry. Two that
+    put one frame at once meet at `cas64` on one word, whose changes have one order on every machine: one finds it
+    changed. A put under the lock meets them there, too (`take_back`).
+  - The magazine. Stacks, first bitmaps and lists are touched by their owner only. Of a page's record others read what
+    never changes while the slab lives: who has a slot's address was given it after that was stored. Second bitmaps
+    and lists of notes are touched inside only.
+  - The hand-over of frees. A note is written inside; then the owner's takes are shut by a plain store. The owner may
+    see that late. Until then it takes slots that are free in its first bitmap: no note is of such a slot, unless that
+    was given back twice at once (`magazines`). Notes it reads inside.
+  - Gates. A gate is opened by its own processor: no store of another one has to be seen with that. It is shut by
+    others with a plain store. Who must know that this is seen, and that nothing is under way, uses a barrier
+    (`heap/fetch.py`).
 
 What may be held when: there is one lock, so there is no order among locks. Inside, nothing waits for a call of another
 processor: a call that must wait is abandoned first (E26). A shootdown is done inside, and the processors that wait for
 the lock must answer it: while they spin their interrupts are as they were.
 
-Limits: whoever spins is not served in order. Interrupt handlers do not call the kernel: a quick path may be under way.
+Limits: whoever spins is not served in order. Interrupt handlers do not call the kernel: a quick path may be under way,
+and is not done twice.
 """
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import Cpu, Kern
-from kernmalloc.lang import cas32, kernel, load_acquire32, pause, store_release32
+from kernmalloc.kernel.core.kern import Cpu, Gate, Kern
+from kernmalloc.lang import cas32, inlined, kernel, load_acquire32, pause, store_before32, store_release32
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine.primitives import interrupts_restore, interrupts_save
 
 LOCK = Kern.offset("lock")
+BUSY = Cpu.offset("busy")
 SLOW = -64  # what a quick path answers that needs the lock: no call's result, and no status
 
 
@@ -60,3 +83,34 @@ def leave(cpu: Cpu) -> int:
         store_release32(lock, 0)
         interrupts_restore(flags)
     return OK
+
+
+# --- quick paths
+
+
+@kernel
+def gate_of(cpu: Cpu) -> Gate:
+    """The gate that a processor's quick paths pass; the other one is always shut."""
+    return cpu.alone if cpu.kern.cpu_count == 1 else cpu.shared
+
+
+@kernel
+def gate_shut(cpu: Cpu) -> int:
+    """Shut a processor's quick paths. It opens them itself, under the lock (`others_hold` says why)."""
+    gate = gate_of(cpu)
+    gate.takes = 0
+    gate.gives = 0
+    gate.high = cpu.low
+    return OK
+
+
+@inlined
+def quick_begin(cpu: Cpu) -> int:
+    """A quick path of this processor begins."""
+    return store_before32(cpu.addr + BUSY, 1)
+
+
+@inlined
+def quick_end(cpu: Cpu) -> int:
+    """It is over, and what it did can be seen."""
+    return store_release32(cpu.addr + BUSY, 0)

@@ -17,7 +17,7 @@ Concepts
                 0,                     or for a cleaner what is left of the reserve
 
 Cost: where nobody waits, a few loads and additions.
-Limits: frames that another processor had in its stock when a wait began are listed when it next enters the kernel.
+Limits: frames that come into another processor's stock while a wait begins are listed when it next enters the kernel.
 """
 
 from __future__ import annotations

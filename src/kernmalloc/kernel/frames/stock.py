@@ -13,10 +13,10 @@ Concepts
   5. A stock has room for the groups that an eighth of what the bitmaps list would fill, one of single frames for one at
      least. An empty stock draws half as much from the bitmaps, under the lock and word by word; a full one puts half
      back, the groups unused for longest. A call that finds frames short empties this processor's stocks and is done
-     again (`calls`); what other processors keep comes back when they `drain`, as they must before they idle.
+     again, then those of all processors (`calls`, `fetch`).
   6. While threads wait for frames, or frames of the reserve are in use, stocks serve nobody: each block is taken for
      itself, as far as whoever runs may take it (`claims`), and each put is a put to the bitmaps, so that waiters are
-     served (E26). When that begins all quick paths are shut: aimed at no frame at all.
+     served (E26). When that begins all gates are shut.
 
     drawn of a processor = frames in its stocks + pages that it got - pages that it put, through the stocks
     free = free_frames - stocked + frames in stocks
@@ -43,8 +43,8 @@ to fetch and to write back.
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CHUNKS, FRAMES, PAGE, Cpu
-from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.kernel.core.kern import CHUNKS, FRAMES, PAGE, Cpu, Gate
+from kernmalloc.kernel.core.locks import SLOW, gate_of
 from kernmalloc.kernel.frames.bitmap import (
     CHUNK_ORDER,
     bits_give,
@@ -65,7 +65,7 @@ from kernmalloc.kernel.frames.table import (
     supply,
     take_back,
 )
-from kernmalloc.lang import Record, cas64, ctz, element, failed, field, i64, kernel, popcount, rare, rest, shl
+from kernmalloc.lang import Record, cas64, ctz, element, failed, field, i64, inlined, kernel, popcount, rare, rest, shl
 from kernmalloc.lang.status import NOT_ALLOCATED, OK
 
 WHOLE_SHIFT = 6  # log2 of the frames in a group of single frames
@@ -133,14 +133,14 @@ def stock_init(cpu: Cpu, at: Cpu) -> int:
 
 
 @kernel
-def _pop(cpu: Cpu, stock: Stock, order: int) -> int:
+def _pop(cpu: Cpu, stock: Stock, order: int, gate: Gate) -> int:
     """A page from a stock: its pfn. SLOW if that is empty, or the frame is one of another region."""
     group = stock.top
     bits = group.bits
     if bits == 0:
         return SLOW
     pfn = group.base + (ctz(bits) << order)
-    if pfn < cpu.low or pfn >= cpu.high:
+    if pfn < cpu.low or pfn >= gate.high:
         return SLOW
     left = rest(bits)
     group.bits = left
@@ -178,26 +178,26 @@ def _push(cpu: Cpu, pfn: int, head: int) -> int:
     return _begin(cpu.frames, base, bit)
 
 
-@kernel
-def frame_get_quick(cpu: Cpu, type: int) -> int:
+@inlined
+def frame_get_quick(cpu: Cpu, type: int, gate: Gate) -> int:
     """A page from the stock: its pfn. SLOW: from elsewhere."""
     if type != PAGE:
         return SLOW
-    return _pop(cpu, cpu.frames, 0)
+    return _pop(cpu, cpu.frames, 0, gate)
 
 
-@kernel
-def block_get_quick(cpu: Cpu, order: int, type: int) -> int:
+@inlined
+def block_get_quick(cpu: Cpu, order: int, type: int, gate: Gate) -> int:
     """A page that is a chunk from the stock: its first pfn. SLOW: from elsewhere."""
     if order != CHUNK_ORDER or type != PAGE:
         return SLOW
-    return _pop(cpu, cpu.chunks, CHUNK_ORDER)
+    return _pop(cpu, cpu.chunks, CHUNK_ORDER, gate)
 
 
-@kernel
-def frame_put_quick(cpu: Cpu, pfn: int) -> int:
+@inlined
+def frame_put_quick(cpu: Cpu, pfn: int, gate: Gate) -> int:
     """Put a page into its stock, in a kernel for one processor. SLOW: elsewhere, or not at all."""
-    if pfn < cpu.low or pfn >= cpu.sole:
+    if pfn < cpu.low or pfn >= gate.high:
         return SLOW
     entry = FrameWords(cpu.entries + pfn * cpu.stride)
     if entry.owner != 0:  # one that something leads to may be moved: under the lock
@@ -219,10 +219,10 @@ def _fits(cpu: Cpu, pfn: int, head: int) -> int:
     return 1 if top.base == pfn & -WHOLE or top.addr < cpu.frames.last.addr else 0
 
 
-@kernel
-def frame_put_shared(cpu: Cpu, pfn: int) -> int:
+@inlined
+def frame_put_shared(cpu: Cpu, pfn: int, gate: Gate) -> int:
     """Put a page into its stock, unless another processor puts it at this moment. SLOW: elsewhere, or not at all."""
-    if pfn < cpu.low or pfn >= cpu.high:
+    if pfn < cpu.low or pfn >= gate.high:
         return SLOW
     entry = FrameWords(cpu.entries + pfn * cpu.stride)
     head = entry.head
@@ -238,17 +238,10 @@ def frame_put_shared(cpu: Cpu, pfn: int) -> int:
 def _aim(cpu: Cpu, region: Region) -> int:
     """Aim this processor's quick paths at a region."""
     cpu.low = region.base
-    cpu.high = region.base + region.count
-    cpu.sole = cpu.high if cpu.kern.cpu_count == 1 else cpu.low
+    cpu.alone.high = region.base
+    cpu.shared.high = region.base
+    gate_of(cpu).high = region.base + region.count
     cpu.entries = region.entries - region.base * cpu.stride
-    return OK
-
-
-@kernel
-def stock_shut(cpu: Cpu) -> int:
-    """Shut a processor's quick paths: from now on they find no frame."""
-    cpu.high = cpu.low
-    cpu.sole = cpu.low
     return OK
 
 
@@ -387,7 +380,7 @@ def block_get(cpu: Cpu, order: int, type: int) -> int:
     if group.bits == 0:
         return block_take(cpu, order, type)
     _aim(cpu, region_of(cpu, group.base + (ctz(group.bits) << order)))
-    return _pop(cpu, stock, order)
+    return _pop(cpu, stock, order, gate_of(cpu))
 
 
 @kernel

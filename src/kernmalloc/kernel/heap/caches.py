@@ -11,9 +11,8 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, OWN_CACHES, SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.kern import CACHES, OWN_CACHES, SIZE_CLASSES, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
-from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.heap.bins import SLAB
 from kernmalloc.kernel.heap.magazines import (
     slot_give,
@@ -271,20 +270,20 @@ def cache_get(cpu: Cpu, id: int) -> int:
     return slot_take(cpu, id) if status == OK else status
 
 
-@kernel
-def cache_get_quick(cpu: Cpu, id: int) -> int:
+@inlined
+def cache_get_quick(cpu: Cpu, id: int, gate: Gate) -> int:
     """Take an object from this processor's stack or the word pointed at: its VA.
 
     SLOW: they are empty, it is no object type, or this processor must look at something first (`heed`)."""
-    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.quick != 0 else SLOW
+    return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and gate.takes != 0 else SLOW
 
 
 @kernel
-def cache_get_own(cpu: Cpu, id: int) -> int:
+def cache_get_own(cpu: Cpu, id: int, gate: Gate) -> int:
     """Take an object from the next word of this processor's slabs that has one: its VA.
 
     SLOW: none has, it is no object type, or this processor must look at something first (`heed`)."""
-    return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and cpu.quick != 0 else SLOW
+    return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and gate.takes != 0 else SLOW
 
 
 @kernel
@@ -302,28 +301,28 @@ def cache_put(cpu: Cpu, id: int, va: int) -> int:
 
 
 @inlined
-def _page_quick(cpu: Cpu, id: int, va: int) -> int:
-    """The page that va lies in, of a slab of type `id`. SLOW: it lies in none, or threads wait."""
+def _page_quick(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
+    """The page that va lies in, of a slab of type `id`. SLOW: it lies in none, or it must look at something first."""
     kern = cpu.kern
     page = page_at(kern, va)
     if page < 0 or _is_of_type(kern, page, id) == 0:
         return SLOW
-    return page if id >= SIZE_CLASSES and short(kern) == 0 else SLOW
+    return page if id >= SIZE_CLASSES and gate.gives != 0 else SLOW
 
 
-@kernel
-def cache_put_quick(cpu: Cpu, id: int, va: int) -> int:
+@inlined
+def cache_put_quick(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
     """Put the object at va on this processor's stack.
 
-    SLOW: the stack is full, it is none of this processor's objects that is in use, or threads wait."""
-    page = _page_quick(cpu, id, va)
+    SLOW: the stack is full, it is none of this processor's objects that is in use, or it must look at something."""
+    page = _page_quick(cpu, id, va, gate)
     return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
 
 
 @kernel
-def cache_put_own(cpu: Cpu, id: int, va: int) -> int:
+def cache_put_own(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
     """Settle this processor's full stack, and put the object at va on it.
 
     SLOW: it is none of this processor's objects that is in use, empty slabs must go back, or threads wait."""
-    page = _page_quick(cpu, id, va)
+    page = _page_quick(cpu, id, va, gate)
     return slot_give_own(cpu, page, va) if page >= 0 else SLOW

@@ -28,7 +28,8 @@ Concepts
     given of a page = bits set in its second bitmap
     a slot is free in both bitmaps  =>  its page is noted, and the owner's quick takes are shut
 
-Limits: a cache with a limit does not find the slots that other processors have free; those come when they `drain`.
+Limits: a cache with a limit does not find the slots that other processors have free; those come when they `drain`, or
+are fetched (`collect`).
 
 What made it fast (ns a call, net of the calling loop, on the traces of `bench/heap.py`):
   - Slabs belong to a processor. Before, a word of a bitmap was claimed, and all that was freed elsewhere took the lock.
@@ -46,7 +47,7 @@ from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import STACK, Cpu, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
-from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.kernel.core.locks import SLOW, gate_of
 from kernmalloc.kernel.heap.bins import HeapPage, page_of_record, va_of
 from kernmalloc.kernel.heap.slabs import (
     END,
@@ -60,6 +61,7 @@ from kernmalloc.kernel.heap.slabs import (
     empties_free,
     empty_pop,
     empty_push,
+    gives_open,
     heed,
     magazine_at,
     magazine_of,
@@ -69,7 +71,7 @@ from kernmalloc.kernel.heap.slabs import (
     slab_page,
     slot_free,
     slot_number,
-    takes_set,
+    takes_open,
 )
 from kernmalloc.lang import ctz, element, failed, inlined, kernel, poison, rare, shl, unpoison
 from kernmalloc.lang.status import LIMIT, NOT_ALLOCATED, OK
@@ -244,8 +246,7 @@ def slot_take(cpu: Cpu, id: int) -> int:
     It comes from this processor's stack, else from the word pointed at, else from the next word that has a slot, else
     from what other processors gave back, else from a new slab."""
     kern = cpu.kern
-    if cpu.noted != 0:
-        heed(cpu)
+    takes_open(cpu)
     va = slot_take_quick(cpu, id)  # while quick takes are shut, and for the kernel itself, nobody has tried it yet
     if va != SLOW:
         return va
@@ -366,7 +367,7 @@ def _give_to(kern: Kern, page: int, slot: int) -> int:
         owner = cpu_at(kern, record.owner - 1)
         record.waiting = owner.noted if owner.noted != 0 else END
         owner.noted = page + 1
-        takes_set(owner)
+        gate_of(owner).takes = 0
     return OK
 
 
@@ -405,6 +406,7 @@ def slot_give(cpu: Cpu, page: int, va: int) -> int:
     if record.owner != 0 and record.owner != cpu.id + 1:
         return _give_to(kern, page, slot)
     if record.owner != 0:
+        gives_open(cpu)
         _flush(cpu, cache.id)
     _give(kern, magazine_at(kern, record.owner, cache.id), page, slot)
     return empties_free(cpu, cache, cache.keep)

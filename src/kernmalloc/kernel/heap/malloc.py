@@ -40,13 +40,10 @@ Limits: of two processors that free one block at the same moment both may be tol
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Cpu, Kern
+from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
-from kernmalloc.kernel.frames.claims import short
-from kernmalloc.kernel.frames.stock import stock_drain
 from kernmalloc.kernel.heap.bins import INSIDE, LARGE, OWN, SLAB, TAIL, clear_run, record_of, va_of
 from kernmalloc.kernel.heap.magazines import (
-    cache_drain,
     slot_give,
     slot_give_own,
     slot_give_quick,
@@ -54,7 +51,7 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_own,
     slot_take_quick,
 )
-from kernmalloc.kernel.heap.runs import give_pages, is_away, take_zeroed, trim, unfix_pages
+from kernmalloc.kernel.heap.runs import give_pages, is_away, take_zeroed
 from kernmalloc.kernel.heap.slabs import NO_LIMIT, cache_at, cache_init, is_own, run_get, slot_free, slot_number
 from kernmalloc.lang import clz, element, failed, inlined, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, NOT_YOURS, OK
@@ -142,20 +139,20 @@ def class_for(cpu: Cpu, bytes: int) -> int:
     return element(cpu.kern.class_of, (bytes + 15) >> GRAIN_SHIFT).value
 
 
-@kernel
-def malloc_quick(cpu: Cpu, bytes: int) -> int:
+@inlined
+def malloc_quick(cpu: Cpu, bytes: int, gate: Gate) -> int:
     """Take a slot for `bytes` from this processor's stack or the word pointed at: its VA.
 
     SLOW: they are empty, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_quick(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
+    return slot_take_quick(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= gate.takes else SLOW
 
 
 @kernel
-def malloc_own(cpu: Cpu, bytes: int) -> int:
+def malloc_own(cpu: Cpu, bytes: int, gate: Gate) -> int:
     """Take a slot for `bytes` from the next word of this processor's slabs that has one: its VA.
 
     SLOW: none has, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_own(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= cpu.quick else SLOW
+    return slot_take_own(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= gate.takes else SLOW
 
 
 @kernel
@@ -268,28 +265,29 @@ def own_free(cpu: Cpu, va: int) -> int:
 
 
 @inlined
-def page_quick(cpu: Cpu, va: int) -> int:
-    """The heap page that va lies in. SLOW: it lies in none, or threads wait for what is given back."""
+def page_quick(cpu: Cpu, va: int, gate: Gate) -> int:
+    """The heap page that va lies in. SLOW: it lies in none, or this processor must look at something first."""
     kern = cpu.kern
     page = (va >> kern.page_shift) - (kern.heap >> kern.page_shift)
-    return page if page >= 0 and page < kern.top and short(kern) == 0 else SLOW
+    return page if page >= 0 and page < kern.top and gate.gives != 0 else SLOW
 
 
-@kernel
-def free_quick(cpu: Cpu, va: int) -> int:
+@inlined
+def free_quick(cpu: Cpu, va: int, gate: Gate) -> int:
     """Put the slot at va on this processor's stack.
 
-    SLOW: the stack is full, it is none of this processor's slots that is in use, or threads wait."""
-    page = page_quick(cpu, va)
+    SLOW: the stack is full, it is none of this processor's slots that is in use, or it must look at something first."""
+    page = page_quick(cpu, va, gate)
     return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
 
 
 @kernel
-def free_own(cpu: Cpu, va: int) -> int:
+def free_own(cpu: Cpu, va: int, gate: Gate) -> int:
     """Settle this processor's full stack, and put the slot at va on it.
 
-    SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or threads wait."""
-    page = page_quick(cpu, va)
+    SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or it must look at something
+    first."""
+    page = page_quick(cpu, va, gate)
     return slot_give_own(cpu, page, va) if page >= 0 else SLOW
 
 
@@ -311,29 +309,3 @@ def size_of(cpu: Cpu, va: int) -> int:
     if record.use != LARGE:
         return _why_not(cpu, page)
     return record.pages << kern.page_shift if va == va_of(kern, page) else INTERIOR
-
-
-@kernel
-def drain(cpu: Cpu) -> int:
-    """Make the heap as small as it can be: OK.
-
-    This processor's stock goes back to the free list, its empty slabs and all idle pages to page space.
-    """
-    kern = cpu.kern
-    stock_drain(cpu)
-    for id in range(kern.cache_count):
-        cache_drain(cpu, cache_at(kern, id))
-    return trim(cpu, 0)
-
-
-@kernel
-def release(cpu: Cpu) -> int:
-    """Give the whole large pages at the end of the fixed part that nobody uses to page space: how many pages (C18).
-
-    The heap's bound goes down with them, for good.
-    """
-    drain(cpu)
-    pages = unfix_pages(cpu)
-    kern = cpu.kern
-    kern.released = kern.released + pages
-    return pages

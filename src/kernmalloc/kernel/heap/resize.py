@@ -8,7 +8,7 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu, Kern
+from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.bins import LARGE, clear_run, record_of
 from kernmalloc.kernel.heap.magazines import slot_give_own, slot_give_quick
@@ -42,28 +42,28 @@ def free_sized(cpu: Cpu, va: int, bytes: int) -> int:
 
 
 @inlined
-def _page_sized(cpu: Cpu, va: int, bytes: int) -> int:
+def _page_sized(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
     """The heap page that va lies in, if a slot of this processor there can hold so many bytes. SLOW: it cannot, or
-    it is another's, or threads wait."""
-    page = page_quick(cpu, va)
+    it is another's, or `page_quick` says so."""
+    page = page_quick(cpu, va, gate)
     if page < 0 or bytes <= 0:
         return SLOW
     # of a page of no slab that is cache 0; the size is 0 where this processor has no slab of it
     return page if bytes <= own_magazine(cpu, slab_page(cpu.kern, page).cache).size else SLOW
 
 
-@kernel
-def free_sized_quick(cpu: Cpu, va: int, bytes: int) -> int:
+@inlined
+def free_sized_quick(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
     """Put the slot at va on this processor's stack. SLOW: where `free_quick` says so, or it is too small."""
-    page = _page_sized(cpu, va, bytes)
+    page = _page_sized(cpu, va, bytes, gate)
     return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
 
 
 @kernel
-def free_sized_own(cpu: Cpu, va: int, bytes: int) -> int:
+def free_sized_own(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
     """Settle this processor's full stack, and put the slot at va on it. SLOW: where `free_own` says so, or it is too
     small."""
-    page = _page_sized(cpu, va, bytes)
+    page = _page_sized(cpu, va, bytes, gate)
     return slot_give_own(cpu, page, va) if page >= 0 else SLOW
 
 

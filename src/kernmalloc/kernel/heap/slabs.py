@@ -30,6 +30,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, LARGEST_CLASS, LINKS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.core.locks import gate_of
 from kernmalloc.kernel.core.seals import folded, mixed  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.frames.claims import listed, short
 from kernmalloc.kernel.heap.bins import INSIDE, SLAB, record_of, va_of
@@ -390,15 +391,18 @@ def empty_pop(kern: Kern, magazine: Magazine) -> int:
 
 
 @kernel
-def takes_set(cpu: Cpu) -> int:
-    """Open a processor's quick takes, or shut them: while threads wait, and until it has looked at its notes."""
-    cpu.quick = LARGEST_CLASS if cpu.noted == 0 and short(cpu.kern) == 0 else 0
+def slots_open(cpu: Cpu) -> int:
+    """Open this processor's quick paths to slots, or shut them: while threads wait, and takes also until it has looked
+    at its notes."""
+    gate = gate_of(cpu)
+    gate.gives = 1 - short(cpu.kern)
+    gate.takes = LARGEST_CLASS if gate.gives != 0 and cpu.noted == 0 else 0
     return OK
 
 
 @kernel
 def heed(cpu: Cpu) -> int:
-    """Look at what other processors gave back since the last time.
+    """Look at what other processors gave back since the last time: takes need not wait for that any more.
 
     A note of a slot that this processor has free itself is dropped: both gave it back at the same moment."""
     kern = cpu.kern
@@ -418,7 +422,27 @@ def heed(cpu: Cpu) -> int:
         else:
             record.waiting = magazine.returned if magazine.returned != 0 else END
             magazine.returned = page + 1
-    return takes_set(cpu)
+    gate = gate_of(cpu)
+    if gate.gives != 0:
+        gate.takes = LARGEST_CLASS
+    return OK
+
+
+@kernel
+def takes_open(cpu: Cpu) -> int:
+    """Before this processor takes a slot under the lock: open its gate, if it is shut to takes, as far as may be."""
+    if gate_of(cpu).takes == 0:
+        heed(cpu)
+        slots_open(cpu)
+    return OK
+
+
+@kernel
+def gives_open(cpu: Cpu) -> int:
+    """Before this processor gives a slot back under the lock: open its gate, if it is shut to that, and may be open."""
+    if gate_of(cpu).gives == 0:
+        slots_open(cpu)
+    return OK
 
 
 @kernel

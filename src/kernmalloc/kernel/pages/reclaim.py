@@ -34,6 +34,8 @@ from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, DIRTY, MAIN, SMALL, Cpu, Kern
 from kernmalloc.kernel.frames.claims import claimed, listed, takeable
+from kernmalloc.kernel.frames.stock import stock_drain
+from kernmalloc.kernel.heap.fetch import drain, fetch
 from kernmalloc.kernel.heap.runs import trim
 from kernmalloc.kernel.pages.depends import depends_clear, depends_used
 from kernmalloc.kernel.pages.pages import (
@@ -115,6 +117,23 @@ def reclaim(cpu: Cpu, free: int) -> int:
             page_link_last(cpu, pfn)
             return WOULD_BLOCK
     return OK if listed(kern) >= free else WOULD_BLOCK
+
+
+@kernel
+def collect(cpu: Cpu, frames: int) -> int:
+    """Have `frames` free frames ready to be taken, as far as that goes without waiting: how many whoever runs may take
+    now.
+
+    They come, until there are so many, from this processor's stock; from what all processors keep idle, and the heap;
+    from the page cache. This is what a kernel asks for before a large allocation, or when it idles.
+    """
+    if takeable(cpu) < frames:
+        stock_drain(cpu)
+    if takeable(cpu) < frames and fetch(cpu) == 0:
+        drain(cpu)
+    if takeable(cpu) < frames:
+        reclaim(cpu, listed(cpu.kern) + frames - takeable(cpu))
+    return max(takeable(cpu), 0)
 
 
 @kernel

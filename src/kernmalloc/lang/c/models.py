@@ -276,6 +276,21 @@ static inline int64_t store_release{bits}(int64_t address, int64_t value)
 }}"""
 
 
+_STORE_BEFORE = """/* Put a value into the word at an address; no later access is before it in the program. */
+static inline int64_t store_before32(int64_t address, int64_t value)
+{
+	km_word32 *word = (km_word32 *)(uintptr_t)address;
+
+#if KM_CPUS == 1
+	*word = (uint32_t)value;
+#else
+	__atomic_store_n(word, (uint32_t)value, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#endif
+	return 0;
+}"""
+
+
 def _poison(name: str) -> str:
     return f"""static inline int64_t {name}(int64_t address, int64_t bytes)
 {{
@@ -307,6 +322,7 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
     "load_acquire32": (("word32",), _load(32)),
     "load_acquire64": (("word64",), _load(64)),
     "store_release32": (("word32",), _store(32)),
+    "store_before32": (("word32",), _STORE_BEFORE),
     "pause": ((), _PAUSE),
     "poison": ((), _poison("poison")),
     "unpoison": ((), _poison("unpoison")),
@@ -329,6 +345,12 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
         "static int64_t host_madvise(int64_t at, int64_t bytes, int64_t advice)\n"
         "{\n\treturn madvise((void *)(uintptr_t)at, (size_t)bytes, (int)advice);\n}",
     ),
+    "syscall": (
+        (),
+        "long syscall(long, ...);\n\n"
+        "static int64_t host_syscall(int64_t number, int64_t a, int64_t b, int64_t c)\n"
+        "{\n\treturn syscall((long)number, (long)a, (long)b, (long)c);\n}",
+    ),
     "memcpy": (
         (),
         "void *memcpy(void *, const void *, size_t);\n\n"
@@ -345,7 +367,7 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
 """What C has in place of intrinsics, atomics and the C library's primitives, by its name in Python: what each needs
 before it, and the text. Only those that are used are written."""
 
-CALLED = {"abs": "abs64", **{name: f"host_{name}" for name in ("mmap", "madvise", "memcpy", "memset")}}
+CALLED = {"abs": "abs64", **{name: f"host_{name}" for name in ("mmap", "madvise", "syscall", "memcpy", "memset")}}
 """Those that have another name in C."""
 
 
