@@ -60,7 +60,7 @@ def same(a: dict[int, bytes], b: dict[int, bytes]) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-coldfire"])
+@pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-coldfire", "guest"])
 def test_what_is_opened_is_what_was_dumped(tmp_path, form, profile):
     with boot(profile=profile, cpus=2) as kernel:
         use(kernel, 1)
@@ -68,12 +68,10 @@ def test_what_is_opened_is_what_was_dumped(tmp_path, form, profile):
         before, content = kernel.snapshot(), path.read_bytes()
         with Kernel.open(path) as opened:
             assert same(opened.snapshot(), before)
-            assert (opened.mode, opened.profile.name, opened.profile.strategy) == (
-                "soft",
-                kernel.profile.name,
-                kernel.profile.strategy,
-            )
-            assert opened.profile.objects and opened.frames_by_type() == kernel.frames_by_type()
+            profile = opened.profile
+            assert (profile.mode, profile.strategy) == (kernel.profile.mode, kernel.profile.strategy)
+            assert profile.name == (kernel.profile.name if kernel.profile.objects else "kernel")  # known by its objects
+            assert opened.mode == "soft" and opened.frames_by_type() == kernel.frames_by_type()
             assert [r.base for r in opened.machine.ram] == [MIB] and opened.regions == kernel.regions
             assert [(c.name, c.used, c.wanted) for c in opened.caches] == [
                 (c.name, c.used, c.wanted) for c in kernel.caches
@@ -83,13 +81,16 @@ def test_what_is_opened_is_what_was_dumped(tmp_path, form, profile):
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("profile", ["eros2", "guest"])
 @pytest.mark.parametrize("first", ["raw", "soft"])
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 1 << 32))
-def test_it_goes_on_as_it_would_have(tmp_path_factory, first, mode, seed):
+def test_it_goes_on_as_it_would_have(tmp_path_factory, profile, first, mode, seed):
     """In every mode: what is opened and used ends in the state of the kernel that was dumped, used likewise."""
-    with boot(first, cpus=2) as kernel:
+    if (profile, first, mode) == ("guest", "soft", "raw"):
+        pytest.skip("its direct map is in the high half")
+    with boot(first, profile, cpus=2) as kernel:
         held, _ = use(kernel, seed)
         path = dump_files.raw(kernel, tmp_path_factory.mktemp("dump") / "dump")
         _, results = use(kernel, seed + 1, held=held)

@@ -21,7 +21,7 @@ import kernmalloc.kernel.calls  # noqa: F401 (what the records lead to)
 import kernmalloc.kernel.check.check  # noqa: F401
 from kernmalloc.facade import recovered
 from kernmalloc.facade.handle import Handle
-from kernmalloc.facade.loader import Loaded, Span, area_at, without
+from kernmalloc.facade.loader import Loaded, Span, area_at, has_tables, without
 from kernmalloc.facade.profile import HOSTED_LIMIT
 from kernmalloc.facade.view import DAMAGE, View, view_of
 from kernmalloc.inputs.dumps import AT_ONCE, Dump, read
@@ -29,7 +29,7 @@ from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.boot.config import BootRange, Config
-from kernmalloc.kernel.core.kern import CPUS, MAGIC, VERSION, Kern
+from kernmalloc.kernel.core.kern import CPUS, MAGIC, MODE_NAMES, VERSION, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.arch import FORMATS
@@ -110,15 +110,21 @@ def _informed(dump: Dump, found: Found, kern: numpy.void) -> Found:
     if len(data) < Config.size:
         return found._replace(why="what its loader told it is not in front of it: damaged, or a copy")
     info = numpy.frombuffer(data, Config.dtype)[0]
-    page = {format.number: format.page_shift for format in FORMATS.values()}.get(int(info["arch"]))
-    if int(info["kern"]) != before or page != int(info["page_shift"]) or not 1 <= int(info["cpus"]) <= CPUS:
+    format = {format.number: format for format in FORMATS.values()}.get(int(info["arch"]))
+    shift = int(info["page_shift"])
+    right = int(info["kern"]) == before and 1 <= int(info["cpus"]) <= CPUS
+    if not right or format is None or int(info["mode"]) not in range(len(MODE_NAMES)):
+        return found._replace(why="what its loader told it is damaged")
+    if shift not in ((format.page_shift,) if format.has_tables else range(12, 16)) or format.has_tables != has_tables(
+        info
+    ):
         return found._replace(why="what its loader told it is damaged")
     pa = int(info["area_pa"]) + before
     if dump.physical and pa != found.address:
         return found._replace(why=f"a copy: its place is {pa:#x}")
     if not 0 <= int(info["area_pa"]) < HIGHEST:
         return found._replace(why="what its loader told it is damaged")
-    if found.address == found.own and not dump.physical and found.own != pa:
+    if found.address == found.own and not dump.physical and found.own != pa and has_tables(info):
         return found._replace(pa=pa, why="its window, without its RAM")
     return found._replace(pa=pa, info=info)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy
 from msgspec.structs import replace
 
-from kernmalloc.facade.loader import Placement
+from kernmalloc.facade.loader import Placement, has_tables
 from kernmalloc.facade.profile import (
     STRATEGIES,
     Address,
@@ -23,7 +23,7 @@ from kernmalloc.facade.profile import (
     Profile,
     Window,
 )
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, ROM
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, MODE_NAMES, NVRAM, RAM, ROM
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.machine.range_sets import flatten
@@ -65,6 +65,7 @@ def profile(info: numpy.void, objects: Sequence[numpy.void], frames: int) -> Pro
         return Bytes(int(info[name]) << int(info["page_shift"]))
 
     format = next(format for format in FORMATS.values() if format.number == info["arch"])
+    strategy = _strategy(info)
     types = tuple(
         ObjectType(name=f"type-{i}", size=int(o["bytes"]), count=int(o["wanted"]), last_words=int(o["last"]))
         for i, o in enumerate(objects)
@@ -73,8 +74,10 @@ def profile(info: numpy.void, objects: Sequence[numpy.void], frames: int) -> Pro
         name="kernel",
         summary="found in a dump",
         arch=format.name,
-        phys_bits=int(info["max_pfn"]).bit_length() - 1 + format.page_shift,
-        strategy=_strategy(info),
+        mode=MODE_NAMES[int(info["mode"])],
+        page_bytes=None if format.has_tables else Bytes(1 << int(info["page_shift"])),
+        phys_bits=int(info["max_pfn"]).bit_length() - 1 + int(info["page_shift"]),
+        strategy=strategy,
         va=Window(
             base=Address(int(info["target"]) % (1 << 64)),
             size=Bytes(int(info["window_bytes"])),
@@ -98,7 +101,7 @@ def profile(info: numpy.void, objects: Sequence[numpy.void], frames: int) -> Pro
         ),
         bank=Bank(
             promised=int(info["promised"]),
-            withheld=int(info["withheld"]) - int(info["growable"]),
+            withheld=int(info["withheld"]) - (int(info["growable"]) if STRATEGIES[strategy].affine else 0),
             lenient=bool(info["lenient"]),
             cleaners=int(info["cleaner_frames"]),
         ),
@@ -108,13 +111,14 @@ def profile(info: numpy.void, objects: Sequence[numpy.void], frames: int) -> Pro
 
 
 def _strategy(info: numpy.void) -> str:
-    """The strategy that asks of the kernel what it was asked."""
-    asked = {"affine": bool(info["affine"]), "static": bool(info["static"]), "reserves": bool(info["reserves"])}
+    """The strategy that asks of the kernel what it was asked. In a direct map every heap is affine."""
+    asked = {
+        name: bool(info[name]) for name in ("affine", "static", "reserves") if name != "affine" or has_tables(info)
+    }
+    asked["excess"] = bool(info["excess"])
     alike = [name for name, it in STRATEGIES.items() if all(getattr(it, key) == asked[key] for key in asked)]
-    if len(alike) > 1:
-        paid = [name for name in alike if STRATEGIES[name].devices == bool(info["device_pages"])]
-        grown = [name for name in paid if STRATEGIES[name].grows == bool(info["growable"])]
-        alike = grown or paid or alike
+    for key, value in (("devices", info["device_pages"]), ("grows", info["growable"])):
+        alike = [name for name in alike if getattr(STRATEGIES[name], key) == bool(value)] or alike
     return (alike or ["demand"])[0]
 
 

@@ -302,6 +302,11 @@ class DirectView(View):
         """None is the kernel's."""
         return Mappings(0, 0)
 
+    def mapped(self) -> NDArray[numpy.int64]:
+        """Physical addresses of the pages of the boot area, and of the heap's."""
+        area, info = self.loaded.info["area_pa"], self.loaded.info
+        return numpy.concatenate([numpy.arange(area, area + info["area_bytes"], self.page), self.backing()[1]])
+
     def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:
         """VA and PA of each heap page that has a frame, from the heap map. In how large pages, others know."""
         records, heap = self.heap_pages(), int(self.kern["heap"])

@@ -112,7 +112,8 @@ class Dump:
 
             segments, physical = core.read(file, name)
             return cls(name, "ELF core", segments, physical, False, end)
-        return cls(name, "raw memory", [Segment(0, os.fstat(number).st_size, number, 0)], False, False, end)
+        held = os.fstat(number).st_size
+        return cls(name, "raw memory", [Segment(0, held, number, 0)] if held else [], False, False, end)
 
 
 def read(file: int, size: int, offset: int) -> bytes:
