@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import loader_maps
+import numpy
 import pytest
 from small_machines import MIB, conserved, machine
 
@@ -14,9 +16,12 @@ from kernmalloc.build import export
 from kernmalloc.build.interface import WRITTEN, interface
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.boot.config import Config
+from kernmalloc.kernel.boot.config import BootRange, Config
 from kernmalloc.kernel.calls import free, malloc
-from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, Cpu
+from kernmalloc.kernel.core.kern import RAM as RAM_CLASS
+from kernmalloc.kernel.loaders import found
+from kernmalloc.kernel.loaders.found import LoaderMap, LoaderRange
 from kernmalloc.lang import status
 from kernmalloc.machine.arch import ARCHES
 
@@ -255,3 +260,27 @@ def test_a_configuration_is_answered(km: Called, library: Any) -> None:
     made = Cpu.dtype
     cpu = numpy.frombuffer((ctypes.c_uint8 * Cpu.size).from_address(at + int(record["cpu"][0])), made, 1)[0]
     assert int(cpu["kern"]) == 0xD000_0000 + int(record["kern"][0])
+
+
+def test_what_a_loader_hands_over(library: Any, km: Called) -> None:
+    """A map is made, read into, added to, and becomes the ranges of a configuration."""
+
+    class Map(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_int64) for name in LoaderMap.fields]
+
+    library.km_loader_map_at.restype = Map
+    memory = ctypes.create_string_buffer(loader_maps.TOP)
+    rows, frames = numpy.zeros(8, LoaderRange.dtype), numpy.zeros(8, BootRange.dtype)
+    for pa, data in loader_maps.multiboot2(loader_maps.multiboot2_map([(0x100000, 0x80000, 1)])).items():
+        memory[pa : pa + len(data)] = data
+    arguments = (ctypes.addressof(memory), (1 << 64) - 1, rows.ctypes.data, len(rows))
+    map = library.km_loader_map_at(*(ctypes.c_uint64(each) for each in arguments))
+    assert (map.direct, map.reach, map.ranges, map.room) == (arguments[0], (1 << 63) - 1, *arguments[2:])
+    at = ctypes.addressof(map)
+    assert km.ranges_multiboot2(at, loader_maps.AT) == status.OK
+    assert km.ranges_multiboot(at, loader_maps.AT) == status.BAD_MAP
+    assert km.ranges_add(at, 0x100000, 0x3000, found.RANGE_IMAGE) == status.OK
+    assert km.ranges_frames(at, frames.ctypes.data, len(frames), 12, 1 << 20) == 2
+    assert frames[:2].tolist() == [(0x100, 3, CARVED_MEMORY), (0x103, 0x7D, RAM_CLASS)]
+    assert km.ranges_find(frames.ctypes.data, 2, 0x101, 2, 0) == 0x103
+    assert (map.count, map.dropped) == (3, 0)

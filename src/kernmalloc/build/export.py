@@ -218,6 +218,8 @@ define `KM_POISON` and `KM_UNPOISON`, which tell a sanitizer of memory that nobo
    ranges of memory (`struct km_boot_range`). What is 0 has its usual value. `km_call_area_bytes(&config)` says how much
    RAM the boot area takes.
 2. Find that much RAM, take it and the image out of the ranges, and name it in `area_pa` and `area_room`.
+   `km_ranges_multiboot` and its like read the ranges out of what a boot loader hands over, `km_ranges_add` adds what
+   the port knows, `km_ranges_frames` makes of them what a configuration has, and `km_ranges_find` finds room.
 3. Call `km_call_init(&config, phys)`, where physical address 0 is at `phys`. It writes the first page tables and
    returns the physical address of their root, or a status: then nothing is written.
 4. Turn paging on, and call `km_call_start(&config)`: the address of the first processor's `struct km_cpu`, or the

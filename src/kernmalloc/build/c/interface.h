@@ -71,6 +71,85 @@ static inline struct km_config km_usual_config(void)
 	return config;
 }
 
+/*
+ * A map for the ranges that a loader tells of, of which `room` can be put at `ranges`. Physical
+ * address 0 can be read at `direct`, and so can all below `reach`.
+ */
+static inline struct km_loader_map km_loader_map_at(const volatile void *direct, uint64_t reach,
+						    struct km_loader_range *ranges, size_t room)
+{
+	struct km_loader_map map = KM_ZEROS;
+
+	map.direct = (int64_t)(uintptr_t)direct;
+	map.reach = reach > INT64_MAX ? INT64_MAX : (int64_t)reach;
+	map.ranges = ranges;
+	map.room = (int64_t)room;
+	return map;
+}
+
+/* Add what %ebx leads to where %eax is 0x2BADB002. */
+static inline int64_t km_ranges_multiboot(struct km_loader_map *map, uint64_t pa)
+{
+	return km_call_ranges_multiboot(map, (int64_t)pa);
+}
+
+/* Add what %ebx leads to where %eax is 0x36D76289. */
+static inline int64_t km_ranges_multiboot2(struct km_loader_map *map, uint64_t pa)
+{
+	return km_call_ranges_multiboot2(map, (int64_t)pa);
+}
+
+/* Add what the loader has answered to Limine's request for the memory map, which `direct` maps. */
+static inline int64_t km_ranges_limine(struct km_loader_map *map, const volatile void *response)
+{
+	return km_call_ranges_limine(map, (int64_t)(uintptr_t)response);
+}
+
+/* Add what GetMemoryMap has answered, with a descriptor every `stride` bytes. */
+static inline int64_t km_ranges_efi(struct km_loader_map *map, uint64_t pa, uint64_t bytes,
+				    uint64_t stride)
+{
+	return km_call_ranges_efi(map, (int64_t)pa, (int64_t)bytes, (int64_t)stride);
+}
+
+/* Add what a flattened device tree tells. */
+static inline int64_t km_ranges_fdt(struct km_loader_map *map, uint64_t pa)
+{
+	return km_call_ranges_fdt(map, (int64_t)pa);
+}
+
+/* Add what PVH's %ebx leads to. */
+static inline int64_t km_ranges_pvh(struct km_loader_map *map, uint64_t pa)
+{
+	return km_call_ranges_pvh(map, (int64_t)pa);
+}
+
+/* Add what Linux's boot_params tell. */
+static inline int64_t km_ranges_linux(struct km_loader_map *map, uint64_t pa)
+{
+	return km_call_ranges_linux(map, (int64_t)pa);
+}
+
+/* Add a range that the caller knows: KM_RANGE_IMAGE for the kernel's own image and boot area. */
+static inline int64_t km_ranges_add(struct km_loader_map *map, uint64_t base, uint64_t bytes, int kind)
+{
+	return km_call_ranges_add(map, (int64_t)base, (int64_t)bytes, kind);
+}
+
+/* Make of a map at most `room` ranges of frames for a configuration: how many there are. */
+static inline int64_t km_ranges_frames(struct km_loader_map *map, struct km_boot_range *out, size_t room, int page_shift,
+				       uint64_t max_pfn)
+{
+	return km_call_ranges_frames(map, out, (int64_t)room, page_shift, (int64_t)max_pfn);
+}
+
+/* Where `frames` frames of RAM are free: at pfn `preferred`, else at the lowest from `low` on, else anywhere. */
+static inline int64_t km_ranges_find(struct km_boot_range *ranges, size_t count, uint64_t preferred, uint64_t frames,
+				     uint64_t low)
+{
+	return km_call_ranges_find(ranges, (int64_t)count, (int64_t)preferred, (int64_t)frames, (int64_t)low);
+}
+
 /* The bytes of memory that the boot area takes. */
 static inline int64_t km_area_bytes(struct km_config *config)
 {
