@@ -58,7 +58,44 @@ def hexdump(pa: int, data: bytes) -> str:
     return "".join(told) + f"{pa + len(data):08x}\n"
 
 
-PRINTS = {each.__name__: each for each in (xp, gdb, xxd, hexdump)}
+def numbers(form: str, gap: str, pa: int, data: bytes) -> str:
+    """As U-Boot, WinDbg, od and crash print numbers, least byte first."""
+    width = struct.calcsize(form)
+    data += bytes(-len(data) % 16)
+    lines = []
+    for i in range(0, len(data), 16):
+        groups = [f"{number:0{2 * width}x}" for (number,) in struct.iter_unpack(form, data[i : i + 16])]
+        lines.append(f"{pa + i:08x}{gap}{' '.join(groups)}  {shown(data[i : i + 16])}\n")
+    return "".join(lines)
+
+
+def md(pa: int, data: bytes) -> str:
+    return numbers("<I", ": ", pa, data)
+
+
+def rd(pa: int, data: bytes) -> str:
+    return numbers("<Q", ":  ", pa, data)
+
+
+def od_x(pa: int, data: bytes) -> str:
+    return "".join(line.partition("  ")[0] + "\n" for line in numbers("<H", " ", pa, data).splitlines())
+
+
+def db(pa: int, data: bytes) -> str:
+    """As WinDbg prints bytes."""
+    lines = (data[i : i + 16] for i in range(0, len(data), 16))
+    return "".join(
+        f"{pa + 16 * number:08x}  {line[:8].hex(' ')}{'-' * (len(line) > 8)}{line[8:].hex(' ')}  {shown(line)}\n"
+        for number, line in enumerate(lines)
+    )
+
+
+def od_c(pa: int, data: bytes) -> str:
+    lines = (data[i : i + 16] for i in range(0, len(data), 16))
+    return "".join(f"{pa + 16 * number:07x} {line.hex(' ')}  >{shown(line)}<\n" for number, line in enumerate(lines))
+
+
+PRINTS = {each.__name__: each for each in (xp, gdb, xxd, hexdump, md, rd, od_x, db, od_c)}
 MAP_OF_LIMINE = [
     *((0, 0x9FC00, 0), (0x100000, 0x100000, 0), (0x200000, 0x1000, 6), (0x201000, 0x7DDF000, 0)),
     (1 << 32, 1 << 30, 5),

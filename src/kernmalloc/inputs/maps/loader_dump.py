@@ -6,11 +6,12 @@
 
     0000000000009500: 0x0000024f 0x0000027f       QEMU's monitor, xp /32xw 0x9500
     0x9500 <info>:  0x4f    0x02    0x00          gdb, x/64xb 0x9500
-    00009500: 4f02 0000 7f02 0000  O.......       xxd, and U-Boot's md.b
-    00009500  4f 02 00 00  |O...|                 hexdump -C, with its * for lines that are alike
+    00009500: 4f02 0000 7f02 0000  O.......       xxd; LLDB and U-Boot's md.b with a byte in each group
+    00009500: 0000024f 0000027f    O.......       U-Boot's md, WinDbg's dd, od -tx4, crash's rd
+    00009500  4f 02 00 00  |O...|                 hexdump -C, with its * for lines that are alike; od -tx1
 
-Numbers with 0x are little-endian, and as wide as they have digits; others are bytes in their order. Addresses are
-physical; where `direct` is given those above it are the kernel's. What the first piece leads to must be there, too.
+A group of two digits is a byte, one of four behind a colon two of them. Others are numbers, least byte first. Addresses
+are physical; where `direct` is given those above it are the kernel's. What the first piece leads to must be there, too.
 """
 
 import re
@@ -27,10 +28,9 @@ _HEAD = re.compile(
 )
 _HEADS = re.compile(rf"^[ \t]*{_HEAD.pattern[:-1]}[ \t]*\r?$", re.I | re.M)
 _LINE = re.compile(r"(?:0x)?([0-9a-f]{4,16})(?: <[^>]{0,80}>)?(:?)\s+((?:0x)?[0-9a-f]{2,16}(?:\s.*)?)$", re.I)
-_NUMBER = re.compile(r"0x((?:[0-9a-f]{2}){1,8})$", re.I)
-_BYTES = re.compile(r"(?:[0-9a-f]{2}){1,8}$", re.I)
+_GROUP = re.compile(r"(?:0x)?((?:[0-9a-f]{2}){1,8})$", re.I)
 _MOST_ALIKE = 2 << 20  # bytes of lines that are left out
-_ACROSS = 16  # bytes of a line of xxd and hexdump
+_ACROSS = 16  # bytes of a line of xxd and hexdump: what follows is text
 
 
 def recognises(head: str) -> bool:
@@ -94,19 +94,15 @@ def _pieces(told: list[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def _bytes(text: str, colon: bool) -> bytes:
-    """The memory that a line shows behind its address."""
-    numbers = text.split()
-    if _NUMBER.match(numbers[0]):
-        found = []
-        for number in numbers:
-            if not (match := _NUMBER.match(number)):
-                break
-            found.append(bytes.fromhex(match[1])[::-1])
-        return b"".join(found)
-    shown = text.partition("  " if colon else "|")[0]
+    """The memory that a line shows behind its address: groups of one width, the last perhaps shorter."""
+    shown = text.split("  ")[0] if colon else text.partition("|")[0].replace("-", " ")
+    groups = shown.split()
+    width = len(groups[0])
+    in_order = not groups[0].lower().startswith("0x") and (width == 2 or (width == 4 and colon))
     data = b""
-    for number in shown.split():
-        if not _BYTES.match(number):
+    for group in groups:
+        match = _GROUP.match(group)
+        if not match or len(group) > width:
             break
-        data += bytes.fromhex(number)
-    return data[:_ACROSS]
+        data += bytes.fromhex(match[1])[:: 1 if in_order else -1]
+    return data[:_ACROSS] if in_order else data
