@@ -17,15 +17,15 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
-        600,
+        608,
         "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
-        "cpu_windows@64 upper@72 direct@80 direct_bytes@88 image_pa@96 image_bytes@104 area_pa@112 area_room@120 "
-        "cpus@128 stride@136 identity@144 growth@152 idle_most@160 bound@168 static@176 affine@184 growable@192 "
-        "excess@200 headroom@208 device_ranges@216 reserves@224 device_pages@232 last_frames@240 last_ranges@248 "
-        "last_maps@256 lenient@264 withheld@272 promised@280 cleaner_frames@288 ranges@296 range_count@304 "
-        "objects@312 object_count@320 info_bytes@328 cpu@336 kern@344 root@352 directory@360 directories@368 "
-        "image_tables@376 window_tables@384 cpu_tables@392 leaf_tables@400 area_bytes@408 tables@416 heap_map@424 "
-        "heap@432 heap_pages@440 region@448 spans@456 windows@464 format@472",
+        "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 area_pa@120 "
+        "area_room@128 cpus@136 stride@144 identity@152 growth@160 idle_most@168 bound@176 static@184 affine@192 "
+        "growable@200 excess@208 headroom@216 device_ranges@224 reserves@232 device_pages@240 last_frames@248 "
+        "last_ranges@256 last_maps@264 lenient@272 withheld@280 promised@288 cleaner_frames@296 ranges@304 "
+        "range_count@312 objects@320 object_count@328 info_bytes@336 cpu@344 kern@352 root@360 directory@368 "
+        "directories@376 image_tables@384 window_tables@392 cpu_tables@400 leaf_tables@408 area_bytes@416 "
+        "tables@424 heap_map@432 heap@440 heap_pages@448 region@456 spans@464 windows@472 format@480",
     ),
     "kernmalloc.kernel.boot.sizing.Plan": (
         152,
@@ -149,9 +149,9 @@ LAYOUTS = {
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
         128,
-        "number@0 attributes@8 page_shift@16 index_bits@20 entry_shift@24 root_shift@28 address@32 present_bit@40 "
-        "large_bit@48 used_bit@56 write_bit@64 root@72 table@80 user_table@88 leaf@96 large@104 page@112 "
-        "user_end@120",
+        "number@0 attributes@4 break_first@6 no_execute@8 page_shift@16 index_bits@20 entry_shift@24 "
+        "root_shift@28 address@32 present_bit@40 large_bit@48 used_bit@56 write_bit@64 root@72 table@80 "
+        "user_table@88 leaf@96 large@104 page@112 user_end@120",
     ),
     "kernmalloc.machine.soft.Soft": (
         8432,

@@ -13,7 +13,7 @@ A new format is therefore a new module in `machine/arch` and its tests, and no l
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, define, field, i64, kernel, shl, u32
+from kernmalloc.lang import Record, define, field, i64, kernel, shl, u16, u32
 from kernmalloc.lang.status import BAD_BOOT, OK
 from kernmalloc.machine.arch import ATTRIBUTE_NAMES, FORMATS
 
@@ -34,8 +34,10 @@ class Entry(Record):
 class Format(Record):
     """The numbers in which one format of page tables differs from another; two cache lines, the first for walks."""
 
-    number: i64 = field("which format; 0: none yet")
-    attributes: i64 = field("ways to cache a page, a bit for each that there is")
+    number: u32 = field("which format; 0: none yet")
+    attributes: u16 = field("ways to cache a page, a bit for each that there is")
+    break_first: u16 = field("1: what an entry led to is forgotten before it leads elsewhere")
+    no_execute: i64 = field("number of the bit of an entry that keeps its page from being executed; 0: there is none")
     page_shift: u32 = field("log2 of the bytes in a page")
     index_bits: u32 = field("log2 of the entries in a table, and of the pages in a large page")
     entry_shift: u32 = field("log2 of the bytes from one entry of a table to the next")
@@ -64,7 +66,7 @@ def _filling() -> str:
         ways = sum(1 << i for i, bits in enumerate(known.caching) if bits is not None)
         lines.append(f"    if number == {known.number}:  # {known.name}")
         for name in Format.fields:
-            value = ways if name == "attributes" else getattr(known, name)
+            value = ways if name == "attributes" else int(getattr(known, name))
             lines.append(f"        format.{name} = {value if value < 64 else hex(value)}")
         lines.append("        return OK")
     return "\n".join([*lines, "    return BAD_BOOT", ""])
@@ -114,6 +116,12 @@ def leaf_entry(format: Format, pa: int) -> int:
 def large_entry(format: Format, pa: int) -> int:
     """The directory entry that maps all pages of one leaf table, at pa, at once."""
     return pa | format.large
+
+
+@kernel
+def executable(format: Format, entry: int) -> int:
+    """The entry, whose page can be executed."""
+    return entry & ~shl(1, format.no_execute) if format.no_execute != 0 else entry
 
 
 @kernel

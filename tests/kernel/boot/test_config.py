@@ -114,6 +114,9 @@ WRONG = {
     "entries without room": (BAD_BOOT, {"stride": 8}),
     "entries that lie askew": (BAD_BOOT, {"stride": 20}),
     "an image inside a page": (BAD_BOOT, {"image_pa": MIB + 8}),
+    "a root that none can be": (BAD_BOOT, {"upper": 16}),
+    "a root above the limit": (BAD_BOOT, {"upper": 1 << 52}),
+    "no such thing as execution": (BAD_BOOT, {"arch": FORMATS["coldfire"].number, "no_execute": 1}),
     "an area inside a page": (BAD_BOOT, {"area_pa": AREA + 8}),
     "more addresses than there are": (BAD_BOOT, {"max_pfn": MAX_PFN + 1}),
     "a negative number of ranges": (BAD_BOOT, {"range_count": -1}),
@@ -155,6 +158,6 @@ def test_ranges_that_overlap_or_do_not_ascend_are_refused(ranges: list[Range]) -
 @settings(max_examples=300)
 def test_whatever_is_told_is_answered(fields: dict[str, int]) -> None:
     """No number makes a sum overflow or leads astray, which the twin would tell."""
-    for name in ("ranges", "range_count", "objects"):
+    for name in ("ranges", "range_count", "objects", "upper"):  # what lies there is read
         fields.pop(name, None)
     World(**fields).init()

@@ -117,6 +117,8 @@ STRAIGHT: dict[str, Callable[..., int]] = {
     "user_table_entry": lambda f, pa: pa | f.user_table,
     "leaf_entry": lambda f, pa: pa | f.leaf,
     "large_entry": lambda f, pa: pa | f.large,
+    "has_entries": lambda f: int(f.present_bit != 0),
+    "executable": lambda f, entry: entry & (1 << 63) - 1 if f.no_execute == 63 else entry,
     "page_entry": lambda f, pa, write: pa | f.page | (f.write_bit if write else 0),
     "with_presence": lambda f, entry: entry | f.present_bit,
     "without_presence": lambda f, entry: entry & ~f.present_bit,

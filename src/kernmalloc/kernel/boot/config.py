@@ -14,13 +14,14 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import CPUS, GUEST, MAX_PFN, OWNER, RAM, VERSION, WINDOWS_SHIFT
 from kernmalloc.kernel.core.modes import writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
-from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, u32
+from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, shl, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
-from kernmalloc.machine.mmu import Format, has_entries
+from kernmalloc.machine.mmu import Format, format_init, has_entries
 
 LAYOUT_SHIFT = 16  # a version is VERSION, and below it the layout of the configuration
 USUAL_ENTRY = 16  # bytes of a core table entry, and of a page's identity
 USUAL_GROWTH = 16  # pages
+ROOT_ALIGN = 32  # bytes; the least of any format
 COUNT_BITS = 32  # of a number of ranges or object types
 LEAST_SHIFT = 12  # log2 of the bytes in a page, where the format does not say it
 MOST_SHIFT = 15  # a page is no larger than an object of a cache
@@ -48,6 +49,7 @@ class Config(Record):
     window_bytes: i64 = field("length of the window; of a guest it is `direct_bytes`")
     cpu_windows: i64 = field("bytes at the end of the window kept for per-CPU windows (E15); usually what they need")
     upper: i64 = field("physical address of a root table into which the window's tables are hung; 0: an own one")
+    no_execute: i64 = field("1: of the window only the image can be executed; the processor must know that bit")
     direct: i64 = field("VA of physical address 0 in the kernel's own map of memory, where it has one")
     direct_bytes: i64 = field("how far that map reaches")
     image_pa: i64 = field("physical address of the kernel image, which the start of the window maps")
@@ -110,6 +112,21 @@ def version_ok(config: Config) -> int:
 
 
 @kernel
+def configured(format: Format, config: Config) -> int:
+    """Fill in the format of page tables as a configuration has it: OK. BAD_BOOT: there is none of its number, or it
+    cannot keep pages from being executed."""
+    if failed(format_init(format, config.arch)):
+        return BAD_BOOT
+    if config.no_execute == 0:
+        return OK
+    if format.no_execute == 0:
+        return BAD_BOOT
+    format.leaf = format.leaf | shl(1, format.no_execute)
+    format.large = format.large | shl(1, format.no_execute)
+    return OK
+
+
+@kernel
 def area_at(config: Config) -> int:
     """VA of the boot area: behind the image, or where it lies in a direct map."""
     return config.window + (config.image_bytes if writes_tables(config.mode) != 0 else config.area_pa)
@@ -123,7 +140,9 @@ def _settled_direct(config: Config) -> int:
     config.affine = 1
     if config.growable == 0 and config.static == 0:
         config.growable = MAX_PFN
-    return OK if config.upper == 0 and config.direct_bytes > 0 and config.growable >= 0 else BAD_BOOT
+    if (config.upper | config.no_execute) != 0:
+        return BAD_BOOT
+    return OK if config.direct_bytes > 0 and config.growable >= 0 else BAD_BOOT
 
 
 @kernel
@@ -168,6 +187,8 @@ def settled(config: Config) -> int:
         return BAD_BOOT
     places = config.image_pa | config.image_bytes | config.area_pa
     if places < 0 or places & (page - 1) != 0:
+        return BAD_BOOT
+    if config.upper < 0 or config.upper & (ROOT_ALIGN - 1) != 0 or config.upper >> config.page_shift >= config.max_pfn:
         return BAD_BOOT
     if (config.range_count | config.object_count) >> COUNT_BITS != 0:
         return BAD_BOOT

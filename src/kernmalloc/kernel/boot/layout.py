@@ -24,7 +24,17 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 from __future__ import annotations
 
-from kernmalloc.kernel.boot.config import BootRange, Config, area_at, ram_apart, ranges_ok, settled, version_ok
+from kernmalloc.kernel.boot.config import (
+    BootRange,
+    Config,
+    area_at,
+    configured,
+    ram_apart,
+    ranges_ok,
+    settled,
+    version_ok,
+)
+from kernmalloc.kernel.boot.hang import hang, window_free
 from kernmalloc.kernel.boot.seal import seal_cpu
 from kernmalloc.kernel.core.kern import (
     CACHES,
@@ -47,7 +57,7 @@ from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
 from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import element, entry, failed, kernel
 from kernmalloc.lang.status import AREA_SMALL, BAD_BOOT, NO_PORT, NO_VA, OK
-from kernmalloc.machine.mmu import Entry, format_init, index_at, leaf_entry, root_entry, table_entry
+from kernmalloc.machine.mmu import Entry, executable, index_at, leaf_entry, root_entry, table_entry
 from kernmalloc.machine.primitives import copy, reach, zero
 
 LINE_SHIFT = 6  # log2 of the bytes in a cache line, on which records of the boot area start
@@ -146,7 +156,7 @@ def layout(info: Config) -> int:
     status = version_ok(info)
     if failed(status):
         return status
-    if failed(format_init(info.format, info.arch)):
+    if failed(configured(info.format, info)):
         return BAD_BOOT
     status = settled(info)
     if failed(status):
@@ -193,18 +203,15 @@ def area_bytes(info: Config) -> int:
 
 
 @kernel
-def _map_static(phys: int, info: Config, span: int, pfn: int, first: int, count: int) -> int:
-    """Map `count` frames from pfn on in the static leaf table of a span, from its entry `first` on."""
+def _map_static(phys: int, info: Config, span: int, number: int, leaf: int) -> int:
+    """Make entry `number` of the static leaf table of a span `leaf`."""
     table = span
     if span >= info.image_tables:
         table = info.image_tables + span - ((info.tables - info.window) >> _span_shift(info))
     at = phys + info.area_pa + info.leaf_tables + (table << info.page_shift)
-    for i in range(count):
-        Entry(at + ((first + i) << info.format.entry_shift)).bits = leaf_entry(
-            info.format, (pfn + i) << info.page_shift
-        )
+    Entry(at + (number << info.format.entry_shift)).bits = leaf
     present = element(Half(phys + info.area_pa + info.spans), span)
-    present.value = present.value + count
+    present.value = present.value + 1
     return OK
 
 
@@ -237,20 +244,21 @@ def _static_tables(phys: int, info: Config) -> int:
     window_span = (info.tables - info.window) >> span_shift
     cpu_span = (info.windows - info.window) >> span_shift
     directory = phys + info.area_pa + info.directory + index_at(info.format, info.target, span_shift)
-    table_pfn = (info.area_pa + info.leaf_tables) >> info.page_shift
     others = info.image_tables + info.window_tables
     for i in range(others + info.cpu_tables):
         span = i if i < info.image_tables else window_span + i - info.image_tables
         span = span if i < others else cpu_span + i - others
         entry = Entry(directory + (span << info.format.entry_shift))
-        entry.bits = table_entry(info.format, (table_pfn + i) << info.page_shift)
-        _map_static(phys, info, window_span + (span >> bits), table_pfn + i, span & inside, 1)
+        pa = info.area_pa + info.leaf_tables + (i << info.page_shift)
+        entry.bits = table_entry(info.format, pa)
+        _map_static(phys, info, window_span + (span >> bits), span & inside, leaf_entry(info.format, pa))
     pages = info.image_bytes >> info.page_shift
     for i in range(pages):
-        _map_static(phys, info, i >> bits, (info.image_pa >> info.page_shift) + i, i & inside, 1)
+        leaf = leaf_entry(info.format, info.image_pa + (i << info.page_shift))
+        _map_static(phys, info, i >> bits, i & inside, executable(info.format, leaf))
     for i in range(info.area_bytes >> info.page_shift):
         at = pages + i
-        _map_static(phys, info, at >> bits, (info.area_pa >> info.page_shift) + i, at & inside, 1)
+        _map_static(phys, info, at >> bits, at & inside, leaf_entry(info.format, info.area_pa + (i << info.page_shift)))
     return OK
 
 
@@ -284,7 +292,7 @@ def _fill_kern(phys: int, info: Config) -> int:
     kern.version = VERSION
     kern.layout = Kern.layout
     kern.address = area + info.kern
-    format_init(kern.format, info.arch)
+    configured(kern.format, info)
     kern.page_shift = info.page_shift
     kern.span_shift = span_shift
     kern.stage = DONATE
@@ -376,11 +384,14 @@ def init(info: Config, phys: int) -> int:
     object types behind it, may lie at the start of the area already, or outside. The statuses of `area_bytes`, and
     AREA_SMALL: the area has less room than it needs. OVERLAP: ranges overlap, or the area or the image lies in RAM that
     the kernel is to manage. WRAPS: something lies above the physical address limit. NO_PORT: there are more
-    processors than the port's shootdown reaches. Then nothing is written but the answers.
+    processors than the port's shootdown reaches. WINDOW_USED: the tables that are there map something where the window
+    would lie. Then nothing is written but the answers.
     """
     status = layout(info)
     if status == OK:
         status = _may_init(info)
+    if status == OK:
+        status = window_free(phys, info)
     if failed(status):
         return status
     _told(info, phys)
@@ -392,4 +403,4 @@ def init(info: Config, phys: int) -> int:
         _static_tables(phys, made)
     _fill_cpus(phys, made)
     _fill_kern(phys, made)
-    return made.area_pa + made.root
+    return hang(phys, made)

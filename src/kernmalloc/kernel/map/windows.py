@@ -73,6 +73,8 @@ def hide(cpu: Cpu, va: int) -> int:
     if has_tables(kern) == 0:
         return OK
     leaf_of(kern, va).bits = 0
+    if kern.format.break_first != 0:
+        flush(va, 1)
     cpu.open = cpu.open & ~shl(1, (va - cpu.windows) >> kern.page_shift)
     return OK
 

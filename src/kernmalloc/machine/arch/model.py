@@ -68,6 +68,8 @@ class Format:
     write_bit: int  # of a leaf: its users may write
     used_bit: int  # of a leaf: it has been used; the processor says so, or the handler that loads its TLB
     large_bit: int  # of an entry above a leaf table: it maps a large page
+    no_execute: int = 0  # number of the bit that keeps a page from being executed; 0: there is none
+    break_first: bool = False  # a processor may not find another entry in place of one that it still knows
 
     root: int  # an entry of the root that leads to a table
     table: int  # an entry below the root that leads to a table

@@ -27,6 +27,7 @@ LARGE = 1 << 7
 PAT = 1 << 7  # of a leaf entry
 GLOBAL = 1 << 8  # 4.10.2.4
 ADDRESS = 0x000F_FFFF_FFFF_F000
+NO_EXECUTE = 63  # number of the bit, which IA32_EFER.NXE = 1 allows: 4.6
 
 _TABLE = PRESENT | WRITE | ACCESSED
 _LEAF = _TABLE | DIRTY | GLOBAL
@@ -48,6 +49,7 @@ def _format(*, name: str, number: int, va_bits: int, root_shift: int, user_end: 
         write_bit=WRITE,
         used_bit=ACCESSED,
         large_bit=LARGE,
+        no_execute=NO_EXECUTE,
         root=root,
         table=_TABLE,
         user_table=_TABLE | USER,
