@@ -70,9 +70,10 @@ class Reader:
         count = int(self._map[0]["count"])
         return [tuple(map(int, row)) for row in numpy.frombuffer(self.ram.bytes, LoaderRange.dtype, count, RANGES)]
 
-    def frames(self, shift: int = 12, max_pfn: int = 1 << 40, room: int = 4 * ROOM) -> list[Row] | int:
-        """What the kernel would boot with, as (first pfn, frames, class), or the status that refuses."""
-        count = self.more("frames", self.life.phys + FRAMES, room, shift, max_pfn)
+    def frames(self, shift: int = 12, max_pfn: int = 1 << 40, room: int = 4 * ROOM, left: int = 0) -> list[Row] | int:
+        """What the kernel would boot with, or a kind leaves, as (first pfn, frames, class), or the refusal."""
+        arguments = self.life.phys + FRAMES, room, shift, max_pfn
+        count = self.more("left", *arguments, left) if left else self.more("frames", *arguments)
         if count < 0:
             return count
         return [tuple(map(int, row)) for row in numpy.frombuffer(self.ram.bytes, BootRange.dtype, count, FRAMES)]

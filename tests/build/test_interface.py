@@ -283,4 +283,6 @@ def test_what_a_loader_hands_over(library: Any, km: Called) -> None:
     assert km.ranges_frames(at, frames.ctypes.data, len(frames), 12, 1 << 20) == 2
     assert frames[:2].tolist() == [(0x100, 3, CARVED_MEMORY), (0x103, 0x7D, RAM_CLASS)]
     assert km.ranges_find(frames.ctypes.data, 2, 0x101, 2, 0) == 0x103
+    assert km.ranges_left(at, frames.ctypes.data, len(frames), 12, 1 << 20, found.RANGE_IMAGE) == 1
+    assert frames[0].tolist() == (0x100, 3, RAM_CLASS)
     assert (map.count, map.dropped) == (3, 0)

@@ -6,12 +6,17 @@ from effort import EFFORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_maps import Reader, agrees
+from msgspec.structs import replace
+from small_machines import conserved, machine
 
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Facts, Range
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, RAM, RESERVED_MEMORY, ROM
 from kernmalloc.kernel.loaders.found import (
     RANGE_FIRMWARE,
     RANGE_IMAGE,
+    RANGE_INITRD,
     RANGE_RAM,
     RANGE_RESERVED,
     RANGE_ROM,
@@ -52,8 +57,24 @@ def test_frames_are_those_of_the_hosted_loader(reader, ranges, shift, bits):
         (facts.carved if kind in CARVED_KINDS else facts.memory).append(Range(base, size, kind))
         if size:
             assert reader.more("add", base, size, KINDS[kind]) == OK
-    machine = resolve(facts, devices_only=True)
-    agrees(reader, machine, shift, bits)
+    agrees(reader, resolve(facts, devices_only=True), shift, bits)
+
+
+@settings(max_examples=100 * EFFORT, deadline=None)
+@given(RANGES, st.sampled_from([12, 13]), st.sampled_from(range(RANGE_FIRMWARE, RANGE_IMAGE + 1)))
+def test_what_is_left_is_what_would_be_free_without_it(reader, ranges, shift, kind):
+    """The frames that a kind of range keeps from the kernel, and no other: neither one more nor one less."""
+
+    def free(*rows: tuple[int, int, int]) -> set[int]:
+        found = frames(reader, *rows, shift=shift, max_pfn=1 << 40)
+        return {pfn for base, count, is_ in found if is_ == RAM for pfn in range(base, base + count)}
+
+    rows = [(base, size, KINDS[name]) for base, size, name in ranges if size]
+    now, then = free(*rows), free(*(row for row in rows if row[2] != kind))
+    frames(reader, *rows)
+    left = reader.frames(shift, 1 << 40, left=kind)
+    assert {pfn for base, count, _ in left for pfn in range(base, base + count)} == then - now
+    assert {is_ for _, _, is_ in left} <= {RAM}
 
 
 def test_what_touches_is_one_and_what_is_partly_ram_is_nothing(reader):
@@ -98,3 +119,21 @@ def test_a_place_for_the_kernel(reader):
     assert find(0, 4, 0x300) == 1
     assert find(0, 8, 0x300) == 0x100
     assert find(0, 9, 0) == NO_FRAMES
+
+
+def test_memory_that_the_loader_leaves_is_added(reader):
+    """What Limine gives back: carved at boot, RAM when the kernel has taken it."""
+    own = Range(0x800000, 0x100000, "table")
+    module = Range(0x880000, 0x1000, "initrd")
+    rows = ((0, 32 << 20, RANGE_RAM), (own.base, own.size, RANGE_TABLE), (module.base, module.size, RANGE_INITRD))
+    frames(reader, *rows)
+    left = reader.frames(left=RANGE_TABLE)
+    assert left == [(0x800, 0x80, RAM), (0x881, 0x7F, RAM)]
+    told = replace(machine((0, 32 << 20)), carved=(own, module))
+    with Kernel.boot(told, Profile.load("eros2"), "twin") as kernel:
+        before = kernel.frames_by_type()["free"]
+        for base, count, _ in left:
+            assert kernel.call("ram_add", base, count) >= 0
+        assert kernel.frames_by_type()["free"] > before + 0x80
+        assert [(r.pfn, r.frames) for r in kernel.regions if r.kind == "carved" and r.pfn >= 0x800] == [(0x880, 1)]
+        conserved(kernel)

@@ -143,6 +143,16 @@ static inline int64_t km_ranges_frames(struct km_loader_map *map, struct km_boot
 	return km_call_ranges_frames(map, out, (int64_t)room, page_shift, (int64_t)max_pfn);
 }
 
+/*
+ * What only ranges of one kind keep from the kernel, such as KM_RANGE_TABLE, as ranges of frames: when
+ * the kernel needs the loader's memory no more, km_add_ram takes them.
+ */
+static inline int64_t km_ranges_left(struct km_loader_map *map, struct km_boot_range *out, size_t room, int page_shift,
+				     uint64_t max_pfn, int kind)
+{
+	return km_call_ranges_left(map, out, (int64_t)room, page_shift, (int64_t)max_pfn, kind);
+}
+
 /* Where `frames` frames of RAM are free: at pfn `preferred`, else at the lowest from `low` on, else anywhere. */
 static inline int64_t km_ranges_find(struct km_boot_range *ranges, size_t count, uint64_t preferred, uint64_t frames,
 				     uint64_t low)

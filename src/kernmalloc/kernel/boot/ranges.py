@@ -17,13 +17,16 @@ from kernmalloc.kernel.core.kern import CARVED_MEMORY, NVRAM, RAM, RESERVED_MEMO
 from kernmalloc.kernel.loaders.found import (
     MOST,
     RANGE_FIRMWARE,
+    RANGE_IMAGE,
     RANGE_NVRAM,
     RANGE_RAM,
     RANGE_ROM,
     LoaderMap,
 )
 from kernmalloc.lang import element, entry, failed, kernel
-from kernmalloc.lang.status import NO_FRAMES, NO_ROOM
+from kernmalloc.lang.status import BAD_MAP, NO_FRAMES, NO_ROOM
+
+SHARED = -1
 
 
 @kernel
@@ -77,32 +80,52 @@ def _put(out: BootRange, count: int, room: int, base: int, end: int, kind: int) 
 
 
 @kernel
-def _put_ram(map: LoaderMap, out: BootRange, before: int, room: int, base: int, end: int, shift: int) -> int:
-    """Put frames that are RAM, each as what it is: free for the kernel, or carved. As `_put`."""
+def _taker(map: LoaderMap, pfn: int, shift: int) -> int:
+    """Who has a frame of RAM: a kind of range; 0: nobody, SHARED: ranges of several kinds."""
+    kind = 0
+    for i in range(map.count):
+        each = element(map.ranges, i)
+        if each.kind >= RANGE_FIRMWARE and each.base >> shift <= pfn and each.base + each.bytes - 1 >> shift >= pfn:
+            kind = each.kind if kind == 0 or kind == each.kind else SHARED
+    return kind
+
+
+@kernel
+def _taken_edge(map: LoaderMap, pfn: int, end: int, shift: int) -> int:
+    """The next frame, up to `end`, at which a range begins or has ended that says who has RAM."""
+    edge = end
+    for i in range(map.count):
+        each = element(map.ranges, i)
+        if each.kind >= RANGE_FIRMWARE:
+            first = each.base >> shift
+            behind = (each.base + each.bytes - 1 >> shift) + 1
+            if first > pfn:
+                edge = min(edge, first)
+            elif behind > pfn:
+                edge = min(edge, behind)
+    return edge
+
+
+@kernel
+def _put_ram(map: LoaderMap, out: BootRange, before: int, room: int, base: int, end: int, shift: int, left: int) -> int:
+    """Put frames that are RAM, each as what it is: free for the kernel, or carved. With `left`, only those that a range
+    of that kind has alone, as RAM. As `_put`."""
     count = before
     at = base
     while at < end:
-        next = end
-        kind = RAM
-        for i in range(map.count):
-            each = element(map.ranges, i)
-            if each.kind >= RANGE_FIRMWARE:
-                first = each.base >> shift
-                behind = (each.base + each.bytes - 1 >> shift) + 1
-                if first > at:
-                    next = min(next, first)
-                elif behind > at:
-                    next = min(next, behind)
-                    kind = CARVED_MEMORY
-        count = _put(out, count, room, at, next, kind)
+        taker = _taker(map, at, shift)
+        next = _taken_edge(map, at, end, shift)
+        if left == 0:
+            count = _put(out, count, room, at, next, RAM if taker == 0 else CARVED_MEMORY)
+        elif taker == left:
+            count = _put(out, count, room, at, next, RAM)
         at = next
     return count
 
 
-@entry
-def ranges_frames(map: LoaderMap, out: BootRange, room: int, page_shift: int, max_pfn: int) -> int:
-    """Make of a map the ranges that `km_boot` takes, in pages of 2 ** page_shift bytes below `max_pfn`: how many there
-    are. NO_ROOM: more than `room`."""
+@kernel
+def _frames(map: LoaderMap, out: BootRange, room: int, shift: int, max_pfn: int, left: int) -> int:
+    """Put all frames of a map; with `left`, as `_put_ram` has it. How many ranges there are. NO_ROOM."""
     count = 0
     floor = 0  # frames below have been looked at
     at = 0
@@ -112,14 +135,31 @@ def ranges_frames(map: LoaderMap, out: BootRange, room: int, page_shift: int, ma
         while end < MOST and _class_at(map, end) == kind:
             end = _edge(map, end)
         if kind == RAM:
-            first = at + (1 << page_shift) - 1 >> page_shift if at <= MOST - (1 << page_shift) else max_pfn
-            count = _put_ram(map, out, count, room, first, min(end >> page_shift, max_pfn), page_shift)
+            first = at + (1 << shift) - 1 >> shift if at <= MOST - (1 << shift) else max_pfn
+            count = _put_ram(map, out, count, room, first, min(end >> shift, max_pfn), shift, left)
         elif kind != 0:
-            behind = (end - 1 >> page_shift) + 1
-            count = _put(out, count, room, max(at >> page_shift, floor), min(behind, max_pfn), kind)
+            behind = (end - 1 >> shift) + 1
+            if left == 0:
+                count = _put(out, count, room, max(at >> shift, floor), min(behind, max_pfn), kind)
             floor = behind
         at = end
     return count
+
+
+@entry
+def ranges_frames(map: LoaderMap, out: BootRange, room: int, page_shift: int, max_pfn: int) -> int:
+    """Make of a map the ranges that a configuration has, in pages of 2 ** page_shift bytes below `max_pfn`: how many
+    there are. NO_ROOM: more than `room`."""
+    return _frames(map, out, room, page_shift, max_pfn, 0)
+
+
+@entry
+def ranges_left(map: LoaderMap, out: BootRange, room: int, page_shift: int, max_pfn: int, kind: int) -> int:
+    """The ranges of frames that only ranges of one kind keep from the kernel, such as RANGE_TABLE: when these are left
+    behind, `ram_add` takes the frames. How many there are. NO_ROOM. BAD_MAP: no such kind."""
+    if kind < RANGE_FIRMWARE or kind > RANGE_IMAGE:
+        return BAD_MAP
+    return _frames(map, out, room, page_shift, max_pfn, kind)
 
 
 @entry
