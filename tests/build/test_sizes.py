@@ -1,5 +1,6 @@
 """How much code a kernel gets: what a linker keeps."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from arch_sample import object_of
 
 from kernmalloc.build import elf, sizes
+from kernmalloc.kernel.boot.steps import start
+from kernmalloc.lang import frontend
 from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.machine.arch import TARGETS
 
@@ -51,3 +54,12 @@ def test_more_calls_take_more_code(architecture: str) -> None:
 def test_what_is_measured_are_calls() -> None:
     entries = {function.__name__ for function, is_entry in REGISTRY.items() if is_entry}
     assert {call for calls in sizes.USES.values() for call in calls} <= entries
+
+
+def test_what_runs_seldom_is_made_small() -> None:
+    """By its room: the boot, which calls the heap, whose functions are made fast."""
+    text = frontend.compile([start])["kernel"]
+    heads = dict(re.findall(r'^define i64 @"([^"]+)"\(.*?\)(.*)', text, re.MULTILINE))
+    rooms = {(name.split(".")[2], " optsize" in head) for name, head in heads.items() if name.startswith("kernmalloc.")}
+    assert {("boot", True), ("heap", False), ("frames", False), ("map", False), ("core", False)} <= rooms
+    assert not {room for room, _ in rooms if {(room, True), (room, False)} <= rooms}

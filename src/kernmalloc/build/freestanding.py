@@ -35,7 +35,7 @@ def freestanding(architecture: str, layout: Layout = LAYOUT) -> bytes:
 
         groups, ways_in = _compiled() if layout == LAYOUT else apart.made(layout, "ir"), ""
         if target.pointer < 64:
-            groups, ways_in = narrow.entered(groups, _entries(layout), target.pointer)
+            groups, ways_in = narrow.entered(groups, entries(layout), target.pointer)
         return backend.link(groups, "bare", target, instructions + ways_in)
 
     return cache.kept(f"{architecture}{'' if layout == LAYOUT else f'-{layout.number}'}.o", make)
@@ -58,7 +58,7 @@ def _functions() -> list[Function]:
     return sorted((f for f in REGISTRY if f.__module__.startswith(ROOMS)), key=lambda f: f.__module__)
 
 
-def _entries(layout: Layout) -> list[Function]:
+def entries(layout: Layout = LAYOUT) -> list[Function]:
     """The entries of a layout. Functions are the same in all."""
     if layout == LAYOUT:
         return [function for function in _functions() if REGISTRY[function] and group(function) == "kernel"]

@@ -36,7 +36,7 @@ from kernmalloc.kernel.heap.caches import slot_bytes
 from kernmalloc.kernel.heap.resize import MOVE, product
 from kernmalloc.kernel.map import windows
 from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
-from kernmalloc.lang import entry, failed, parameter, rare
+from kernmalloc.lang import entry, failed, parameter, rare, small
 from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
 from kernmalloc.machine.primitives import copy, zero
@@ -130,7 +130,7 @@ def call(
     inside of a quick way has none.
     """
     quick, own = (quick, own)[:QUICK_WAYS] + (None,) * (2 - QUICK_WAYS)
-    made = _made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled)
+    made = small(_made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled))
     if own:
         made = _made(_MARKED, function, "_own", quick=own, slower=rare(made), gate="gate_of(cpu)")
     if quick:

@@ -43,7 +43,7 @@ from kernmalloc.lang.atomics import (
     store_before32,
     store_release32,
 )
-from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare
+from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare, small
 from kernmalloc.lang.intrinsics import clz, ctz, failed, little, poison, popcount, rest, shl, shr, unpoison
 from kernmalloc.lang.layout import parameter
 from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32, usize
@@ -82,6 +82,7 @@ __all__ = [
     "sealer",
     "shl",
     "shr",
+    "small",
     "store_before32",
     "store_release32",
     "u8",

@@ -19,7 +19,18 @@ from typing import Any
 
 from llvmlite import ir
 
-from kernmalloc.lang.functions import HOST_LEVEL, INLINED, RARE, REGISTRY, Function, Primitive, callees, group, symbol
+from kernmalloc.lang.functions import (
+    HOST_LEVEL,
+    INLINED,
+    RARE,
+    REGISTRY,
+    Function,
+    Primitive,
+    callees,
+    group,
+    is_small,
+    symbol,
+)
 from kernmalloc.lang.records import Field, RecordType, element
 from kernmalloc.lang.typed import typed
 
@@ -90,6 +101,7 @@ class _Function:
     def text(self) -> str:
         """The definition."""
         wish = "noinline" if self.of in RARE else "alwaysinline" if self.of in INLINED else ""
+        wish += " optsize" if is_small(self.of) else ""
         # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
         align = "align 64" if REGISTRY[self.of] else ""
         return re.sub(r"\A(define .*\))", rf"\1 {ATTRIBUTES} {wish} {align}", str(self.function).strip()) + "\n"

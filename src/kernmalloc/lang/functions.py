@@ -40,6 +40,12 @@ CALL, PORT = "km_call_", "km_port_"
 HOST_LEVEL = ("hosted", "soft", "bare")
 """Groups of functions that make up a machine: they access memory as it is, whatever the kernel's life."""
 
+SMALL: set[Function] = set()
+"""Kernel functions that are made small rather than fast."""
+
+SELDOM = ("boot", "loaders", "devices", "fetch", "pages", "stalls")
+"""Modules and packages whose functions run seldom: they are made small, too."""
+
 PRIMITIVES: dict[str, Primitive] = {}
 """Every declared primitive by C symbol."""
 
@@ -53,6 +59,12 @@ def kernel(function: F) -> F:
 def rare(function: F) -> F:
     """Register a kernel function that is kept apart from its callers: where it is not called, it costs them nothing."""
     RARE.add(function)
+    return kernel(function)
+
+
+def small(function: F) -> F:
+    """Register a kernel function that is made small rather than fast, for it does little beside what it calls."""
+    SMALL.add(function)
     return kernel(function)
 
 
@@ -86,6 +98,11 @@ def group(function: Function) -> str:
     begins so, as in hosted_flush), else "kernel"."""
     parts = {part.partition("_")[0] for part in function.__module__.split(".")}
     return next((name for name in HOST_LEVEL if name in parts), "kernel")
+
+
+def is_small(function: Function) -> bool:
+    """True of a function that is made small rather than fast."""
+    return function in SMALL or any(part in SELDOM for part in function.__module__.split("."))
 
 
 @cache

@@ -11,8 +11,8 @@ The first two fields say whose header the record was filled in by: another one h
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CPUS, GUEST, MAX_PFN, OWNER, RAM, VERSION, WINDOWS_SHIFT
-from kernmalloc.kernel.core.modes import writes_tables
+from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, RAM, VERSION, WINDOWS_SHIFT
+from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, shl, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
@@ -151,7 +151,7 @@ def settled(config: Config) -> int:
 
     Its format is filled in.
     """
-    if config.mode < OWNER or config.mode > GUEST:
+    if config.mode < FIRST_MODE or config.mode > LAST_MODE:
         return BAD_BOOT
     if writes_tables(config.mode) == 0 and failed(_settled_direct(config)):
         return BAD_BOOT

@@ -9,8 +9,11 @@ An object that is made for one mode alone may have constants for these functions
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import OWNER, Kern
+from kernmalloc.kernel.core.kern import GUEST, OWNER, Kern
 from kernmalloc.lang import kernel
+from kernmalloc.lang.layout import parameter
+
+FIRST_MODE, LAST_MODE = parameter("FIRST_MODE", OWNER), parameter("LAST_MODE", GUEST)  # that the kernel is made for
 
 
 @kernel

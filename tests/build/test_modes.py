@@ -1,0 +1,124 @@
+"""A build for guests: less code, and the same kernel."""
+
+import ctypes
+import random
+import shutil
+import subprocess
+
+import pytest
+from small_machines import MIB, guest, machine
+
+from kernmalloc.build import archive, freestanding, modes, sizes
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.kernel.boot.config import Config
+from kernmalloc.kernel.core.kern import DMA, PAGE
+from kernmalloc.lang import failed
+from kernmalloc.lang.functions import REGISTRY
+from kernmalloc.lang.status import BAD_BOOT, OK
+from kernmalloc.machine.arch import TARGETS
+
+GUEST = modes.LAYOUTS["guest"]
+CALLS = sorted(name.rpartition(".")[2] for name in GUEST.entries)
+MOST = 45 << 10
+"""Bytes of code that a guest on x86_64 with heap and frames may take."""
+PORT = """
+long long km_port_interrupts_save(void) { return 0; }
+long long km_port_interrupts_restore(long long flags) { return flags - flags; }
+"""
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed (Debian's package gcc)")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The library for guests, in this process."""
+    folder = tmp_path_factory.mktemp("guest")
+    name = archive.names("x86_64")[0]
+    (folder / name).write_bytes(archive.libraries("x86_64", GUEST)[name])
+    (folder / "port.c").write_text(PORT)
+    whole = ["-Wl,--whole-archive", folder / name, "-Wl,--no-whole-archive"]
+    subprocess.run(["gcc", "-shared", "-fPIC", folder / "port.c", *whole, "-o", folder / "guest.so"], check=True)
+    return ctypes.CDLL(str(folder / "guest.so"))
+
+
+def work(kernel: Kernel) -> list[int]:
+    """What a kernel answers to two thousand calls."""
+    chance, answers = random.Random(5), list[int]()
+    held: dict[str, list[int]] = {"free": [], "frame_put": [], "cache_put": []}
+    cache = kernel.call("cache_create", 200, 1000)
+
+    def ask(entry: str, *args: int, put: str = "") -> None:
+        answers.append(kernel.call(entry, *args))
+        if put and not failed(answers[-1]):
+            held[put].append(answers[-1])
+
+    for _ in range(2000):
+        size = chance.choice((1, 100, 700, 5000, 40_000, 300_000))
+        match chance.randrange(9):
+            case 0 | 1:
+                ask("malloc", size, put="free")
+            case 2:
+                ask("calloc", 3, size, put="free")
+            case 3:
+                ask("malloc_aligned", size, 1 << chance.randrange(4, 14), put="free")
+            case 4:
+                ask("block_get", chance.randrange(5), chance.choice((PAGE, DMA)), put="frame_put")
+            case 5:
+                ask("cache_get", cache, put="cache_put")
+            case 6:
+                ask("range_get", chance.randrange(1, 40), 4, 0, 1 << 20, 0, DMA)
+                if not failed(answers[-1]):
+                    ask("range_put", answers[-1], chance.randrange(1, 40))
+            case _:
+                put = chance.choice([name for name in held if held[name]] or ["free"])
+                value = held[put].pop(chance.randrange(len(held[put]))) if held[put] else chance.randrange(1 << 40)
+                ask(put, *([cache] if put == "cache_put" else []), value)
+    return answers
+
+
+@needs_gcc
+def test_it_answers_as_every_build_does_and_leaves_the_same_memory(library: ctypes.CDLL) -> None:
+    """Byte by byte, after two thousand calls of the whole kernel, and of the build for guests; both pass check."""
+    found = []
+    for alone in (False, True):
+        with Kernel.boot(machine((0, 24 * MIB)), guest(), "raw") as kernel:
+            if alone:
+                for name in CALLS:
+                    entry = kernel.handle.life.library.entries[name]
+                    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * entry.arity)
+                    kernel.handle.life._entries[name] = kind((entry.symbol, library))
+            found.append((work(kernel), kernel.snapshot()))
+            assert kernel.call("check") == OK
+    assert found[0] == found[1]
+
+
+@needs_gcc
+def test_another_mode_is_refused(library: ctypes.CDLL) -> None:
+    """An owner's configuration, as the header of either build has it."""
+    with Kernel.boot(machine((0, 24 * MIB)), guest(), "raw") as kernel:
+        config = bytearray(Config.size)
+        config[:] = kernel.handle.loaded.info.tobytes()
+    at = Config.offset("mode")
+    config[at : at + 8] = bytes(8)
+    held = (ctypes.c_char * len(config)).from_buffer(config)
+    asked = library.km_call_area_bytes
+    asked.restype, asked.argtypes = ctypes.c_int64, [ctypes.c_void_p]
+    assert asked(ctypes.addressof(held)) == BAD_BOOT
+
+
+def test_the_page_cache_and_threads_are_gone() -> None:
+    names = {function.__name__ for function, is_entry in REGISTRY.items() if is_entry}
+    assert {*modes.PAGE_CACHE, *modes.THREADS} <= names
+    assert not {*modes.PAGE_CACHE, *modes.THREADS} & set(CALLS)
+    whole = {entry.__name__ for entry in freestanding.entries() if not entry.__name__.startswith("arena_")}
+    assert whole - set(CALLS) == {*modes.PAGE_CACHE, *modes.THREADS}
+
+
+@pytest.mark.parametrize(
+    "architecture", ["x86_64", *(pytest.param(it, marks=pytest.mark.nightly) for it in TARGETS if it != "x86_64")]
+)
+def test_it_is_smaller_and_no_larger_than_promised(architecture: str) -> None:
+    """A kernel with heap and frames."""
+    data = freestanding.freestanding(architecture, GUEST)
+    took = sizes.code(data, sizes.USES["heap and frames"])
+    assert took < 0.8 * sizes.code(freestanding.freestanding(architecture), sizes.USES["heap and frames"])
+    assert took <= MOST or architecture != "x86_64"
