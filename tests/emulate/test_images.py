@@ -42,8 +42,7 @@ def built(tmp_path_factory):
 def run(example, into, memory=None, cpus=None, wish="", at=lambda line, machine: None):
     """What a kernel says until its end; `at` sees each line as it comes."""
     lines = []
-    with Running(example.command(into, memory, cpus), into) as machine:
-        machine.send(wish)
+    with Running(example.command(into, memory, cpus, wish), into) as machine:
         for line in machine.lines():
             lines.append(line)
             at(line, machine)
@@ -84,8 +83,8 @@ def test_i386_pae_with_64_gib(built):
     assert sum(told.frames.values()) == ram > 16_000_000
 
 
-@pytest.mark.parametrize("name", ["i386", "x86_64"])
-def test_it_can_be_held_and_dumped(name, built, tmp_path):
+@pytest.mark.parametrize(("name", "ram"), [("i386", 0), ("x86_64", 0), ("riscv64", 2 * GIB), ("aarch64", GIB)])
+def test_it_can_be_held_and_dumped(name, ram, built, tmp_path):
     """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to: under QEMU,
     and here from the dump, raw or as a core, in mode soft and where its window can be also in mode raw."""
     example, into = built(name)
@@ -94,7 +93,7 @@ def test_it_can_be_held_and_dumped(name, built, tmp_path):
     def dump(line, machine):
         seen.append(line)
         if line == HELD:
-            machine.save(raw, 0, 64 * MIB)
+            machine.save(raw, ram, 64 * MIB)
             machine.dump(core)
             machine.send("\n")
 
@@ -110,13 +109,36 @@ def test_it_can_be_held_and_dumped(name, built, tmp_path):
         region = next(region for region in kernel.view.regions() if region["area"])
         bit = kernel.view.pa(int(region["words"]) + 8)
     with open(raw, "r+b") as file:
-        file.seek(bit)
+        file.seek(bit - ram)
         byte = file.read(1)[0]
-        file.seek(bit)
+        file.seek(bit - ram)
         file.write(bytes([byte ^ 1]))
     with Kernel.open(raw) as kernel:
         check = kernel.check()
     assert not check.passed and check.failure.startswith("Region at 0x") and "does not hold" in check.failure
+
+
+@pytest.mark.parametrize(("name", "cpus"), [("riscv64", 4), ("aarch64", 2), ("armv7", 1)])
+def test_guests_in_a_direct_map(name, cpus, built):
+    """The kernel has its page tables, and the memory manager writes none. The device is one of the device tree."""
+    example, into = built(name)
+    told = same(example, run(example, into, 128 * MIB, cpus))
+    assert {step.cpu for step in told.steps} == set(range(cpus))
+    assert told.frames["mapping"] == 0 and any(region.kind == "device" for region in told.regions)
+
+
+def test_no_page_is_lost_in_a_teaching_kernel(built):
+    """Threads with a timer's turns at three processors: as many pages can be had after each test as before."""
+    example, into = built("teaching")
+    lines: list[str] = []
+    run(example, into, at=lambda line, machine: lines.append(line))
+    assert len([line for line in lines if line.endswith("pages can be had")]) == 4
+
+
+@pytest.mark.parametrize("name", ["cortex_m3", "coldfire", "process"])
+def test_arenas(name, built):
+    """A heap in a block of memory gives as much the second time, and checks its invariants."""
+    run(*built(name))
 
 
 @pytest.mark.nightly

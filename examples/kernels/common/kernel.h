@@ -15,7 +15,6 @@ int console_get(void);  /* a character that has come, or -1 */
 _Noreturn void machine_stop(int status);
 int processor_count(void);
 int processor_number(void);
-struct km_cpu *processor(void);  /* the kernel's record of this one */
 void processor_pause(void);  /* another one is waited for */
 void processor_sleep(void);  /* until an interrupt comes, which are off before and after */
 void processor_wake(int number);
@@ -39,13 +38,17 @@ void wait(int number);  /* until it has done that */
 void on_processor(int number, void (*work)(int64_t), int64_t argument);  /* any one; and wait */
 
 /* memory.c: the one map of ranges that a loader tells of; physical address 0 can be read at `direct`, all below `reach`. */
+struct km_loader_map;
+struct km_config;
 struct km_loader_map *memory_map(int64_t direct, int64_t reach);
 /* Fill the boot area, right behind the image if it may be there: the root of the page tables. km_init, with its `phys`. */
 int64_t boot_init(struct km_config *config, int64_t phys);
 struct km_cpu *boot_start(struct km_config *config);
 
 /* program.c, state.c, arena.c */
-void program(void);
+void program(int wish);  /* HOLD, LONG, or neither, as the kernel was told on its command line */
+#define HOLD 'h'
+#define LONG 'l'
 int state(void);
 int arena_program(void *memory, int64_t bytes);
 

@@ -7,11 +7,10 @@
  *     cpu 0: free(each) * 3912 = 0                           of what such a line gave, the last first; how many failed
  */
 #include "kernel.h"
-#define KM_ANYONE 1
 
 #define COUNT(...) (int)(sizeof((int64_t const[]){0, ##__VA_ARGS__}) / sizeof(int64_t) - 1)
 #define CALL(name, ...) \
-	told(#name, km_call_##name(processor(), ##__VA_ARGS__), (int64_t const[]){0, ##__VA_ARGS__}, COUNT(__VA_ARGS__))
+	told(#name, km_call_##name(km_port_processor(), ##__VA_ARGS__), (int64_t const[]){0, ##__VA_ARGS__}, COUNT(__VA_ARGS__))
 #define MIB (1 << 20)
 
 static int64_t told(const char *name, int64_t result, const int64_t *arguments, int count)
@@ -113,7 +112,7 @@ static void exhaust_heap(int64_t bytes)
 {
 	int64_t last = 0, mixed = 0, count = 0, lost = 0, at;
 
-	while (!failed(at = km_call_malloc(processor(), bytes))) {
+	while (!failed(at = km_call_malloc(km_port_processor(), bytes))) {
 		*(int64_t *)(intptr_t)at = last;
 		mixed = (int64_t)((uint64_t)mixed * 31 + (uint64_t)at);
 		last = at;
@@ -122,7 +121,7 @@ static void exhaust_heap(int64_t bytes)
 	say("cpu %d: malloc(%d) * %d = %x, then %v\n", processor_number(), bytes, count, mixed, at);
 	while (last) {
 		int64_t before = *(int64_t *)(intptr_t)last;
-		lost += km_call_free(processor(), last) != 0;
+		lost += km_call_free(km_port_processor(), last) != 0;
 		last = before;
 	}
 	say("cpu %d: free(each) * %d = %d\n", processor_number(), count, lost);
@@ -134,16 +133,16 @@ static void exhaust_frames(void)
 {
 	int64_t most = 0, count = 0, mixed = 0, lost = 0, pfn = 0, each = 0;
 
-	for (struct km_region *r = processor()->kern->ram; r; r = r->next)
+	for (struct km_region *r = km_port_processor()->kern->ram; r; r = r->next)
 		most += (r->count >> 9) + 1024;
 	int64_t *kept = (int64_t *)(intptr_t)had(CALL(malloc, most * 8));
-	while (!failed(pfn = km_call_block_get(processor(), 9, KM_PAGE))) {
+	while (!failed(pfn = km_call_block_get(km_port_processor(), 9, KM_PAGE))) {
 		mixed = (int64_t)((uint64_t)mixed * 31 + (uint64_t)pfn);
 		kept[count++] = pfn;
 	}
 	say("cpu %d: block_get(9, %d) * %d = %x, then %v\n", processor_number(), KM_PAGE, count, mixed, pfn);
 	for (mixed = 0; count + each < most; each++) {
-		if (failed(pfn = km_call_frame_get(processor(), KM_PAGE)))
+		if (failed(pfn = km_call_frame_get(km_port_processor(), KM_PAGE)))
 			break;
 		mixed = (int64_t)((uint64_t)mixed * 31 + (uint64_t)pfn);
 		kept[count + each] = pfn;
@@ -151,15 +150,15 @@ static void exhaust_frames(void)
 	say("cpu %d: frame_get(%d) * %d = %x, then %v\n", processor_number(), KM_PAGE, each, mixed, pfn);
 	CALL(malloc, 40 * MIB);
 	for (int64_t i = each; i--;)
-		lost += km_call_frame_put(processor(), kept[count + i]) != 0;
+		lost += km_call_frame_put(km_port_processor(), kept[count + i]) != 0;
 	say("cpu %d: frame_put(each) * %d = %d\n", processor_number(), each, lost);
 	for (int64_t i = count; i--;)
-		lost += km_call_frame_put(processor(), kept[i]) != 0;
+		lost += km_call_frame_put(km_port_processor(), kept[i]) != 0;
 	say("cpu %d: frame_put(each) * %d = %d\n", processor_number(), count, lost);
 	had(CALL(free, (int64_t)(uintptr_t)kept));
 }
 
-/* Whoever looks at the machine from outside may do it here: an `h` that has come holds it until something else comes. */
+/* Whoever looks at the machine from outside may do it here: it waits for a character, if that was the wish. */
 static void hold(int wish)
 {
 	int64_t blocks[8];
@@ -168,7 +167,7 @@ static void hold(int wish)
 		blocks[i] = had(CALL(malloc, 48));
 	for (int i = 0; i < 8; i++)
 		had(CALL(free, blocks[i]));  /* these are in the magazine, half full */
-	if (wish == 'h') {
+	if (wish == HOLD) {
 		say("held\n");
 		while (console_get() < 0)
 			processor_pause();
@@ -181,7 +180,7 @@ static void *passed[PROCESSORS][64];
 
 static void free_passed(void *block)
 {
-	int64_t status = block ? km_call_free(processor(), (int64_t)(uintptr_t)block) : 0;
+	int64_t status = block ? km_call_free(km_port_processor(), (int64_t)(uintptr_t)block) : 0;
 
 	if (status != 0)
 		fail("a block that another processor passed on cannot be freed", status);
@@ -196,7 +195,7 @@ static void exchange(int64_t long_)
 
 	for (int round = 0; long_ ? !__atomic_load_n(&over, __ATOMIC_RELAXED) : round < ROUNDS; round++) {
 		random = random * 6364136223846793005u + 1442695040888963407u;
-		int64_t at = km_call_malloc(processor(), (random >> 33 & 63 ? random >> 50 & 511 : random >> 46) + 1);
+		int64_t at = km_call_malloc(km_port_processor(), (random >> 33 & 63 ? random >> 50 & 511 : random >> 46) + 1);
 		void *block = failed(at) ? 0 : (void *)(intptr_t)at;
 		if (block)
 			*(void *volatile *)block = block;
@@ -228,9 +227,9 @@ static void on_all(void (*work)(int64_t))
 		on_processor(i, work, 0);
 }
 
-void program(void)
+void program(int wish)
 {
-	int wish = console_get(), others = processor_count() - 1;
+	int others = processor_count() - 1;
 
 	heap(0);
 	frames();
@@ -244,8 +243,8 @@ void program(void)
 	if (others) {
 		say("all processors free what others allocate\n");
 		for (int i = 1; i <= others; i++)
-			post(i, exchange, wish == 'l');
-		exchange(wish == 'l');
+			post(i, exchange, wish == LONG);
+		exchange(wish == LONG);
 		for (int i = 1; i <= others; i++)
 			wait(i);
 		on_all(free_all_passed);

@@ -39,8 +39,8 @@ static int64_t in_stock(const struct km_kern *kern)
 
 int state(void)
 {
-	struct km_kern *kern = processor()->kern;
-	int64_t checked = km_call_check(processor()), pages = kern->stocked - in_stock(kern);
+	struct km_kern *kern = km_port_processor()->kern;
+	int64_t checked = km_call_check(km_port_processor()), pages = kern->stocked - in_stock(kern);
 
 	tell_region(kern->regions);
 	say("frames: %d free, %d heap, %d mapping, %d page, %d dma, %d device, %d reserved\n", kern->free_frames - pages,

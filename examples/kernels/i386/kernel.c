@@ -9,7 +9,7 @@ static struct km_cpu *cpu;
 
 int processor_count(void) { return 1; }
 int processor_number(void) { return 0; }
-struct km_cpu *processor(void) { return cpu; }
+struct km_cpu *km_port_processor(void) { return cpu; }
 void processor_pause(void) { __asm__ volatile("pause"); }
 void processor_sleep(void) { __asm__ volatile("sti; hlt; cli"); }
 void processor_wake(int number) { (void)number; }
@@ -88,6 +88,7 @@ void kernel_main(uint32_t told)
 	set_gate(13, protection_fault);
 	set_gate(14, page_fault);
 	__asm__ volatile("lidt %0" : : "m"(idt));
+	int wish = last_word(*(const char **)(told + 16));  /* multiboot's command line */
 	struct km_loader_map *map = memory_map(0, WINDOW);  /* what boot's tables map */
 	if (km_call_ranges_multiboot(map, told) != KM_OK)
 		fail("the loader tells of no memory", told);
@@ -104,6 +105,6 @@ void kernel_main(uint32_t told)
 	boot_root[3] = *(uint64_t *)(uint32_t)(root + 3 * 8);  /* that of the window */
 	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
 	cpu = boot_start(&config);
-	program();
+	program(wish);
 	machine_stop(state());
 }

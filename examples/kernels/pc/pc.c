@@ -27,6 +27,15 @@ _Noreturn void machine_stop(int status)
 		__asm__ volatile("cli; hlt");
 }
 
+int last_word(const char *line)
+{
+	int first = 0;
+
+	for (char before = ' '; *line; before = *line++)
+		first = before == ' ' && *line != ' ' ? *line : first;
+	return first;
+}
+
 static uint32_t pci_read(uint32_t at)
 {
 	out32(PCI_ADDRESS, 1u << 31 | at);

@@ -1,5 +1,8 @@
-/* Ports of a PC. */
+/* What PCs have in common. */
 #include <stdint.h>
+
+/* The first letter of the last word of a command line. */
+int last_word(const char *line);
 
 static inline void out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 static inline void out16(uint16_t port, uint16_t value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port)); }

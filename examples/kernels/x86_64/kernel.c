@@ -38,7 +38,7 @@ int processor_number(void)
 	return number;
 }
 
-struct km_cpu *processor(void)
+struct km_cpu *km_port_processor(void)
 {
 	struct km_cpu *cpu;
 	__asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
@@ -219,6 +219,7 @@ void kernel_main(int64_t told)
 	out8(0xa1, 0xff);
 	processor_init(0);
 	start_processors();
+	int wish = last_word(*(const char **)(told + 24));  /* PVH's command line */
 	struct km_loader_map *map = memory_map(0, (int64_t)1 << 32);  /* what boot's tables map */
 	if (km_call_ranges_pvh(map, told) != KM_OK)
 		fail("the loader tells of no memory", told);
@@ -241,6 +242,6 @@ void kernel_main(int64_t told)
 		struct km_cpu *cpu = (struct km_cpu *)km_call_cpu_online(locals[0].cpu, i);
 		__atomic_store_n(&locals[i].cpu, cpu, __ATOMIC_RELEASE);
 	}
-	program();
+	program(wish);
 	machine_stop(state());
 }

@@ -1,12 +1,13 @@
 """An example kernel: where it is, how it is built, and the machine that QEMU makes for it.
 
 Concepts
-  1. An example is a folder with a Makefile that includes `common/kernel.mk`. `make` builds it for people and
+  1. An example is a folder with a Makefile that includes `common/kernel.mk`; one whose calls can be done again in a
+     simulation has a profile beside it. `make` builds it for people and
      here; its targets `tools` and `command` tell what that takes and how it is run.
   2. A machine runs until its kernel says its status. Its console is read line by line; what is written goes to its
      serial port. One that says nothing for a while is ended.
-  3. A kernel that has got an `h` before its program begins waits at one point, with a magazine half full: it says
-     `held`, and goes on with the next character. There its memory can be dumped.
+  3. A kernel that is told `hold` waits at one point, with a magazine half full: it says `held`, and goes on with the
+     next character. There its memory can be dumped. Told `long`, its processors work side by side until a character.
 """
 
 from __future__ import annotations
@@ -48,9 +49,8 @@ PACKAGES = {
 """A tool, and Debian's package that has it."""
 
 SILENCE = 300  # seconds without a line, after which a machine is ended
-HOLD = "h"
+HOLD, LONG = "hold", "long"
 HELD = "held"
-LONG = "l"
 
 
 class MissingTool(InputError):
@@ -62,18 +62,17 @@ class Example:
 
     def __init__(self, name: str) -> None:
         folders = [Path(name), *(place / name for place in PLACES)]
-        found = [
-            folder for folder in folders if (folder / "Makefile").is_file() and (folder / "profile.toml").is_file()
-        ]
+        found = [folder for folder in folders if (folder / "Makefile").is_file()]
         if not found:
-            known = sorted({path.parent.name for place in PLACES for path in place.glob("*/profile.toml")})
+            known = sorted({path.parent.name for place in PLACES for path in place.glob("*/Makefile")})
             raise InputError(name, 0, "no such example kernel", f"one of {', '.join(known)}; or a folder like theirs")
         self.folder = found[0].resolve()
 
     @property
-    def profile(self) -> Path:
-        """The file that describes the kernel."""
-        return self.folder / "profile.toml"
+    def profile(self) -> Path | None:
+        """The file that describes the kernel to a simulation; None: it tells no calls that could be done again."""
+        file = self.folder / "profile.toml"
+        return file if file.is_file() else None
 
     def build(self, into: Path) -> None:
         """Build it in a folder. MissingTool; InputError, with the first error, where make fails."""
@@ -82,9 +81,10 @@ class Example:
                 raise MissingTool(str(self.folder), 0, f"{tool} is not installed", f"apt install {PACKAGES[tool]}")
         self._make("all", into)
 
-    def command(self, into: Path, memory: int | None = None, cpus: int | None = None) -> list[str]:
-        """What runs the kernel that was built in a folder: memory in bytes; None is as its Makefile says."""
-        return self._told("command", into, *_settings(memory, cpus))
+    def command(self, into: Path, memory: int | None = None, cpus: int | None = None, wish: str = "") -> list[str]:
+        """What runs the kernel that was built in a folder: memory in bytes; None is as its Makefile says. `wish` is
+        what it is told: HOLD, LONG, nothing."""
+        return self._told("command", into, f"WISH={wish}", *_settings(memory, cpus))
 
     def _told(self, target: str, into: Path, *settings: str) -> list[str]:
         if shutil.which("make") is None:
@@ -114,7 +114,8 @@ class Running:
 
     def __init__(self, command: list[str], folder: Path) -> None:
         self._monitor = folder / "monitor"
-        monitor = ["-qmp", f"unix:{self._monitor},server=on,wait=off"]
+        emulated = command[0].startswith("qemu-")
+        monitor = ["-qmp", f"unix:{self._monitor},server=on,wait=off"] if emulated else []
         self._process = subprocess.Popen(
             [*command, *monitor], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )

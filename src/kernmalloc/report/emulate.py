@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from kernmalloc.emulate.simulation import Outcome
 
 
-def compared(told: Told, outcome: Outcome) -> Iterator[str]:
-    """Whether the simulation did the calls with equal results and came to an equal end."""
+def compared(told: Told, outcome: Outcome | None) -> Iterator[str]:
+    """Whether the simulation, if there was one, did the calls with equal results and came to an equal end."""
     if told.status:
         yield f"the kernel ended with status {told.status}"
+    if outcome is None:
+        return
     if outcome.differences:
         yield f"the simulation differs, after {outcome.calls:,} calls with equal results:"
         yield from (f"  {difference}" for difference in outcome.differences)

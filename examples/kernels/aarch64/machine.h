@@ -1,0 +1,4 @@
+/* What start.S and C both know. */
+#define DIRECT 0xffffff8000000000 /* where the kernel has physical address 0 */
+#define STACK 16384
+#define PROCESSORS 8

@@ -1,0 +1,73 @@
+/*
+ * From OpenSBI to C. The first hart comes to `start_first` with its number in a0 and the device tree in a1; those that
+ * the kernel starts come to `start` with their number in a0, and in a1 the kernel's for them. The kernel's own tables map
+ * all physical addresses at DIRECT, and the lowest 4 GiB where they are.
+ */
+#include "machine.h"
+
+	.section .start, "ax"
+	.global start_first, start
+start_first:
+	li a2, 0
+	j 1f
+start:
+	mv a2, a1
+1:	la t0, root
+	srli t0, t0, 12
+	li t1, 8 << 60  /* Sv39 */
+	or t0, t0, t1
+	sfence.vma
+	csrw satp, t0
+	sfence.vma
+	li t1, DIRECT
+	la t0, 1f
+	add t0, t0, t1
+	jr t0
+1:	addi t1, a2, 1
+	li t2, STACK
+	mul t1, t1, t2
+	la sp, stacks
+	add sp, sp, t1
+	bnez a2, 2f
+	call kernel_main
+2:	call processor_main
+
+	/* What interrupts: registers that a function of C may change are saved. */
+	.balign 4
+	.global trap
+trap:
+	addi sp, sp, -128
+	.set at, 0
+	.irp r, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+	sd x\r, at(sp)
+	.set at, at + 8
+	.endr
+	call trapped
+	.set at, 0
+	.irp r, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+	ld x\r, at(sp)
+	.set at, at + 8
+	.endr
+	addi sp, sp, 128
+	sret
+
+	.data
+	.balign 4096
+root:	/* entries of 1 GiB: valid, all rights, accessed, dirty; the upper ones global */
+	.set i, 0
+	.rept 4
+	.quad i << 28 | 0xcf
+	.set i, i + 1
+	.endr
+	.fill 252, 8, 0
+	.set i, 0
+	.rept 256
+	.quad i << 28 | 0xef
+	.set i, i + 1
+	.endr
+
+	.bss
+	.balign 4096
+stacks:	.skip PROCESSORS * STACK
+
+	.section .note.GNU-stack, "", @progbits
