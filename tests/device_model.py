@@ -50,6 +50,7 @@ PAST = {
     "stocked",
     "returned",
     "recycled",
+    "peak",
     "wanted",
     "pages",
     "stalls",

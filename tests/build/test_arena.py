@@ -61,6 +61,7 @@ def test_what_an_arena_asserts() -> None:
         "idle == tally.idle and idle <= idle_most",
         "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
+        "backed - idle - kept <= peak",
         "tally.runs == tally.filed",
         "tally.bin_errors == 0",
         "tally.unused_errors == 0",

@@ -32,6 +32,7 @@ LAYOUTS = {
         "status@0 donor@8 donation@16 first@24 map@32 donation_maps@40 frames@48 tables@56 records@64 regions@72 "
         "objects@80 chunks@88 last_words@96 pages@104 headroom@112 excess@120 padding@128 top@136 scale@144",
     ),
+    "kernmalloc.kernel.check.check.Finding": (24, "record@0 equation@8 address@16"),
     "kernmalloc.kernel.check.tally.Tally": (
         864,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 "
@@ -67,11 +68,11 @@ LAYOUTS = {
         "free_frames@344 heap_frames@352 mapping_frames@360 page_frames@368 dma_frames@376 device_frames@384 "
         "reserved_frames@392 stocked@400 returned@408 moved@416 stride@424 identity@432 donation_pfn@440 "
         "donation_frames@448 donation_maps@456 donated_heap@464 donated_maps@472 heap@480 heap_pages@488 "
-        "heap_map@496 top@504 map_pages@512 backed@520 idle@528 growth@536 idle_most@544 bin_bits@552 bins@648 "
-        "fixed@3720 kept@3728 recycled@3736 excess@3744 released@3752 headroom@3760 growable@3768 affine@3776 "
-        "wanted@3784 pages@3792 stalls@4016 promised@4112 lenient@4120 withheld@4128 opening@4136 "
-        "opening_heap@4144 device_ranges@4152 device_pages@4160 reserves@4168 device_count@4176 last_frames@4184 "
-        "last_ranges@4192 last_maps@4200 caches@4208 cache_count@4216 class_of@4224 common@4288 info@12480 "
+        "heap_map@496 top@504 map_pages@512 backed@520 idle@528 peak@536 growth@544 idle_most@552 bin_bits@560 "
+        "bins@656 fixed@3728 kept@3736 recycled@3744 excess@3752 released@3760 headroom@3768 growable@3776 "
+        "affine@3784 wanted@3792 pages@3800 stalls@4024 promised@4120 lenient@4128 withheld@4136 opening@4144 "
+        "opening_heap@4152 device_ranges@4160 device_pages@4168 reserves@4176 device_count@4184 last_frames@4192 "
+        "last_ranges@4200 last_maps@4208 caches@4216 cache_count@4224 class_of@4232 common@4288 info@12480 "
         "ranges@12488 range_count@12496 range_next@12504 range_left@12512 objects@12520 object_count@12528 "
         "static@12536 plan@12544 asked@12696 added@12704 coming@12712 adding@12720 root@12784 static_end@12792 "
         "seal@12800 area_seal@12808 checked@12816",
@@ -121,6 +122,7 @@ LAYOUTS = {
         "waiting@28 bits@32",
     ),
     "kernmalloc.kernel.heap.slabs.Stacked": (16, "va@0 bit@8"),
+    "kernmalloc.kernel.heap.usage.Usage": (56, "bound@0 backed@8 live@16 peak@24 largest@32 frames@40 free@48"),
     "kernmalloc.kernel.loaders.found.LoaderMap": (
         56,
         "direct@0 reach@8 ranges@16 room@24 count@32 before@40 dropped@48",

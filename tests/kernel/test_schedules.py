@@ -306,6 +306,15 @@ def both_fetch(a, b):
     return [[("frame_put", mine), ("collect", 99)], [("frame_put", yours), ("collect", 99)]]
 
 
+@fetching
+def a_type_is_destroyed_while_it_is_used(a, b):
+    """The second processor has a free object of the type at hand, and one in use."""
+    cache = b.cache("port", 2048, 2)
+    held = [cache.get() for _ in range(2)]
+    cache.put(held[0])
+    return [[("cache_destroy", cache.id)], [("cache_put", cache.id, held[1]), ("cache_get", cache.id)]]
+
+
 Base = tuple[Kernel, dict[int, bytes]]
 
 

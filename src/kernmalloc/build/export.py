@@ -17,10 +17,11 @@ from kernmalloc.build.interface import interface
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel import devices
 from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, Config
+from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.core import kern
 from kernmalloc.kernel.loaders import found
 from kernmalloc.lang import c
-from kernmalloc.lang.c.names import Constant
+from kernmalloc.lang.c.names import Constant, snake
 from kernmalloc.lang.functions import REGISTRY, Function, Primitive, group
 from kernmalloc.lang.typed import typed
 from kernmalloc.machine.arch import ARCHES, ATTRIBUTE_NAMES, FORMATS, TARGETS
@@ -69,6 +70,7 @@ def _told() -> dict[str, list[Constant]]:
     made = {
         "The number of the layout of all records, as the kernel's begins.": {"LAYOUT": kern.Kern.layout},
         "What a configuration begins with.": {"VERSION": kern.VERSION << LAYOUT_SHIFT | Config.layout},
+        "Kinds of records, as a finding names them.": {f"CHECKED_{snake(r.name)}": n for n, r in enumerate(RECORDS)},
         "Formats of page tables.": {f"FORMAT_{name}": format.number for name, format in FORMATS.items()},
         "How a device's page is cached.": {f"CACHE_{name}": number for number, name in enumerate(ATTRIBUTE_NAMES)},
     }

@@ -32,6 +32,7 @@ from kernmalloc.kernel.heap import caches
 from kernmalloc.kernel.heap import fetch as idle
 from kernmalloc.kernel.heap import malloc as heap
 from kernmalloc.kernel.heap import resize as sized
+from kernmalloc.kernel.heap import usage as figures
 from kernmalloc.kernel.heap.caches import slot_bytes
 from kernmalloc.kernel.heap.resize import MOVE, product
 from kernmalloc.kernel.map import windows
@@ -151,11 +152,13 @@ free = call(heap.free, heap.free_quick, heap.free_own, settled=MEMORY)
 free_sized = call(sized.free_sized, sized.free_sized_quick, sized.free_sized_own, settled=MEMORY)
 size_of = call(heap.size_of)
 resize = call(sized.resize, settled=MEMORY)
+usage = call(figures.usage)
 drain = call(idle.drain, settled=FRAMES)
 release = call(idle.release, settled=FRAMES)
 
 cache_create = call(caches.cache_create)
 cache_create_aligned = call(caches.cache_create_aligned)
+cache_destroy = call(caches.cache_destroy, settled=MEMORY)
 cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_own)
 cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own, settled=MEMORY)
 

@@ -13,7 +13,7 @@ from small_machines import MIB, machine, poke
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bank
-from kernmalloc.kernel.check.check import RECORDS
+from kernmalloc.kernel.check.check import RECORDS, Finding
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.core.kern import LINKS, Cpu, Kern
 from kernmalloc.kernel.devices import Chunk
@@ -29,6 +29,7 @@ from kernmalloc.kernel.pages.pages import Identity, Pages
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang.functions import over_numbers
 from kernmalloc.lang.records import RecordType
+from kernmalloc.lang.status import BROKEN, OK
 
 SINGLES, BLOCKS = Cpu.offset("frames"), Cpu.offset("chunks")
 BOTTOM, STEP = Stock.size, Group.size
@@ -277,6 +278,7 @@ breaks(Kern, "device_count == tally.device_count and device_frames <= device_cou
     lambda s: s.add(Kern, s.kern, "device_count")
 )
 breaks(Kern, "kept == tally.kept and kept <= fixed")(lambda s: s.add(Kern, s.kern, "kept"))
+breaks(Kern, "backed - idle - kept <= peak")(lambda s: s.set(Kern, s.kern, peak=1))
 breaks(Kern, "lock == 0")(lambda s: s.set(Kern, s.kern, lock=2))
 breaks(Kern, "tally.link_errors == 0")(lambda s: s.set(Kern, s.kern, hit=s.cpu))
 breaks(Kern, "stocked == tally.drawn")(lambda s: s.add(Kern, s.kern, "stocked"))
@@ -686,11 +688,26 @@ def test_a_corruption_is_found_by_its_invariant(scene, record, equation):
     assert result.failure.startswith(f"{record.name} at {culprit:#x}: {equation} does not hold"), result.failure
 
 
+def test_what_was_found_is_told_to_callers(scene):
+    """check_found names the record, the equation and the address, in the caller's memory; where all is well it writes
+    nothing."""
+    into = scene.kernel.malloc(Finding.size)
+    blank = bytes(range(Finding.size))
+    poke(scene.kernel.view, into, blank)
+    assert scene.kernel.call("check_found", into) == OK
+    assert bytes(scene.kernel.view.peek(into, Finding.size)) == blank
+    culprit = CORRUPTIONS["Cpu", "run >= 0"](scene) or scene.cpu
+    scene.kernel.handle.life.refresh()
+    assert scene.kernel.call("check_found", into) == BROKEN
+    record, equation, address = struct.unpack("<3q", scene.kernel.view.peek(into, Finding.size))
+    assert (RECORDS[record].name, RECORDS[record].invariants[equation], address) == ("Cpu", "run >= 0", culprit)
+
+
 # What may say anything, and why. All other fields are found out.
 FREE = {
     "Kern": {
         "hit": "a hint, if it is a region", "supply": "a hint, if it is a region", "recycled": "history",
-        "adding": "of the last add",
+        "adding": "of the last add", "peak": "history, but for its bounds",
         "wanted": "of the last refused call", "returned": "history", "moved": "history",
     },
     "Cpu": {

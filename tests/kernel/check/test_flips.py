@@ -41,7 +41,7 @@ HARMLESS = {
     "Frame page": {"pins": CALLERS},
     "Identity": {"oid": UNREAD, "next": UNREAD, "prev": UNREAD},
     "Kern": {
-        "-": PADDING, "checked": UNREAD, "adding": UNREAD, "common.base": UNREAD, "moved": HISTORY,
+        "-": PADDING, "checked": UNREAD, "adding": UNREAD, "common.base": UNREAD, "moved": HISTORY, "peak": HISTORY,
         "pages.evictions": HISTORY,
         "pages.hits": HISTORY, "pages.misses": HISTORY, "pages.reads": HISTORY, "pages.writes": HISTORY,
         "recycled": EVER, "returned": EVER, "stalls.late": HISTORY, "stalls.made": HISTORY,

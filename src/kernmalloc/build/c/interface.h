@@ -245,6 +245,11 @@ static inline int64_t km_cache_create_aligned(size_t bytes, size_t limit, size_t
 			(int64_t)align);
 }
 
+static inline int64_t km_cache_destroy(int64_t cache)
+{
+	return km_call_cache_destroy(km_port_processor(), cache);
+}
+
 static inline void *km_cache_get(int64_t cache)
 {
 	return km_pointer(km_call_cache_get(km_port_processor(), cache));
@@ -535,6 +540,26 @@ static inline int64_t km_tick(int64_t now)
 static inline int64_t km_wanted(void)
 {
 	return km_port_processor()->kern->wanted;
+}
+
+/*
+ * Have so many frames ready: what all processors keep idle goes back, then pages of the cache. How
+ * many can be had now.
+ */
+static inline int64_t km_reclaim(int64_t frames)
+{
+	return km_call_collect(km_port_processor(), frames);
+}
+
+static inline int64_t km_stats(struct km_usage *usage)
+{
+	return km_call_usage(km_port_processor(), usage);
+}
+
+/* km_check, and what it found: a record by its number, KM_CHECKED_..., an equation, an address. */
+static inline int64_t km_check_found(struct km_finding *finding)
+{
+	return km_call_check_found(km_port_processor(), finding);
 }
 
 static inline int64_t km_drain(void)

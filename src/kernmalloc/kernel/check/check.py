@@ -97,7 +97,7 @@ from kernmalloc.kernel.map.kmap import spans_of
 from kernmalloc.kernel.pages.pages import Pages
 from kernmalloc.kernel.pages.reclaim import MOST_USES
 from kernmalloc.kernel.pages.umap import Umap
-from kernmalloc.lang import element, entry, failed, kernel, verifier
+from kernmalloc.lang import Record, element, entry, failed, field, i64, kernel, verifier
 from kernmalloc.lang.records import RecordType
 from kernmalloc.lang.status import BAD_ADDRESS, BROKEN, OK
 from kernmalloc.machine.mmu import ATTRIBUTES
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
 
 FOUNDATION = 1 + Kern.invariants.index("cache_count >= 0 and cache_count <= CACHES")
 """The first equations of the kernel's record, on which all the others stand."""
+EQUATION_SHIFT = 6  # log2 of MOST_EQUATIONS
 TALLY_COUNTS = Tally.offset("free")  # the counts of frames lie one behind the other, in the order of the types
 
 RECORDS: list[RecordType] = []
@@ -429,6 +430,14 @@ def _check_foundation(cpu: Cpu, tally: Tally) -> int:
     return _check_ways(cpu, tally)
 
 
+class Finding(Record):
+    """The invariant that does not hold."""
+
+    record: i64 = field("the kind of record that breaks it: its place among those that are checked")
+    equation: i64 = field("which of its equations, from 0")
+    address: i64 = field("VA of the record")
+
+
 @entry
 def check(cpu: Cpu) -> int:
     """Hold every invariant of every record against a recount: OK.
@@ -458,3 +467,15 @@ def check(cpu: Cpu) -> int:
     if failed(_check_page_cache(cpu, tally)) or failed(_check_caches(cpu, tally)):
         return BROKEN
     return _check_threads(cpu, tally)
+
+
+@entry
+def check_found(cpu: Cpu, finding: Finding) -> int:
+    """`check`, and where that says BROKEN the invariant at `finding`, which is the caller's memory."""
+    status = check(cpu)
+    if status == BROKEN:
+        which = cpu.kern.checked.failed - 1
+        finding.record = which >> EQUATION_SHIFT
+        finding.equation = which & (MOST_EQUATIONS - 1)
+        finding.address = cpu.kern.checked.culprit
+    return status

@@ -250,6 +250,7 @@ class Kern(Record):
     map_pages: usize = field("pages of the heap map that are backed")
     backed: usize = field("heap pages with a frame behind them")
     idle: usize = field("of those, pages in free runs")
+    peak: usize = field("the most heap pages that ever were in use")
     growth: i64 = field("pages by which the heap grows")
     idle_most: usize = field("the most pages that it keeps idle")
     bin_bits: Word = array(FREE_USES * BINS // 64, "which bins hold a run: a bit for each of them")
@@ -346,6 +347,7 @@ class Kern(Record):
         "idle == tally.idle and idle <= idle_most",
         "kept == tally.kept and kept <= fixed",
         "backed == tally.backed",
+        "backed - idle - kept <= peak",
         "tally.runs == tally.filed",
         "tally.bin_errors == 0",
         "tally.own == tally.owned",

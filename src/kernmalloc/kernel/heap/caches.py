@@ -14,7 +14,9 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import CACHES, OWN_CACHES, SIZE_CLASSES, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.bins import SLAB
+from kernmalloc.kernel.heap.fetch import others_hold
 from kernmalloc.kernel.heap.magazines import (
+    cache_drain,
     slot_give,
     slot_give_own,
     slot_give_quick,
@@ -25,10 +27,13 @@ from kernmalloc.kernel.heap.magazines import (
 from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLAB_PAGES,
+    Magazine,
     cache_at,
     cache_init,
     cache_seal,
+    cpu_at,
     is_own,
+    magazine_at,
     slab_new,
     slab_page,
     slab_pages,
@@ -37,7 +42,8 @@ from kernmalloc.kernel.heap.slabs import (
     slot_number,
 )
 from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
-from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_CACHE, BAD_SIZE, NOT_YOURS, OK
+from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_CACHE, BAD_SIZE, BUSY, NOT_YOURS, OK
+from kernmalloc.machine.primitives import zero
 
 # the first typed caches are there in every kernel; all but the last of these are the memory manager's own
 REGION_CACHE = SIZE_CLASSES
@@ -146,16 +152,31 @@ def common_create(cpu: Cpu, bytes: int, limit: int) -> int:
 
 
 @kernel
+def _is_destroyed(kern: Kern, id: int) -> int:
+    """1 if the object type of that number was destroyed, and no other one has the number."""
+    return 1 if cache_at(kern, id).limit == 0 else 0
+
+
+@kernel
+def _free_number(kern: Kern) -> int:
+    """The first number of a cache that is free; CACHES if none is."""
+    for id in range(SIZE_CLASSES, kern.cache_count):
+        if _is_destroyed(kern, id) != 0:
+            return id
+    return kern.cache_count
+
+
+@kernel
 def _create(cpu: Cpu, bytes: int, limit: int, align: int, common: int) -> int:
     """Make an object type; `common`: its slabs belong to all processors."""
     kern = cpu.kern
     slot = (bytes + align - 1) & -align  # a slab begins with a page, so that each slot is aligned if its length is
     if bytes <= 0 or bytes > LARGEST_OBJECT or slot > MAX_SLAB_PAGES << kern.page_shift or limit <= 0:
         return BAD_SIZE
-    if kern.cache_count == CACHES:
+    id = _free_number(kern)
+    if id == CACHES:
         return BAD_CACHE
-    id = kern.cache_count
-    kern.cache_count = id + 1
+    kern.cache_count = max(kern.cache_count, id + 1)
     cache_init(kern, id, slot, object_slabs(kern.page_shift, slot, limit), common)
     cache = cache_at(kern, id)
     cache.object = bytes
@@ -183,6 +204,35 @@ def cache_create_aligned(cpu: Cpu, bytes: int, limit: int, align: int) -> int:
     if align <= 0 or align > 1 << cpu.kern.page_shift or align & (align - 1) != 0:
         return BAD_ALIGN
     return _create(cpu, bytes, limit, max(align, GRAIN), 0)
+
+
+@kernel
+def cache_destroy(cpu: Cpu, id: int) -> int:
+    """Give back all memory of object type number `id`, and its number, which another type may have then: OK.
+
+    BUSY: objects of it are in use, or slabs of it are kept for good; or other processors may have some at hand, and the
+    port has no barrier (`fetch`). BAD_CACHE: there is no such type. NOT_YOURS: its objects are the kernel's own, or for
+    last words. It stays then.
+    """
+    kern = cpu.kern
+    status = _type_ok(kern, id)
+    if failed(status):
+        return status
+    if OWN_CACHES > 0 and id == LAST_MAP_CACHE:
+        return NOT_YOURS
+    cache = cache_at(kern, id)
+    if cache.kept > 0 or others_hold(cpu) == 0:
+        return BUSY
+    for number in range(kern.cpu_count):
+        cache_drain(cpu_at(kern, number), cache)
+    if cache.slabs > 0:
+        return BUSY
+    for owner in range(kern.cpu_count + 1):
+        zero(magazine_at(kern, owner, id).addr, Magazine.size)
+    cache.limit = 0
+    cache.wanted = 0
+    cache.object = 0
+    return cache_seal(cache)
 
 
 @kernel
@@ -230,6 +280,8 @@ def objects_create(cpu: Cpu, index: int) -> int:
 def _type_ok(kern: Kern, id: int) -> int:
     """OK if there is an object type of that number for callers. BAD_CACHE: there is none. NOT_YOURS."""
     if id < SIZE_CLASSES or id >= kern.cache_count:
+        return BAD_CACHE
+    if _is_destroyed(kern, id) != 0:
         return BAD_CACHE
     return NOT_YOURS if is_own(id) != 0 else OK
 

@@ -253,6 +253,19 @@ def _cut(cpu: Cpu, use: int, pages: int, align: int) -> int:
 
 
 @kernel
+def live_pages(kern: Kern) -> int:
+    """Heap pages in use."""
+    return kern.backed - kern.idle - kern.kept
+
+
+@kernel
+def taken(kern: Kern, page: int) -> int:
+    """Note how many pages are in use, after a run was taken, or not: its first page, or the status that refused it."""
+    kern.peak = max(kern.peak, live_pages(kern))
+    return page
+
+
+@kernel
 def extend_run(cpu: Cpu, page: int, pages: int, more: int) -> int:
     """Take the first `more` pages of the free run behind a run in use, which has frames: 1. 0: it is not that long."""
     kern = cpu.kern
@@ -268,6 +281,7 @@ def extend_run(cpu: Cpu, page: int, pages: int, more: int) -> int:
         file_run(kern, end + more, left, use)
     _count_free(kern, use, -more)
     unpoison(va_of(kern, end), more << kern.page_shift)
+    taken(kern, page)
     return 1
 
 
@@ -337,10 +351,10 @@ def take_zeroed(cpu: Cpu, pages: int) -> int:
     kern = cpu.kern
     page = _cut(cpu, KEPT, pages, 1)
     if page == ABSENT:
-        return _grow_or_trim(cpu, pages, 1)
-    if kern.recycled != 0:
+        page = _grow_or_trim(cpu, pages, 1)
+    elif kern.recycled != 0:
         zero(va_of(kern, page), pages << kern.page_shift)
-    return page
+    return taken(kern, page)
 
 
 @kernel

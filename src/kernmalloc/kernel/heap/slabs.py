@@ -34,7 +34,7 @@ from kernmalloc.kernel.core.locks import gate_of
 from kernmalloc.kernel.core.seals import folded, mixed  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.frames.claims import listed, short
 from kernmalloc.kernel.heap.bins import INSIDE, SLAB, record_of, va_of
-from kernmalloc.kernel.heap.runs import cut_pages, give_pages, new_pages
+from kernmalloc.kernel.heap.runs import cut_pages, give_pages, new_pages, taken
 from kernmalloc.lang import (
     Record,
     array,
@@ -532,7 +532,9 @@ def run_get(cpu: Cpu, pages: int, align: int) -> int:
     if page == ABSENT and _empties_help(cpu, pages, align) != 0:
         _empties_give(cpu, pages)
         page = cut_pages(cpu, pages, align)
-    return page if page != ABSENT else new_pages(cpu, pages, align)
+    if page == ABSENT:
+        page = new_pages(cpu, pages, align)
+    return taken(cpu.kern, page)
 
 
 @kernel
