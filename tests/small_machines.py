@@ -21,9 +21,9 @@ def machine(*ranges: tuple[int, int], kind: str = "ram") -> Machine:
     return Machine(name="test", file="test", arch="i386", ram=ram)
 
 
-def guest(size: int = 1 << 40, **more: object) -> Profile:
+def guest(size: int = 1 << 40, name: str = "guest", **more: object) -> Profile:
     """A kernel in a direct map that lies at one place in every mode."""
-    return replace(Profile.load("guest"), va=Window(base=Address(DIRECT), size=Bytes(size)), **more)
+    return replace(Profile.load(name), va=Window(base=Address(DIRECT), size=Bytes(size)), **more)
 
 
 def poison(ram: Ram) -> None:

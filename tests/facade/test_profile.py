@@ -59,8 +59,8 @@ def test_shipped_profiles_load_under_their_own_name(name):
     assert profile.core.stride >= ENTRY
 
 
-def test_shipped_profiles_are_five_kernels_and_a_guest():
-    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "guest", "x86_64"]
+def test_shipped_profiles_are_five_kernels_and_two_guests():
+    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "frames", "guest", "x86_64"]
 
 
 def test_E2_the_static_baseline_is_shipped():
@@ -131,7 +131,11 @@ REFUSALS = [
     ("size = 556", 'size = "big"', "objects[0].size: "),
     ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire, none)"),
     ('"i386-pae"', '"none"', "arch: none has no page tables, which mode owner writes (mode = 'guest')"),
-    ('arch = "i386-pae"', 'arch = "i386-pae"\nmode = "host"', "mode: unknown mode 'host' (known: owner, guest)"),
+    (
+        'arch = "i386-pae"',
+        'arch = "i386-pae"\nmode = "host"',
+        "mode: unknown mode 'host' (known: owner, guest, shadow, frames)",
+    ),
     (
         'arch = "i386-pae"',
         'arch = "i386-pae"\npage_bytes = 4096',

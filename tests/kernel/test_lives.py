@@ -26,6 +26,7 @@ MACHINES = {
     "pages of 8 KiB": ([(0, 6 * MIB)], "coyotos-coldfire", poison),
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
     "a direct map": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(), poison),
+    "frames alone": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(name="frames"), poison),
     "a short direct map": ([(0, 5 * MIB), (8 * MIB, 3 * MIB)], guest(4 * MIB), None),
 }
 

@@ -40,6 +40,7 @@ _NO_FRAMES: dict[str, int | str] = {
     "heap.runs.trim": OK,
     "heap.runs._grow_or_trim": NO_VA,
     "heap.runs._cut_idle": ABSENT,
+    "core.modes.has_heap": 1,
     "core.modes.has_tables": 1,
     "frames.claims.listed": 0,
     "frames.stock.stock_drain": 0,

@@ -22,6 +22,7 @@ PAGE_CACHE = (
 THREADS = ("thread_make", "thread_run", "thread_next", "thread_limit", "thread_cancel", "thread_free", "tick")
 
 _NO_TABLES: dict[str, int | str] = {"core.modes.has_tables": 0, "core.modes.writes_tables": 0}
+_A_HEAP: dict[str, int | str] = {"core.modes.has_heap": 1, "core.modes.allocates": 1}
 _NO_PAGES: dict[str, int | str] = {
     "pages.reclaim.again": 0,
     "pages.pages.is_movable": 0,
@@ -39,7 +40,7 @@ _NO_THREADS: dict[str, int | str] = {
 
 
 def _guest() -> Layout:
-    answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | _NO_PAGES | _NO_THREADS).items()}
+    answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | _A_HEAP | _NO_PAGES | _NO_THREADS).items()}
     gone = (*PAGE_CACHE, *THREADS)
     calls = [each for each in entries() if each.__name__ not in gone and each.__module__ != f"{KERNEL}boot.arena"]
     parameters = {"FIRST_MODE": GUEST, "LAST_MODE": GUEST}

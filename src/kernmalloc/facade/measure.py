@@ -67,7 +67,7 @@ def _table_bytes(kernel: Kernel) -> int:
 def _poison(ram: Ram, frames: NDArray[numpy.int64], page: int) -> None:
     starts = numpy.sort(frames)
     breaks = numpy.flatnonzero(numpy.diff(starts) != page) + 1
-    ram.poison([(int(run[0]), len(run) * page) for run in numpy.split(starts, breaks)])
+    ram.poison([(int(run[0]), len(run) * page) for run in numpy.split(starts, breaks) if len(run)])
 
 
 def _memset(size: int) -> tuple[float, float]:

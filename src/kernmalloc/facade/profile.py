@@ -25,7 +25,7 @@ from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.toml import parse_toml, text_of
 from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MODE_NAMES, WINDOWS_SHIFT
-from kernmalloc.kernel.core.modes import writes_tables
+from kernmalloc.kernel.core.modes import allocates, writes_tables
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
 
@@ -212,6 +212,11 @@ class Profile(_Table, frozen=True):
         return not writes_tables(MODE_NAMES.index(self.mode))
 
     @property
+    def heapless(self) -> bool:
+        """Whether there is no heap: what the boot needs is carved out of RAM, and that is all."""
+        return not allocates(MODE_NAMES.index(self.mode))
+
+    @property
     def page_shift(self) -> int:
         """log2 of the bytes in a page: the architecture's."""
         return self.page_bytes.bit_length() - 1 if self.page_bytes else FORMATS[self.arch].page_shift
@@ -332,6 +337,8 @@ def _bad_mode(profile: Profile) -> Iterator[Contradiction]:
         yield "mode", f"unknown mode {profile.mode!r}", f"known: {', '.join(MODE_NAMES)}"
     elif not has_tables and not profile.direct:
         yield "arch", f"{profile.arch} has no page tables, which mode {profile.mode} writes", "mode = 'guest'"
+    if profile.mode in MODE_NAMES and profile.heapless and profile.objects:
+        yield "objects", "mode frames has no heap for them", "leave them out"
     if page is not None and has_tables:
         yield (
             "page_bytes",

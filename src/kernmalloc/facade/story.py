@@ -32,7 +32,9 @@ def told(handle: Handle, stage: int) -> tuple[str, str, dict[str, int]]:
         "marked mapping": int(kern["mapping_frames"]) if stage == k.MARK else int(kern["donated_maps"]) * marked,
         "free": int(kern["free_frames"]) if stage >= k.LIST else 0,
     }
-    if stage == k.DONATE:
+    if handle.profile.heapless:
+        text = _carved(handle, stage, where, frames)
+    elif stage == k.DONATE:
         text = (
             f"the highest range that can hold its own core table starts at {int(top['base']) * page:#x} and has "
             f"{_frames(int(top['count']))}; that table costs {_frames(frames)}: {where} is donated to the heap"
@@ -61,6 +63,23 @@ def told(handle: Handle, stage: int) -> tuple[str, str, dict[str, int]]:
         share = int(kern["plan"]["scale"]) * 100 / 65536
         text = f"typed caches are made, {share:.1f} % of the objects that the ratios ask for"
     return NAMES[stage], text, state
+
+
+def _carved(handle: Handle, stage: int, where: str, frames: int) -> str:
+    """What a step did where there is no heap."""
+    kern = handle.view.kern
+    if stage == k.DONATE:
+        return f"the core tables of all RAM cost {_frames(frames)}: {where} is carved out for them"
+    if stage == k.TABLE:
+        return f"the highest range is described in {_frames(int(kern['donated_heap']))} of these"
+    if stage == k.MARK:
+        return f"the entries of {where} are marked by hand: {int(kern['reserved_frames']):,} reserved"
+    if stage == k.LIST:
+        return f"the remaining {_frames(int(kern['free_frames']))} go to the free list"
+    if stage == k.REST:
+        regions, described = int(kern["region_count"]), int(kern["frames"])
+        return f"{_regions(regions)} described, {_frames(described)} of RAM"
+    return "there is no heap, and nothing to be made in it"
 
 
 def refusal(handle: Handle, stage: int, code: int) -> str:

@@ -236,12 +236,12 @@ def _read(kernel: Kernel) -> Plan:
     static = (int(kernel.layout["image_bytes"]) + int(kernel.layout["area_bytes"]) >> shift) + int(
         kernel.layout["image_tables"] + kernel.layout["window_tables"] + kernel.layout["cpu_tables"]
     )
-    maps = taken - top - records
+    maps = 0 if kernel.profile.direct else taken - top - records
     tlb = Tlb(top // scratch.ask(span_pages) if affine else 0, records + maps + (0 if affine else top), static)
     if kernel.profile.direct:
         tlb = Tlb(0, 0, 0)
     fixed = None
-    if affine:
+    if affine and not kernel.profile.heapless:
         pfn = record["first"] + (record["map"] if kernel.profile.direct else 0)
         fixed = Fixed(heap_va, pfn << shift, top << shift)
     room = Room.of(scratch, record, top, bound, available if kern["lenient"] else available - promised)
@@ -358,7 +358,7 @@ def _heap_items(
     frames = record["frames"]
     entries, identities = frames * stride, frames * identity
     ram = [(int(r["base"]), int(r["count"])) for r in ranges if r["kind"] == k.RAM and r["count"]]
-    whole = record["records"] == sum(1 for r in ranges if r["count"]) - 1
+    whole = kernel.profile.heapless or record["records"] == sum(1 for r in ranges if r["count"]) - 1
     yield Item("core table entries", entries, f"{frames:,} frames, {stride} bytes each")
     yield Item("page identities", identities, f"{frames:,} frames, {identity} bytes each")
     rest = (record["tables"] << shift) - entries - identities

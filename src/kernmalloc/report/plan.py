@@ -44,6 +44,9 @@ def _items(plan: Plan) -> Iterator[str]:
 
 
 def _layout(plan: Plan) -> Iterator[str]:
+    if plan.profile.heapless:
+        yield from fitted("carved out of RAM in one piece, in the direct map: no page table is written")
+        return
     if plan.fixed:
         fixed = plan.fixed
         sign = "-" if fixed.constant < 0 else "+"

@@ -19,7 +19,7 @@ from kernmalloc.lang.status import BAD_FRAME
 FRAME = 4096
 PROFILES = [
     msgspec.structs.replace(Profile.load(name), heap=Heap(growth_frames=growth))
-    for name in ("eros2", "eros", "coyotos-i386", "guest")
+    for name in ("eros2", "eros", "coyotos-i386", "guest", "frames")
     for growth in (1, 16, 500)
 ]
 RANGES = st.lists(

@@ -12,7 +12,7 @@ The first two fields say whose header the record was filled in by: another one h
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, RAM, VERSION, WINDOWS_SHIFT
-from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, writes_tables
+from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, allocates, writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, shl, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
@@ -40,13 +40,13 @@ class Config(Record):
 
     version: u32 = field("KM_VERSION, of the header by which it is filled in")
     bytes: u32 = field("length of this record")
-    mode: i64 = field("whose page tables the window's are: OWNER, GUEST (`core/modes`)")
+    mode: i64 = field("whose page tables the window's are: OWNER, GUEST, SHADOW, ONLY_FRAMES (`core/modes`)")
     arch: i64 = field("number of the format of page tables (`machine/arch`)")
     page_shift: i64 = field("log2 of the bytes in a page; usually the format's")
     max_pfn: i64 = field("first pfn beyond the physical address limit; usually the format's")
-    window: i64 = field("VA of the kernel's window as the kernel uses it; of a guest it is `direct`")
+    window: i64 = field("VA of the kernel's window as the kernel uses it; in a direct map it is `direct`")
     target: i64 = field("VA where the tables put the window, if a host maps it elsewhere; usually `window`")
-    window_bytes: i64 = field("length of the window; of a guest it is `direct_bytes`")
+    window_bytes: i64 = field("length of the window; in a direct map it is `direct_bytes`")
     cpu_windows: i64 = field("bytes at the end of the window kept for per-CPU windows (E15); usually what they need")
     upper: i64 = field("physical address of a root table into which the window's tables are hung; 0: an own one")
     no_execute: i64 = field("1: of the window only the image can be executed; the processor must know that bit")
@@ -73,7 +73,7 @@ class Config(Record):
     last_frames: i64 = field("device frames whose entries are kept for last words (C22)")
     last_ranges: i64 = field("region records kept for them")
     last_maps: i64 = field("mapping frames kept for them")
-    lenient: i64 = field("1: growth may break what the bank was promised")
+    lenient: i64 = field("1: growth may break what the bank was promised; in a direct map that is usual")
     withheld: i64 = field("frames that are not promised to the bank: declared growth")
     promised: i64 = field("frames to promise; 0: all that are not withheld")
     cleaner_frames: i64 = field("free frames that only cleaners may take")
@@ -97,7 +97,7 @@ class Config(Record):
     heap_map: i64 = field("VA of the heap map")
     heap: i64 = field("VA of the heap")
     heap_pages: i64 = field("pages of the heap")
-    region: i64 = field("offset of the first region record")
+    region: i64 = field("offset of the first region record; the others follow, where there is no heap")
     spans: i64 = field("offset of the counts of present entries, one per span")
     windows: i64 = field("VA of the per-CPU windows")
     format: Format = inline("the format of the page tables")
@@ -134,15 +134,32 @@ def area_at(config: Config) -> int:
 
 @kernel
 def _settled_direct(config: Config) -> int:
-    """Give the fields of a guest their values: its window is the direct map, its heap is affine. OK, or BAD_BOOT."""
+    """Give fields their values in a direct map: it is the window, and the heap is affine. OK, or BAD_BOOT."""
     config.window = config.direct
     config.window_bytes = config.direct_bytes
     config.affine = 1
     if config.growable == 0 and config.static == 0:
         config.growable = MAX_PFN
+    if config.promised == 0 and config.withheld == 0:
+        config.lenient = 1
     if (config.upper | config.no_execute) != 0:
         return BAD_BOOT
     return OK if config.direct_bytes > 0 and config.growable >= 0 else BAD_BOOT
+
+
+@kernel
+def _settled_frames(config: Config) -> int:
+    """Give fields their values where there is no heap: nothing is kept in it, and no page is named. OK, or BAD_BOOT."""
+    config.identity = 0
+    config.growable = 0
+    config.excess = 0
+    config.headroom = 0
+    config.device_ranges = 0
+    config.device_pages = 0
+    config.last_frames = 0
+    config.last_ranges = 0
+    config.last_maps = 0
+    return OK if config.object_count == 0 else BAD_BOOT
 
 
 @kernel
@@ -165,7 +182,7 @@ def settled(config: Config) -> int:
         config.target = config.window
     if config.stride == 0:
         config.stride = USUAL_ENTRY
-    if config.identity == 0:
+    if config.identity == 0 or allocates(config.mode) == 0:
         config.identity = USUAL_ENTRY
     if config.growth == 0:
         config.growth = USUAL_GROWTH
@@ -192,7 +209,7 @@ def settled(config: Config) -> int:
         return BAD_BOOT
     if (config.range_count | config.object_count) >> COUNT_BITS != 0:
         return BAD_BOOT
-    return OK
+    return OK if allocates(config.mode) != 0 else _settled_frames(config)
 
 
 @kernel

@@ -12,10 +12,11 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import Cpu, Kern
-from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.core.modes import has_heap, has_tables
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes, bitmap_init, bits_give
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.malloc import own_zeroed, pages_for
+from kernmalloc.kernel.map.direct import direct_va, wiped
 from kernmalloc.lang import entry, failed, kernel
 from kernmalloc.lang.status import OK
 
@@ -33,9 +34,22 @@ def area_pages(kern: Kern, base: int, count: int) -> int:
 
 
 @kernel
+def _carve(cpu: Cpu, bytes: int) -> int:
+    """Zeroed memory for `bytes` bytes, out of the donation: VA. It has been planned."""
+    kern = cpu.kern
+    pages = pages_for(kern, bytes)
+    pfn = kern.donation_pfn + kern.donated_heap
+    kern.donated_heap = kern.donated_heap + pages
+    wiped(cpu, pfn, pages)
+    return direct_va(kern, pfn)
+
+
+@kernel
 def area_make(cpu: Cpu, region: Region) -> int:
-    """Describe a region's frames: malloc its area. No frame is free yet. OK, or the status of `own_zeroed`."""
-    area = own_zeroed(cpu, table_bytes(cpu.kern, region.base, region.count))
+    """Describe a region's frames: malloc its area, or carve it. No frame is free yet. OK, or the status of
+    `own_zeroed`."""
+    bytes = table_bytes(cpu.kern, region.base, region.count)
+    area = own_zeroed(cpu, bytes) if has_heap(cpu.kern) != 0 else _carve(cpu, bytes)
     return area if failed(area) else area_use(cpu, region, area)
 
 

@@ -48,7 +48,7 @@ from kernmalloc.kernel.core.kern import (
     Half,
     Kern,
 )
-from kernmalloc.kernel.core.modes import has_tables, writes_tables
+from kernmalloc.kernel.core.modes import allocates, has_tables, writes_tables
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -89,6 +89,12 @@ def _span_count(info: Config) -> int:
 
 
 @kernel
+def _records(info: Config) -> int:
+    """Region records of the boot area: one, or all, if there is no heap."""
+    return 1 if allocates(info.mode) != 0 else max(info.range_count, 1)
+
+
+@kernel
 def _may_lie_at(info: Config, va: int) -> int:
     """1 if the window may lie at va: on a span, on one side of 0, and not in the last page of the address space."""
     span = 1 << _span_shift(info)
@@ -113,7 +119,7 @@ def _lay_out_area(info: Config) -> int:
     info.cpu = info.info_bytes
     info.kern = info.cpu + _round(info.cpus * Cpu.size, page)
     info.region = info.kern + _round(Kern.size, LINE_SHIFT)
-    info.spans = info.region + _round(Region.size, LINE_SHIFT)
+    info.spans = info.region + _round(_records(info) * Region.size, LINE_SHIFT)
     caches = info.spans + _round(spans * Half.size, LINE_SHIFT)
     info.root = info.kern + _round(caches - info.kern + CACHES * Cache.size + CLASS_TABLE_BYTES, page)
     if writes_tables(info.mode) == 0:
@@ -146,7 +152,7 @@ def _lay_out_direct(info: Config) -> int:
     info.heap_map = info.window
     info.heap = info.window
     info.windows = info.window + info.window_bytes
-    info.heap_pages = info.window_bytes >> info.page_shift
+    info.heap_pages = info.window_bytes >> info.page_shift if allocates(info.mode) != 0 else 0
     return OK if info.area_bytes <= info.window_bytes - info.area_pa else NO_VA
 
 

@@ -22,11 +22,12 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.config import BootRange, ranges_ok
 from kernmalloc.kernel.boot.coretable import area_pages
 from kernmalloc.kernel.core.kern import ABSENT, RAM, Kern
-from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.core.modes import has_heap, has_tables
 from kernmalloc.kernel.devices import chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.caches import (
     HEADROOM_SHIFT,
+    WHOLE,
     last_pages,
     object_pages,
     object_slabs,
@@ -327,9 +328,30 @@ def _plan_fixed(kern: Kern) -> int:
 
 
 @kernel
+def _plan_heap(kern: Kern) -> int:
+    """Plan the heap: OK, or the status that refuses this machine."""
+    status = _plan_affine(kern) if kern.affine != 0 else _plan_growing(kern)
+    if status == OK:
+        status = _plan_objects(kern)
+    return _plan_fixed(kern) if status == OK and kern.affine != 0 else status
+
+
+@kernel
 def _boot_frames(kern: Kern) -> int:
     """Frames that the heap has when the boot is over."""
     return kern.plan.donation if kern.affine != 0 else heap_frames(kern, kern.plan.top)
+
+
+@kernel
+def _plan_carved(kern: Kern) -> int:
+    """Plan what is carved where there is no heap: the areas of all regions, in one piece."""
+    planned = kern.plan
+    _plan_affine(kern)
+    planned.records = 0
+    planned.regions = 0
+    planned.scale = WHOLE
+    planned.donation = planned.tables
+    return _place(kern)
 
 
 @entry
@@ -338,11 +360,7 @@ def plan(kern: Kern) -> int:
     planned = kern.plan
     status = ranges_ok(kern.ranges, kern.range_count, kern.max_pfn)
     if status == OK:
-        status = _plan_affine(kern) if kern.affine != 0 else _plan_growing(kern)
-    if status == OK:
-        status = _plan_objects(kern)
-    if status == OK and kern.affine != 0:
-        status = _plan_fixed(kern)
+        status = _plan_heap(kern) if has_heap(kern) != 0 else _plan_carved(kern)
     if status == OK and planned.frames - _boot_frames(kern) < kern.stalls.reserve:
         status = NO_FRAMES
     planned.status = status

@@ -24,8 +24,8 @@ from kernmalloc.kernel.boot.config import Config, area_at
 from kernmalloc.kernel.boot.coretable import area_make, list_frames
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import affordable, heap_at, heap_bound, plan, range_at
-from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, REST, TABLE, UP, Cpu
-from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, RESERVED, REST, TABLE, UP, Cpu
+from kernmalloc.kernel.core.modes import has_heap, has_tables
 from kernmalloc.kernel.devices import CHUNK_SHIFT, chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.claims import Thread
 from kernmalloc.kernel.frames.regions import Region, range_ok, region_add
@@ -83,14 +83,14 @@ def _top_table(cpu: Cpu) -> int:
     kern = cpu.kern
     planned = kern.plan
     donor = range_at(kern, planned.donor)
-    if kern.affine != 0:
+    if kern.affine != 0 and has_heap(kern) != 0:
         kern.donated_heap = planned.top
         fix_pages(cpu, kern.donation_pfn, planned.top)
     region_add(cpu, kern.boot_region, donor.base, donor.count, RAM)
     status = area_make(cpu, kern.boot_region)
     if failed(status):
         return status
-    if kern.donated_heap + kern.donated_maps != kern.donation_frames:
+    if has_heap(kern) != 0 and kern.donated_heap + kern.donated_maps != kern.donation_frames:
         return BAD_BOOT
     return OK
 
@@ -101,7 +101,8 @@ def _mark(cpu: Cpu) -> int:
     kern = cpu.kern
     maps = kern.donation_pfn + kern.donation_frames - kern.donation_maps
     for pfn in range(kern.donation_pfn, kern.donation_pfn + kern.donation_frames):
-        set_type(cpu, entry_of(cpu, kern.boot_region, pfn), HEAP if pfn < maps else MAPPING, 0)
+        type = HEAP if pfn < maps else MAPPING
+        set_type(cpu, entry_of(cpu, kern.boot_region, pfn), type if has_heap(kern) != 0 else RESERVED, 0)
     return OK
 
 
@@ -113,6 +114,13 @@ def _list(cpu: Cpu) -> int:
     end = kern.donation_pfn + kern.donation_frames
     list_frames(region, region.base, kern.donation_pfn - region.base)
     return list_frames(region, end, region.base + region.count - end)
+
+
+@kernel
+def _record(cpu: Cpu) -> int:
+    """A region record: VA, or what `slot_take` says."""
+    kern = cpu.kern
+    return slot_take(cpu, REGION_CACHE) if has_heap(kern) != 0 else element(kern.boot_region, kern.region_count).addr
 
 
 @kernel
@@ -128,7 +136,7 @@ def _rest(cpu: Cpu) -> int:
     status = range_ok(cpu, range_.base, left)
     if failed(status):
         return status
-    taken = slot_take(cpu, REGION_CACHE)  # E22; and before the frames are counted that are left for the table
+    taken = _record(cpu)  # E22; and before the frames are counted that are left for the table
     if failed(taken):
         return taken
     count = left
@@ -189,6 +197,8 @@ def _page_cache(cpu: Cpu) -> int:
 def _objects(cpu: Cpu) -> int:
     """Allocate what is allocated at boot: the reserve of entry chunks, last words, and the profile's objects."""
     kern = cpu.kern
+    if has_heap(kern) == 0:
+        return OK
     planned = kern.plan
     status = _page_cache(cpu)
     if status == OK:

@@ -70,7 +70,7 @@ from kernmalloc.kernel.core.kern import (
     Kern,
     Word,
 )
-from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.core.modes import has_heap, has_tables
 from kernmalloc.kernel.core.seals import folded
 from kernmalloc.kernel.core.tree import tree_above
 from kernmalloc.kernel.devices import CHUNK_FRAMES, LAST_WORDS, UNPUBLISHED, Chunk, chunk_cache
@@ -225,7 +225,7 @@ def _check_regions(cpu: Cpu, tally: Tally) -> int:
             tally.device = tally.device + tally.used
         if region.area != 0 and tally.layout_errors == 0:
             ram += 1
-            tally.owned = tally.owned + 1
+            tally.owned = tally.owned + has_heap(cpu.kern)
             count_bitmaps(region, tally)
             if failed(_count_frames(cpu, region, tally)):
                 return BROKEN

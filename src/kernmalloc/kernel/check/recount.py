@@ -12,7 +12,7 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.config import BootRange
 from kernmalloc.kernel.boot.coretable import table_bytes
 from kernmalloc.kernel.boot.sizing import range_at
-from kernmalloc.kernel.check.rooms import goes_on, is_block, is_region
+from kernmalloc.kernel.check.rooms import goes_on, is_area, is_region
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import ABSENT, DEVICE, LARGEST_CLASS, RAM, Cpu, Kern, Word
 from kernmalloc.kernel.core.locks import gate_of
@@ -42,7 +42,7 @@ def layout_errors(cpu: Cpu, region: Region) -> int:
     kern = cpu.kern
     if region.count <= 0 or region.base < 0 or region.base > kern.max_pfn - region.count:
         return 1
-    if is_block(cpu, region.area, table_bytes(kern, region.base, region.count)) == 0:
+    if is_area(cpu, region.area, table_bytes(kern, region.base, region.count)) == 0:
         return 1
     words = word_count(region.base, region.count)
     if region.origin != origin_of(region.base, region.count) or region.word_count != words:

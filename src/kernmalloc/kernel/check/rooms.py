@@ -12,7 +12,8 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import MAPPING, Cpu
+from kernmalloc.kernel.core.kern import MAPPING, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_heap
 from kernmalloc.kernel.core.tree import Link
 from kernmalloc.kernel.frames.regions import Region, region_of
 from kernmalloc.kernel.frames.table import entry_of
@@ -39,9 +40,33 @@ def is_block(cpu: Cpu, va: int, bytes: int) -> int:
 
 
 @kernel
+def _is_first(kern: Kern, va: int) -> int:
+    """1 if a region record of the boot area is at va: the first one, or any, if there is no heap."""
+    at = va - kern.boot_region.addr
+    if at == 0 or has_heap(kern) != 0:
+        return 1 if at == 0 else 0
+    for i in range(1, kern.range_count):
+        if at == i * Region.size:
+            return 1
+    return 0
+
+
+@kernel
+def is_area(cpu: Cpu, va: int, bytes: int) -> int:
+    """1 if a region's area may lie at va: a block that was allocated for so many bytes, or a piece that was carved."""
+    kern = cpu.kern
+    if has_heap(kern) != 0:
+        return is_block(cpu, va, bytes)
+    first = pfn_at(cpu, va) - kern.donation_pfn
+    if va & ((1 << kern.page_shift) - 1) != 0 or first < 0:
+        return 0
+    return 1 if first + pages_for(kern, bytes) <= kern.donation_frames else 0
+
+
+@kernel
 def is_region(cpu: Cpu, region: Region) -> int:
-    """1 if a reference leads to a region: the one of the boot area, or an object."""
-    if region == cpu.kern.boot_region:
+    """1 if a reference leads to a region: one of the boot area, or an object."""
+    if _is_first(cpu.kern, region.addr) != 0:
         return 1
     return is_object(cpu, REGION_CACHE, region.addr) | is_object(cpu, LAST_REGION_CACHE, region.addr)
 
@@ -60,7 +85,7 @@ def nodes_in(cpu: Cpu, link: Link, id: int, other: int, low: int, high: int) -> 
     node = link.node
     if node == 0:
         return 0
-    if node.addr != cpu.kern.boot_region.addr:
+    if _is_first(cpu.kern, node.addr) == 0:
         if is_object(cpu, id, node.addr) == 0 and is_object(cpu, other, node.addr) == 0:
             return BROKEN
     if node.base <= low or node.base >= high:

@@ -72,7 +72,7 @@ OWNER = 0  # the kernel's own
 GUEST = 1  # the client's, and none are needed: the heap lies in its direct map
 SHADOW = 2  # the client's: it maps and unmaps pages as it is told
 ONLY_FRAMES = 3  # there is no heap
-MODE_NAMES = ("owner", "guest")  # those that there are
+MODE_NAMES = ("owner", "guest", "shadow", "frames")
 
 # how far the boot has come; `boot` says what each stage does
 DONATE = 0

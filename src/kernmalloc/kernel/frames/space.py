@@ -41,7 +41,7 @@ def bank_open(cpu: Cpu) -> int:
     reserve_open(cpu)
     available = kern.free_frames + kern.page_frames
     kern.opening = available
-    kern.opening_heap = kern.heap_frames + kern.mapping_frames
+    kern.opening_heap = kern.heap_frames + kern.mapping_frames + kern.reserved_frames
     most = max(available - kern.withheld - kept_back(cpu), 0)
     kern.promised = min(kern.asked, most) if kern.asked > 0 else most
     return OK

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.kernel.core.kern import ABSENT, CLEAN, DIRTY, EMPTY, FAILED, PAGE, STATES, Cpu, Half, Index, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
+from kernmalloc.kernel.core.modes import has_heap
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import Page, entry_of, give
 from kernmalloc.lang import Record, array, element, field, i64, kernel, shr, u32
@@ -133,6 +134,8 @@ def oid_fold(oid: int) -> int:
 @kernel
 def page_find(cpu: Cpu, oid: int) -> int:
     """The frame that holds a page, or ABSENT."""
+    if has_heap(cpu.kern) == 0:
+        return ABSENT
     at = bucket_of(cpu.kern, oid).value
     while at != 0:
         identity = identity_of(cpu, at - 1)
