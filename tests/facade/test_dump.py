@@ -60,7 +60,7 @@ def same(a: dict[int, bytes], b: dict[int, bytes]) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-coldfire", "guest"])
+@pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-coldfire", "guest", "frames"])
 def test_what_is_opened_is_what_was_dumped(tmp_path, form, profile):
     with boot(profile=profile, cpus=2) as kernel:
         use(kernel, 1)

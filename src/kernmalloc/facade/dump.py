@@ -28,7 +28,7 @@ from kernmalloc.inputs.dumps import AT_ONCE, Dump, read
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.sizes import size
-from kernmalloc.kernel.boot.config import BootRange, Config
+from kernmalloc.kernel.boot.config import LEAST_SHIFT, MOST_SHIFT, BootRange, Config
 from kernmalloc.kernel.core.kern import CPUS, MAGIC, MODE_NAMES, VERSION, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.records import hexadecimal
@@ -115,9 +115,8 @@ def _informed(dump: Dump, found: Found, kern: numpy.void) -> Found:
     right = int(info["kern"]) == before and 1 <= int(info["cpus"]) <= CPUS
     if not right or format is None or int(info["mode"]) not in range(len(MODE_NAMES)):
         return found._replace(why="what its loader told it is damaged")
-    if shift not in ((format.page_shift,) if format.has_tables else range(12, 16)) or format.has_tables != has_tables(
-        info
-    ):
+    pages = (format.page_shift,) if format.has_tables else range(LEAST_SHIFT, MOST_SHIFT + 1)
+    if shift not in pages or (has_tables(info) and not format.has_tables):
         return found._replace(why="what its loader told it is damaged")
     pa = int(info["area_pa"]) + before
     if dump.physical and pa != found.address:

@@ -303,9 +303,15 @@ class DirectView(View):
         return Mappings(0, 0)
 
     def mapped(self) -> NDArray[numpy.int64]:
-        """Physical addresses of the pages of the boot area, and of the heap's."""
-        area, info = self.loaded.info["area_pa"], self.loaded.info
-        return numpy.concatenate([numpy.arange(area, area + info["area_bytes"], self.page), self.backing()[1]])
+        """Physical addresses of the pages of the boot area, of the donation, and of the heap's."""
+        kern, info = self.kern, self.loaded.info
+        donated, area = int(kern["donation_pfn"]) * self.page, int(info["area_pa"])
+        parts = (
+            numpy.arange(area, area + int(info["area_bytes"]), self.page, dtype=numpy.int64),
+            numpy.arange(donated, donated + int(kern["donation_frames"]) * self.page, self.page, dtype=numpy.int64),
+            self.backing()[1],
+        )
+        return numpy.concatenate(parts)
 
     def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:
         """VA and PA of each heap page that has a frame, from the heap map. In how large pages, others know."""
