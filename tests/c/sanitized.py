@@ -6,6 +6,7 @@ their shadow covers the windows of the shipped kernels. A planted error is made 
 
 import atexit
 import ctypes
+import random
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gcc_kernel
+import loader_maps
+import numpy
+from effort import EFFORT
 from msgspec.structs import replace
 from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.traces import read_trace
+from kernmalloc.kernel.loaders.found import LoaderMap, LoaderRange
+from kernmalloc.lang import objects
 from kernmalloc.lang.status import OK
 from kernmalloc.sim import run
 from kernmalloc.sim.replay import replay
@@ -86,6 +92,37 @@ def two(flags: list[str]) -> None:
         assert [thread.result() for thread in done] == [OK, OK]
         assert kernel.call("churn_end", box, words) == OK
         conserved(kernel)
+
+
+def loaders(flags: list[str]) -> None:
+    """What loaders hand over, whole and with bytes changed, where memory ends with it or in it."""
+    rng = random.Random(0)
+    library = objects.load("raw")
+    for name in ("multiboot2", "efi", "fdt", "linux"):
+        pieces, args = structures()[name]
+        for _ in range(2000 * EFFORT):
+            data = bytearray(pieces[args[0]])
+            for _ in range(rng.randrange(4)):
+                at = rng.randrange(len(data) - 3)
+                data[at : at + 4] = rng.choice((rng.randbytes(4), bytes(4), b"\xff" * 4))
+            if rng.randrange(2):
+                del data[rng.randrange(len(data)) :]
+            memory, ranges = (
+                ctypes.create_string_buffer(bytes(data), max(len(data), 1)),
+                numpy.zeros(64, LoaderRange.dtype),
+            )
+            map = numpy.zeros(1, LoaderMap.dtype)
+            map["direct"], map["reach"] = ctypes.addressof(memory) - args[0], args[0] + len(data)
+            map["ranges"], map["room"] = ranges.ctypes.data, len(ranges)
+            library.function(f"ranges_{name}")(map.ctypes.data, *args)
+
+
+def structures() -> dict:
+    """A structure of each protocol. What it leads to is elsewhere, where nothing can be read."""
+    from kernel.loaders.test_fdt import BOARD
+    from kernel.loaders.test_protocols import STRUCTURES
+
+    return {**STRUCTURES, "fdt": ({loader_maps.AT: BOARD}, (loader_maps.AT,))}
 
 
 def overrun(flags: list[str]) -> None:

@@ -43,6 +43,7 @@ def library(name: str) -> str:
     "tool, what",
     [
         ("memory", "trace"),
+        ("memory", "loaders"),
         ("thread", "two"),
         pytest.param("memory", "storm", marks=pytest.mark.nightly),
         pytest.param("memory", "two", marks=pytest.mark.nightly),
@@ -53,7 +54,7 @@ def library(name: str) -> str:
     ],
 )
 def test_nothing_to_report(tool: str, what: str) -> None:
-    """The replay of a trace, the storm and two threads."""
+    """The replay of a trace, what loaders hand over, the storm and two threads."""
     library("libubsan.so")
     done = watched(tool, what)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
