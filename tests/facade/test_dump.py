@@ -252,7 +252,7 @@ def test_frames_without_a_page_of_the_kernel_may_lack(tmp_path):
     [
         ("version", 2, "made by another kernmalloc; this one reads version 1, layout"),
         ("layout", 1, "made by another kernmalloc"),
-        ("magic", int.from_bytes(b"lamk", "little"), "its machine's numbers begin with the highest byte"),
+        ("magic", int.from_bytes(b"lamk", "little"), "made for a machine whose numbers begin with the highest byte"),
         ("info", 0, "what its loader told it is not in front of it"),
     ],
 )

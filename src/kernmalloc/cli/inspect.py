@@ -33,7 +33,6 @@ def inspect(
 
     The exit status is 0 where every invariant holds, 1 where one does not, 2 where no kernel is found.
     """
-    from kernmalloc.cli.progress import load_objects
     from kernmalloc.facade.dump import NoKernelError
     from kernmalloc.facade.errors import TooLarge
     from kernmalloc.inputs.errors import InputError
@@ -42,7 +41,6 @@ def inspect(
     from kernmalloc.report.inspect import Inspection, table
 
     place = parsed("at", at, parse_size) if at else None
-    load_objects(Mode.soft)
     try:
         raise typer.Exit(_tell(dump, place, diff, json))
     except (TooLarge, LifeError) as error:
@@ -59,13 +57,21 @@ def inspect(
 
 def _tell(name: str, at: int | None, diff: str, json: bool) -> int:
     """Print all about the kernel of a dump.  Returns the exit status.  Raises InputError, TooLarge, LifeError."""
-    from kernmalloc.facade.dump import missing
+    from kernmalloc.facade.dump import chosen, missing
+    from kernmalloc.inputs.dumps import Dump
     from kernmalloc.report import inspect as report
 
     with ExitStack() as end:
-        memory, found, kernel = _opened(name, at, end)
+        memory = end.enter_context(Dump.open(name))
+        found = chosen(memory, at, others=not diff)
+        if found.other:
+            return _tell_arena(memory, found, json)
+        kernel = _opened(memory, found, end)
         lacking = missing(memory, found)
-        other = _opened(diff, at, end)[2] if diff else None
+        other = None
+        if diff:
+            later = end.enter_context(Dump.open(diff))
+            other = _opened(later, chosen(later, at), end)
         differs = list(report.difference(kernel, other, (name, diff))) if other and not json else []
         check = kernel.check()  # which writes to records
         if json:
@@ -80,12 +86,27 @@ def _tell(name: str, at: int | None, diff: str, json: bool) -> int:
         return HELD if check.passed else BROKEN
 
 
-def _opened(name: str, at: int | None, end: ExitStack) -> "tuple[Dump, Found, Kernel]":
-    """A dump, and the kernel in it, which both are let go in the end."""
-    from kernmalloc.facade.dump import chosen, opened
-    from kernmalloc.facade.kernel import Kernel
-    from kernmalloc.inputs.dumps import Dump
+def _tell_arena(memory: "Dump", found: "Found", json: bool) -> int:
+    """Print all about an arena.  Returns the exit status.  Raises InputError where it is none."""
+    from kernmalloc.facade.arena import look
+    from kernmalloc.facade.state import Check
+    from kernmalloc.report import inspect as report
 
-    memory = end.enter_context(Dump.open(name))
-    found = chosen(memory, at)
-    return memory, found, end.enter_context(Kernel(opened(memory, found, "soft")))
+    told = look(memory, found)
+    if json:
+        say_json(report.Inspection.of_arena(memory, found, told))
+    else:
+        say_all(report.arena(memory, found, told))
+        say("")
+        say(report.verdict(memory.name, Check(told["passed"], told["assertions"], told["failure"])))
+    return HELD if told["passed"] else BROKEN
+
+
+def _opened(memory: "Dump", found: "Found", end: ExitStack) -> "Kernel":
+    """The kernel in a dump, which is let go in the end."""
+    from kernmalloc.cli.progress import load_objects
+    from kernmalloc.facade.dump import opened
+    from kernmalloc.facade.kernel import Kernel
+
+    load_objects(Mode.soft)
+    return end.enter_context(Kernel(opened(memory, found, "soft")))

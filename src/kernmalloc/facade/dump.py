@@ -49,7 +49,7 @@ class NoKernelError(InputError):
 
 class Found(NamedTuple):
     """A mark: where in the dump, what it says, and why its kernel cannot be opened, if so. `pa` is where its record is
-    in physical memory, as far as that is known."""
+    in physical memory, as far as that is known; `other`: its layout, or the order of its bytes, is another one."""
 
     address: int
     own: int
@@ -58,6 +58,8 @@ class Found(NamedTuple):
     pa: int = -1
     info: numpy.void | None = None
     why: str = ""
+    other: bool = False
+    order: Literal["little", "big"] = "little"
 
 
 def kernels(dump: Dump) -> list[Found]:
@@ -92,11 +94,11 @@ def _judged(dump: Dump, address: int) -> Iterator[Found]:
     if (own - address) % PAGE or not version:
         return  # no record of a kernel lies so
     if order == "big":
-        yield found._replace(why="its machine's numbers begin with the highest byte")
+        why = "made for a machine whose numbers begin with the highest byte"
+        yield found._replace(why=why, other=True, order=order)
     elif (version, layout) != (VERSION, Kern.layout):
-        yield found._replace(
-            why=f"made by another kernmalloc; this one reads version {VERSION}, layout {Kern.layout:04x}"
-        )
+        why = f"made by another kernmalloc; this one reads version {VERSION}, layout {Kern.layout:04x}"
+        yield found._replace(why=why, other=True)
     elif len(data) < Kern.size:
         yield found._replace(why="the dump ends in its record")
     else:
@@ -128,12 +130,12 @@ def _informed(dump: Dump, found: Found, kern: numpy.void) -> Found:
     return found._replace(pa=pa, info=info)
 
 
-def chosen(dump: Dump, at: int | None) -> Found:
-    """The kernel whose record is at `at`, in physical memory or in the dump; without, the only one. Raises
-    NoKernelError."""
+def chosen(dump: Dump, at: int | None, others: bool = False) -> Found:
+    """The kernel whose record is at `at`, in physical memory or in the dump; without, the only one. Where there is
+    none that can be opened, and `others` are wanted, one with another layout. Raises NoKernelError."""
     found = kernels(dump)
     here = [each for each in found if at is None or at in (each.pa, each.address)]
-    able = [each for each in here if not each.why]
+    able = [each for each in here if not each.why] or [each for each in here if others and each.other]
     if len(able) == 1:
         return able[0]
     if able:

@@ -1,6 +1,7 @@
 """A kernel in a dump as text: what `boot` shows, who holds what, and in what it differs from another dump."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -147,6 +148,34 @@ def verdict(name: str, check: Check) -> str:
     return f"{name}: {SOUND if check.passed else BROKEN.upper()}: {_checked(check)}"
 
 
+def arena(dump: Dump, found: Found, told: dict[str, Any]) -> Iterator[str]:
+    """All about an arena."""
+    yield from fitted(
+        f"{dump.name}: {dump.form}; an arena at {address(found.own)}, version {found.version}, layout "
+        f"{found.layout:04x}: {told['classes']} size classes, {several(told['types'], 'type')} of objects at most, "
+        f"pages of {size(told['page'])}, references of {told['reference']} bytes"
+    )
+    if told["inside"] >= 0:
+        yield "Its processor was inside: what it was about to change may be half done"
+    page = told["page"]
+    yield from section("Heap and object caches (as /proc/slabinfo)", _arena_heap(told, page))
+    yield from section("Check", fitted(_checked(Check(told["passed"], told["assertions"], told["failure"]))))
+
+
+def _arena_heap(told: dict[str, Any], page: int) -> Iterator[str]:
+    yield from fitted(
+        f"from {address(told['heap'])} on {size(told['pages'] * page)}, of which {size(told['used'] * page)} are in use"
+    )
+    rows: list[Cells] = [("cache", "size", "slots", "in use", "bytes")]
+    rows += [(name, *(f"{number:,}" for number in numbers)) for name, *numbers in told["caches"]]
+    yield from columns(rows)
+    held = told["allocations"]
+    if held:
+        rows = [("allocation", "bytes", "")]
+        rows += [(address(va), f"{bytes:,}", "") for va, bytes in held[:LARGEST]]
+        yield from columns([*rows, _rest(len(held), sum(bytes for _, bytes in held))])
+
+
 def difference(one: Kernel, other: Kernel, names: tuple[str, str]) -> Iterator[str]:
     """In what two kernels differ."""
     yield from section(f"From {names[0]} to {names[1]}", _guarded(lambda: _counts(one, other)))
@@ -240,6 +269,23 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     processors: tuple[ProcessorLine, ...] | None = None
     check: CheckLine | None = None
     differences: tuple[CountLine, ...] | None = None
+
+    @classmethod
+    def of_arena(cls, dump: Dump, found: Found, told: dict[str, Any]) -> "Inspection":
+        """One arena."""
+        page = told["page"]
+        return cls(
+            file=dump.name,
+            status=SOUND if told["passed"] else BROKEN,
+            reason=told["failure"],
+            form=dump.form,
+            at=found.address,
+            kernel="arena",
+            page=page,
+            heap=Heap(told["used"] * page, told["pages"] * page, told["pages"] * page, told["pages"] * page),
+            caches=tuple(CacheLine(*use) for use in told["caches"]),
+            check=CheckLine(told["passed"], told["assertions"]),
+        )
 
     @classmethod
     def of(

@@ -194,7 +194,7 @@ class Kern(Record):
     magic: u32 = field("MAGIC")
     version: u16 = field("VERSION")
     layout: u16 = field("made of the layouts of this record and of all that it leads to")
-    address: usize = field("VA of this record")
+    address: i64 = field("VA of this record: 8 bytes in every layout")
     lock: u32 = field("the number of the processor that is inside, plus 1; 0: none is")
     # the machine
     format: Format = inline("the format of its page tables", align=64)
