@@ -25,6 +25,7 @@ from kernmalloc.kernel.loaders.found import LoaderMap, LoaderRange
 from kernmalloc.lang import status
 from kernmalloc.machine.arch import ARCHES
 
+PROCESS = Path(__file__).parent / "process.c"
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
 COMPILERS = [
     *((compiler, f"-std={standard}") for compiler in ("gcc", "clang") for standard in ("c11", "c17")),
@@ -35,7 +36,7 @@ FUNCTION = re.compile(r"^static inline ([\w *]*?)(km_\w+)\(", re.MULTILINE)
 PUBLIC = """
 area_bytes init start cpu_online add_ram malloc calloc realloc malloc_aligned free free_sized size_of cache_create
 cache_get cache_put frame_get frame_put block_get range_get range_put window_open window_close publish withdraw
-page_get umap_make thread_make drain check
+page_get umap_make thread_make reclaim drain check
 """
 
 
@@ -286,3 +287,45 @@ def test_what_a_loader_hands_over(library: Any, km: Called) -> None:
     assert km.ranges_left(at, frames.ctypes.data, len(frames), 12, 1 << 20, found.RANGE_IMAGE) == 1
     assert frames[0].tolist() == (0x100, 3, RAM_CLASS)
     assert (map.count, map.dropped) == (3, 0)
+
+
+# --- the port
+
+
+@pytest.mark.parametrize("command", COMPILERS, ids=" ".join)
+def test_the_port_has_what_its_architecture_has(header: Path, command: tuple[str, ...], tmp_path: Path) -> None:
+    """All weak; and all that the header declares, but for flushes where there are no page tables."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    if "++" in command[0]:
+        pytest.skip("it is C")
+    strict = [word for word in STRICT if word != "-Wpedantic"]
+    words = [*command, *strict, "-O2", "-ffreestanding", "-I", str(header.parent), "-c", str(export.PORT), "-o"]
+    done = subprocess.run([*words, str(tmp_path / "port.o")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(["nm", str(tmp_path / "port.o")], capture_output=True, text=True, check=True).stdout
+    weak = set(re.findall(r" W (km_port_\w+)", listed))
+    assert weak == set(re.findall(r"\bkm_port_\w+", listed)) and not re.search(r" U (?!_GLOBAL_OFFSET)", listed)
+    due = set(re.findall(r"\b(km_port_\w+)\(", header.read_text()))
+    lacking = {"km_port_flush", "km_port_shootdown", "km_port_forget"}
+    assert weak == due or (("m68k" in command[0] or "-mthumb" in command) and weak == due - lacking)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++"])
+def test_a_process_with_the_exported_files(compiler: str, header: Path, tmp_path: Path) -> None:
+    """C and C++, with nothing but what is exported: a heap in a block of memory, by the interface alone."""
+    if shutil.which(compiler) is None or shutil.which("gcc") is None:
+        pytest.skip(f"{compiler} is not installed")
+    (tmp_path / "kernmalloc.c").write_text(export.c_files()["kernmalloc.c"])
+    places = ["-I", str(header.parent)]
+    c = "gcc" if compiler == "g++" else compiler
+    for source in (tmp_path / "kernmalloc.c", export.PORT):
+        words = [c, *export.FLAGS, "-w", *places, "-c", str(source), "-o", str(tmp_path / f"{source.stem}.o")]
+        subprocess.run(words, check=True)
+    language = ["-std=c++17", "-x", "c++"] if compiler == "g++" else ["-std=c11"]
+    program = [compiler, *language, "-O1", "-Wall", "-Wextra", "-Werror", *places, "-c", str(PROCESS)]
+    subprocess.run([*program, "-o", str(tmp_path / "process.o")], check=True)
+    objects = [str(tmp_path / f"{name}.o") for name in ("process", "kernmalloc", "port")]
+    subprocess.run([compiler, *objects, "-o", str(tmp_path / "process")], check=True)
+    line = subprocess.run([str(tmp_path / "process")], check=False).returncode
+    assert line == 0, f"process.c, line {line}"

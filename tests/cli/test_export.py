@@ -22,13 +22,15 @@ def test_the_kernel_is_written(tmp_path: Path) -> None:
     made = tmp_path / "made"
     done = export("-o", made, "--arch", "x86_64", "--arch", "coldfire")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "libkernmalloc-x86_64.a"]
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "libkernmalloc-x86_64.a", "port.c"]
     assert done.stdout.endswith("\ncoldfire: C only, LLVM makes no objects for it\n")
     for name in names(made):
         assert f"{made / name}: {(made / name).stat().st_size:,} bytes\n" in done.stdout
     first = {name: (made / name).read_bytes() for name in names(made)}
     assert export("-o", made, "--arch", "coldfire").returncode == 0
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h"], "an older export is renewed as a whole"
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "port.c"], (
+        "an older export is renewed as a whole"
+    )
     for name in ("kernmalloc.c", "kernmalloc.h"):
         assert (made / name).read_bytes() == first[name]
     assert names(tmp_path) == ["made"]
@@ -72,12 +74,12 @@ def test_the_crate_comes_and_goes_with_its_option(tmp_path: Path) -> None:
     made = tmp_path / "made"
     done = export("-o", made, "--arch", "coldfire", "--rust")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "rust"]
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "port.c", "rust"]
     assert names(made / "rust") == ["Cargo.toml", "bindings.rs", "build.rs", "lib.rs"]
     assert f"{made / 'rust/lib.rs'}: {(made / 'rust/lib.rs').stat().st_size:,} bytes\n" in done.stdout
     (made / "rust" / "target").mkdir()
     assert export("-o", made, "--arch", "coldfire").returncode == 0
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "rust"]
+    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "port.c", "rust"]
     assert names(made / "rust") == ["target"]
 
 
@@ -102,3 +104,13 @@ def test_an_arena_is_written(tmp_path: Path) -> None:
         done = export("-o", tmp_path / "other", "--mode", "arena", "--arch", "armv7m", *words)
         assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(said)
     assert names(tmp_path) == ["made"]
+
+
+def test_the_configuration_of_a_profile(tmp_path: Path) -> None:
+    """It comes with --kernel, and goes without."""
+    made = tmp_path / "made"
+    assert export("-o", made, "--arch", "coldfire", "--kernel", "coyotos-coldfire").returncode == 0
+    assert "km_profile_config" in (made / "config.h").read_text()
+    assert export("-o", made, "--arch", "coldfire").returncode == 0 and "config.h" not in names(made)
+    done = export("-o", made, "--arch", "coldfire", "--kernel", "nobody")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1

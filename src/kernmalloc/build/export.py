@@ -131,8 +131,14 @@ def write(folder: Path, content: Mapping[str, bytes]) -> dict[str, int]:
     return {name: len(content[name]) for name in sorted(content)}
 
 
+PORT = Path(__file__).parent / "c" / "port.c"
+CONFIG = "config.h"
+"""The file that has a profile's configuration (`facade.c_config`)."""
+
 _FILES = {
     "README.md",
+    CONFIG,
+    PORT.name,
     "kernmalloc.c",
     "kernmalloc.h",
     *rust.FILES,
@@ -144,6 +150,7 @@ _NAMES = {name.partition("/")[0] for name in _FILES}
 def _content(architectures: list[str]) -> dict[str, bytes]:
     """Name of each file to its bytes."""
     content = {name: text.encode() for name, text in c_files().items()}
+    content[PORT.name] = (LICENCE + PORT.read_text()).encode()
     content["README.md"] = readme(architectures).encode()
     for name in architectures:
         if name in TARGETS:
@@ -192,8 +199,10 @@ _README = """# kernmalloc
 A kernel memory manager: the frames of a machine, the page tables of the kernel's window, and a heap. Its state lies in
 the memory that it is given; it has no data of its own.
 
-    kernmalloc.h             records, statuses, the entries, and what a port supplies
+    kernmalloc.h             records, statuses, the entries, what a port supplies, and the interface, in pointers
     kernmalloc.c             the kernel as C11
+    port.c                   a port to fill in: what has an obvious answer is there
+    config.h                 what a profile says of your kernel, if you exported with --kernel
     libkernmalloc-*.a        the kernel as a library, ready to be linked
 
 The C files may be used under Apache-2.0 or under MIT.
@@ -211,20 +220,22 @@ With these commands a gcc for 32 bits calls libgcc for some arithmetic of 64 bit
 
 {helpers}
 
-A port supplies the functions that the header lists under "The port", each with what holds before and after. It may
+A port supplies the functions that the header lists under "The port", each with what holds before and after, and
+`km_port_processor`. `port.c` has them for one processor, all weak: what you define takes their place. A port may
 define `KM_POISON` and `KM_UNPOISON`, which tell a sanitizer of memory that nobody may touch.
 
 ## Booting
 
-1. Fill in a `struct km_config`: zeros, then `version` and `bytes`, the format, the window, the image, `cpus`, the
-   ranges of memory (`struct km_boot_range`). What is 0 has its usual value. `km_call_area_bytes(&config)` says how much
-   RAM the boot area takes.
+1. Begin with `struct km_config config = km_usual_config();`, or with `km_profile_config(frames)` of `config.h`, and say
+   the format, the window, the image, `cpus`, the ranges of memory (`struct km_boot_range`; `km_ranges_*` make them of
+   what a loader hands over). What is 0 has its usual value. `km_area_bytes(&config)` says how much RAM the boot area
+   takes.
 2. Find that much RAM, take it and the image out of the ranges, and name it in `area_pa` and `area_room`.
-   `km_ranges_multiboot` and its like read the ranges out of what a boot loader hands over, `km_ranges_add` adds what
-   the port knows, `km_ranges_frames` makes of them what a configuration has, and `km_ranges_find` finds room.
-3. Call `km_call_init(&config, phys)`, where physical address 0 is at `phys`. It writes the first page tables and
-   returns the physical address of their root, or a status: then nothing is written.
-4. Turn paging on, and call `km_call_start(&config)`: the address of the first processor's `struct km_cpu`, or the
-   status that refuses the machine. `km_call_cpu_online(cpu, n)` has that of processor n.
-5. Call `km_call_malloc(cpu, 100)`.
+3. Call `km_init(&config, phys)`, where physical address 0 is at `phys`. It writes the first page tables and returns the
+   physical address of their root. If `config.upper` names the root of tables that you have, the window is hung into
+   them. A status (`km_failed`) says what is wrong, and nothing is written.
+4. Turn paging on, and call `km_start(&config)`: the first processor's `struct km_cpu`, which `km_port_processor` gives
+   from now on (`port.c`: put it into `km_processor`). NULL refuses the machine; `km_call_start` says why.
+   `km_cpu_online(n)` has the record of processor n.
+5. Call `km_malloc(100)`.
 """

@@ -28,6 +28,10 @@ def export(
     classes: Annotated[int, typer.Option(metavar="N", help="Of an arena: size classes, 16, 24 to 72.")] = 16,
     types: Annotated[int, typer.Option(metavar="N", help="Of an arena: most types of objects.")] = 8,
     page: Annotated[str, typer.Option(metavar="SIZE", help="Of an arena: a page, 256 bytes to 64 KiB.")] = "1KiB",
+    kernel: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE.toml", help="Write config.h, too: what this profile says.", show_default=False),
+    ] = "",
     rust: Annotated[
         bool, typer.Option("--rust", help="Write a crate, too: its calls in Rust, and a global allocator.")
     ] = (False),
@@ -47,16 +51,26 @@ def export(
         if name not in ARCHES:
             raise InputError(f"--arch {name}", 0, "no such architecture", f"one of {', '.join(ARCHES)}")
     shape = _shape(classes, types, page)
+    further = _config(kernel) if kernel else {}
     with exporting():
         if mode == "arena":
             made = write(output, arena_files.files(wanted, shape))
         else:
-            made = write_all(output, wanted, crate_files() if rust else None)
+            made = write_all(output, wanted, further | (crate_files() if rust else {}))
     for name, size in made.items():
         say(f"{output / name}: {size:,} bytes")
     for name in dict.fromkeys(wanted):
         if name not in TARGETS:
             say(f"{name}: C only, LLVM makes no objects for it")
+
+
+def _config(kernel: str) -> dict[str, str]:
+    """config.h of a profile. InputError: it cannot be read."""
+    from kernmalloc.build.export import CONFIG
+    from kernmalloc.facade.c_config import c_config
+    from kernmalloc.facade.profile import Profile
+
+    return {CONFIG: c_config(Profile.load(kernel))}
 
 
 def _shape(classes: int, types: int, page: str) -> "Shape":

@@ -226,8 +226,8 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     return loaded
 
 
-def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> numpy.void:
-    """What the profile and the machine say, as the kernel is told it; room for as many ranges as there may be."""
+def configuration(profile: Profile, frames: int) -> numpy.void:
+    """What a profile says, as the kernel is told it, on a machine with so many frames of RAM: a `Config` record."""
     shift = profile.page_shift
     info: numpy.void = numpy.zeros(1, Config.dtype)[0]
     info["version"], info["bytes"] = VERSION << LAYOUT_SHIFT | Config.layout, Config.size
@@ -236,13 +236,10 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     info["page_shift"] = shift
     info["max_pfn"] = 1 << (profile.phys_bits - shift)
     info["target"] = va.base if va.base < 1 << 63 else va.base - (1 << 64)
-    info["window"] = _hosted_at(va, life.ram if profile.direct else None) if isinstance(life, Raw) else info["target"]
-    info["window_bytes"], info["cpu_windows"] = va.size, va.windows
+    info["window"], info["window_bytes"], info["cpu_windows"] = info["target"], va.size, va.windows
     if profile.direct:
         info["direct"], info["direct_bytes"] = info["window"], va.size
-    info["image_pa"] = plan.image[0] << shift
-    info["image_bytes"] = (plan.image[1] - plan.image[0]) << shift
-    info["cpus"] = cpus
+    info["cpus"] = 1
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
     info["growth"] = profile.heap.growth_frames
     info["idle_most"] = profile.heap.idle_frames or profile.heap.growth_frames
@@ -253,15 +250,27 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     info["excess"] = strategy.excess and -(-profile.heap.excess >> shift)
     info["headroom"] = affine and -(-profile.heap.spare >> shift)
     info["device_ranges"] = 0 if strategy.grows else profile.devices.ranges
-    info["device_pages"] = profile.device_frames(plan.frames)
+    info["device_pages"] = profile.device_frames(frames)
     info["last_frames"], info["last_ranges"] = profile.devices.last_words, profile.devices.last_ranges
     info["last_maps"] = profile.devices.last_maps
     info["lenient"] = profile.bank.lenient and strategy.grows and not strategy.affine  # only a demand heap may break it
     info["promised"] = profile.bank.promised
     info["cleaner_frames"] = profile.bank.cleaners
     info["withheld"] = profile.bank.withheld + (int(info["growable"]) if strategy.affine else 0)
-    info["range_count"] = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
     info["object_count"] = len(profile.objects)
+    return info
+
+
+def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> numpy.void:
+    """The configuration for a machine; room for as many ranges as there may be."""
+    info = configuration(profile, plan.frames)
+    if isinstance(life, Raw):
+        info["window"] = _hosted_at(profile.va, life.ram if profile.direct else None)
+        info["direct"] = info["window"] if profile.direct else 0
+    info["image_pa"] = plan.image[0] << profile.page_shift
+    info["image_bytes"] = (plan.image[1] - plan.image[0]) << profile.page_shift
+    info["cpus"] = cpus
+    info["range_count"] = len(plan.ram) + len(plan.reserved) + len(plan.firmware) + SLACK
     return info
 
 

@@ -60,7 +60,10 @@ static inline int64_t km_touched(const struct km_cpu *cpu, uint64_t pa, uint64_t
 	return bytes == 0 ? 0 : km_pfn(cpu, pa + (bytes - 1)) - km_pfn(cpu, pa) + 1;
 }
 
-/* A configuration for km_call_init in which everything is as usual. */
+/*
+ * A configuration for km_call_init in which everything is as usual: one processor, and a heap that
+ * may take every frame, for nothing is promised to others.
+ */
 static inline struct km_config km_usual_config(void)
 {
 	struct km_config config = KM_ZEROS;
@@ -68,6 +71,7 @@ static inline struct km_config km_usual_config(void)
 	config.version = KM_VERSION;
 	config.bytes = sizeof config;
 	config.cpus = 1;
+	config.lenient = 1;
 	return config;
 }
 

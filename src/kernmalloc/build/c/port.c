@@ -1,0 +1,224 @@
+/*
+ * The port: what only a machine can do, for kernmalloc. kernmalloc.h says what each function must do.
+ *
+ * What stands here is for one processor, and for a kernel with interrupts and page tables as its
+ * architecture has them; compiled for a hosted environment, it is for a process. All of it is weak:
+ * a function of that name elsewhere takes its place. What is not here, yours must have; the linker
+ * names it.
+ *
+ * With several processors yours are
+ *     km_port_processor   from gs, tpidr_el1, tp: each one's own record, which km_cpu_online gave
+ *     km_port_shootdown   flush here, interrupt all others, wait until each has flushed
+ *     km_port_forget      as km_port_shootdown; of the address space whose root is told, if it matters
+ *     km_port_reach       how many processors that reaches
+ *     km_port_barrier     interrupt all others, wait until each has answered: 1
+ * A processor that waits for the kernel's lock takes interrupts, and must answer these.
+ */
+#include "kernmalloc.h"
+
+#define DEFAULT __attribute__((weak))
+
+/* Of the one processor that there is: what km_start gave. */
+struct km_cpu *km_processor;
+
+DEFAULT struct km_cpu *km_port_processor(void)
+{
+	return km_processor;
+}
+
+/* Interrupts, and what a processor remembers of one page. */
+
+#if __STDC_HOSTED__
+
+static int64_t interrupts_off(void) { return 0; }
+static void interrupts_as(int64_t flags) { (void)flags; }
+#define INVALIDATE(va) ((void)(va)) /* a process has a direct map, or a flush of its own */
+
+#elif defined(__x86_64__) || defined(__i386__)
+
+static int64_t interrupts_off(void)
+{
+	uintptr_t flags;
+
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags) : : "memory");
+	return (int64_t)flags;
+}
+
+static void interrupts_as(int64_t flags)
+{
+	__asm__ volatile("push %0; popf" : : "r"((uintptr_t)flags) : "memory", "cc");
+}
+
+#define INVALIDATE(va) __asm__ volatile("invlpg (%0)" : : "r"((uintptr_t)(va)) : "memory")
+
+#elif defined(__riscv)
+
+/* as words, for assemblers that take these only where the extension for them is asked for */
+static int64_t interrupts_off(void)
+{
+	register uintptr_t status __asm__("a0");
+
+	__asm__ volatile(".4byte 0x10017573" /* csrrci a0, sstatus, 2 */ : "=r"(status) : : "memory");
+	return (int64_t)(status & 2);
+}
+
+static void interrupts_as(int64_t flags)
+{
+	register uintptr_t status __asm__("a0") = (uintptr_t)flags;
+
+	__asm__ volatile(".4byte 0x10052073" /* csrs sstatus, a0 */ : : "r"(status) : "memory");
+}
+
+#define INVALIDATE(va) __asm__ volatile("sfence.vma %0, zero" : : "r"((uintptr_t)(va)) : "memory")
+
+#elif defined(__aarch64__)
+
+static int64_t interrupts_off(void)
+{
+	uint64_t flags;
+
+	__asm__ volatile("mrs %0, daif; msr daifset, #2" : "=r"(flags) : : "memory");
+	return (int64_t)flags;
+}
+
+static void interrupts_as(int64_t flags)
+{
+	__asm__ volatile("msr daif, %0" : : "r"((uint64_t)flags) : "memory");
+}
+
+#define INVALIDATE(va) \
+	__asm__ volatile("dsb ishst; tlbi vaae1is, %0; dsb ish; isb" : : "r"((uint64_t)(va) >> 12) : "memory")
+
+#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+
+static int64_t interrupts_off(void)
+{
+	uint32_t mask;
+
+	__asm__ volatile("mrs %0, primask; cpsid i" : "=r"(mask) : : "memory");
+	return mask;
+}
+
+static void interrupts_as(int64_t flags)
+{
+	__asm__ volatile("msr primask, %0" : : "r"((uint32_t)flags) : "memory");
+}
+
+#elif defined(__arm__)
+
+static int64_t interrupts_off(void)
+{
+	uint32_t status;
+
+	__asm__ volatile("mrs %0, cpsr; cpsid i" : "=r"(status) : : "memory");
+	return status & 0x80;
+}
+
+static void interrupts_as(int64_t flags)
+{
+	if (flags == 0)
+		__asm__ volatile("cpsie i" : : : "memory");
+}
+
+#define INVALIDATE(va) \
+	__asm__ volatile("dsb; mcr p15, 0, %0, c8, c7, 3; dsb; isb" : : "r"((uint32_t)(va)) : "memory")
+
+#elif defined(__m68k__)
+
+static int64_t interrupts_off(void)
+{
+	uint32_t status = 0;
+
+	__asm__ volatile("move.w %%sr, %0" : "=d"(status) : : "memory");
+	__asm__ volatile("move.w %0, %%sr" : : "d"(status | 0x700) : "memory");
+	return status;
+}
+
+static void interrupts_as(int64_t flags)
+{
+	__asm__ volatile("move.w %0, %%sr" : : "d"((uint32_t)flags) : "memory");
+}
+
+#else
+#error "fill in what this architecture does: interrupts_off, interrupts_as and INVALIDATE"
+#endif
+
+DEFAULT int64_t km_port_interrupts_save(void)
+{
+	return interrupts_off();
+}
+
+DEFAULT int64_t km_port_interrupts_restore(int64_t flags)
+{
+	interrupts_as(flags);
+	return 0;
+}
+
+#ifdef INVALIDATE /* where a processor has page tables, or one says how its own are dropped */
+
+DEFAULT int64_t km_port_flush(int64_t va, int64_t pages)
+{
+	for (int64_t i = 0; i < pages; i++)
+		INVALIDATE(va + (i << 12));
+	return 0;
+}
+
+DEFAULT int64_t km_port_shootdown(int64_t va, int64_t pages)
+{
+	return km_port_flush(va, pages);
+}
+
+DEFAULT int64_t km_port_forget(int64_t root, int64_t va)
+{
+	(void)root;
+	return km_port_flush(va, 1);
+}
+
+#endif
+
+DEFAULT int64_t km_port_reach(void)
+{
+	return 1;
+}
+
+DEFAULT int64_t km_port_barrier(void)
+{
+	return 0;
+}
+
+/* Memory. Volatile, so that no compiler makes a call of memset or memcpy of it. */
+
+DEFAULT int64_t km_port_zero(int64_t va, int64_t bytes)
+{
+	volatile uint64_t *word = (volatile uint64_t *)(uintptr_t)va;
+
+	for (int64_t i = 0; i < bytes / 8; i++)
+		word[i] = 0;
+	return 0;
+}
+
+DEFAULT int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{
+	if (((to | of | bytes) & 7) == 0) {
+		volatile uint64_t *there = (volatile uint64_t *)(uintptr_t)to;
+		const volatile uint64_t *here = (const volatile uint64_t *)(uintptr_t)of;
+
+		for (int64_t i = 0; i < bytes / 8; i++)
+			there[i] = here[i];
+	} else {
+		volatile uint8_t *there = (volatile uint8_t *)(uintptr_t)to;
+		const volatile uint8_t *here = (const volatile uint8_t *)(uintptr_t)of;
+
+		for (int64_t i = 0; i < bytes; i++)
+			there[i] = here[i];
+	}
+	return 0;
+}
+
+/* 1 where firmware or loader vouches that this memory is zero: then the kernel need not make it so. */
+DEFAULT int64_t km_port_known_zero(int64_t pa, int64_t bytes)
+{
+	(void)pa;
+	(void)bytes;
+	return 0;
+}
