@@ -50,6 +50,8 @@ def export(
     for name in wanted:
         if name not in ARCHES:
             raise InputError(f"--arch {name}", 0, "no such architecture", f"one of {', '.join(ARCHES)}")
+    if kernel and mode == "arena":
+        raise InputError(f"--kernel {kernel}", 0, "an arena has no configuration")
     shape = _shape(classes, types, page)
     further = _config(kernel) if kernel else {}
     with exporting():

@@ -13,6 +13,10 @@ Concepts
   4. While threads wait, every call ends by waking those for whom there is now what they wait for. `settled` says what a
      call may have brought: nothing, frames, or memory of the heap.
 
+A handler of an interrupt may call in a build for that (INTERRUPTS): a call is under the lock, or takes a quick way,
+with interrupts off, and waits for the lock with interrupts as they were. While a handler waits for it, the interrupts
+by which a port shoots down and orders memory must come through.
+
 What any call may answer that needs frames: WOULD_BLOCK, and its thread waits, to do the call again when it is woken;
 DEADLOCK instead, where nothing could ever end that wait.
 """
@@ -40,9 +44,10 @@ from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
 from kernmalloc.lang import entry, failed, parameter, rare, small
 from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
-from kernmalloc.machine.primitives import copy, zero
+from kernmalloc.machine.primitives import copy, interrupts_restore, interrupts_save, zero
 
 QUICK_WAYS = parameter("QUICK_WAYS", 2)  # of a call, at most
+INTERRUPTS = parameter("INTERRUPTS", 0)  # 1: handlers of interrupts call, too; none comes inside of a quick way
 
 F = TypeVar("F", bound=Callable[..., int])
 Way = Callable[..., int]
@@ -63,20 +68,19 @@ def {name}({parameters}) -> int:
     leave(cpu)
     return result
 '''
-_ALONE = '''
-def {name}({parameters}) -> int:
-    """Without the lock, where there is one processor, or the next way if that cannot be."""
-    result = quick({arguments}, cpu.alone)
-    return slower({arguments}) if result == SLOW else result
-'''
-_MARKED = '''
-def {name}({parameters}) -> int:
-    """Without the lock, and others see that it is under way; or the next way if that cannot be."""
-    quick_begin(cpu)
-    result = quick({arguments}, {gate})
-    quick_end(cpu)
-    return slower({arguments}) if result == SLOW else result
-'''
+
+
+def _quick(marked: bool) -> str:
+    """A call without the lock, or the next way if that cannot be; `marked`: others see that it is under way."""
+    lines = ["result = quick({arguments}, {gate})"]
+    if marked:
+        lines = ["quick_begin(cpu)", *lines, "quick_end(cpu)"]
+    if INTERRUPTS:
+        lines = ["flags = interrupts_save()", *lines, "interrupts_restore(flags)"]
+    lines = ["def {name}({parameters}) -> int:", *lines, "return slower({arguments}) if result == SLOW else result"]
+    return "\n    ".join(lines) + "\n"
+
+
 _NAMES = {
     "gate_of": gate_of,
     "quick_begin": quick_begin,
@@ -87,6 +91,8 @@ _NAMES = {
     "fetch": idle.fetch,
     "again": reclaim.again,
     "quiet": stalls.quiet,
+    "interrupts_save": interrupts_save,
+    "interrupts_restore": interrupts_restore,
     "failed": failed,
     "NO_FRAMES": NO_FRAMES,
     "WOULD_BLOCK": WOULD_BLOCK,
@@ -133,10 +139,10 @@ def call(
     quick, own = (quick, own)[:QUICK_WAYS] + (None,) * (2 - QUICK_WAYS)
     made = small(_made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled))
     if own:
-        made = _made(_MARKED, function, "_own", quick=own, slower=rare(made), gate="gate_of(cpu)")
+        made = _made(_quick(True), function, "_own", quick=own, slower=rare(made), gate="gate_of(cpu)")
     if quick:
-        made = _made(_MARKED, function, "_shared", quick=shared or quick, slower=rare(made), gate="cpu.shared")
-        made = _made(_ALONE, function, "", quick=quick, slower=rare(made))
+        made = _made(_quick(True), function, "_shared", quick=shared or quick, slower=rare(made), gate="cpu.shared")
+        made = _made(_quick(False), function, "", quick=quick, slower=rare(made), gate="cpu.alone")
     made.__doc__ = function.__doc__
     return entry(made)
 

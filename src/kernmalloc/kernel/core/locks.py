@@ -36,8 +36,8 @@ What may be held when: there is one lock, so there is no order among locks. Insi
 processor: a call that must wait is abandoned first (E26). A shootdown is done inside, and the processors that wait for
 the lock must answer it: while they spin their interrupts are as they were.
 
-Limits: whoever spins is not served in order. Interrupt handlers do not call the kernel: a quick path may be under way,
-and is not done twice.
+Limits: whoever spins is not served in order. Handlers of interrupts do not call the kernel, unless it is built for that
+(`calls`): a quick path may be under way, and is not done twice.
 """
 
 from __future__ import annotations
