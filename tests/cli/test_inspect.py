@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from kernmalloc import Kernel, Profile
 from kernmalloc.cli import app
+from kernmalloc.facade.story import NAMES
 from kernmalloc.inputs.errors import InputError
-from kernmalloc.kernel.core.kern import Kern
+from kernmalloc.kernel.core.kern import UP, Kern
 
 DEVICE = 0xE0000000
 
@@ -150,3 +151,23 @@ def test_any_one_bit_wrong_is_told_and_no_traceback(dumps, tmp_path):
         statuses.add(result.exit_code)
         statuses.add(json.loads(run("--json", path).stdout)["status"])
     assert "broken" in statuses
+
+
+@pytest.mark.parametrize("profile", ["eros2", "guest"])
+def test_a_boot_that_is_not_over_is_told_step_by_step(profile, tmp_path):
+    """Wherever a boot has stopped: what is there is told, and where it would have gone on; and it does go on."""
+    first = None
+    with Kernel.load(machine((MIB, 16 * MIB)), Profile.load(profile), "soft") as kernel:
+        for name in ("donate", "table", "mark", "list", "rest", "objects"):
+            while NAMES[int(kernel.view.kern["stage"])] != name:
+                kernel.call("boot_step")
+            path = dump_files.raw(kernel, tmp_path / name)
+            first = first or path
+            result = run(path, "--diff", first)
+            assert isinstance(result.exception, SystemExit | None), result.exception
+            assert f"Its boot is not over: step {name} comes next" in result.stdout
+            assert "cannot be read" not in result.stdout
+    with Kernel.open(first) as kernel:
+        while kernel.call("boot_step") != UP:
+            pass
+        assert kernel.check().passed and kernel.malloc(100)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,24 @@ def test_a_process_that_runs(mode):
         host.stdin.close()
     with pytest.raises(InputError, match=f"^/proc/{host.pid}/mem: No such file"):
         Kernel.open(f"/proc/{host.pid}/mem")
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(shutil.which("gcore") is None, reason="gcore is not installed: apt-get install gdb")
+@pytest.mark.parametrize("mode", ["raw", "soft"])
+def test_a_core_that_gdb_writes(mode, tmp_path):
+    """It has the RAM, in mode raw also what the window shows of it, and no terabyte that is kept for more."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])}
+    command = [sys.executable, "-c", HOST, mode]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as host:
+        va, used = map(int, host.stdout.readline().split())
+        subprocess.run(["gcore", "-o", tmp_path / "core", str(host.pid)], check=True, capture_output=True)
+        host.stdin.close()
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_size < 4 << 30
+    with Kernel.open(path) as opened:
+        assert opened.size_of(va) == 112 and opened.heap.used == used
+        conserved(opened)
 
 
 def test_several_kernels_are_listed_and_one_is_chosen(tmp_path):

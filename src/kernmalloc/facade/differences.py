@@ -124,7 +124,7 @@ def _heap_pages(one: Kernel, other: Kernel) -> Iterator[Change]:
     """The records of heap pages below the top of both."""
     a, b = one.view.heap_pages(), other.view.heap_pages()
     count, heap = min(len(a), len(b)), int(one.view.kern["heap"])
-    bytes = [numpy.ascontiguousarray(pages[:count]).view(numpy.uint8).reshape(count, -1) for pages in (a, b)]
+    bytes = [numpy.ascontiguousarray(p[:count]).view(numpy.uint8).reshape(count, HeapPage.size) for p in (a, b)]
     for page in numpy.flatnonzero((bytes[0] != bytes[1]).any(axis=1)).tolist():
         kind = SlabPage if SLAB == a["use"][page] == b["use"][page] else HeapPage
         left, right = (pages[page : page + 1].view(kind.dtype)[0] for pages in (a, b))

@@ -33,7 +33,7 @@ def test_what_the_file_does_not_hold_is_missing(tmp_path):
         assert [(segment.address, segment.size) for segment in dump.segments] == [(0x1000, 4096 - 50)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damage_is_one_line(tmp_path_factory, data):
     path = dump_files.core(tmp_path_factory.mktemp("core") / "core", [(0x1000, 0, ONE), (0x9000, 0, TWO)])
