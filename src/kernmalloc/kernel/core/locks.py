@@ -15,9 +15,9 @@ Concepts
      processor gets at what is this one's own.
 
 Order of memory, for processors that keep less of it than x86 does (ARM, RISC-V):
-  - The lock. `cas32` is acquire and release, `leave` stores with release: whoever enters sees all that was done by
-    those who were inside before. On AArch64 these are ldaxr and stlxr, or casal, and stlr; on RISC-V lr and sc with
-    aq and rl, or a fence beside them, and a fence before the store.
+  - The lock. `cas32` is acquire, `leave` stores with release: whoever enters sees all that was done by those who were
+    inside before. On AArch64 these are ldaxr and stlxr, or casal, and stlr; on RISC-V lr and sc with aq, and a fence
+    before the store. Nothing needs a cas to be release, too: gcc before 14 makes none of it on RISC-V.
   - The stock. Quick paths touch groups of their own processor, and the entry of a frame that their caller owns or
     that lies in the stock. An owner was given the frame by means that order memory, so he sees its entry. Two that
     put one frame at once meet at `cas64` on one word, whose changes have one order on every machine: one finds it
@@ -95,10 +95,17 @@ def gate_of(cpu: Cpu) -> Gate:
 
 
 @kernel
+def takes_shut(cpu: Cpu) -> int:
+    """Shut a processor's quick takes: it must look at something first."""
+    gate_of(cpu).takes = 0
+    return OK
+
+
+@kernel
 def gate_shut(cpu: Cpu) -> int:
-    """Shut a processor's quick paths. It opens them itself, under the lock (`others_hold` says why)."""
+    """Shut a processor's quick paths. It opens them itself, under the lock (`heap/fetch.py` says why)."""
+    takes_shut(cpu)
     gate = gate_of(cpu)
-    gate.takes = 0
     gate.gives = 0
     gate.high = cpu.low
     return OK

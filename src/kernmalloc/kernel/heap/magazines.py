@@ -47,7 +47,7 @@ from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import STACK, Cpu, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
-from kernmalloc.kernel.core.locks import SLOW, gate_of
+from kernmalloc.kernel.core.locks import SLOW, takes_shut
 from kernmalloc.kernel.heap.bins import HeapPage, page_of_record, va_of
 from kernmalloc.kernel.heap.slabs import (
     END,
@@ -367,7 +367,7 @@ def _give_to(kern: Kern, page: int, slot: int) -> int:
         owner = cpu_at(kern, record.owner - 1)
         record.waiting = owner.noted if owner.noted != 0 else END
         owner.noted = page + 1
-        gate_of(owner).takes = 0
+        takes_shut(owner)
     return OK
 
 

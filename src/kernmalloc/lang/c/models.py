@@ -284,7 +284,7 @@ static inline int64_t store_before32(int64_t address, int64_t value)
 #if KM_CPUS == 1
 	*word = (uint32_t)value;
 #else
-	__atomic_store_n(word, (uint32_t)value, __ATOMIC_RELAXED);
+	*(volatile km_word32 *)word = (uint32_t)value;  /* gcc for RISC-V makes a relaxed store an atomic swap */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 #endif
 	return 0;
