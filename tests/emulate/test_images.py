@@ -143,6 +143,7 @@ def test_arenas(name, built):
 
 @pytest.mark.nightly
 def test_four_processors_free_each_others_blocks_for_a_minute(built):
+    """And then one of them has every frame back: what the others keep idle is fetched."""
     example, into = built("x86_64")
 
     def stop_later(line, machine):

@@ -26,8 +26,7 @@ int processor_count(void) { return processors; }
 int processor_number(void) { return (int)local()->number; }
 struct km_cpu *km_port_processor(void) { return local()->cpu; }
 void processor_pause(void) { __asm__ volatile("yield"); }
-void processor_sleep(void) { __asm__ volatile("wfe"); }
-void processor_wake(int number) { (void)number; __asm__ volatile("dsb ish; sev" : : : "memory"); }
+void processor_sleep(void) { __asm__ volatile("wfi"); }
 
 static volatile uint32_t *uart(uint32_t at) { return (volatile uint32_t *)(DIRECT + UART + at); }
 
@@ -66,24 +65,40 @@ int find_device(struct device *device)
 	return tree_find(tree, device->name, &device->base, &device->bytes);
 }
 
-/* The port. No page is mapped or unmapped by a guest in a direct map, so nothing is flushed. */
+/* Interrupts between processors, by a GIC of version 2. */
 
-int64_t km_port_flush(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
+#define BARRIER 0
+#define WAKE 1
+
+static volatile uint32_t *distributor(uint32_t at) { return (volatile uint32_t *)(DIRECT + 0x8000000 + at); }
+static volatile uint32_t *interface(uint32_t at) { return (volatile uint32_t *)(DIRECT + 0x8010000 + at); }
+static int online, waiting;
+
+void interrupted(void)
+{
+	uint32_t what = *interface(0xc);
+
+	if ((what & 0x3ff) == BARRIER)
+		__atomic_fetch_sub(&waiting, 1, __ATOMIC_SEQ_CST);
+	*interface(0x10) = what;
+}
+
+void processor_wake(int number) { *distributor(0xf00) = 1u << (16 + number) | WAKE; }
+
+/* The port. No page is mapped or unmapped by a guest in a direct map: nothing is flushed. The library has the rest. */
+
 int64_t km_port_shootdown(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
 int64_t km_port_forget(int64_t root, int64_t va) { (void)root, (void)va; return 0; }
 int64_t km_port_reach(void) { return processors; }
 
-int64_t km_port_interrupts_save(void)
+int64_t km_port_barrier(void)
 {
-	int64_t masks;
-	__asm__ volatile("mrs %0, daif; msr daifset, 2" : "=r"(masks) : : "memory");
-	return masks;
-}
-
-int64_t km_port_interrupts_restore(int64_t flags)
-{
-	__asm__ volatile("msr daif, %0" : : "r"(flags) : "memory");
-	return 0;
+	__atomic_store_n(&waiting, online - 1, __ATOMIC_SEQ_CST);
+	__asm__ volatile("dsb ish" : : : "memory");
+	*distributor(0xf00) = 1u << 24 | BARRIER;  /* to all others */
+	while (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST))
+		processor_pause();
+	return 1;
 }
 
 _Noreturn void faulted(int64_t syndrome, int64_t at, int64_t address)
@@ -96,6 +111,11 @@ static void processor_init(int64_t number)
 {
 	locals[number].number = number;
 	__asm__ volatile("msr tpidr_el1, %0" : : "r"(&locals[number]));
+	*distributor(0) = 1;
+	*interface(4) = 0xff;  /* all priorities */
+	*interface(0) = 1;
+	__atomic_fetch_add(&online, 1, __ATOMIC_SEQ_CST);
+	__asm__ volatile("msr daifclr, 2" : : : "memory");
 }
 
 void processor_main(int64_t number)

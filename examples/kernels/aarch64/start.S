@@ -37,10 +37,33 @@ start:
 
 	.balign 2048
 vectors:
-	.rept 16
+	.rept 5
 	b fault
 	.balign 128
 	.endr
+	b interrupt
+	.balign 128
+	.rept 10
+	b fault
+	.balign 128
+	.endr
+
+interrupt: /* registers that a function of C may change are saved */
+	.irp r, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18
+	stp x\r, x30, [sp, -16]!
+	.endr
+	.irp r, 1, 3, 5, 7, 9, 11, 13, 15, 17
+	stp x\r, x30, [sp, -16]!
+	.endr
+	bl interrupted
+	.irp r, 17, 15, 13, 11, 9, 7, 5, 3, 1
+	ldp x\r, x30, [sp], 16
+	.endr
+	.irp r, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0
+	ldp x\r, x30, [sp], 16
+	.endr
+	eret
+
 fault:
 	mrs x0, esr_el1
 	mrs x1, elr_el1

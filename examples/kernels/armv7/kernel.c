@@ -43,26 +43,6 @@ int find_device(struct device *device)
 	return tree_find((const void *)RAM, device->name, &device->base, &device->bytes);
 }
 
-/* The port. No page is mapped or unmapped by a guest in a direct map, so nothing is flushed. */
-
-int64_t km_port_flush(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
-int64_t km_port_shootdown(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
-int64_t km_port_forget(int64_t root, int64_t va) { (void)root, (void)va; return 0; }
-
-int64_t km_port_interrupts_save(void)
-{
-	uint32_t was;
-	__asm__ volatile("mrs %0, cpsr; cpsid i" : "=r"(was) : : "memory");
-	return was & 0x80;
-}
-
-int64_t km_port_interrupts_restore(int64_t flags)
-{
-	if (!(flags & 0x80))
-		__asm__ volatile("cpsie i" : : : "memory");
-	return 0;
-}
-
 _Noreturn void faulted(uint32_t at, uint32_t address)
 {
 	say("fault at %x, ", at);

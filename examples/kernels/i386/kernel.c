@@ -14,48 +14,6 @@ void processor_pause(void) { __asm__ volatile("pause"); }
 void processor_sleep(void) { __asm__ volatile("sti; hlt; cli"); }
 void processor_wake(int number) { (void)number; }
 
-/* The port. */
-
-int64_t km_port_interrupts_save(void)
-{
-	int32_t flags;
-	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags) : : "memory");
-	return flags;
-}
-
-int64_t km_port_interrupts_restore(int64_t flags)
-{
-	__asm__ volatile("push %0; popf" : : "r"((int32_t)flags) : "memory", "cc");
-	return 0;
-}
-
-int64_t km_port_flush(int64_t va, int64_t pages)
-{
-	for (int32_t i = 0, at = (int32_t)va; i < pages; i++, at += 4096)
-		__asm__ volatile("invlpg (%0)" : : "r"(at) : "memory");
-	return 0;
-}
-
-int64_t km_port_shootdown(int64_t va, int64_t pages) { return km_port_flush(va, pages); }
-int64_t km_port_reach(void) { return 1; }
-int64_t km_port_barrier(void) { return 0; }
-int64_t km_port_forget(int64_t root, int64_t va) { (void)root; return km_port_flush(va, 1); }
-int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
-
-int64_t km_port_zero(int64_t va, int64_t bytes)
-{
-	int32_t to = (int32_t)va, words = (int32_t)(bytes / 4);
-	__asm__ volatile("rep stosl" : "+D"(to), "+c"(words) : "a"(0) : "memory");
-	return 0;
-}
-
-int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
-{
-	int32_t a = (int32_t)to, b = (int32_t)of, count = (int32_t)bytes;
-	__asm__ volatile("rep movsb" : "+D"(a), "+S"(b), "+c"(count) : : "memory");
-	return 0;
-}
-
 /* Faults. */
 
 static struct gate {

@@ -53,9 +53,8 @@ int find_device(struct device *device)
 	return tree_find(tree, device->name, &device->base, &device->bytes);
 }
 
-/* The port. No page is mapped or unmapped by a guest in a direct map, so nothing is flushed. */
+/* The port. No page is mapped or unmapped by a guest in a direct map: nothing is flushed. The library has the rest. */
 
-int64_t km_port_flush(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
 int64_t km_port_shootdown(int64_t va, int64_t pages) { (void)va, (void)pages; return 0; }
 int64_t km_port_forget(int64_t root, int64_t va) { (void)root, (void)va; return 0; }
 int64_t km_port_reach(void) { return processors; }
@@ -64,19 +63,6 @@ int64_t km_port_reach(void) { return processors; }
 int64_t km_port_barrier(void)
 {
 	return sbi(0x52464e43, 0, 0, -1, 0) == 0;
-}
-
-int64_t km_port_interrupts_save(void)
-{
-	int64_t status;
-	__asm__ volatile("csrrci %0, sstatus, 2" : "=r"(status) : : "memory");
-	return status & 2;
-}
-
-int64_t km_port_interrupts_restore(int64_t flags)
-{
-	__asm__ volatile("csrs sstatus, %0" : : "r"(flags) : "memory");
-	return 0;
 }
 
 void trapped(void)

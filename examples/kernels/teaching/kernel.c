@@ -10,13 +10,14 @@
 #define PAGE 4096
 #define THREADS 8
 #define STACK_BYTES 8192
-#define TURN 10000  /* 1 ms */
+#define TURN 20000  /* 2 ms */
+#define PIPED 20000  /* bytes through a pipe */
 
 struct context { int64_t registers[14]; };
 void switch_to(struct context *of, struct context *to);
 
 static struct thread {
-	enum { UNUSED, READY, RUNNING, ENDED } state;
+	enum { UNUSED, STARTING, READY, RUNNING, ENDED } state;
 	char *stack;
 	struct context context;
 	void (*run)(void *);
@@ -129,8 +130,13 @@ static struct thread *start_thread(void (*run)(void *), void *argument)
 {
 	struct thread *new = threads;
 
+	int64_t flags = km_port_interrupts_save();
+	take(&threads_lock);
 	while (new->state != UNUSED)
 		new++;
+	new->state = STARTING;
+	release(&threads_lock);
+	km_port_interrupts_restore(flags);
 	while (!(new->stack = STAYING(km_malloc(STACK_BYTES))))
 		yield();  /* somebody has all memory for a while */
 	new->run = run;
@@ -164,7 +170,7 @@ static void write_pipe(void *at)
 {
 	struct pipe *pipe = at;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < PIPED; i++) {
 		while (i - __atomic_load_n(&pipe->out, __ATOMIC_ACQUIRE) == sizeof pipe->data)
 			yield();
 		pipe->data[i % sizeof pipe->data] = (char)(i * 7);
@@ -178,7 +184,7 @@ static void pipes(void *unused)
 	struct thread *writer = start_thread(write_pipe, pipe);
 	(void)unused;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < PIPED; i++) {
 		while (__atomic_load_n(&pipe->in, __ATOMIC_ACQUIRE) == i)
 			yield();
 		if (pipe->data[i % sizeof pipe->data] != (char)(i * 7))

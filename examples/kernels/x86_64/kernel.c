@@ -55,27 +55,7 @@ void processor_wake(int number)
 	*apic(0x300) = 0x4000 | WAKE_VECTOR;
 }
 
-/* The port. */
-
-int64_t km_port_interrupts_save(void)
-{
-	int64_t flags;
-	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
-	return flags;
-}
-
-int64_t km_port_interrupts_restore(int64_t flags)
-{
-	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
-	return 0;
-}
-
-int64_t km_port_flush(int64_t va, int64_t pages)
-{
-	for (int64_t i = 0; i < pages; i++)
-		__asm__ volatile("invlpg (%0)" : : "r"(va + i * 4096) : "memory");
-	return 0;
-}
+/* The port: what several processors take. The library has the rest. */
 
 static struct {
 	int64_t va, pages;
@@ -124,19 +104,6 @@ int64_t km_port_barrier(void)
 }
 
 int64_t km_port_reach(void) { return processors; }
-int64_t km_port_known_zero(int64_t pa, int64_t bytes) { (void)pa, (void)bytes; return 0; }
-
-int64_t km_port_zero(int64_t va, int64_t bytes)
-{
-	__asm__ volatile("rep stosq" : "+D"(va), "+c"((int64_t){bytes / 8}) : "a"(0) : "memory");
-	return 0;
-}
-
-int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(of), "+c"(bytes) : : "memory");
-	return 0;
-}
 
 /* Interrupts. */
 
