@@ -31,10 +31,14 @@ def emulate(
     """Build an example kernel and boot it under QEMU; then do its calls again in a simulation, and compare the end."""
     from kernmalloc.cli.progress import exporting
     from kernmalloc.emulate.example import Example
+    from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.sizes import parse_size
 
     size = None if memory is None else parsed("memory", memory, parse_size)
+    if dump and not dump.resolve().parent.is_dir():
+        raise InputError(f"--dump {dump}", 0, f"{dump.resolve().parent}: no such folder")
     example = Example(kernel)
+    example.command(Path(), size, cpus)  # its machine can be had
     with tempfile.TemporaryDirectory(prefix="kernmalloc.") as folder:
         with exporting():
             example.build(Path(folder))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.inputs.sizes import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ PLACES = (
 )
 PACKAGES = {
     "make": "make",
+    "rustc": "rustc",
     "x86_64-linux-gnu-gcc": "gcc",
     "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
@@ -49,6 +51,7 @@ PACKAGES = {
 """A tool, and Debian's package that has it."""
 
 SILENCE = 300  # seconds without a line, after which a machine is ended
+LEAST = 16 << 20  # bytes of memory: with less a PC's firmware starts no kernel
 HOLD, LONG = "hold", "long"
 HELD = "held"
 
@@ -83,8 +86,15 @@ class Example:
 
     def command(self, into: Path, memory: int | None = None, cpus: int | None = None, wish: str = "") -> list[str]:
         """What runs the kernel that was built in a folder: memory in bytes; None is as its Makefile says. `wish` is
-        what it is told: HOLD, LONG, nothing."""
-        return self._told("command", into, f"WISH={wish}", *_settings(memory, cpus))
+        what it is told: HOLD, LONG, nothing. InputError: its machine cannot be had like that."""
+        if memory is not None and memory < LEAST:
+            raise InputError(f"--memory {size(memory)}", 0, "too little for any kernel here", f"at least {size(LEAST)}")
+        settings = _settings(memory, cpus)
+        command = self._told("command", into, f"WISH={wish}", *(f"{name}={value}" for name, value in settings.items()))
+        for name, value in settings.items():
+            if value not in command:
+                raise InputError(f"--{name.lower()} {value}", 0, f"the machine of {self.folder.name} is what it is")
+        return command
 
     def _told(self, target: str, into: Path, *settings: str) -> list[str]:
         if shutil.which("make") is None:
@@ -98,15 +108,15 @@ class Example:
         command = ["make", "--silent", "-C", str(self.folder), f"BUILD={into}", f"KERNMALLOC={ours}", *settings, target]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
-            why = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            wrong = [line for line in why if "error" in line.lower()] or why or ["make failed"]
+            why = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("make")]
+            wrong = [line for line in why if "error" in line.lower()] or why[-1:] or ["make failed"]
             raise InputError(str(self.folder), 0, wrong[0])
         return done.stdout
 
 
-def _settings(memory: int | None, cpus: int | None) -> list[str]:
-    said = {"MEMORY": None if memory is None else f"{memory >> 20}M", "CPUS": cpus}
-    return [f"{name}={value}" for name, value in said.items() if value is not None]
+def _settings(memory: int | None, cpus: int | None) -> dict[str, str]:
+    said = {"MEMORY": None if memory is None else f"{memory >> 20}M", "CPUS": None if cpus is None else str(cpus)}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 class Running:
