@@ -94,7 +94,9 @@ class Loaded(NamedTuple):
 
     @property
     def root(self) -> int:
-        return int(self.info["area_pa"] + self.info["root"]) if self.has_tables else NO_ROOT
+        if not self.has_tables:
+            return NO_ROOT
+        return int(self.info["upper"]) or int(self.info["area_pa"] + self.info["root"])
 
     @property
     def window(self) -> int:

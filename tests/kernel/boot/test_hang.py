@@ -5,7 +5,11 @@ from flat_memory import FlatMemory
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from page_walk import leaves
+from small_machines import MODES, conserved, machine
 
+from kernmalloc.facade import loader
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.boot import layout
 from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, BootRange, Config
 from kernmalloc.kernel.core.kern import VERSION
@@ -139,3 +143,36 @@ def test_pages_that_cannot_be_executed() -> None:
     assert len(image) == 256 and {leaf[va] for va in image} == {0} and {leaf[va] for va in leaf.keys() - image} == {1}
     world = World(COLDFIRE, [])
     assert world.init(0xC000_0000, GIB, no_execute=1, upper=0) == BAD_BOOT
+
+
+@pytest.mark.parametrize("no_execute", [0, 1], ids=["", "no_execute"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kernel_runs_under_a_root_of_its_clients(mode: str, no_execute: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mode walks from that root. What the client maps stays as it was, whatever the kernel does."""
+    root, directory = 0x4000, 0x5000  # in memory that is not the kernel's
+    told = loader.configuration
+
+    def configuration(profile: Profile, frames: int):  # type: ignore[no-untyped-def]
+        info = told(profile, frames)
+        info["upper"], info["no_execute"] = root, no_execute
+        return info
+
+    def prepare(ram) -> None:  # type: ignore[no-untyped-def]
+        ram.bytes[root : root + 8] = (directory | PAE.root).to_bytes(8, "little")
+        ram.bytes[directory : directory + 8] = (0x40_0000 | PAE.large).to_bytes(8, "little")
+
+    monkeypatch.setattr(loader, "configuration", configuration)
+    with Kernel.boot(machine((MIB, 12 * MIB)), Profile.load("eros2"), mode, prepare=prepare) as kernel:
+        ram = kernel.handle.life.ram.bytes
+        assert kernel.handle.loaded.root == root
+        blocks = [kernel.malloc(size) for size in (100, 70_000, MIB)]
+        pfn = kernel.frame_get("page")
+        assert kernel.call("window_close", kernel.call("window_open", pfn)) == 0
+        kernel.frame_put(pfn)
+        for va in blocks:
+            kernel.free(va)
+        kernel.drain()
+        entries = [int.from_bytes(ram[root + at : root + at + 8], "little") for at in range(0, 32, 8)]
+        assert entries[0] == directory | PAE.root and entries[1:3] == [0, 0] and entries[3]
+        assert int.from_bytes(ram[directory : directory + 8], "little") == 0x40_0000 | PAE.large
+        conserved(kernel)
