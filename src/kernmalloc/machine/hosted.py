@@ -93,6 +93,20 @@ def shootdown(va: int, pages: int) -> int:
 
 
 @port
+def map(va: int, pa: int, pages: int) -> int:
+    """The entries say it, too; what is mapped before there is a window is mapped with it."""
+    if pages > 0 and Hosted(machine_record()).window != 0:
+        flush(va, pages)
+    return 1
+
+
+@port
+def unmap(va: int, pages: int) -> int:
+    """There is one host for all processors."""
+    return flush(va, pages)
+
+
+@port
 def reach() -> int:
     """There is one host for all processors."""
     return ALL

@@ -396,7 +396,11 @@ class Twin:
             self.pages.pop(page, None)
         return 0
 
-    km_port_shootdown = km_port_flush
+    km_port_shootdown = km_port_unmap = km_port_flush
+
+    def km_port_map(self, va: int, pa: int, pages: int) -> int:
+        self.km_port_flush(va, pages)
+        return 1
 
     def km_port_reach(self) -> int:
         return sys.maxsize  # there is one memory for all processors

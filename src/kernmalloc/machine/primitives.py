@@ -20,6 +20,22 @@ shootdown = primitive(
 After: no processor can reach the frames that the pages had; only now may those frames change owner.""",
 )
 
+map_pages = primitive(
+    "km_port_map",
+    3,
+    """map(va, pa, pages): the kernel around maps these pages, writable, to memory at pa that is contiguous.
+Only mode SHADOW asks. Before: they are not mapped, or they are windows of this processor. After: this processor reaches
+the memory. It cannot fail: whatever page tables the window takes are there. 1; 0: this port maps nothing, and the boot
+is refused; 0 pages: nothing but that is asked.""",
+)
+
+unmap_pages = primitive(
+    "km_port_unmap",
+    2,
+    """unmap(va, pages): the kernel around takes out what was mapped at these pages.
+After: no processor can reach the frames that the pages had; only now may those frames change owner.""",
+)
+
 barrier = primitive(
     "km_port_barrier",
     0,

@@ -107,6 +107,19 @@ def shootdown(va: int, pages: int) -> int:
 
 
 @port
+def map(va: int, pa: int, pages: int) -> int:
+    """The entries say it, too."""
+    flush(va, pages)
+    return 1
+
+
+@port
+def unmap(va: int, pages: int) -> int:
+    """The entries say it, too."""
+    return flush(va, pages)
+
+
+@port
 def reach() -> int:
     """There is one TLB for all processors."""
     return ALL

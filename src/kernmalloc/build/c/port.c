@@ -176,6 +176,20 @@ DEFAULT int64_t km_port_forget(int64_t root, int64_t va)
 
 #endif
 
+/* In mode SHADOW yours map and unmap pages; these map nothing, and that mode is refused. */
+
+DEFAULT int64_t km_port_map(int64_t va, int64_t pa, int64_t pages)
+{
+	(void)va, (void)pa, (void)pages;
+	return 0;
+}
+
+DEFAULT int64_t km_port_unmap(int64_t va, int64_t pages)
+{
+	(void)va, (void)pages;
+	return 0;
+}
+
 DEFAULT int64_t km_port_reach(void)
 {
 	return 1;

@@ -41,6 +41,7 @@ from kernmalloc.kernel.core.kern import (
     DONATE,
     LARGEST_CLASS,
     MAGIC,
+    SHADOW,
     VERSION,
     WINDOWS_SHIFT,
     Byte,
@@ -58,7 +59,7 @@ from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import element, entry, failed, kernel
 from kernmalloc.lang.status import AREA_SMALL, BAD_BOOT, NO_PORT, NO_VA, OK
 from kernmalloc.machine.mmu import Entry, executable, index_at, leaf_entry, root_entry, table_entry
-from kernmalloc.machine.primitives import copy, reach, zero
+from kernmalloc.machine.primitives import copy, map_pages, reach, zero
 
 LINE_SHIFT = 6  # log2 of the bytes in a cache line, on which records of the boot area start
 LOW_HALF = (1 << 63) - 1  # a mask: addresses that are not negative
@@ -269,6 +270,23 @@ def _static_tables(phys: int, info: Config) -> int:
 
 
 @kernel
+def _shadow(info: Config) -> int:
+    """Have what the static leaf tables map, mapped by the kernel around: image, boot area, these tables."""
+    page = info.page_shift
+    map_pages(info.window, info.image_pa, info.image_bytes >> page)
+    map_pages(info.window + info.image_bytes, info.area_pa, info.area_bytes >> page)
+    window_span = (info.tables - info.window) >> _span_shift(info)
+    cpu_span = (info.windows - info.window) >> _span_shift(info)
+    table = info.area_pa + info.leaf_tables
+    map_pages(info.tables, table, info.image_tables)
+    table += info.image_tables << page
+    map_pages(info.tables + (window_span << page), table, info.window_tables)
+    table += info.window_tables << page
+    map_pages(info.tables + (cpu_span << page), table, info.cpu_tables)
+    return OK
+
+
+@kernel
 def _fill_cpus(phys: int, info: Config) -> int:
     """Fill the processors' records."""
     area = area_at(info)
@@ -372,6 +390,9 @@ def _may_init(info: Config) -> int:
     processors = reach()
     if info.cpus > processors:
         return NO_PORT
+    if info.mode == SHADOW:
+        if map_pages(info.window, info.image_pa, 0) == 0:
+            return NO_PORT
     if info.area_room < info.area_bytes:
         return AREA_SMALL
     status = ranges_ok(info.ranges, info.range_count, info.max_pfn)
@@ -390,8 +411,8 @@ def init(info: Config, phys: int) -> int:
     object types behind it, may lie at the start of the area already, or outside. The statuses of `area_bytes`, and
     AREA_SMALL: the area has less room than it needs. OVERLAP: ranges overlap, or the area or the image lies in RAM that
     the kernel is to manage. WRAPS: something lies above the physical address limit. NO_PORT: there are more
-    processors than the port's shootdown reaches. WINDOW_USED: the tables that are there map something where the window
-    would lie. Then nothing is written but the answers.
+    processors than the port's shootdown reaches, or mode SHADOW asks for a port that maps pages. WINDOW_USED: the
+    tables that are there map something where the window would lie. Then nothing is written but the answers.
     """
     status = layout(info)
     if status == OK:
@@ -407,6 +428,8 @@ def init(info: Config, phys: int) -> int:
     if writes_tables(info.mode) != 0:
         _upper_tables(phys, made)
         _static_tables(phys, made)
+    if info.mode == SHADOW:
+        _shadow(made)
     _fill_cpus(phys, made)
     _fill_kern(phys, made)
     return hang(phys, made)

@@ -34,6 +34,12 @@ def has_tables(kern: Kern) -> int:
 
 
 @kernel
+def has_shadow(kern: Kern) -> int:
+    """1 if the kernel around maps and unmaps pages, as it is told."""
+    return 1 if kern.mode == SHADOW else 0
+
+
+@kernel
 def allocates(mode: int) -> int:
     """1 if in that mode there is a heap; 0 if what the boot needs is carved out of RAM, and that is all."""
     return 0 if mode == ONLY_FRAMES else 1

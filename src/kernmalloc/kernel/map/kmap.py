@@ -21,7 +21,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, HEAP, MAPPING, Cpu, Kern
-from kernmalloc.kernel.core.modes import has_tables
+from kernmalloc.kernel.core.modes import has_shadow, has_tables
 from kernmalloc.kernel.frames.space import fresh, space_give, space_take
 from kernmalloc.kernel.map.direct import direct_pfn
 from kernmalloc.lang import element, kernel
@@ -36,7 +36,7 @@ from kernmalloc.machine.mmu import (
     table_entry,
     without_presence,
 )
-from kernmalloc.machine.primitives import flush, shootdown, zero
+from kernmalloc.machine.primitives import flush, map_pages, shootdown, unmap_pages, zero
 
 
 @kernel
@@ -91,6 +91,19 @@ def _count_mapped(kern: Kern, span: int, change: int) -> int:
 
 
 @kernel
+def appear(kern: Kern, va: int, pfn: int, pages: int) -> int:
+    """Let this processor see pages whose entries lead to frames from pfn on now. In mode SHADOW the kernel around maps
+    them."""
+    return flush(va, pages) if has_shadow(kern) == 0 else map_pages(va, pfn << kern.page_shift, pages)
+
+
+@kernel
+def vanish(kern: Kern, va: int, pages: int) -> int:
+    """Let every processor forget pages whose entries lead nowhere now."""
+    return shootdown(va, pages) if has_shadow(kern) == 0 else unmap_pages(va, pages)
+
+
+@kernel
 def map_run(cpu: Cpu, va: int, pfn: int, count: int) -> int:
     """Map frames pfn, pfn + 1, … at va, filled with zeros; their leaf tables exist."""
     kern = cpu.kern
@@ -105,7 +118,7 @@ def map_run(cpu: Cpu, va: int, pfn: int, count: int) -> int:
         behind = min(kern.base + ((span + 1) << kern.span_shift), end)
         _count_mapped(kern, span, (behind - at) >> kern.page_shift)
         at = behind
-    flush(va, count)
+    appear(kern, va, pfn, count)
     if fresh(cpu, pfn << kern.page_shift, count << kern.page_shift) == 0:
         zero(va, count << kern.page_shift)
     return OK
@@ -121,7 +134,7 @@ def map_large(cpu: Cpu, va: int, pfn: int, spans: int) -> int:
         span = span_of(kern, va) + i
         directory_of(kern, span).bits = large_entry(kern.format, (pfn << kern.page_shift) + (i << kern.span_shift))
         _count_mapped(kern, span, each)
-    flush(va, pages)
+    appear(kern, va, pfn, pages)
     if fresh(cpu, pfn << kern.page_shift, pages << kern.page_shift) == 0:
         zero(va, pages << kern.page_shift)
     return OK
@@ -138,7 +151,7 @@ def unmap_large(cpu: Cpu, va: int, spans: int) -> int:
         pfn = entry_pa(kern.format, directory.bits) >> kern.page_shift
         directory.bits = 0
         _count_mapped(kern, span, -each)
-        shootdown(kern.base + (span << kern.span_shift), each)
+        vanish(kern, kern.base + (span << kern.span_shift), each)
         for i in range(each):
             space_give(cpu, pfn + i)
     return OK
@@ -182,8 +195,9 @@ def _drop_table(cpu: Cpu, span: int) -> int:
     directory.bits = 0
     leaf_of(kern, table).bits = 0
     _count_mapped(kern, span_of(kern, table), -1)
-    shootdown(kern.base + (span << kern.span_shift), 1)
-    shootdown(table, 1)
+    if has_shadow(kern) == 0:
+        shootdown(kern.base + (span << kern.span_shift), 1)
+    vanish(kern, table, 1)
     return space_give(cpu, pfn)
 
 
@@ -197,7 +211,7 @@ def unback(cpu: Cpu, va: int, pages: int) -> int:
     for i in range(pages):
         entry = Entry(leaf.addr + (i << step))
         entry.bits = without_presence(kern.format, entry.bits)
-    shootdown(va, pages)
+    vanish(kern, va, pages)
     for i in range(pages):
         entry = Entry(leaf.addr + (i << step))
         pfn = entry_pa(kern.format, entry.bits) >> kern.page_shift

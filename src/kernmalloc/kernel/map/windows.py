@@ -24,7 +24,7 @@ from kernmalloc.kernel.core.kern import ABSENT, DMA, PAGE, WINDOWS_SHIFT, Cpu, K
 from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.table import frame_type
 from kernmalloc.kernel.map.direct import direct_end, direct_pfn, direct_va, reaches_all
-from kernmalloc.kernel.map.kmap import leaf_of, pfn_at
+from kernmalloc.kernel.map.kmap import appear, leaf_of, pfn_at
 from kernmalloc.lang import ctz, failed, kernel, popcount, shl, shr
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BAD_SIZE, NO_VA, NOT_ALLOCATED, OK, OVERLAP
 from kernmalloc.machine.mmu import leaf_entry
@@ -62,7 +62,7 @@ def show(cpu: Cpu, pfn: int) -> int:
     cpu.open = cpu.open | shl(1, window)
     cpu.opened = cpu.opened + 1
     leaf_of(kern, va).bits = leaf_entry(kern.format, pfn << kern.page_shift)
-    flush(va, 1)
+    appear(kern, va, pfn, 1)
     return va
 
 
