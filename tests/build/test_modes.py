@@ -4,6 +4,7 @@ import ctypes
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from small_machines import MIB, guest, machine
@@ -122,3 +123,47 @@ def test_it_is_smaller_and_no_larger_than_promised(architecture: str) -> None:
     took = sizes.code(data, sizes.USES["heap and frames"])
     assert took < 0.8 * sizes.code(freestanding.freestanding(architecture), sizes.USES["heap and frames"])
     assert took <= MOST or architecture != "x86_64"
+
+
+FRAMES = modes.LAYOUTS["frames"]
+MOST_FOR_FRAMES = 24 << 10
+ITS_USE = ("area_bytes", "init", "start", "cpu_online", "frame_get", "block_get", "range_get", "frame_put", "range_put")
+
+
+def test_the_page_allocator_alone_is_small_and_has_no_heap() -> None:
+    calls = {name.rpartition(".")[2] for name in FRAMES.entries}
+    assert set(CALLS) - calls == set(modes.HEAP) and set(ITS_USE) <= calls
+    data = freestanding.freestanding("x86_64", FRAMES)
+    assert sizes.code(data, ITS_USE) <= MOST_FOR_FRAMES
+
+
+@needs_gcc
+def test_frames_alone_come_and_go_as_in_every_build(tmp_path: Path) -> None:
+    """Byte by byte, in the build for frames and in the whole kernel."""
+    name = archive.names("x86_64")[0]
+    (tmp_path / name).write_bytes(archive.libraries("x86_64", FRAMES)[name])
+    (tmp_path / "port.c").write_text(PORT)
+    whole = ["-Wl,--whole-archive", tmp_path / name, "-Wl,--no-whole-archive"]
+    subprocess.run(["gcc", "-shared", "-fPIC", tmp_path / "port.c", *whole, "-o", tmp_path / "frames.so"], check=True)
+    library, found = ctypes.CDLL(str(tmp_path / "frames.so")), []
+    for alone in (False, True):
+        with Kernel.boot(machine((0, 8 * MIB), (16 * MIB, 3 * MIB)), guest(name="frames"), "raw") as kernel:
+            if alone:
+                for call in (*ITS_USE[4:], "drain", "check"):
+                    entry = kernel.handle.life.library.entries[call]
+                    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * entry.arity)
+                    kernel.handle.life._entries[call] = kind((entry.symbol, library))
+            chance, held, answers = random.Random(7), [], []
+            for _ in range(2000):
+                if held and chance.random() < 0.4:
+                    answers.append(kernel.call("frame_put", held.pop(chance.randrange(len(held)))))
+                    continue
+                order = chance.choice((0, 0, 0, 3, 9))
+                got = kernel.call("block_get", order, DMA) if order else kernel.call("frame_get", PAGE)
+                answers.append(got)
+                held += [got] if not failed(got) else []
+            answers.append(kernel.call("range_get", 40, 8, 0, 1 << 20, 0, DMA))
+            answers.append(kernel.call("drain"))
+            found.append((answers, kernel.snapshot()))
+            assert kernel.call("check") == OK
+    assert found[0] == found[1]

@@ -10,7 +10,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.build.freestanding import entries
-from kernmalloc.kernel.core.kern import GUEST
+from kernmalloc.kernel.core.kern import GUEST, ONLY_FRAMES
 from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.lang.status import OK
 
@@ -21,7 +21,18 @@ PAGE_CACHE = (
 )
 THREADS = ("thread_make", "thread_run", "thread_next", "thread_limit", "thread_cancel", "thread_free", "tick")
 
-_NO_TABLES: dict[str, int | str] = {"core.modes.has_tables": 0, "core.modes.writes_tables": 0}
+HEAP = (
+    *("malloc", "malloc_aligned", "malloc_zeroed", "calloc", "realloc", "resize", "free", "free_sized", "size_of"),
+    *("cache_create", "cache_create_aligned", "cache_destroy", "cache_get", "cache_put", "release", "ram_add"),
+    *("publish", "withdraw", "device_get", "device_put", "device_used", "device_attribute", "device_cache"),
+)
+
+_NO_TABLES: dict[str, int | str] = {
+    "core.modes.has_tables": 0,
+    "core.modes.writes_tables": 0,
+    "core.modes.has_shadow": 0,
+    "core.modes.shadows": 0,
+}
 _A_HEAP: dict[str, int | str] = {"core.modes.has_heap": 1, "core.modes.allocates": 1}
 _NO_PAGES: dict[str, int | str] = {
     "pages.reclaim.again": 0,
@@ -39,13 +50,29 @@ _NO_THREADS: dict[str, int | str] = {
 }
 
 
-def _guest() -> Layout:
-    answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | _A_HEAP | _NO_PAGES | _NO_THREADS).items()}
-    gone = (*PAGE_CACHE, *THREADS)
+_NO_HEAP: dict[str, int | str] = {
+    "core.modes.has_heap": 0,
+    "core.modes.allocates": 0,
+    "heap.fetch.fetch": 0,
+    "heap.runs.trim": OK,
+    "check.check._check_caches": OK,
+    "check.check._check_pages": OK,
+    "check.check._check_chunks": OK,
+}
+
+
+def _in_direct_map(mode: int, without: tuple[str, ...], more: dict[str, int | str]) -> Layout:
+    """The layout of a build for a mode in a direct map, which does not have some calls."""
+    answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | more | _NO_PAGES | _NO_THREADS).items()}
+    gone = (*PAGE_CACHE, *THREADS, *without)
     calls = [each for each in entries() if each.__name__ not in gone and each.__module__ != f"{KERNEL}boot.arena"]
-    parameters = {"FIRST_MODE": GUEST, "LAST_MODE": GUEST}
+    parameters = {"FIRST_MODE": mode, "LAST_MODE": mode}
     return Layout(parameters=parameters, answers=answers, entries=tuple(f"{c.__module__}.{c.__name__}" for c in calls))
 
 
-LAYOUTS: dict[str, Layout] = {"owner": LAYOUT, "guest": _guest()}
+LAYOUTS: dict[str, Layout] = {
+    "owner": LAYOUT,
+    "guest": _in_direct_map(GUEST, (), _A_HEAP),
+    "frames": _in_direct_map(ONLY_FRAMES, HEAP, _NO_HEAP),
+}
 """Of each mode the layout of its build."""

@@ -11,8 +11,8 @@ The first two fields say whose header the record was filled in by: another one h
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, RAM, SHADOW, VERSION, WINDOWS_SHIFT
-from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, allocates, writes_tables
+from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, RAM, VERSION, WINDOWS_SHIFT
+from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, allocates, shadows, writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, shl, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
@@ -205,7 +205,7 @@ def settled(config: Config) -> int:
     places = config.image_pa | config.image_bytes | config.area_pa
     if places < 0 or places & (page - 1) != 0:
         return BAD_BOOT
-    if config.mode == SHADOW and config.upper != 0:
+    if shadows(config.mode) != 0 and config.upper != 0:
         return BAD_BOOT
     if config.upper < 0 or config.upper & (ROOT_ALIGN - 1) != 0 or config.upper >> config.page_shift >= config.max_pfn:
         return BAD_BOOT

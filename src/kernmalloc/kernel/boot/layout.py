@@ -41,7 +41,6 @@ from kernmalloc.kernel.core.kern import (
     DONATE,
     LARGEST_CLASS,
     MAGIC,
-    SHADOW,
     VERSION,
     WINDOWS_SHIFT,
     Byte,
@@ -49,7 +48,7 @@ from kernmalloc.kernel.core.kern import (
     Half,
     Kern,
 )
-from kernmalloc.kernel.core.modes import allocates, has_tables, writes_tables
+from kernmalloc.kernel.core.modes import allocates, has_tables, shadows, writes_tables
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.stock import stock_init
 from kernmalloc.kernel.heap.bins import HeapPage
@@ -390,7 +389,7 @@ def _may_init(info: Config) -> int:
     processors = reach()
     if info.cpus > processors:
         return NO_PORT
-    if info.mode == SHADOW:
+    if shadows(info.mode) != 0:
         if map_pages(info.window, info.image_pa, 0) == 0:
             return NO_PORT
     if info.area_room < info.area_bytes:
@@ -428,7 +427,7 @@ def init(info: Config, phys: int) -> int:
     if writes_tables(info.mode) != 0:
         _upper_tables(phys, made)
         _static_tables(phys, made)
-    if info.mode == SHADOW:
+    if shadows(info.mode) != 0:
         _shadow(made)
     _fill_cpus(phys, made)
     _fill_kern(phys, made)

@@ -34,9 +34,15 @@ def has_tables(kern: Kern) -> int:
 
 
 @kernel
+def shadows(mode: int) -> int:
+    """1 if in that mode the kernel around maps and unmaps pages, as it is told."""
+    return 1 if mode == SHADOW else 0
+
+
+@kernel
 def has_shadow(kern: Kern) -> int:
     """1 if the kernel around maps and unmaps pages, as it is told."""
-    return 1 if kern.mode == SHADOW else 0
+    return shadows(kern.mode)
 
 
 @kernel
