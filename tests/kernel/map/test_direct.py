@@ -156,6 +156,15 @@ def test_ram_above_the_map_is_described_and_not_looked_into(mode: str) -> None:
         conserved(kernel)
 
 
+def test_a_map_of_little_of_the_ram_holds_the_core_tables_of_all() -> None:
+    """The heap map is for what the map reaches: records for all RAM would not fit beside the core tables."""
+    profile = guest(32 * MIB, heap=Heap(growable=Bytes(1 << 40)))
+    with boot((0, 32 * MIB), (1 << 32, 2 << 30), mode="soft", profile=profile) as kernel:
+        assert int(kernel.view.kern["frames"]) > 1 << 19
+        assert int(kernel.view.kern["map_pages"]) * 64 <= 2 * (32 * MIB // FRAME)
+        kernel.free(kernel.malloc(MIB))
+
+
 def test_windows_are_the_map() -> None:
     with boot() as kernel:
         frames = [kernel.frame_get() for _ in range(20)]

@@ -158,8 +158,8 @@ def _block_donor(kern: Kern, frames: int) -> int:
 
 @kernel
 def _growth(kern: Kern) -> int:
-    """Pages by which the heap of a direct map may grow: no more than there are frames."""
-    return min(kern.growable, kern.plan.frames)
+    """Pages by which the heap of a direct map may grow: no more than there are frames, and than the map reaches."""
+    return min(min(kern.growable, kern.plan.frames), direct_end(kern))
 
 
 @kernel
