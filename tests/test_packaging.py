@@ -77,3 +77,12 @@ def test_types_are_shipped(project):
     """Type checkers look at the annotations of a package that says so."""
     assert (Path(kernmalloc.__file__).parent / "py.typed").read_bytes() == b""
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["kernmalloc"]
+
+
+def test_example_kernels_are_shipped_without_what_is_built_of_them(project):
+    """A wheel takes the files of each folder, and no folder that `make` has put beside them."""
+    patterns = project["tool"]["setuptools"]["data-files"]
+    shipped = {path for folder in patterns.values() for pattern in folder for path in ROOT.glob(pattern)}
+    kernels = ROOT / "examples" / "kernels"
+    assert {path for path in kernels.glob("*/*") if path.is_file()} <= shipped
+    assert all(path.is_file() for path in shipped)
