@@ -20,13 +20,14 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from kernmalloc.build import apart
+from kernmalloc.kernel.boot.arena import SEVERAL, next_of
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS
 from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, SIZE_CLASSES, Cpu
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.caches import LARGEST_OBJECT
 from kernmalloc.kernel.heap.slabs import MAX_SLAB_PAGES
-from kernmalloc.lang import backend, c, frontend, shake, status, twin
+from kernmalloc.lang import backend, c, element, frontend, shake, status, twin
 from kernmalloc.lang.functions import PORTS, group
 from kernmalloc.lang.layout import LAYOUT
 
@@ -50,8 +51,8 @@ int64_t km_port_interrupts_restore(int64_t flags) { return flags & 0; }
 class Interpreted:
     """The twin, on bytes of its own."""
 
-    def __init__(self, bytes: int) -> None:
-        self.memory = bytearray(bytes)
+    def __init__(self, bytes: int, base: int = BLOCK) -> None:
+        self.memory, self.base = bytearray(bytes), base
         view = memoryview(self.memory)
         self.views = {1: view.cast("B"), 2: view.cast("H"), 4: view.cast("I"), 8: view.cast("q")}
         self.machine = self
@@ -62,9 +63,9 @@ class Interpreted:
         return self.calls[name](*args)
 
     def at(self, addr: int, width: int) -> int:
-        if not 0 <= addr - BLOCK <= len(self.memory) - width or addr % width:
+        if not 0 <= addr - self.base <= len(self.memory) - width or addr % width:
             raise twin.TwinFault(f"{width} bytes at {addr:#x}")
-        return (addr - BLOCK) // width
+        return (addr - self.base) // width
 
     def load(self, addr: int, width: int) -> int:
         return self.views[width][self.at(addr, width)]
@@ -73,11 +74,11 @@ class Interpreted:
         self.views[width][self.at(addr, width)] = value
 
     def km_port_zero(self, va: int, size: int) -> int:
-        self.memory[va - BLOCK : va - BLOCK + size] = bytes(size)
+        self.memory[va - self.base : va - self.base + size] = bytes(size)
         return 0
 
     def km_port_copy(self, to: int, of: int, size: int) -> int:
-        self.memory[to - BLOCK : to - BLOCK + size] = self.memory[of - BLOCK : of - BLOCK + size]
+        self.memory[to - self.base : to - self.base + size] = self.memory[of - self.base : of - self.base + size]
         return 0
 
     def km_port_interrupts_save(self) -> int:
@@ -161,7 +162,17 @@ class Arena:
         self.cpu = 0
         self.blocks: list[int] = []
         self.objects: list[tuple[int, int]] = []
-        self.cpu = self.call("arena_make", BLOCK, bytes)
+        if SEVERAL:
+            self.cpu = self.call("arena_make", BLOCK, bytes // 2)
+            for at, long, said in (
+                (BLOCK - 64, 128, status.OVERLAP),
+                (BLOCK + bytes // 2 + 100, bytes // 4, status.OK),
+                (BLOCK + bytes // 2, bytes, status.OVERLAP),
+                (BLOCK + bytes // 4 * 3 + 100, 200, status.TOO_SMALL),
+            ):
+                assert self.call("arena_add", at, long) == said
+        else:
+            self.cpu = self.call("arena_make", BLOCK, bytes)
 
     def call(self, name: str, *args: int) -> int:
         """A call, whose result is the same in all lives, and the memory then, too."""
@@ -240,8 +251,65 @@ class Arena:
         self.call("drain")
         self.checked()
         twin.use(self.lives[0])
-        kern = Cpu(self.cpu).kern
-        assert HeapPage(kern.heap_map.addr).pages == kern.heap_pages == kern.kept
+        each = Cpu(self.cpu)
+        while each != 0:
+            kern = each.kern
+            assert HeapPage(kern.heap_map.addr).pages == kern.heap_pages == kern.kept
+            each = next_of(each)
+
+
+def made_of_any_block(at: random.Random) -> None:
+    """Whatever block it is: an arena that passes its check, or a refusal; and nothing outside of it is touched."""
+    life = Interpreted(64 << 10)
+    for _ in range(20):
+        start, bytes = at.randrange(8 << 10), at.choice((at.randrange(-8, 6000), at.randrange(40000)))
+        life.memory[:] = at.randbytes(len(life.memory))
+        before = life.memory[:start], life.memory[start + max(bytes, 0) :]
+        cpu = life.call("arena_make", BLOCK + start, bytes)
+        assert cpu > 0 or (cpu in (status.TOO_SMALL, status.BAD_SIZE) and bytes < 9000), (start, bytes, cpu)
+        if cpu > 0:
+            assert life.call("check", cpu) == status.OK
+            block = life.call("malloc", cpu, 16)
+            assert BLOCK + start < block < BLOCK + start + bytes and life.call("free", cpu, block) == status.OK
+        assert before == (life.memory[:start], life.memory[start + max(bytes, 0) :])
+    for start, bytes in (
+        (BLOCK, 1 << 62),
+        (-64, 9000),
+        (-9000, 8000),
+        (BLOCK, -1),
+        (0, 9000),
+        ((1 << 63) - 9000, 9001),
+    ):
+        assert life.call("arena_make", start, bytes) == status.BAD_SIZE
+
+
+def made_at_an_end(base: int) -> None:
+    """An arena in the high half of 64 bits, whose addresses are negative, or at the end of 32."""
+    life = Interpreted(24 << 10, base)
+    cpu = life.call("arena_make", base, 24 << 10)
+    assert base <= cpu < base + (24 << 10)
+    blocks = [life.call("malloc", cpu, 700) for _ in range(30)]
+    held = [block for block in blocks if block != status.NO_VA]
+    assert 8 < len(held) < 30 and all(base < block < base + (24 << 10) for block in held)
+    assert life.call("check", cpu) == status.OK
+    assert {life.call("free", cpu, block) for block in held} == {status.OK}
+    assert life.call("check", cpu) == status.OK
+
+
+def flipped(arena: Arena, at: random.Random) -> None:
+    """A bit of the records that is wrong is found, or does no harm to the check: it ends, and reads nothing else."""
+    life = arena.lives[0]
+    twin.use(life)
+    kern = Cpu(arena.cpu).kern
+    end = element(kern.heap_map, kern.top).addr - BLOCK
+    found = 0
+    for _ in range(60):
+        bit = at.randrange(8 * (arena.cpu - BLOCK), 8 * end)
+        life.memory[bit >> 3] ^= 1 << (bit & 7)
+        found += life.call("check", arena.cpu) != status.OK
+        life.memory[bit >> 3] ^= 1 << (bit & 7)
+    assert found > 20, found
+    arena.checked()
 
 
 def main(seed: int, steps: int) -> None:
@@ -252,12 +320,19 @@ def main(seed: int, steps: int) -> None:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000  # MAP_FIXED_NOREPLACE
     assert libc.mmap(BLOCK, bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) == BLOCK
     at = random.Random(seed)
+    made_of_any_block(at)
+    made_at_an_end((1 << 32) - (25 << 10) if LAYOUT.reference == 4 else -(2 << 30))
     arena = Arena(bytes)
     held = arena.checked()
     for number in range(steps):
         arena.step(at)
         if number % 16 == 0:
             held = arena.checked()
+    flipped(arena, at)
+    while arena.blocks[-1:] != [status.NO_VA]:
+        arena.blocks.append(arena.call("malloc", 3000))
+    assert not SEVERAL or max(arena.blocks) > BLOCK + bytes // 2, "the second block was never needed"
+    arena.blocks.pop()
     arena.emptied()
     print(held)
 

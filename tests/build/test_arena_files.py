@@ -22,6 +22,8 @@ PROGRAM = r"""
 
 static _Alignas(64) char block[BYTES];
 static int inside;
+static struct km_cpu *heap;
+struct km_cpu *km_port_processor(void) { return heap; }
 
 int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
 {
@@ -40,7 +42,11 @@ int64_t km_port_interrupts_restore(int64_t flags) { inside = (int)flags; return 
 
 int main(void)
 {
-	struct km_cpu *heap = (struct km_cpu *)(uintptr_t)km_call_arena_make((int64_t)(uintptr_t)block, sizeof block);
+	heap = km_arena(block, sizeof block - sizeof block / 4 * SEVERAL);
+#if SEVERAL
+	if (km_arena_add(block + sizeof block / 4 * 3, sizeof block / 4) != KM_OK)
+		return 7;
+#endif
 	int64_t type = km_call_cache_create(heap, 40, 1000), at, last = 0, count = 0, objects = 0;
 
 	for (int round = 0; round < 2; round++) {
@@ -70,7 +76,10 @@ int main(void)
 	at = km_call_realloc(heap, km_call_calloc(heap, 10, 10), 300);
 	if (at <= 0 || *(char *)(uintptr_t)(at + 99) || km_call_free_sized(heap, at, 300) != KM_OK)
 		return 6;
-	return count > 60 && objects > 400 && km_call_check(heap) == KM_OK && inside == 0 ? 0 : 4;
+	void *one = km_malloc(100), *other = km_malloc(100);
+	if (!one || !other || km_free(one) || km_free(other) || km_free(one) != KM_NOT_ALLOCATED || km_malloc(1 << 20))
+		return 8;
+	return count > 40 && objects > 300 && km_call_check(heap) == KM_OK && inside == 0 ? 0 : 4;
 }
 
 #ifdef __i386__
@@ -92,12 +101,13 @@ def gcc(prefix: str) -> str:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of exports, by architecture."""
     folders = {}
-    for name in ("x86_64", "i386", "armv7m"):
+    for name, shape in SHAPES.items():
         folders[name] = tmp_path_factory.mktemp("arena") / name
-        write(folders[name], arena_files.files([name], Shape()))
+        write(folders[name], arena_files.files([name], shape))
     return folders
 
 
+SHAPES = {"x86_64": Shape(), "i386": Shape(several=True), "armv7m": Shape()}
 TEXT = {
     "arm-none-eabi-": ("armv7m", "-mcpu=cortex-m3 -mthumb -Os", 14 << 10),
     "m68k-linux-gnu-": ("armv7m", "-mcpu=5208 -Os", 22 << 10),
@@ -129,7 +139,7 @@ def test_a_process_has_a_heap(way: str, exported: dict[str, Path], tmp_path: Pat
     folder = exported["i386" if way == "C of 32 bits" else "x86_64"]
     compiler = gcc("i686-linux-gnu-" if way == "C of 32 bits" else "")
     source = tmp_path / "main.c"
-    source.write_text(PROGRAM.replace("BYTES", "40 << 10"))
+    source.write_text(PROGRAM.replace("BYTES", "(40 << 10)").replace("SEVERAL", str(int("32" in way))))
     heap = folder / ("libkernmalloc-x86_64.a" if way == "library" else "kernmalloc.c")
     words = [compiler, "-Wall", "-Wextra", "-Werror", *arena_files.FLAGS, f"-I{folder}", source, heap]
     if way == "C of 32 bits":
@@ -144,6 +154,17 @@ def test_fixed_memory_is_little(exported: dict[str, Path]) -> None:
         text = (folder / "kernmalloc.h").read_text()
         bytes = {name: int(size) for name, size in re.findall(r"sizeof\(struct km_(\w+)\) == (\d+)", text)}
         assert bytes["cpu"] + bytes["kern"] + 24 * bytes["cache"] + 64 <= 4096, bytes
+
+
+@pytest.mark.parametrize("compiler", ["g++ -std=c++17", "gcc -std=c17", "gcc -std=c11"])
+def test_the_header_is_for_c_and_for_cpp(compiler: str, exported: dict[str, Path], tmp_path: Path) -> None:
+    """The interface, too."""
+    if shutil.which(compiler.split()[0]) is None:
+        pytest.skip(f"{compiler.split()[0]} is not installed")
+    source = tmp_path / ("a.cpp" if "++" in compiler else "a.c")
+    source.write_text('#include "kernmalloc.h"\nvoid *f(void) { return km_realloc(km_calloc(2, 3), 40); }\n')
+    words = [*compiler.split(), "-Wall", "-Wextra", "-Werror", f"-I{exported['x86_64']}", "-c", source]
+    subprocess.run([*words, "-o", tmp_path / "a.o"], check=True)
 
 
 def test_widths_do_not_mix() -> None:

@@ -127,7 +127,7 @@ class Called:
         self._library = library
         ctypes.c_void_p.in_dll(library, "processor").value = kernel.processor
         for name in set(re.findall(r"\bkm_call_\w+", WRITTEN.read_text())):
-            if name != "km_call_arena_make":
+            if "_arena_" not in name:
                 place = ctypes.c_void_p.in_dll(library, f"at_{name}")
                 place.value = kernel.entry(name.removeprefix("km_call_"))
 

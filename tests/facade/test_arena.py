@@ -48,7 +48,7 @@ def test_an_arena_is_told_whole(arena):
         with pytest.raises(NoKernelError, match=r"no kernel that can be opened: one at 0x\w+, made "):
             dump.chosen(memory, None)
         told = look(memory, found)
-    assert (told["classes"], told["types"], told["page"], told["reference"]) == shape
+    assert (told["classes"], told["types"], told["page"], told["reference"]) == shape[:4]
     assert told["passed"] and told["assertions"] > 100 and told["inside"] == -1
     assert [cache[:2] + cache[3:4] for cache in told["caches"]] == [["size-112", 112, 7], ["type-0", 80, 1]]
     assert [bytes for _, bytes in told["allocations"]] == [9216]

@@ -58,6 +58,7 @@ def entries() -> list[Function]:
 
 
 def _make(what: str) -> object:
+    from kernmalloc.build.interface import interface
     from kernmalloc.lang import c, frontend, gates, shake
     from kernmalloc.lang.records import RECORDS
 
@@ -67,7 +68,7 @@ def _make(what: str) -> object:
         kernel = [each for name in SHAKEN for each in RECORDS[name] if each.__module__.startswith("kernmalloc.kernel.")]
         return shake.fields(functions, kernel)
     if what == "c":
-        return c.source(functions)
+        return c.source(functions, interface=interface(functions))
     return frontend.compile([*functions, *(port for port in PORTS if group(port) == "bare")])
 
 

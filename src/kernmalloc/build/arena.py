@@ -20,6 +20,7 @@ from kernmalloc.lang.status import NO_VA, OK
 KERNEL = "kernmalloc.kernel."
 ENTRIES = (
     "boot.arena.arena_make",
+    "boot.arena.arena_add",
     "calls.malloc",
     "calls.malloc_aligned",
     "calls.calloc",
@@ -34,6 +35,9 @@ ENTRIES = (
     "calls.cache_put",
     "check.check.check",
 )
+
+OF_SEVERAL = ("boot.arena.arena_add",)
+"""What only an arena of several blocks has."""
 
 _NO_FRAMES: dict[str, int | str] = {
     "heap.runs.new_pages": NO_VA,
@@ -97,6 +101,8 @@ class Shape(NamedTuple):
     """Bytes of a page: what is larger than a size class takes whole ones."""
     reference: int = 8
     """Bytes of a reference: 8, or 4 where pointers have 4."""
+    several: bool = False
+    """Whether it may have several blocks of memory."""
 
     @property
     def largest(self) -> int:
@@ -112,6 +118,8 @@ class Shape(NamedTuple):
             "BINS": 128,
             "FREE_USES": 1,
             "QUICK_WAYS": 0,
+            "SEVERAL": int(self.several),
             "ARENA_SHIFT": self.page.bit_length() - 1,
         }
-        return apart.shaken(Layout(self.reference, parameters, ANSWERS, tuple(KERNEL + name for name in ENTRIES)))
+        entries = tuple(KERNEL + name for name in ENTRIES if self.several or name not in OF_SEVERAL)
+        return apart.shaken(Layout(self.reference, parameters, ANSWERS, entries))

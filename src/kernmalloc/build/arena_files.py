@@ -60,6 +60,7 @@ def readme(architectures: list[str], shape: Shape) -> str:
         largest=shape.largest,
         types=shape.types,
         page=shape.page,
+        several=_SEVERAL if shape.several else "",
         helpers="`, `".join(HELPERS),
         commands="\n".join(commands + libraries),
     )
@@ -84,12 +85,19 @@ gcc may call `memset` and `memcpy`, and for processors of 32 bits `{helpers}` of
 
 ## To use it
 
-A port supplies four functions, which the header lists under "The port": to take interrupts off and to let them be as
-they were, to fill memory with zeros, and to copy it. Whatever changes the arena does so with interrupts off: tasks and
-interrupt handlers may call it. `km_call_calloc` and `km_call_realloc` fill and copy memory with interrupts on.
+A port supplies what the header lists under "The port": to take interrupts off and to let them be as they were, to fill
+memory with zeros, and to copy it. `km_port_processor` gives back what `km_arena` gave. Whatever changes the arena does
+so with interrupts off: tasks and interrupt handlers may call it. `km_calloc` and `km_realloc` fill and copy memory with
+interrupts on.
 
-    struct km_cpu *heap = (struct km_cpu *)(uintptr_t)km_call_arena_make((int64_t)(uintptr_t)block, sizeof block);
-    int64_t at = km_call_malloc(heap, 100);       an address, or a status in [-4095, -1]: KM_NO_VA if there is no room
-    km_call_free(heap, at);                       KM_OK, or why not: then nothing has changed
-    km_call_check(heap);                          KM_OK if every invariant holds: with interrupts off, too
+    static struct km_cpu *heap;
+    struct km_cpu *km_port_processor(void) {{ return heap; }}
+
+    heap = km_arena(block, sizeof block);   NULL: it is too small
+    void *at = km_malloc(100);              NULL: there is no room. km_call_malloc says why not, in a status
+    km_free(at);                            KM_OK, or why not: then nothing has changed
+    km_check();                             KM_OK if every invariant holds: with interrupts off, too
+{several}"""
+
+_SEVERAL = """    km_arena_add(other, sizeof other);      KM_OK: it has another block of memory
 """

@@ -28,6 +28,7 @@ def export(
     classes: Annotated[int, typer.Option(metavar="N", help="Of an arena: size classes, 16, 24 to 72.")] = 16,
     types: Annotated[int, typer.Option(metavar="N", help="Of an arena: most types of objects.")] = 8,
     page: Annotated[str, typer.Option(metavar="SIZE", help="Of an arena: a page, 256 bytes to 64 KiB.")] = "1KiB",
+    several: Annotated[bool, typer.Option("--several", help="Of an arena: it may have several blocks.")] = False,
     kernel: Annotated[
         str,
         typer.Option(metavar="NAME|FILE.toml", help="Write config.h, too: what this profile says.", show_default=False),
@@ -52,7 +53,7 @@ def export(
             raise InputError(f"--arch {name}", 0, "no such architecture", f"one of {', '.join(ARCHES)}")
     if kernel and mode == "arena":
         raise InputError(f"--kernel {kernel}", 0, "an arena has no configuration")
-    shape = _shape(classes, types, page)
+    shape = _shape(classes, types, page)._replace(several=several)
     further = _config(kernel) if kernel else {}
     with exporting():
         if mode == "arena":

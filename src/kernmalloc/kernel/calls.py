@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from kernmalloc.kernel import devices, stalls
 from kernmalloc.kernel.boot import added
+from kernmalloc.kernel.boot.arena import SEVERAL, next_of
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
 from kernmalloc.kernel.core.locks import SLOW, enter, gate_of, leave, quick_begin, quick_end
 from kernmalloc.kernel.frames import stock, table
@@ -43,7 +44,7 @@ from kernmalloc.kernel.map import windows
 from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
 from kernmalloc.lang import entry, failed, parameter, rare, small
 from kernmalloc.lang.functions import signature
-from kernmalloc.lang.status import NO_FRAMES, WOULD_BLOCK
+from kernmalloc.lang.status import BAD_ADDRESS, NO_FRAMES, NO_VA, WOULD_BLOCK
 from kernmalloc.machine.primitives import copy, interrupts_restore, interrupts_save, zero
 
 QUICK_WAYS = parameter("QUICK_WAYS", 2)  # of a call, at most
@@ -66,6 +67,15 @@ def {name}({parameters}) -> int:
     if failed(result) or quiet(cpu) == 0:
         result = settled(cpu, result)
     leave(cpu)
+    return result
+'''
+_CHAINED = '''
+def {name}({parameters}) -> int:
+    """In this arena, and in those behind it as long as each passes it on."""
+    result = here({arguments})
+    while PASSED and next_of(cpu) != 0:
+        cpu = next_of(cpu)
+        result = here({arguments})
     return result
 '''
 
@@ -97,8 +107,11 @@ _NAMES = {
     "NO_FRAMES": NO_FRAMES,
     "WOULD_BLOCK": WOULD_BLOCK,
     "SLOW": SLOW,
+    "NO_VA": NO_VA,
+    "BAD_ADDRESS": BAD_ADDRESS,
+    "next_of": next_of,
 }
-"""What the templates name; `inner`, `settled`, `quick` and `slower` are each call's own."""
+"""What the templates name; `inner`, `settled`, `quick`, `slower` and `here` are each call's own."""
 
 
 def _made(template: str, function: F, way: str, gate: str = "", **own: object) -> F:
@@ -121,6 +134,14 @@ def _made(template: str, function: F, way: str, gate: str = "", **own: object) -
     return made
 
 
+def _passed(function: F, all: bool) -> str:
+    """What an arena that is one of several says where the next one is asked, too."""
+    if all:
+        return "failed(result) == 0"
+    arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return "result == BAD_ADDRESS" if "va" in arguments else "result == NO_VA"
+
+
 def call(
     function: F,
     quick: Way | None = None,
@@ -128,21 +149,25 @@ def call(
     *,
     shared: Way | None = None,
     settled: Callable[[Cpu, int], int] = stalls.settled,
+    all_arenas: bool = False,
 ) -> F:
     """Make a kernel function the entry km_call_<name>, with its arguments and results.
 
     `quick` is a way to do it without the lock, `own` is tried after it. Each is given the gate that it must pass, last,
     and says SLOW where it cannot. `shared` stands in for `quick` where there are several processors. `settled` ends a
     call that is refused, or that ends while threads wait. A layout in which other tasks may take the processor
-    inside of a quick way has none.
+    inside of a quick way has none. Of several arenas, what one has no room for or does not know the next one is asked;
+    `all_arenas`: the call concerns them all.
     """
     quick, own = (quick, own)[:QUICK_WAYS] + (None,) * (2 - QUICK_WAYS)
-    made = small(_made(_LOCKED, function, "_locked" if quick else "", inner=function, settled=settled))
+    made = small(_made(_LOCKED, function, "_locked" if quick or SEVERAL else "", inner=function, settled=settled))
     if own:
         made = _made(_quick(True), function, "_own", quick=own, slower=rare(made), gate="gate_of(cpu)")
     if quick:
         made = _made(_quick(True), function, "_shared", quick=shared or quick, slower=rare(made), gate="cpu.shared")
         made = _made(_quick(False), function, "", quick=quick, slower=rare(made), gate="cpu.alone")
+    if SEVERAL:
+        made = _made(_CHAINED.replace("PASSED", _passed(function, all_arenas)), function, "", here=rare(made))
     made.__doc__ = function.__doc__
     return entry(made)
 
@@ -159,11 +184,11 @@ free_sized = call(sized.free_sized, sized.free_sized_quick, sized.free_sized_own
 size_of = call(heap.size_of)
 resize = call(sized.resize, settled=MEMORY)
 usage = call(figures.usage)
-drain = call(idle.drain, settled=FRAMES)
+drain = call(idle.drain, settled=FRAMES, all_arenas=True)
 release = call(idle.release, settled=FRAMES)
 
-cache_create = call(caches.cache_create)
-cache_create_aligned = call(caches.cache_create_aligned)
+cache_create = call(caches.cache_create, all_arenas=True)
+cache_create_aligned = call(caches.cache_create_aligned, all_arenas=True)
 cache_destroy = call(caches.cache_destroy, settled=MEMORY)
 cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_own)
 cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own, settled=MEMORY)
@@ -243,7 +268,7 @@ def realloc(cpu: Cpu, va: int, bytes: int) -> int:
     If it moves it is aligned as malloc's are. A status of `resize` or of `malloc`: it is as it was.
     """
     here = resize(cpu, va, bytes)
-    if here != MOVE:
+    if here != MOVE and here != NO_VA:
         return here
     room = size_of(cpu, va)
     if failed(room):

@@ -197,6 +197,12 @@ static inline struct km_cpu *km_arena(void *block, size_t bytes)
 	return (struct km_cpu *)km_pointer(km_call_arena_make(km_address(block), (int64_t)bytes));
 }
 
+/* Give it another block. */
+static inline int64_t km_arena_add(void *block, size_t bytes)
+{
+	return km_call_arena_add(km_port_processor(), km_address(block), (int64_t)bytes);
+}
+
 static inline void *km_malloc(size_t bytes)
 {
 	return km_pointer(km_call_malloc(km_port_processor(), (int64_t)bytes));

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernmalloc.kernel.boot.arena import next_of
 from kernmalloc.kernel.boot.seal import seal_area, seal_cpu, seal_kern
 from kernmalloc.kernel.check.recount import (
     blank_errors,
@@ -438,13 +439,9 @@ class Finding(Record):
     address: i64 = field("VA of the record")
 
 
-@entry
-def check(cpu: Cpu) -> int:
-    """Hold every invariant of every record against a recount: OK.
-
-    BROKEN: `Kern.checked` says which one, and where. BAD_ADDRESS: the processor's own record is damaged, and may lead
-    anywhere.
-    """
+@kernel
+def _check_all(cpu: Cpu) -> int:
+    """`check`, of this kernel alone."""
     if cpu.seal != seal_cpu(cpu):
         return BAD_ADDRESS
     kern = cpu.kern
@@ -470,10 +467,26 @@ def check(cpu: Cpu) -> int:
 
 
 @entry
+def check(cpu: Cpu) -> int:
+    """Hold every invariant of every record against a recount: OK.
+
+    BROKEN: `Kern.checked` says which one, and where. BAD_ADDRESS: the processor's own record is damaged, and may lead
+    anywhere. Of several arenas that of the first one that is broken.
+    """
+    status = _check_all(cpu)
+    while status == OK and next_of(cpu) != 0:
+        cpu = next_of(cpu)
+        status = _check_all(cpu)
+    return status
+
+
+@entry
 def check_found(cpu: Cpu, finding: Finding) -> int:
     """`check`, and where that says BROKEN the invariant at `finding`, which is the caller's memory."""
     status = check(cpu)
     if status == BROKEN:
+        while cpu.kern.checked.failed == 0:  # of several arenas
+            cpu = next_of(cpu)
         which = cpu.kern.checked.failed - 1
         finding.record = which >> EQUATION_SHIFT
         finding.equation = which & (MOST_EQUATIONS - 1)
