@@ -128,7 +128,7 @@ class Ours:
         slots = int(pairs[:, 0].max()) + 1
         h = Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=slots, replays=replays, page=self._profile.page)
         if not self.who:
-            h.malloc, h.free = (address(self._harness, f"nothing_{name}") for name in ("malloc", "free"))
+            h.malloc, h.free = (address(self._harness, f"nothing_call_{name}") for name in ("malloc", "free"))
             return self._measured(what, trace, h)
         with Kernel.boot(machine(), self._profile) as kernel:
             _refuses(kernel)

@@ -67,7 +67,7 @@ def numbered(pairs: NDArray[numpy.int32], caches: dict[int, int]) -> NDArray[num
 
 def _heap(harness: Any, kernel: Kernel, ours: bool, ops: NDArray[numpy.int32], calls: int) -> Heap:
     h = Heap(2, ops=ops.ctypes.data, count=calls, slots=int(ops[:, 0].max()) + 1, replays=1, context=kernel.processor)
-    entries = kernel.entry if ours else lambda name: address(harness, f"nothing_{name}")
+    entries = kernel.entry if ours else lambda name: address(harness, f"nothing_call_{name}")
     h.malloc, h.free = entries("cache_get"), entries("cache_put")
     return h
 

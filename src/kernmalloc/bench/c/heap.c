@@ -1,7 +1,8 @@
 /* Heaps: any pair of malloc and free replays a trace, called through C pointers.
  *
  * The replay (heap_work.h) is the same source for the three ways to call one: malloc(bytes); this project's
- * km_malloc(cpu, bytes); and its km_cache_get(cpu, cache), for which a trace says the number of a cache instead of a size,
+ * km_call_malloc(cpu, bytes); and its km_call_cache_get(cpu, cache), for which a trace says the number of a cache in place
+ * of a size,
  * and its negative to free. The first 8 bytes of each block are written; where the footprint is taken, all of it.
  * As a program it measures one of the peers in a process of its own, which has no second thread: glibc is at its fastest.
  *     heap time|backed LIBRARY TRACE REPLAYS      LIBRARY: a shared object, - for the C library, 0 for what does nothing
@@ -16,10 +17,10 @@
 static char block[1 << 20] __attribute__((aligned(64)));
 void *nothing_malloc(size_t bytes) { return block; }
 void nothing_free(void *p) {}
-int64_t nothing_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
-int64_t nothing_free(int64_t cpu, int64_t va) { return 0; }
-int64_t nothing_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
-int64_t nothing_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
+int64_t nothing_call_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
+int64_t nothing_call_free(int64_t cpu, int64_t va) { return 0; }
+int64_t nothing_call_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
+int64_t nothing_call_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
 
 static long status(const char *key) /* bytes, of /proc/self/status */
 {
