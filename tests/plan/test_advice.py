@@ -11,9 +11,11 @@ from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.machine.cards import with_card
+from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import advise
 from kernmalloc.plan.plan import plan, with_strategy
 
+WITH_A_HEAP = [name for name in Profile.shipped() if not Profile.load(name).heapless]
 MOST = {True: 6 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
 
 
@@ -25,7 +27,7 @@ def test_C15_C16_advice_applied_cures_what_it_names(strategy):
     and without a card."""
     asked = [
         (computer, name, card)
-        for computer in machines("dmesg", "iomem") for name in Profile.shipped() for card in ("", "24GiB")
+        for computer in machines("dmesg", "iomem") for name in WITH_A_HEAP for card in ("", "24GiB")
     ]  # fmt: skip
     short = cured = 0
     for computer, name, card in random.Random(strategy).sample(asked, min(effort(0.2).max_examples, len(asked))):
@@ -67,3 +69,13 @@ def test_C15_a_device_that_nothing_helps_takes_no_advice_from_the_others():
     assert len(short) > 1
     fits = {d.base for d in advice.proof.devices if d.status == "fits"}
     assert all(d.base in fits for d in short if d.base not in advice.beyond)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_where_there_is_no_heap_no_device_is_published_and_nothing_helps(strategy):
+    kernel = with_strategy(Profile.load("frames"), strategy)
+    computer = Machine.shipped("desktop-16g")
+    made = plan(computer, kernel)
+    assert made.devices and {device.status for device in made.devices} == {"refused"} and advise(made) is None
+    with Kernel.boot(computer, kernel) as booted:
+        assert {device.status for device in configure(booted).devices} == {"refused"}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_machines import MIB, MODES, machine
 
+from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.limits import raised
@@ -55,7 +56,12 @@ def test_lives_replay_alike():
     assert raw == soft == twin and raw["held"]
 
 
-@pytest.mark.parametrize("kernel", Profile.shipped())
+def test_a_kernel_without_a_heap_does_not_replay():
+    with pytest.raises(OutOfMemory, match="room for the trace: "):
+        replay(read_trace(SMALL[2]), Profile.load("frames"))
+
+
+@pytest.mark.parametrize("kernel", [name for name in Profile.shipped() if not Profile.load(name).heapless])
 def test_every_kernel_replays(kernel):
     """Whatever its strategy; a heap that is divided at boot is not backed by nothing."""
     done = replay(read_trace(SMALL[2]), Profile.load(kernel))

@@ -110,9 +110,10 @@ def fits_tuned(made: Plan) -> bool:
 
 
 def advise(made: Plan) -> Advice | None:
-    """Advice for a plan in which a device lacks entries that a tunable could give; None if there is none."""
+    """Advice for a plan in which a device lacks entries that a tunable could give; None if there is none, as without a
+    heap."""
     short = [device for device in made.devices if device.status != FITS and device.curable]
-    if not short:
+    if not short or made.profile.heapless:
         return None
     bases = [device.base for device in sorted(made.devices, key=lambda device: -device.size) if device.curable]
     ways = (frozenset(bases[:count]) for count in range(len(bases) + 1))
