@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 KERNEL = Path("src/kernmalloc/kernel")
 TESTS = Path("tests/kernel")
 PATIENCE = 3
-ROOMS = ("core", "frames", "map", "heap", "pages", "devices", "boot", "stalls")
+ROOMS = ("loaders", "core", "frames", "map", "heap", "pages", "devices", "boot", "stalls")
 """Rooms that are changed. `check/` and `calls` are not: the tests of the first change memory instead."""
 
 _INSTEAD: dict[type[ast.cmpop | ast.operator], tuple[str, str]] = {
