@@ -20,7 +20,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from kernmalloc.build import apart
-from kernmalloc.kernel.boot.arena import SEVERAL, next_of
+from kernmalloc.kernel.boot.arena import ARENA_SHIFT, SEVERAL, next_of
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS
 from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, SIZE_CLASSES, Cpu
@@ -266,7 +266,11 @@ def made_of_any_block(at: random.Random) -> None:
         life.memory[:] = at.randbytes(len(life.memory))
         before = life.memory[:start], life.memory[start + max(bytes, 0) :]
         cpu = life.call("arena_make", BLOCK + start, bytes)
-        assert cpu > 0 or (cpu in (status.TOO_SMALL, status.BAD_SIZE) and bytes < 9000), (start, bytes, cpu)
+        assert cpu > 0 or (cpu in (status.TOO_SMALL, status.BAD_SIZE) and bytes < 8000 + (3 << ARENA_SHIFT)), (
+            start,
+            bytes,
+            cpu,
+        )
         if cpu > 0:
             assert life.call("check", cpu) == status.OK
             block = life.call("malloc", cpu, 16)
