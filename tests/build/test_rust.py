@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kernmalloc.build import archive, export, rust
+from kernmalloc.build import archive, export, modes, rust
 from kernmalloc.lang import status
 from kernmalloc.lang.c.names import Names
 from kernmalloc.lang.c.records import closure
@@ -92,3 +92,26 @@ def test_the_build_script_knows_every_library() -> None:
     assert {f"libkernmalloc-{name}.a" for name in named} == {
         library for architecture in TARGETS for library in archive.names(architecture)
     }
+
+
+@needs_rustc
+def test_a_process_has_all_its_memory_from_it(crate: Path, tmp_path: Path) -> None:
+    """What std allocates before `main`, collections that grow, all that there is; and nothing is wrong afterwards."""
+    library = archive.names("x86_64")[0]
+    (tmp_path / library).write_bytes(archive.libraries("x86_64", modes.LAYOUTS["guest"])[library])
+    linked = ["-L", str(tmp_path), "-l", f"static={library.removeprefix('lib').removesuffix('.a')}"]
+    words = ["--edition=2021", "-O", f"--out-dir={tmp_path}"]
+    made = ["--crate-type=rlib", "--crate-name=kernmalloc", crate / "rust/lib.rs", *linked]
+    subprocess.run([RUSTC, *words, *made], check=True)
+    source = Path(__file__).parents[2] / "examples/kernels/rust/process.rs"
+    rlib = f"kernmalloc={tmp_path}/libkernmalloc.rlib"
+    subprocess.run([RUSTC, *words, "-L", tmp_path, "--extern", rlib, source], check=True)
+    told = subprocess.run([tmp_path / "process"], capture_output=True, text=True, timeout=60, check=True).stdout
+    *first, taken, check = told.splitlines()
+    assert first == [
+        "vec 9999800001, map number 919",
+        'sorted Some((999, "number 999"))',
+        "a box of 100 bytes has 112",
+    ]
+    assert 50 < int(taken.split()[0]) < 64 and taken.endswith("MiB until memory is exhausted")
+    assert check == "check Ok(0)"

@@ -60,6 +60,6 @@ def test_what_runs_seldom_is_made_small() -> None:
     """By its room: the boot, which calls the heap, whose functions are made fast."""
     text = frontend.compile([start])["kernel"]
     heads = dict(re.findall(r'^define i64 @"([^"]+)"\(.*?\)(.*)', text, re.MULTILINE))
-    rooms = {(name.split(".")[2], " optsize" in head) for name, head in heads.items() if name.startswith("kernmalloc.")}
+    rooms = {(name.split(".")[2], " minsize" in head) for name, head in heads.items() if name.startswith("kernmalloc.")}
     assert {("boot", True), ("heap", False), ("frames", False), ("map", False), ("core", False)} <= rooms
     assert not {room for room, _ in rooms if {(room, True), (room, False)} <= rooms}

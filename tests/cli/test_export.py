@@ -92,7 +92,7 @@ def test_an_arena_is_written(tmp_path: Path) -> None:
     text = (made / "README.md").read_text()
     assert "There are 24 size classes, up to 512 bytes" in text and "km_arena_add" not in text
     for words, said in (
-        (("--mode", "ring"), "--mode ring: no such mode (one of owner, arena)\n"),
+        (("--mode", "ring"), "--mode ring: no such mode (one of owner, guest, arena)\n"),
         (("--kernel", "eros2"), "--kernel eros2: an arena has no configuration\n"),
         (("--classes", 20), "--classes 20: an arena has 16, 24, 32 to 72 size classes (say one of these)\n"),
         (("--types", 250), "--types 250: types and classes are 255 at most (say fewer)\n"),
@@ -116,3 +116,12 @@ def test_the_configuration_of_a_profile(tmp_path: Path) -> None:
     assert export("-o", made, "--arch", "coldfire").returncode == 0 and "config.h" not in names(made)
     done = export("-o", made, "--arch", "coldfire", "--kernel", "nobody")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_a_guests_export_has_no_page_cache(tmp_path: Path) -> None:
+    """Neither in C nor in the library nor in its header."""
+    done = export("-o", tmp_path / "made", "--arch", "x86_64", "--mode", "guest")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("kernmalloc.c", "kernmalloc.h", "libkernmalloc-x86_64.a"):
+        data = (tmp_path / "made" / name).read_bytes()
+        assert b"km_call_frame_get" in data and b"km_call_page_get" not in data, name

@@ -2,6 +2,7 @@
 
     fields   of each record in `SHAKEN` the fields that the layout's entries lead to
     c        name to text of the C files
+    files    name to text of the C files that `export` makes, with all that its header tells
     ir       what the front end makes, for every target
 
 `python -m kernmalloc.build.apart WHAT` prints it as JSON, under the layout that the environment gives.
@@ -67,6 +68,10 @@ def _make(what: str) -> object:
     if what == "fields":
         kernel = [each for name in SHAKEN for each in RECORDS[name] if each.__module__.startswith("kernmalloc.kernel.")]
         return shake.fields(functions, kernel)
+    if what == "files":
+        from kernmalloc.build import export
+
+        return export.c_files()
     if what == "c":
         return c.source(functions, interface=interface(functions))
     return frontend.compile([*functions, *(port for port in PORTS if group(port) == "bare")])

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernmalloc.build import archive, rust
+from kernmalloc.build import apart, archive, rust
 from kernmalloc.build.interface import interface
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel import devices
@@ -23,6 +23,7 @@ from kernmalloc.kernel.loaders import found
 from kernmalloc.lang import c
 from kernmalloc.lang.c.names import Constant, snake
 from kernmalloc.lang.functions import REGISTRY, Function, Primitive, group
+from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.lang.typed import typed
 from kernmalloc.machine.arch import ARCHES, ATTRIBUTE_NAMES, FORMATS, TARGETS
 
@@ -41,11 +42,14 @@ LIBRARY = {
 """Prefixes of gccs for 32 bits, and what their code calls in libgcc: arithmetic of 64 bits."""
 
 
-def c_files() -> dict[str, str]:
+def c_files(layout: Layout = LAYOUT) -> dict[str, str]:
     """kernmalloc.c and kernmalloc.h."""
+    if layout != LAYOUT:
+        files: dict[str, str] = apart.made(layout, "files")
+        return files
     functions = kernel_functions()
-    files = c.source(functions, "bare", _told(), interface(functions))
-    return {name: LICENCE + text for name, text in files.items()}
+    texts = c.source(functions, "bare", _told(), interface(functions))
+    return {name: LICENCE + text for name, text in texts.items()}
 
 
 def kernel_functions() -> list[Function]:
@@ -92,13 +96,15 @@ def crate_files() -> dict[str, str]:
     return rust.crate(functions, port, _told())
 
 
-def export(folder: Path, architectures: Iterable[str], further: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Put everything into a folder: name of each file to its bytes.
+def export(
+    folder: Path, architectures: Iterable[str], further: Mapping[str, str] | None = None, layout: Layout = LAYOUT
+) -> dict[str, int]:
+    """Put everything into a folder: name of each file to its bytes. `layout` is a mode's (`modes`).
 
     Architectures that LLVM does not have are for C only. `further` are files beside, by name: `crate_files`.
     As `write`.
     """
-    content = _content(list(dict.fromkeys(architectures)))
+    content = _content(list(dict.fromkeys(architectures)), layout)
     return write(folder, content | {name: text.encode() for name, text in (further or {}).items()})
 
 
@@ -147,14 +153,14 @@ _FILES = {
 _NAMES = {name.partition("/")[0] for name in _FILES}
 
 
-def _content(architectures: list[str]) -> dict[str, bytes]:
+def _content(architectures: list[str], layout: Layout) -> dict[str, bytes]:
     """Name of each file to its bytes."""
-    content = {name: text.encode() for name, text in c_files().items()}
+    content = {name: text.encode() for name, text in c_files(layout).items()}
     content[PORT.name] = (LICENCE + PORT.read_text()).encode()
     content["README.md"] = readme(architectures).encode()
     for name in architectures:
         if name in TARGETS:
-            content |= archive.libraries(name)
+            content |= archive.libraries(name, layout)
     return content
 
 

@@ -35,7 +35,14 @@ _NO_TABLES: dict[str, int | str] = {
 }
 _A_HEAP: dict[str, int | str] = {"core.modes.has_heap": 1, "core.modes.allocates": 1}
 _NO_PAGES: dict[str, int | str] = {
-    "pages.reclaim.again": 0,
+    "pages.pages.page_unlink": OK,
+    "pages.pages.page_link": OK,
+    "pages.pages.page_link_last": OK,
+    "pages.reclaim._next_queue": 0,
+    "pages.reclaim._stays": 0,
+    "pages.reclaim._evict": OK,
+    "pages.source.ring_room": 0,
+    "pages.source.write_back": OK,
     "pages.pages.is_movable": 0,
     "pages.ranges._move": 0,
     "check.check._check_page_cache": OK,

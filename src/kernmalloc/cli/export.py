@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 from kernmalloc.cli.output import say
 
-MODES = ("owner", "arena")
+MODES = ("owner", "guest", "arena")
 
 
 def export(
@@ -23,7 +23,10 @@ def export(
         typer.Option(metavar="NAME", help="Architecture; again for more. By default all that LLVM has."),
     ] = None,
     mode: Annotated[
-        str, typer.Option(metavar="MODE", help="owner, of all memory; or arena, a heap in a block of it.")
+        str,
+        typer.Option(
+            metavar="MODE", help="owner, of all memory; guest, beside page tables; or arena, a heap in a block."
+        ),
     ] = "owner",
     classes: Annotated[int, typer.Option(metavar="N", help="Of an arena: size classes, 16, 24 to 72.")] = 16,
     types: Annotated[int, typer.Option(metavar="N", help="Of an arena: most types of objects.")] = 8,
@@ -41,13 +44,14 @@ def export(
     from kernmalloc.build import arena_files
     from kernmalloc.build.export import crate_files, write
     from kernmalloc.build.export import export as write_all
+    from kernmalloc.build.modes import LAYOUTS
     from kernmalloc.cli.progress import exporting
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.arch import ARCHES, TARGETS
 
     if mode not in MODES:
         raise InputError(f"--mode {mode}", 0, "no such mode", f"one of {', '.join(MODES)}")
-    wanted = arch or (list(TARGETS) if mode == "owner" else arena_files.WIDE)
+    wanted = arch or (arena_files.WIDE if mode == "arena" else list(TARGETS))
     for name in wanted:
         if name not in ARCHES:
             raise InputError(f"--arch {name}", 0, "no such architecture", f"one of {', '.join(ARCHES)}")
@@ -59,7 +63,7 @@ def export(
         if mode == "arena":
             made = write(output, arena_files.files(wanted, shape))
         else:
-            made = write_all(output, wanted, further | (crate_files() if rust else {}))
+            made = write_all(output, wanted, further | (crate_files() if rust else {}), LAYOUTS[mode])
     for name, size in made.items():
         say(f"{output / name}: {size:,} bytes")
     for name in dict.fromkeys(wanted):

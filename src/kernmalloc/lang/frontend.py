@@ -101,7 +101,7 @@ class _Function:
     def text(self) -> str:
         """The definition."""
         wish = "noinline" if self.of in RARE else "alwaysinline" if self.of in INLINED else ""
-        wish += " optsize" if is_small(self.of) else ""
+        wish += " minsize optsize" if is_small(self.of) else ""
         # an entry begins a line of the instruction cache: what lies before it has no say in how fast it is
         align = "align 64" if REGISTRY[self.of] else ""
         return re.sub(r"\A(define .*\))", rf"\1 {ATTRIBUTES} {wish} {align}", str(self.function).strip()) + "\n"
