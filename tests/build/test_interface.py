@@ -14,6 +14,7 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.build import export
 from kernmalloc.build.interface import WRITTEN, interface
+from kernmalloc.build.texts import kernel_functions
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.boot.config import BootRange, Config
@@ -77,7 +78,7 @@ def test_what_a_kernel_has_not_got_is_left_out() -> None:
 
 def test_every_part_is_of_some_kernel(header: Path) -> None:
     """Nothing is written for an entry that does not exist."""
-    known = {f"km_call_{function.__name__}" for function in export.kernel_functions()}
+    known = {f"km_call_{function.__name__}" for function in kernel_functions()}
     assert set(re.findall(r"\bkm_call_\w+", WRITTEN.read_text())) <= known
 
 

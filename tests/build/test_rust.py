@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernmalloc.build import archive, export, modes, rust
+from kernmalloc.build.texts import kernel_functions
 from kernmalloc.lang import status
 from kernmalloc.lang.c.names import Names
 from kernmalloc.lang.c.records import closure
@@ -39,7 +40,7 @@ def crate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records():
-    entries = [function for function in export.kernel_functions() if REGISTRY[function]]
+    entries = [function for function in kernel_functions() if REGISTRY[function]]
     taken = (kind for entry in entries for kind in (*signature(entry).arguments, signature(entry).result))
     return closure(kind for kind in taken if kind)
 
@@ -72,7 +73,7 @@ def test_sizes_and_offsets_are_those_of_c(crate: Path, tmp_path: Path) -> None:
 
 def test_every_call_and_every_port_function(crate: Path) -> None:
     text = (crate / "rust/bindings.rs").read_text()
-    entries = {function for function in export.kernel_functions() if REGISTRY[function]}
+    entries = {function for function in kernel_functions() if REGISTRY[function]}
     assert entries and {f"km_call_{entry.__name__}" for entry in entries} == set(
         re.findall(r"fn (km_call_\w+)\(", text)
     )

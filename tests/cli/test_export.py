@@ -92,7 +92,7 @@ def test_an_arena_is_written(tmp_path: Path) -> None:
     text = (made / "README.md").read_text()
     assert "There are 24 size classes, up to 512 bytes" in text and "km_arena_add" not in text
     for words, said in (
-        (("--mode", "ring"), "--mode ring: no such mode (one of owner, guest, arena)\n"),
+        (("--mode", "ring"), "--mode ring: no such mode (one of owner, guest, frames, arena)\n"),
         (("--kernel", "eros2"), "--kernel eros2: an arena has no configuration\n"),
         (("--classes", 20), "--classes 20: an arena has 16, 24, 32 to 72 size classes (say one of these)\n"),
         (("--types", 250), "--types 250: types and classes are 255 at most (say fewer)\n"),

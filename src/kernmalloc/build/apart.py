@@ -69,9 +69,9 @@ def _make(what: str) -> object:
         kernel = [each for name in SHAKEN for each in RECORDS[name] if each.__module__.startswith("kernmalloc.kernel.")]
         return shake.fields(functions, kernel)
     if what == "files":
-        from kernmalloc.build import export
+        from kernmalloc.build import texts
 
-        return export.c_files()
+        return texts.written()
     if what == "c":
         return c.source(functions, interface=interface(functions))
     return frontend.compile([*functions, *(port for port in PORTS if group(port) == "bare")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernmalloc.build import apart, archive
-from kernmalloc.build.export import LICENCE
+from kernmalloc.build.texts import LICENCE
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.arch import ARCHES, TARGETS
 

@@ -22,7 +22,7 @@ NEEDED, EITHER = 0, 3
 
 _HEADER = {1: struct.Struct("<16x2H5I6H"), 2: struct.Struct("<16x2HI3QI6H")}  # by EI_CLASS
 _SECTION = {1: struct.Struct("<10I"), 2: struct.Struct("<2I4Q2I2Q")}
-_RELOCATION = {(1, REL): struct.Struct("<2I"), (1, RELA): struct.Struct("<3I"), (2, RELA): struct.Struct("<3Q")}
+_RELOCATION = {(1, REL): struct.Struct("<2I"), (1, RELA): struct.Struct("<2Ii"), (2, RELA): struct.Struct("<2Qq")}
 _SYMBOL = {1: struct.Struct("<3I2BH"), 2: struct.Struct("<I2BH2Q")}
 
 
@@ -49,11 +49,12 @@ class Section(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """A symbol: the section that it lies in, by number."""
+    """A symbol: the section that it lies in, by number, and where in it."""
 
     name: str
     binding: int
     section: int
+    value: int
     size: int
 
     @property
@@ -65,6 +66,16 @@ class Symbol(NamedTuple):
     def offered(self) -> bool:
         """True of what other objects can refer to."""
         return self.binding != LOCAL and self.section != UNDEFINED
+
+
+class Relocation(NamedTuple):
+    """What a linker puts at a place: section and symbol by number. The addend is None where it lies at the place."""
+
+    section: int
+    offset: int
+    symbol: int
+    kind: int
+    addend: int | None
 
 
 def sections(data: bytes) -> list[Section]:
@@ -84,18 +95,22 @@ def symbols(data: bytes) -> list[Symbol]:
     strings = every[table.link].start
     made = []
     for row in _SYMBOL[kind].iter_unpack(data[table.start : table.start + table.size]):
-        name, info, section, size = (row[0], row[3], row[5], row[2]) if kind == 1 else (row[0], row[1], row[3], row[5])
-        made.append(Symbol(_text(data, strings + name), info >> 4, section, size))
+        if kind == 1:
+            name, value, size, info, _, section = row
+        else:
+            name, info, _, section, value, size = row
+        made.append(Symbol(_text(data, strings + name), info >> 4, section, value, size))
     return made
 
 
-def relocations(data: bytes) -> list[tuple[int, int]]:
-    """Of every relocation the section that it is in, and the symbol that it names, by number."""
+def relocations(data: bytes) -> list[Relocation]:
+    """Every relocation, in the order of the file."""
     kind, found = data[4], []
     for section in sections(data):
         if (row := _RELOCATION.get((kind, section.type))) is not None:
-            names = [each[1] for each in row.iter_unpack(data[section.start : section.start + section.size])]
-            found += [(section.info, info >> (8 if kind == 1 else 32)) for info in names]
+            for offset, info, *addend in row.iter_unpack(data[section.start : section.start + section.size]):
+                symbol, what = divmod(info, 1 << (8 if kind == 1 else 32))
+                found.append(Relocation(section.info, offset, symbol, what, addend[0] if addend else None))
     return found
 
 
@@ -103,8 +118,8 @@ def kept(data: bytes, roots: Iterable[str]) -> set[int]:
     """The sections that a linker keeps of an object if it leaves out what `roots` do not lead to: by number."""
     table = symbols(data)
     leads: dict[int, set[int]] = {}
-    for section, symbol in relocations(data):
-        leads.setdefault(section, set()).add(table[symbol].section)
+    for each in relocations(data):
+        leads.setdefault(each.section, set()).add(table[each.symbol].section)
     wanted = set(roots)
     todo, found = [each.section for each in table if each.name in wanted], {UNDEFINED}
     while todo:

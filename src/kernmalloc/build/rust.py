@@ -45,6 +45,8 @@ DEFAULTS = {
     "zero": "{ (va as usize as *mut u8).write_bytes(0, bytes as usize); 0 }",
     "copy": "{ (to as usize as *mut u8).copy_from_nonoverlapping(of as usize as *const u8, bytes as usize); 0 }",
     "reach": "1",
+    "map": "{ let _ = (va, pa, pages); 0 }",
+    "unmap": "{ let _ = (va, pages); 0 }",
     "known_zero": "{ let _ = (pa, bytes); 0 }",
 }
 """Of the port's functions those that Rust can do itself, or that have an answer that is never wrong."""

@@ -1,6 +1,6 @@
 """How much code a kernel gets of a library: what a linker keeps that leaves out what nobody calls (`--gc-sections`).
 
-`python -m kernmalloc.build.sizes` prints the table of docs/porting.md.
+`python -m kernmalloc.build.sizes` prints the tables of docs/porting.md.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.build import elf
 from kernmalloc.build.freestanding import freestanding
+from kernmalloc.build.modes import LAYOUTS
 from kernmalloc.lang.functions import CALL
 from kernmalloc.machine.arch import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from kernmalloc.lang.layout import Layout
 
 START = ("area_bytes", "init", "start", "cpu_online")
 HEAP = (
@@ -37,10 +40,10 @@ def code(data: bytes, calls: Iterable[str] | None = None) -> int:
     return sum(every[number].size for number in kept if every[number].loaded)
 
 
-def table() -> dict[str, dict[str, int]]:
-    """By architecture, and by what is called, the bytes."""
+def table(layout: Layout) -> dict[str, dict[str, int]]:
+    """By architecture, and by what is called, the bytes in a mode's layout."""
     return {
-        name: {use: code(freestanding(name), calls) for use, calls in {**USES, "everything": None}.items()}
+        name: {use: code(freestanding(name, layout), calls) for use, calls in {**USES, "everything": None}.items()}
         for name in TARGETS
     }
 
@@ -56,4 +59,5 @@ def markdown(sizes: dict[str, dict[str, int]]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(table()))
+    for mode, layout in LAYOUTS.items():
+        print(f"{mode}:\n\n{markdown(table(layout))}\n")

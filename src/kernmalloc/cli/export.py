@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 from kernmalloc.cli.output import say
 
-MODES = ("owner", "guest", "arena")
+MODES = ("owner", "guest", "frames", "arena")
 
 
 def export(
@@ -25,7 +25,8 @@ def export(
     mode: Annotated[
         str,
         typer.Option(
-            metavar="MODE", help="owner, of all memory; guest, beside page tables; or arena, a heap in a block."
+            metavar="MODE",
+            help="owner, of all memory; guest, beside page tables; frames, no heap; or arena, a heap in a block.",
         ),
     ] = "owner",
     classes: Annotated[int, typer.Option(metavar="N", help="Of an arena: size classes, 16, 24 to 72.")] = 16,
