@@ -34,7 +34,7 @@ ASKS = {
 SURE = {"slot_take": {"publish", "_record", "_records"}}  # where slots have been made sure of
 HISTORY = {
     "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common",
-    "wanted",
+    "wanted", "peak",
     "idle", "backed", "top", "map_pages", "moved", "adding",
 }  # fmt: skip
 COUNTED = {"free_frames", "page_frames", "heap_frames", "mapping_frames"}  # `room` and `held` say what they must be
