@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_machines import MIB, guest, machine
 
-from kernmalloc.build import archive, freestanding, modes, sizes
+from kernmalloc.build import archive, export, freestanding, modes, sizes
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.boot.config import Config
 from kernmalloc.kernel.core.kern import DMA, PAGE
@@ -167,3 +167,19 @@ def test_frames_alone_come_and_go_as_in_every_build(tmp_path: Path) -> None:
             found.append((answers, kernel.snapshot()))
             assert kernel.call("check") == OK
     assert found[0] == found[1]
+
+
+def test_a_build_for_handlers_of_interrupts_has_no_quick_path_that_they_interrupt() -> None:
+    """Between the port's save and restore; the usual build asks nobody on its way."""
+    owner = modes.LAYOUTS["owner"]
+    usual, bracketed = (export.c_files(each)["kernmalloc.c"] for each in (owner, modes.for_interrupts(owner)))
+
+    def entry(text: str) -> str:
+        begin = text.index("\nint64_t km_call_malloc(struct km_cpu *cpu, int64_t bytes)\n{")
+        return text[begin : text.index("\n}", begin)]
+
+    assert "km_port_interrupts" not in entry(usual)
+    save, quick, restore = (
+        entry(bracketed).index(word) for word in ("interrupts_save", "quick(", "interrupts_restore")
+    )
+    assert save < quick < restore

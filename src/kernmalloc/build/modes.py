@@ -83,3 +83,9 @@ LAYOUTS: dict[str, Layout] = {
     "frames": _in_direct_map(ONLY_FRAMES, HEAP, _NO_HEAP),
 }
 """Of each mode the layout of its build."""
+
+
+def for_interrupts(layout: Layout) -> Layout:
+    """Of a mode's layout that of a build in which handlers of interrupts call, too (`kernel/calls`)."""
+    calls = [f"{c.__module__}.{c.__name__}" for c in entries() if c.__module__ != f"{KERNEL}boot.arena"]
+    return layout._replace(parameters={**layout.parameters, "INTERRUPTS": 1}, entries=layout.entries or tuple(calls))

@@ -37,6 +37,9 @@ def export(
         str,
         typer.Option(metavar="NAME|FILE.toml", help="Write config.h, too: what this profile says.", show_default=False),
     ] = "",
+    interrupts: Annotated[
+        bool, typer.Option("--interrupts", help="Handlers of interrupts call, too: no quick path is interrupted.")
+    ] = False,
     rust: Annotated[
         bool, typer.Option("--rust", help="Write a crate, too: its calls in Rust, and a global allocator.")
     ] = (False),
@@ -45,7 +48,7 @@ def export(
     from kernmalloc.build import arena_files
     from kernmalloc.build.export import crate_files, write
     from kernmalloc.build.export import export as write_all
-    from kernmalloc.build.modes import LAYOUTS
+    from kernmalloc.build.modes import LAYOUTS, for_interrupts
     from kernmalloc.cli.progress import exporting
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.arch import ARCHES, TARGETS
@@ -64,7 +67,8 @@ def export(
         if mode == "arena":
             made = write(output, arena_files.files(wanted, shape))
         else:
-            made = write_all(output, wanted, further | (crate_files() if rust else {}), LAYOUTS[mode])
+            layout = for_interrupts(LAYOUTS[mode]) if interrupts else LAYOUTS[mode]
+            made = write_all(output, wanted, further | (crate_files() if rust else {}), layout)
     for name, size in made.items():
         say(f"{output / name}: {size:,} bytes")
     for name in dict.fromkeys(wanted):
