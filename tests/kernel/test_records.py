@@ -11,6 +11,7 @@ import kernmalloc.machine
 from kernmalloc.lang.records import Record, RecordType
 
 LAYOUTS = {
+    "kernmalloc.kernel.boot.arena.Chain": (16, "next@0 end@8"),
     "kernmalloc.kernel.boot.added.Adding": (
         64,
         "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56",

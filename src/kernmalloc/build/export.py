@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FLAGS = ("-std=c11", "-O2", "-fno-delete-null-pointer-checks")
 LIBRARY = {
-    "m68k-linux-gnu": ("__muldi3",),
+    "m68k-linux-gnu": ("__ashldi3", "__muldi3"),
     "arm-none-eabi": (),
     "i686-linux-gnu": (),
 }

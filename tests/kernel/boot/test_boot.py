@@ -512,7 +512,7 @@ def test_what_the_loader_told_is_what_the_kernel_knows():
     told = replace(profile, bank=replace(profile.bank, withheld=7, promised=100, cleaners=5))
     with Kernel.boot(machine(LOW), told, "raw", prepare=poison) as kernel:
         info, kern = kernel.layout, kernel.view.kern
-        offsets = {"cpus", "directory", "root", "spans", "heap_pages", "ranges", "objects"}
+        offsets = {"version", "bytes", "cpus", "directory", "root", "spans", "heap_pages", "ranges", "objects"}
         same = {name for name in info.dtype.names if name in kern.dtype.names} - offsets
         differ = {name for name in same if kern[name].dtype.names is None and int(kern[name]) != int(info[name])}
         assert not differ and len(same) > 15

@@ -39,9 +39,10 @@ PAGE_BY_PAGE = ("affordable", "heap_frames", "map_pages", "_region_slab")
 OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from the start
 # what says where something lies, whether it can be, how a page table is made, or only adds up what the others say
 DECIDE = {
-    "plan", "range_at", "_boot_frames", "area_cost", "block_in", "direct_end", "has_tables", "objects_scale",
-    "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor", "_growth", "_place",
-    "_plan_affine", "_plan_fixed", "_plan_growing", "_plan_objects", "ranges_ok", "_type_at",
+    "plan", "range_at", "_boot_frames", "allocates", "area_cost", "block_in", "direct_end", "has_heap", "has_tables",
+    "objects_scale", "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor", "_growth",
+    "_place", "_plan_affine", "_plan_carved", "_plan_fixed", "_plan_growing", "_plan_heap", "_plan_objects",
+    "ranges_ok", "_type_at",
 }  # fmt: skip
 
 
