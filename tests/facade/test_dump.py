@@ -327,8 +327,8 @@ def test_the_window_of_mode_raw(tmp_path):
         conserved(opened)
     with boot("soft", "x86_64") as kernel:
         path = dump_files.raw(kernel, tmp_path / "dump")
-    with pytest.raises(LifeError, match="no mode 'bare'"):
-        Kernel.open(path, mode="bare")
+    with pytest.raises(LifeError, match="no mode 'hosted'"):
+        Kernel.open(path, mode="hosted")
     with pytest.raises(LifeError, match="is nowhere that a process can have it: use mode soft"):
         Kernel.open(path, mode="raw")
 

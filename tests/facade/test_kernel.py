@@ -270,8 +270,10 @@ def state_of(snapshot, kernel):
 
 
 def test_every_status_has_an_exception():
-    """Each status that the kernel's entries give has a class of its kind; the others are the boot's and the check's."""
-    others = {status.OK, status.BAD_BOOT, status.BROKEN}
+    """Each status that a call gives has a class of its kind; the others are of loading, of booting and of the check."""
+    of_loading = {status.BAD_MAP, status.UNREADABLE, status.NO_ROOM, status.BAD_VERSION, status.AREA_SMALL}
+    of_booting = {status.BAD_BOOT, status.WINDOW_USED, status.NO_PORT, status.BAD_CPU}
+    others = {status.OK, status.BROKEN} | of_loading | of_booting
     assert set(KINDS) | others == set(status.NAMES)
     assert not set(KINDS) & others
     assert all(issubclass(kind, KernelError) and kind is not KernelError for kind in KINDS.values())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kernel.loaders.test_fdt import BOARD
 from kernel.loaders.test_protocols import STRUCTURES
 from loader_maps import AT, M64, MODULES, Reader
+from small_machines import MODES
 
 from kernmalloc.lang import objects
 from kernmalloc.machine import lives
@@ -26,7 +27,7 @@ def readers(request) -> Iterator[list[Reader]]:
     others, idle = objects.load, lives._idle.pop("raw", [])
     if request.param == "gcc":
         gcc_kernel.use()
-    readers = [Reader(mode) for mode in lives.LIVES]
+    readers = [Reader(mode) for mode in MODES]
     yield readers
     for reader in readers:
         reader.close()
