@@ -28,7 +28,7 @@ $(BUILD)/kernel.elf: $(OBJECTS) $(LINKED) $(SCRIPT)
 
 $(EXPORT)/kernmalloc.h:
 	mkdir -p $(BUILD)
-	$(KERNMALLOC) export -o $(EXPORT) --arch $(ARCH) $(if $(filter arena,$(MODE)),--mode arena)
+	$(KERNMALLOC) export -o $(EXPORT) --arch $(ARCH) $(if $(filter arena guest,$(MODE)),--mode $(MODE))
 
 $(EXPORT)/kernmalloc.c $(EXPORT)/libkernmalloc-$(ARCH).a: $(EXPORT)/kernmalloc.h
 
