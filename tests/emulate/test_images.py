@@ -83,7 +83,9 @@ def test_i386_pae_with_64_gib(built):
     assert sum(told.frames.values()) == ram > 16_000_000
 
 
-@pytest.mark.parametrize(("name", "ram"), [("i386", 0), ("x86_64", 0), ("riscv64", 2 * GIB), ("aarch64", GIB), ("armv7", GIB)])
+@pytest.mark.parametrize(
+    ("name", "ram"), [("i386", 0), ("x86_64", 0), ("riscv64", 2 * GIB), ("aarch64", GIB), ("armv7", GIB)]
+)
 def test_it_can_be_held_and_dumped(name, ram, built, tmp_path):
     """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to: under QEMU,
     and here from the dump, raw or as a core, in mode soft and where its window can be also in mode raw."""
