@@ -60,7 +60,7 @@ void kernel_main(uint32_t told)
 	config.image_bytes = image_end - image;
 	int64_t root = boot_init(&config, 0);
 
-	boot_root[3] = *(uint64_t *)(uint32_t)(root + 3 * 8);  /* that of the window */
+	boot_root[3] = *(uint64_t *)(uint32_t)(root + 3 * 8);  /* the entry that leads to the window */
 	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
 	cpu = boot_start(&config);
 	program(wish);

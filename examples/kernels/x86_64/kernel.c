@@ -201,7 +201,7 @@ void kernel_main(int64_t told)
 	config.cpus = processors;
 	int64_t root = boot_init(&config, 0);
 
-	boot_root[511] = *(uint64_t *)(root + 511 * 8);  /* that of the window */
+	boot_root[511] = *(uint64_t *)(root + 511 * 8);  /* the entry that leads to the window */
 	__asm__ volatile("movq %0, %%cr3; sti" : : "r"((uintptr_t)boot_root - HIGH) : "memory");
 	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
 	locals[0].cpu = boot_start(&config);

@@ -229,7 +229,7 @@ class ProcessorLine(msgspec.Struct, frozen=True):
 
 
 class CountLine(msgspec.Struct, frozen=True):
-    """A count that differs from that of the other dump."""
+    """A count that differs between the two dumps."""
 
     name: str
     one: int

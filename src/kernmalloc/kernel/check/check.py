@@ -471,7 +471,7 @@ def check(cpu: Cpu) -> int:
     """Hold every invariant of every record against a recount: OK.
 
     BROKEN: `Kern.checked` says which one, and where. BAD_ADDRESS: the processor's own record is damaged, and may lead
-    anywhere. Of several arenas that of the first one that is broken.
+    anywhere. Of several arenas the first broken one is told.
     """
     status = _check_all(cpu)
     while status == OK and next_of(cpu) != 0:

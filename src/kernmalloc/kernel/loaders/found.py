@@ -81,13 +81,13 @@ def note(map: LoaderMap, base: int, bytes: int, kind: int) -> int:
 
 @kernel
 def note_end(map: LoaderMap, base: int, end: int, kind: int) -> int:
-    """The same for a range of which the first address behind it is told."""
+    """Note a range of which the first address behind it is told."""
     return note(map, base, end - base if base >= 0 and end >= 0 else 0, kind)
 
 
 @kernel
 def note_on(map: LoaderMap, base: int, bytes: int, kind: int) -> int:
-    """The same where one of the last two ranges of this call may go on with it: for maps of many entries that touch."""
+    """Note a range, or lengthen one of the last two of this call that it touches: for maps of many entries."""
     for i in range(max(map.count - 2, map.before), map.count):
         last = element(map.ranges, i)
         if last.kind == kind and last.base + last.bytes == base and bytes > 0 and bytes <= MOST - base:

@@ -28,7 +28,7 @@ def note_sections(map: LoaderMap, pa: int, count: int, stride: int) -> int:
 
 @kernel
 def note_sections_in(map: LoaderMap, pa: int, count: int, stride: int) -> int:
-    """The same where the table is part of something that is read already."""
+    """Note sections whose table is part of something that is read already."""
     if stride != HEADER_32 and stride != HEADER_64:
         return BAD_MAP
     for i in range(count):
