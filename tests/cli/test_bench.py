@@ -46,7 +46,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path):
         (["frames"], {"CC": "no-such-compiler"}, "there is no such compiler: install gcc or clang"),
         (["heap", "--traces", str(none)], {}, "none.txt: not a trace"),
         (["heap", "--traces", str(tmp_path / "nowhere")], {}, "nowhere: No such file or directory"),
-        (["disk"], {}, "'disk' is not one of 'frames', 'heap', 'boot', 'map', 'all'"),
+        (["disk"], {}, "'disk' is not one of 'frames', 'heap', 'boot', 'map', 'tlb', 'all'"),
         (["frames", "--runs", "0"], {}, "Input should be greater than or equal to 1"),
     ):
         done = run(*words, **environment)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, traces
+from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, tlb, traces
 from kernmalloc.bench.emulator import Missing
 from kernmalloc.bench.rows import Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
@@ -54,6 +54,11 @@ def _map(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]
     yield from map.timed(runs)
 
 
+def _tlb(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    progress("generating traces", 0)
+    return tlb.run([*tlb.generated(work.share), *work.traces], work.calls, runs, progress, tell)
+
+
 def _emulated(rows: Iterator[Row], tell: Tell) -> Iterator[Row]:
     """The rows, if what emulates is installed."""
     try:
@@ -70,7 +75,7 @@ def _same(parts: Sequence[str], tell: Tell) -> Iterator[Row]:
         tell(f"the freestanding object's code: {error}")
 
 
-PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map}
+PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map, "tlb": _tlb}
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:

@@ -20,6 +20,7 @@ class Part(StrEnum):
     heap = "heap"
     boot = "boot"
     map = "map"
+    tlb = "tlb"
     all = "all"
 
 

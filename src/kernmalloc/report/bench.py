@@ -28,6 +28,8 @@ the processor's counter; interruptions by this computer show as the worst. Backe
 of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the peers'
 is; what describes RAM was made before. malloc and free are the product's entries.""",
     "map": "Instructions are the freestanding object's, counted on an emulated processor, every one.",
+    "tlb": """\
+One heap at one place, under one load, with memory of small pages behind it and with memory of huge pages, in turns.""",
 }
 """How each part is measured; "": all of them."""
 

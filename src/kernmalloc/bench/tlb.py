@@ -1,0 +1,153 @@
+"""The TLB of this computer: one heap under one load, with pages of 4 KiB behind it and with pages of 2 MiB.
+
+Concepts
+  1. A kernel in mode raw has an affine heap. The memory behind that heap is exchanged for other memory of this
+     computer, at the same addresses and with the same contents: once of small pages, once of huge ones
+     (madvise(2), MADV_NOHUGEPAGE and MADV_HUGEPAGE). Nothing else differs: code, addresses, layout of the heap and
+     operations are the same.
+  2. The load is a trace, replayed by the harness of `heap`, again and again; its list of operations and its table of
+     blocks lie outside of the heap, in small pages.
+  3. Beside the time stand the processor's own counts, where it has counters for them (`counters`).
+  4. What was promised may not be had: it is looked up in /proc/self/smaps how much of the heap's memory huge pages
+     hold after the load.
+
+Limits: the tables by which the kernel describes its heap are small pages in both.
+"""
+
+import ctypes
+import mmap
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from kernmalloc.bench import native, traces
+from kernmalloc.bench.counters import Counters, NoCounters
+from kernmalloc.bench.heap import Heap, machine
+from kernmalloc.bench.native import Wrong
+from kernmalloc.bench.rows import Progress, Row, Tell
+from kernmalloc.bench.traces import Trace
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Bytes, Profile
+from kernmalloc.inputs.dumps.segments import data_in
+from kernmalloc.machine.ram import FIXED, NORESERVE, libc
+from kernmalloc.plan.plan import with_strategy
+
+HUGE = 2 << 20
+ADVICE = {"pages of 4 KiB": 15, "pages of 2 MiB": 14}  # MADV_NOHUGEPAGE, MADV_HUGEPAGE
+SMALL_PAGES, HUGE_PAGES = ADVICE
+SPARE = 512 << 20  # bytes that malloc may hand out
+ALWAYS = 2  # replays that the harness adds to those asked for: a cold one, and one of single calls
+ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+class NoHugePages(Exception):
+    """This computer gave no huge pages: one line."""
+
+
+class Figures(NamedTuple):
+    """What a run came to: ns per operation, bytes of the heap in huge pages, and counts by name."""
+
+    ns: float
+    huge: int
+    counts: dict[str, int]
+
+
+def generated(share: float) -> list[Trace]:
+    """Of the generated traces those of a kernel and of blocks freed at random, and the latter with more of them live
+    than a TLB reaches by small pages; `share` of the full length, and of what is live."""
+    chosen = [trace for trace in traces.generated(share) if trace.name in ("kernel-like", "random, 10,000 live")]
+    for live in (50_000, 200_000):
+        name = f"random, {live:,} live"
+        chosen.append(Trace(name, name, traces.steady(max(int(live * share), 8), max(int(500_000 * share), 8), True)))
+    return chosen
+
+
+def profile() -> Profile:
+    """A kernel whose heap is in large pages, and has room for any of the traces."""
+    plain = with_strategy(Profile.load("x86_64"), "reserve")
+    spare = msgspec.structs.replace(plain.heap, spare=Bytes(SPARE))
+    return msgspec.structs.replace(plain, objects=(), heap=spare)
+
+
+def exchange(kernel: Kernel, advice: int) -> range:
+    """Put other memory of this computer behind the affine heap, with the same contents: its addresses. From then on
+    `kernel.view` sees what was in the heap before. Raises OSError."""
+    kern, ram, page = kernel.view.kern, kernel.view.ram, kernel.profile.page
+    start = int(kern["heap"])
+    place = range(start, start + int(kern["fixed"]) * page)
+    pa = kernel.view.pa(start)
+    kept = [(at - pa, bytes(ram.bytes[at:end])) for at, end in data_in(ram.fd, pa, pa + len(place))]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE | FIXED
+    if libc.mmap(start, len(place), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != start:
+        raise OSError(ctypes.get_errno(), "this computer does not exchange the heap's memory")
+    libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(len(place)), advice)
+    for at, data in kept:
+        ctypes.memmove(start + at, data, len(data))
+    return place
+
+
+def huge_bytes(place: range) -> int:
+    """How much of what lies there huge pages hold, by /proc/self/smaps."""
+    held, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if head := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(head[1], 16) < place.stop and place.start < int(head[2], 16)
+        elif inside and line.startswith("AnonHugePages:"):
+            held += int(line.split()[1]) << 10
+    return held
+
+
+def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figures:
+    """One run. Wrong if a call was refused, or an invariant does not hold at the end."""
+    pairs = trace.pairs
+    h = Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=int(pairs[:, 0].max()) + 1, replays=replays)
+    with Kernel.boot(machine(), profile()) as kernel:
+        place = exchange(kernel, advice)
+        h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
+        library = native.library("heap")
+        with counters.during() as counts:
+            library.heap_time(ctypes.byref(h))
+        found = kernel.check()
+        if h.wrong or not found.passed:
+            raise Wrong(f"{trace.name}: {found.failure or 'a call was refused'}")
+        return Figures(h.warm, huge_bytes(place), counts)
+
+
+def run(works: Sequence[Trace], timed: int, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    """Both sizes of pages on each trace, in turns; a time is the mean of `timed` operations at least. What cannot be
+    had is told. NoCompiler, Wrong."""
+    try:
+        counters = Counters()
+    except NoCounters as error:
+        counters = Counters({})
+        tell(error)
+    with counters:
+        try:
+            for number, trace in enumerate(works):
+                progress(trace.name, number / len(works))
+                yield from _rows(trace, -(-timed // len(trace.pairs)), runs, counters)
+        except NoHugePages as error:
+            tell(error)
+
+
+def _rows(trace: Trace, replays: int, runs: int, counters: Counters) -> Iterator[Row]:
+    found: dict[str, list[Figures]] = {who: [] for who in ADVICE}
+    for _ in range(runs):
+        for who, advice in ADVICE.items():
+            found[who].append(measure(trace, advice, replays, counters))
+    if not min(each.huge for each in found[HUGE_PAGES]):
+        chosen = ENABLED.read_text().strip() if ENABLED.exists() else "it has none"
+        raise NoHugePages(f"pages of 2 MiB: this computer gave none ({ENABLED}: {chosen})")
+    for who, figures in found.items():
+        yield Row("tlb", f"warm: {trace.name}", who, "ns", tuple(each.ns for each in figures), judged=False)
+    for who, figures in found.items():
+        share = tuple(each.huge / 2**20 for each in figures)
+        yield Row("tlb", f"heap in huge pages: {trace.name}", who, "MiB", share, judged=False)
+    operations = len(trace.pairs) * (replays + ALWAYS) / 1000
+    for name in found[SMALL_PAGES][0].counts:
+        for who, figures in found.items():
+            counts = tuple(each.counts[name] / operations for each in figures)
+            yield Row("tlb", f"{name}: {trace.name}", who, "a thousand operations", counts, judged=False)
