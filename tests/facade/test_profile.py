@@ -11,6 +11,7 @@ from kernmalloc import Kernel, Machine
 from kernmalloc.facade.profile import ENTRY, SHIPPED, Bytes, Profile, ProfileError
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.arch import FORMATS
+from kernmalloc.plan.plan import plan
 from kernmalloc.sim.scenario import Scenario
 
 GIB = 1 << 30
@@ -59,8 +60,23 @@ def test_shipped_profiles_load_under_their_own_name(name):
     assert profile.core.stride >= ENTRY
 
 
-def test_shipped_profiles_are_five_kernels_and_two_guests():
-    assert Profile.shipped() == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "frames", "guest", "x86_64"]
+def test_shipped_profiles_are_kernels_of_their_own_and_two_guests():
+    kernels = [name for name in Profile.shipped() if not Profile.load(name).direct]
+    assert kernels == ["coyotos-coldfire", "coyotos-i386", "eros", "eros2", "linux-x86_64", "x86_64"]
+    assert sorted(set(Profile.shipped()) - set(kernels)) == ["frames", "guest"]
+
+
+def test_linux_has_64_bytes_a_page_in_large_pages_and_names_no_page():
+    """What Linux says of itself: struct page has 64 bytes, vmemmap has room for all of 2^46 bytes, a fixed share of RAM
+    are hashes, and a table of large pages maps each GiB."""
+    profile = Profile.load("linux-x86_64")
+    assert profile.va.size == (1 << profile.phys_bits) // 4096 * profile.core.stride
+    assert profile.wanted_counts(FRAMES_64_GIB) == {"dentry-hash": 1 << 14, "inode-hash": 1 << 13, "page-table": 64}
+    made = plan(Machine.shipped("desktop-16g"), profile)
+    items = {item.name: item.bytes for item in made.items}
+    assert items["core table entries"] == made.frames * 64
+    assert items["page identities"] == items["page cache"] == 0
+    assert made.affine_share == 1.0
 
 
 def test_E2_the_static_baseline_is_shipped():

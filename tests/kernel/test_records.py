@@ -18,15 +18,15 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
-        608,
+        616,
         "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
         "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 area_pa@120 "
-        "area_room@128 cpus@136 stride@144 identity@152 growth@160 idle_most@168 bound@176 static@184 affine@192 "
-        "growable@200 excess@208 headroom@216 device_ranges@224 reserves@232 device_pages@240 last_frames@248 "
-        "last_ranges@256 last_maps@264 lenient@272 withheld@280 promised@288 cleaner_frames@296 ranges@304 "
-        "range_count@312 objects@320 object_count@328 info_bytes@336 cpu@344 kern@352 root@360 directory@368 "
-        "directories@376 image_tables@384 window_tables@392 cpu_tables@400 leaf_tables@408 area_bytes@416 "
-        "tables@424 heap_map@432 heap@440 heap_pages@448 region@456 spans@464 windows@472 format@480",
+        "area_room@128 cpus@136 stride@144 identity@152 no_pages@160 growth@168 idle_most@176 bound@184 static@192 "
+        "affine@200 growable@208 excess@216 headroom@224 device_ranges@232 reserves@240 device_pages@248 "
+        "last_frames@256 last_ranges@264 last_maps@272 lenient@280 withheld@288 promised@296 cleaner_frames@304 "
+        "ranges@312 range_count@320 objects@328 object_count@336 info_bytes@344 cpu@352 kern@360 root@368 "
+        "directory@376 directories@384 image_tables@392 window_tables@400 cpu_tables@408 leaf_tables@416 "
+        "area_bytes@424 tables@432 heap_map@440 heap@448 heap_pages@456 region@464 spans@472 windows@480 format@488",
     ),
     "kernmalloc.kernel.boot.sizing.Plan": (
         152,

@@ -60,6 +60,7 @@ _NO_THREADS: dict[str, int | str] = {
 _NO_HEAP: dict[str, int | str] = {
     "core.modes.has_heap": 0,
     "core.modes.allocates": 0,
+    "core.modes.has_pages": 0,
     "heap.fetch.fetch": 0,
     "heap.runs.trim": OK,
     "check.check._check_caches": OK,

@@ -40,7 +40,7 @@ class Promised(KernelError):
 
 
 class SourceError(KernelError):
-    """NO_SOURCE, IO_ERROR: there is nothing to read pages from, or it could not read this one."""
+    """NO_SOURCE, NO_PAGES, IO_ERROR: there is nothing to read pages from, or it could not read this one."""
 
 
 class TimedOut(KernelError):
@@ -85,6 +85,7 @@ KINDS = {
     codes.TIMED_OUT: TimedOut,
     codes.DEADLOCK: Deadlock,
     codes.NO_SOURCE: SourceError,
+    codes.NO_PAGES: SourceError,
     codes.IO_ERROR: SourceError,
 }
 

@@ -243,6 +243,7 @@ def configuration(profile: Profile, frames: int) -> numpy.void:
         info["direct"], info["direct_bytes"] = info["window"], va.size
     info["cpus"] = 1
     info["stride"], info["identity"] = profile.core.stride, profile.core.identity
+    info["no_pages"] = profile.core.identity == 0
     info["growth"] = profile.heap.growth_frames
     info["idle_most"] = profile.heap.idle_frames or profile.heap.growth_frames
     strategy = STRATEGIES[profile.strategy]

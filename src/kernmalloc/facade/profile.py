@@ -123,8 +123,8 @@ class Image(_Table, frozen=True):
 
 class Core(_Table, frozen=True):
     """Bytes per frame: `stride` of a core table entry, of which the first 16 are the memory manager's own and the rest
-    the kernel's; `identity` of the parallel array that names the cached page; `header` is the kernel's structure as
-    its source declares it, for the record, `stride` being that rounded up to 8."""
+    the kernel's; `identity` of the parallel array that names the cached page, 0 where there is no page cache; `header`
+    is the kernel's structure as its source declares it, for the record, `stride` being that rounded up to 8."""
 
     stride: Bytes
     identity: Bytes = Bytes(16)
@@ -406,8 +406,9 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     if core.header is not None and core.header > core.stride:
         fitting = -(-core.header // 8) * 8
         yield "core.header", f"{core.header} bytes do not fit a stride of {core.stride}", f"stride = {fitting}"
-    if not ENTRY <= core.identity <= page or core.identity % 8:
-        yield "core.identity", f"{core.identity} is not possible", f"a multiple of 8 from {ENTRY} to {page}"
+    if core.identity and (not ENTRY <= core.identity <= page or core.identity % 8):
+        choice = f"a multiple of 8 from {ENTRY} to {page}; or 0, and there is no page cache"
+        yield "core.identity", f"{core.identity} is not possible", choice
     if profile.heap.growth_frames * page > va.size:
         yield "heap.growth_frames", "one step is larger than the virtual window", f"at most {va.size // page}"
     if profile.heap.idle_frames is not None and not (

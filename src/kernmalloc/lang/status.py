@@ -41,6 +41,7 @@ AREA_SMALL = -28
 WINDOW_USED = -29
 NO_PORT = -30
 BAD_CPU = -31
+NO_PAGES = -32
 
 MEANINGS = {
     OK: "done",
@@ -75,6 +76,7 @@ MEANINGS = {
     WINDOW_USED: "something is mapped in the kernel's window already",
     NO_PORT: "the port lacks a function that this configuration needs",
     BAD_CPU: "there is no such processor",
+    NO_PAGES: "this kernel has no page cache",
 }
 
 NAMES = {code: name for name, code in list(globals().items()) if name.isupper() and isinstance(code, int)}

@@ -53,7 +53,7 @@ class Later:
         return self.scratch.get("top")
 
     def _hash_pages(self) -> int:
-        return self.scratch.ask(pages_for, pages_bytes(self.frames))
+        return self.scratch.ask(pages_for, self.scratch.ask(pages_bytes, self.frames))
 
     def _add(self, r: Range) -> Added:
         """What becomes of one range."""

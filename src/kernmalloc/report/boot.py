@@ -145,9 +145,11 @@ def tables(kernel: Kernel) -> Iterator[str]:
     )
     described = [region for region in kernel.regions if region.area]
     area, frames = sum(r.area_bytes for r in described), sum(r.frames for r in described)
+    named = int(kernel.view.kern["identity"])
+    identities = f"{named} B for the identity of a cached page, " if named else ""
     yield from fitted(
         f"Core tables: {size(area)} for {several(frames, 'frame')}: {kernel.profile.core.stride} B each, "
-        f"{kernel.profile.core.identity} B for the identity of a cached page, and free bitmaps"
+        f"{identities}and free bitmaps"
     )
 
 

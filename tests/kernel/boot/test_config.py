@@ -161,3 +161,16 @@ def test_whatever_is_told_is_answered(fields: dict[str, int]) -> None:
     for name in ("ranges", "range_count", "objects", "upper"):  # what lies there is read
         fields.pop(name, None)
     World(**fields).init()
+
+
+@pytest.mark.parametrize("told", [{}, {"identity": 16}, {"identity": 64}])
+def test_without_a_page_cache_no_page_is_named(told: dict[str, int]) -> None:
+    world = World(no_pages=1, **told)
+    assert not failed(world.init())
+    assert Config(AREA).identity == 0
+    assert Kern(AREA + world.config.kern).identity == 0
+
+
+def test_a_wrong_identity_is_refused_with_and_without_a_page_cache() -> None:
+    assert World(identity=4).init() == BAD_BOOT
+    assert World(identity=17, no_pages=0).init() == BAD_BOOT

@@ -97,7 +97,7 @@ def _next_part(kern: Kern) -> int:
 @kernel
 def _hash_pages(kern: Kern, frames: int) -> int:
     """Heap pages of the hash that a page cache for so many frames needs; 0: it has one that will do."""
-    return pages_for(kern, pages_bytes(frames)) if pages_few(kern, frames) != 0 else 0
+    return pages_for(kern, pages_bytes(kern, frames)) if pages_few(kern, frames) != 0 else 0
 
 
 @kernel
@@ -214,7 +214,7 @@ def _describe_all(cpu: Cpu) -> int:
         if failed(status):
             return status
     if pages_few(kern, kern.frames) != 0:
-        at = own_zeroed(cpu, pages_bytes(kern.frames))
+        at = own_zeroed(cpu, pages_bytes(kern, kern.frames))
         if not failed(at):
             own_free(cpu, pages_move(cpu, at, kern.frames))
     return OK

@@ -59,6 +59,7 @@ class Config(Record):
     cpus: i64 = field("processors")
     stride: i64 = field("bytes from one core table entry to the next; usually 16")
     identity: i64 = field("bytes per frame for page identities; usually 16")
+    no_pages: i64 = field("1: there is no page cache, and no page is named")
     growth: i64 = field("pages by which the heap grows; usually 16")
     idle_most: i64 = field("the most pages that the heap keeps idle; usually one growth")
     bound: i64 = field("most pages that the heap may have; 0: what the window holds")
@@ -149,8 +150,7 @@ def _settled_direct(config: Config) -> int:
 
 @kernel
 def _settled_frames(config: Config) -> int:
-    """Give fields their values where there is no heap: nothing is kept in it, and no page is named. OK, or BAD_BOOT."""
-    config.identity = 0
+    """Give fields their values where there is no heap: nothing is kept in it. OK, or BAD_BOOT."""
     config.growable = 0
     config.excess = 0
     config.headroom = 0
@@ -172,6 +172,8 @@ def settled(config: Config) -> int:
         return BAD_BOOT
     if writes_tables(config.mode) == 0 and failed(_settled_direct(config)):
         return BAD_BOOT
+    if allocates(config.mode) == 0:
+        config.no_pages = 1
     if config.page_shift == 0:
         config.page_shift = config.format.page_shift
     if config.max_pfn == 0:
@@ -182,7 +184,7 @@ def settled(config: Config) -> int:
         config.target = config.window
     if config.stride == 0:
         config.stride = USUAL_ENTRY
-    if config.identity == 0 or allocates(config.mode) == 0:
+    if config.identity == 0 or config.no_pages != 0:
         config.identity = USUAL_ENTRY
     if config.growth == 0:
         config.growth = USUAL_GROWTH
@@ -211,7 +213,10 @@ def settled(config: Config) -> int:
         return BAD_BOOT
     if (config.range_count | config.object_count) >> COUNT_BITS != 0:
         return BAD_BOOT
-    return OK if allocates(config.mode) != 0 else _settled_frames(config)
+    status = OK if allocates(config.mode) != 0 else _settled_frames(config)
+    if config.no_pages != 0:
+        config.identity = 0
+    return status
 
 
 @kernel

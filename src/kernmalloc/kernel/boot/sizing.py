@@ -293,7 +293,7 @@ def _plan_objects(kern: Kern) -> int:
     planned.regions = planned.regions + more - object_pages(kern.page_shift, Region.size, planned.records)
     planned.chunks = object_pages(kern.page_shift, chunk_bytes(kern), chunks_for(kern.device_pages))
     planned.last_words = _last_words(kern)
-    planned.pages = pages_for(kern, pages_bytes(planned.frames))
+    planned.pages = pages_for(kern, pages_bytes(kern, planned.frames))
     top = planned.tables + planned.regions + planned.chunks + planned.last_words + planned.pages
     room = kern.heap_pages - top - kern.excess - kern.headroom - kern.growable
     room -= room >> HEADROOM_SHIFT

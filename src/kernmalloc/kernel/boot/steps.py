@@ -25,7 +25,7 @@ from kernmalloc.kernel.boot.coretable import area_make, list_frames
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import affordable, heap_at, heap_bound, plan, range_at
 from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, RESERVED, REST, TABLE, UP, Cpu
-from kernmalloc.kernel.core.modes import has_heap, has_tables
+from kernmalloc.kernel.core.modes import has_heap, has_pages, has_tables
 from kernmalloc.kernel.devices import CHUNK_SHIFT, chunk_bytes, chunks_for
 from kernmalloc.kernel.frames.claims import Thread
 from kernmalloc.kernel.frames.regions import Region, range_ok, region_add
@@ -185,9 +185,11 @@ def _own_caches(cpu: Cpu) -> int:
 
 @kernel
 def _page_cache(cpu: Cpu) -> int:
-    """Make the hash of the page cache, for all memory described: OK, or a status of `own_zeroed`."""
+    """Make the hash of the page cache, if there is one, for all memory described: OK, or a status of `own_zeroed`."""
     kern = cpu.kern
-    at = own_zeroed(cpu, pages_bytes(kern.frames))
+    if has_pages(kern) == 0:
+        return OK
+    at = own_zeroed(cpu, pages_bytes(kern, kern.frames))
     if failed(at):
         return at
     return pages_init(kern, at, kern.frames)

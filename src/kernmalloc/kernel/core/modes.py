@@ -1,5 +1,5 @@
-"""Modes: whose the page tables are, and whether there is a heap. Each difference that this makes is asked for by one
-function here.
+"""Modes: whose the page tables are, and whether there are a heap and a page cache. Each difference that this makes is
+asked for by one function here.
 
     mode          page tables                        heap
     OWNER         the memory manager's own           anywhere in its window
@@ -7,6 +7,8 @@ function here.
     SHADOW        mapped by the kernel around, as    anywhere in its window
                   the memory manager's own say
     ONLY_FRAMES   none: a direct map                 none
+
+A page cache is there where a configuration wants one, and where there is a heap: then every frame has an identity.
 
 An object that is made for one mode alone may have constants for these functions: what it never does is not in it then.
 """
@@ -55,3 +57,9 @@ def allocates(mode: int) -> int:
 def has_heap(kern: Kern) -> int:
     """1 if there is a heap; 0 if what the boot needs is carved out of RAM, and that is all."""
     return allocates(kern.mode)
+
+
+@kernel
+def has_pages(kern: Kern) -> int:
+    """1 if there is a page cache; 0 if no page is named."""
+    return 1 if kern.identity != 0 else 0

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from kernmalloc.kernel.core.kern import ABSENT, CLEAN, DIRTY, EMPTY, FAILED, PAGE, STATES, Cpu, Half, Index, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
-from kernmalloc.kernel.core.modes import has_heap
+from kernmalloc.kernel.core.modes import has_pages
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import Page, entry_of, give
 from kernmalloc.lang import Record, array, element, field, i64, kernel, shr, u32
@@ -134,7 +134,7 @@ def oid_fold(oid: int) -> int:
 @kernel
 def page_find(cpu: Cpu, oid: int) -> int:
     """The frame that holds a page, or ABSENT."""
-    if has_heap(cpu.kern) == 0:
+    if has_pages(cpu.kern) == 0:
         return ABSENT
     at = bucket_of(cpu.kern, oid).value
     while at != 0:
@@ -351,8 +351,10 @@ def _heads_bytes(frames: int) -> int:
 
 
 @kernel
-def pages_bytes(frames: int) -> int:
-    """Bytes of the hash and the ghosts for a machine with so many frames."""
+def pages_bytes(kern: Kern, frames: int) -> int:
+    """Bytes of the hash and the ghosts for a machine with so many frames; 0 if there is no page cache."""
+    if has_pages(kern) == 0:
+        return 0
     return _heads_bytes(frames) + ((frames >> FRAMES_PER_GHOST_SHIFT) + 1) * Half.size
 
 
@@ -371,6 +373,8 @@ def pages_init(kern: Kern, at: int, frames: int) -> int:
 def pages_few(kern: Kern, frames: int) -> int:
     """1 if the hash is too small for a machine with so many frames: its buckets would be more than twice as long as
     those of the hash that is made for them."""
+    if has_pages(kern) == 0:
+        return 0
     return 1 if frames >> (FRAMES_PER_BUCKET_SHIFT + 1) > kern.pages.buckets else 0
 
 

@@ -13,6 +13,7 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import CLEAN, DIRTY, FAILED, LINKS, READING, REWRITTEN, WRITING, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_pages
 from kernmalloc.kernel.heap.malloc import own_free, own_zeroed
 from kernmalloc.kernel.pages.depends import depends_protect
 from kernmalloc.kernel.pages.pages import (
@@ -26,7 +27,7 @@ from kernmalloc.kernel.pages.pages import (
 )
 from kernmalloc.lang import Record, array, element, failed, field, i64, kernel, u32
 from kernmalloc.lang.atomics import load_acquire32, store_release32
-from kernmalloc.lang.status import BUSY, LIMIT, NO_SOURCE, OK
+from kernmalloc.lang.status import BUSY, LIMIT, NO_PAGES, NO_SOURCE, OK
 
 SLOTS = 64
 READ = 0
@@ -64,10 +65,13 @@ ANSWERED = Ring.offset("answered")
 def source_open(cpu: Cpu) -> int:
     """Make the ring that the kernel shares with a source of pages: its VA.
 
-    BUSY: it is open. LIMIT: RAM has frames that links cannot name. Else a status of `malloc`.
+    NO_PAGES: there is no page cache. BUSY: it is open. LIMIT: RAM has frames that links cannot name. Else a status of
+    `malloc`.
     """
     kern = cpu.kern
     pages = kern.pages
+    if has_pages(kern) == 0:
+        return NO_PAGES
     if pages.source != 0:
         return BUSY
     region = kern.ram
