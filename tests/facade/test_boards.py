@@ -34,9 +34,9 @@ def test_C2_C4_C5_C6_the_heap_is_direct_mapped_in_large_pages(strategy):
         assert mine[0].va == heap and sum(t.size for t in mine) == int(kernel.view.kern["fixed"]) * PROFILE.page
         assert len({t.va - t.pa for t in mine}) == 1
         assert [t.va for t in mine] == list(range(heap, heap + len(mine) * MIB, MIB))
-        assert kernel.tlb.entries == len(translations(kernel)) and kernel.tlb.large == len(mine)
+        assert kernel.mappings.entries == len(translations(kernel)) and kernel.mappings.large == len(mine)
         made = plan(TOWER, kernel.profile)
-        assert made.tlb.entries == kernel.tlb.entries
+        assert made.tlb.entries == kernel.mappings.entries
         assert len(mine) == made.tlb.large and made.tlb.heap < FORMATS["coldfire"].tlb == 32
         conserved(kernel)
 
@@ -66,9 +66,9 @@ def test_E9_E20_the_other_strategies_map_frames_of_8_KiB():
     lenient = msgspec.structs.replace(with_strategy(PROFILE, "demand"), bank=Bank(lenient=True))
     with Kernel.boot(machine((0, 16 * MIB)), lenient, "soft") as kernel:
         kern = kernel.view.kern
-        before = kernel.tlb
+        before = kernel.mappings
         blocks = [kernel.malloc(300_000) for _ in range(8)]
-        assert kernel.tlb.small >= before.small + 8 * (300_000 >> 13)
+        assert kernel.mappings.small >= before.small + 8 * (300_000 >> 13)
         pages = {t.va: t.pa for t in translations(kernel) if t.va >= int(kern["heap"])}
         va, pa, large = kernel.view.backing()
         assert pages == dict(zip(va.tolist(), pa.tolist(), strict=True)) and not large
@@ -81,7 +81,7 @@ def test_E9_E20_the_other_strategies_map_frames_of_8_KiB():
         for block in blocks:
             kernel.free(block)
         kernel.drain()
-        assert kernel.tlb.small <= before.small
+        assert kernel.mappings.small <= before.small
         conserved(kernel)
 
 
@@ -113,7 +113,7 @@ def test_C7_C8_on_every_board(strategy):
         with Kernel.boot(board, profile, "soft") as kernel:
             told = f"{board.name}, {strategy}"
             assert kernel.heap.used == kernel.heap.planned == made.planned, told
-            assert kernel.tlb.entries == made.tlb.entries, told
+            assert kernel.mappings.entries == made.tlb.entries, told
             done = configure(kernel).devices
             assert [(d.base, d.size, d.status) for d in done] == [(d.base, d.size, d.status) for d in made.devices], (
                 told

@@ -19,7 +19,13 @@ def test_C13_C14_it_leaves_the_kernel_as_it_was(strategy, size):
     with Kernel.boot(machine((MIB, size)), profile) as kernel:
         configure(kernel)
         kernel.drain()
-        before = kernel.ledger, kernel.frames_by_type(), kernel.heap, kernel.tlb, kernel.view.used_slots()
+        before = kernel.ledger, kernel.frames_by_type(), kernel.heap, kernel.mappings, kernel.view.used_slots()
         assert exercise(kernel) > 0 or strategy == "static"  # whose bank has all frames
-        assert (kernel.ledger, kernel.frames_by_type(), kernel.heap, kernel.tlb, kernel.view.used_slots()) == before
+        assert (
+            kernel.ledger,
+            kernel.frames_by_type(),
+            kernel.heap,
+            kernel.mappings,
+            kernel.view.used_slots(),
+        ) == before
         conserved(kernel)

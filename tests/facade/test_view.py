@@ -91,7 +91,7 @@ def test_what_is_closed_is_told(mode):
     kernel.close()
     for look in (
         lambda: kernel.heap, lambda: kernel.frames[5], lambda: kernel.regions, lambda: kernel.check(),
-        lambda: kernel.ledger, lambda: kernel.malloc(5), lambda: kernel.caches, lambda: kernel.tlb,
+        lambda: kernel.ledger, lambda: kernel.malloc(5), lambda: kernel.caches, lambda: kernel.mappings,
     ):  # fmt: skip
         with pytest.raises(LifeError, match="this kernel is closed"):
             look()

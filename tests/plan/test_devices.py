@@ -34,7 +34,7 @@ def same(computer: Machine, profile: Profile) -> None:
     """What is published after a boot is what was planned: status and cost of every range, what is released, the TLB."""
     made = plan(computer, profile)
     with Kernel.boot(computer, profile) as kernel:
-        before = kernel.tlb
+        before = kernel.mappings
         done = configure(kernel)
         told = f"{computer.file}, {profile.strategy}"
         assert [(d.base, d.size, d.status, d.cost) for d in done.devices] == [
@@ -45,14 +45,14 @@ def same(computer: Machine, profile: Profile) -> None:
             assert done.released == made.after.released, told
         assert done.released <= made.after.released, told
         if strategy_of(profile).affine and not strategy_of(profile).grows:
-            assert kernel.tlb.small <= before.small and (done.released or kernel.tlb == before)  # C12
-            assert kernel.tlb.large == before.large - done.released // (2 * MIB)
+            assert kernel.mappings.small <= before.small and (done.released or kernel.mappings == before)  # C12
+            assert kernel.mappings.large == before.large - done.released // (2 * MIB)
         if profile.strategy != "demand":
             assert kernel.ledger.broken_by == 0
         if whole:
             assert kernel.ledger.broken_by == made.after.broken_by, told
             if strategy_of(profile).grows:
-                assert kernel.tlb.entries == made.after.tlb, told
+                assert kernel.mappings.entries == made.after.tlb, told
         assert kernel.check().passed
 
 

@@ -41,7 +41,7 @@ def agree(computer: Machine, profile: Profile) -> bool:
         assert kernel.heap.used == kernel.heap.planned == made.planned, told
         assert sum(item.bytes for item in made.items) == made.top, told
         assert (kernel.ledger.promised, kernel.ledger.available) == (made.promised, made.available), told
-        assert kernel.tlb.entries == made.tlb.entries and kernel.tlb.large == made.tlb.large, told
+        assert kernel.mappings.entries == made.tlb.entries and kernel.mappings.large == made.tlb.large, told
         assert int(kernel.view.kern["heap_pages"]) * made.page == made.most, told
         assert (kernel.heap.backed, kernel.heap.bound) == (made.backed, made.bound), told
         assert made.planned <= made.backed <= made.bound, told
@@ -109,7 +109,9 @@ def test_C2_C6_the_heap_is_affine_in_large_pages(strategy):
     with Kernel.boot(made.machine, made.profile) as kernel:
         va, pa, large = kernel.view.backing()
         assert (numpy.diff(va) == made.page).all() and (va - pa == va[0] - pa[0]).all() and large == len(va)
-        told = " ".join(report_boot.whole(kernel, kernel.heap, Configured([], [], [], 0, kernel.ledger, kernel.tlb), 0))
+        told = " ".join(
+            report_boot.whole(kernel, kernel.heap, Configured([], [], [], 0, kernel.ledger, kernel.mappings), 0)
+        )
         assert "VA = PA + constant for 100.0% of it, 100.0% in large pages" in told
 
 

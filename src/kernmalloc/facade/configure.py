@@ -73,7 +73,7 @@ def configure(kernel: Kernel, shuffle: int | None = None, more: Sequence[Range] 
     released = kernel.release() if STRATEGIES[kernel.profile.strategy].excess else 0
     sizes = (int(kernel.view.cache(id)["size"]) for id in (REGION_CACHE, CHUNK_CACHE))
     waiting = unplaced(kernel.machine, kernel.profile.page_shift, *sizes)
-    return Configured(devices, waiting, added, released, kernel.ledger, kernel.tlb)
+    return Configured(devices, waiting, added, released, kernel.ledger, kernel.mappings)
 
 
 def unplaced(machine: Machine, page_shift: int, record: int, chunk: int) -> list[Published]:

@@ -37,7 +37,7 @@ class Changes(NamedTuple):
 
 def counts(kernel: Kernel) -> dict[str, int]:
     """What a kernel's state comes to, by what is counted."""
-    heap, tlb, ledger = kernel.heap, kernel.tlb, kernel.ledger
+    heap, tlb, ledger = kernel.heap, kernel.mappings, kernel.ledger
     told = {f"frames: {name}": count for name, count in kernel.frames_by_type().items()}
     told |= {f"heap: {name}": getattr(heap, name) for name in ("used", "backed", "bound", "maps")}
     told |= {"window: large entries": tlb.large, "window: small entries": tlb.small}

@@ -335,7 +335,7 @@ class Kernel:
         return HeapState(used * page, planned * page, backed * page, bound * page, int(kern["mapping_frames"]) * page)
 
     @property
-    def tlb(self) -> Mappings:
+    def mappings(self) -> Mappings:
         """Entries that map the kernel's window: what a TLB would hold if it held all of them (C2, C3)."""
         return self.view.mappings()
 

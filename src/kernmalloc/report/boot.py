@@ -175,7 +175,7 @@ def _heap(kernel: Kernel, heap: HeapState) -> Iterator[str]:
 def mapped(kernel: Kernel) -> Iterator[str]:
     """How its heap is mapped."""
     affine, large = kernel.view.shares()
-    tlb = kernel.tlb
+    tlb = kernel.mappings
     yield from fitted(
         f"VA = PA + constant for {affine:.1%} of it, {large:.1%} in large pages; TLB entries {tlb.entries:,}: "
         f"{tlb.large:,} large, {tlb.small:,} small"

@@ -306,7 +306,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
             "heap": lambda: Heap(kernel.heap.used, kernel.heap.planned, kernel.heap.backed, kernel.heap.bound),
             "donation": lambda: Donation(kernel.donation.frames, kernel.donation.bytes),
             "ledger": lambda: LedgerLine(kernel.ledger.promised, kernel.ledger.available, kernel.ledger.broken_by),
-            "tlb": lambda: TlbLine(kernel.tlb.entries),
+            "tlb": lambda: TlbLine(kernel.mappings.entries),
             "caches": lambda: tuple(CacheLine(*use) for use in cache_uses(view, kernel.names)),
             "processors": lambda: tuple(ProcessorLine(*cpu) for cpu in processors(view)),
         }

@@ -115,7 +115,7 @@ class Audited(World):
 
     def __init__(self, kernel: Kernel, seed: int) -> None:
         super().__init__(kernel, seed)
-        self.boot_tlb = kernel.tlb
+        self.boot_tlb = kernel.mappings
 
     def begin(self) -> None:
         super().begin()
@@ -123,7 +123,7 @@ class Audited(World):
 
     def checked(self, what: str) -> None:
         super().checked(what)
-        ledger, before, first, now = self.kernel.ledger, self.ledger, self.boot_tlb, self.kernel.tlb
+        ledger, before, first, now = self.kernel.ledger, self.ledger, self.boot_tlb, self.kernel.mappings
         assert ledger.opening + ledger.added - ledger.heap - ledger.dma == ledger.available, what
         name, args, result = self.log[-1]
         came = args[1] if name == "ram_add" and result == OK else 0
@@ -163,12 +163,12 @@ def test_C17_hybrid_grows_outside_its_fixed_part(growable, sizes, order):
     """C17, C1, C11: what the fixed part cannot hold lies behind it, in single pages, at most as many as may be; each
     is a debit; freed, they are given back, the fixed part never."""
     with Kernel.boot(machine((0, 16 * MIB)), small("hybrid", growable * PAGE, spare=0), "soft") as kernel:
-        kern, tlb = kernel.view.kern, kernel.tlb
+        kern, tlb = kernel.view.kern, kernel.mappings
         assert int(kern["growable"]) == growable and int(kern["top"]) == int(kern["fixed"])
         end = int(kern["heap"]) + int(kern["fixed"]) * PAGE
         blocks = mallocs(kernel, sizes)
         now = kernel.view.kern
-        assert int(now["fixed"]) == int(kern["fixed"]) and kernel.tlb.large == tlb.large
+        assert int(now["fixed"]) == int(kern["fixed"]) and kernel.mappings.large == tlb.large
         assert int(now["backed"]) - int(now["fixed"]) <= growable and int(now["top"]) <= int(now["fixed"]) + growable
         assert kernel.ledger.heap >= int(now["backed"]) - int(now["fixed"])
         assert kernel.ledger.heap > 0 or all(va < end for va in blocks)
@@ -178,7 +178,7 @@ def test_C17_hybrid_grows_outside_its_fixed_part(growable, sizes, order):
         for va in blocks:
             kernel.free(va)
         kernel.drain()
-        assert kernel.ledger.heap == 0 and kernel.tlb == tlb
+        assert kernel.ledger.heap == 0 and kernel.mappings == tlb
         assert kernel.check().passed
 
 
@@ -194,14 +194,14 @@ def test_C18_release_gives_back_whole_large_pages(strategy):
                 kernel.free(va)
                 blocks.remove(va)
             kernel.drain()
-            before, tlb, ledger = kernel.view.kern, kernel.tlb, kernel.ledger
+            before, tlb, ledger = kernel.view.kern, kernel.mappings, kernel.ledger
             used = [i for i, page in enumerate(_in_use(kernel)) if page]
             keep = -(-(used[-1] + 1) // LARGE) * LARGE
             pages = kernel.release() // PAGE
             after = kernel.view.kern
             assert pages == int(before["fixed"]) - keep
             assert int(after["fixed"]) == keep and int(after["heap_pages"]) == int(before["heap_pages"]) - pages
-            assert kernel.tlb.large == tlb.large - pages // LARGE and kernel.tlb.small <= tlb.small
+            assert kernel.mappings.large == tlb.large - pages // LARGE and kernel.mappings.small <= tlb.small
             assert kernel.ledger.available - ledger.available >= pages
             assert kernel.release() == 0 and kernel.check().passed
             assert all(kernel.size_of(va) > 32768 for va in blocks)

@@ -35,7 +35,7 @@ def test_what_malloc_gives_lies_at_its_frame(mode: str) -> None:
         for va in blocks:
             assert kernel.frame_type(pfn_of(kernel, va)) == "heap"
             assert kernel.view.pa(va) == va - DIRECT
-        assert kernel.tlb == (0, 0)
+        assert kernel.mappings == (0, 0)
         assert kernel.view.shares()[0] == 1.0
         for va in blocks:
             kernel.free(va)
