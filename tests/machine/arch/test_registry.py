@@ -25,8 +25,10 @@ def test_every_module_is_an_architecture_and_has_its_tests() -> None:
 
 
 def test_names_and_numbers_tell_formats_apart() -> None:
-    numbers = [each.format.number for each in ARCHES.values() if each.format]
-    assert [format.number for format in FORMATS.values()] == sorted(set(numbers)) and len(set(numbers)) == len(numbers)
+    formats = [format for each in ARCHES.values() for format in each.formats]
+    numbers = [format.number for format in formats]
+    assert list(FORMATS.values()) == sorted(formats, key=lambda format: format.number)
+    assert len(set(numbers)) == len({format.name for format in formats}) == len(formats)
     assert 0 not in numbers, "what no kernel has filled in"
 
 

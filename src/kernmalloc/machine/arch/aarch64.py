@@ -1,16 +1,163 @@
-"""ARM of 64 bits, ARMv8-A: a target for objects. The kernel knows no format of its page tables yet.
+"""ARM of 64 bits, ARMv8-A, with granules of 4, 16 and 64 KiB.
 
-The manual is the ARM Architecture Reference Manual, ARMv8-A.
+The manual is the ARM Architecture Reference Manual, DDI 0487.
+
+    granule      shift of the index at each level     bits of an address     bytes of a large page
+    4 KiB        39, 30, 21, 12                       48                     2 MiB
+    16 KiB       36, 25, 14                           47                     32 MiB
+    64 KiB       29, 16                               42                     512 MiB
+
+Addresses are as wide as a root of one frame reaches: TCR_EL1.T0SZ and T1SZ are 64 less their bits. TTBR1_EL1 leads to
+the kernel's tables, whose addresses have ones above these bits, TTBR0_EL1 to those of a process, whose addresses have
+zeros. Physical addresses have 48 bits. The access flag is software's to set where TCR_EL1.HA is 0: what the kernel maps
+for itself has it.
 """
 
 from __future__ import annotations
 
 from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import machine_code
-from kernmalloc.machine.arch.model import Arch, Compiler
+from kernmalloc.machine.arch.model import (
+    LARGE,
+    LEAF,
+    ROOT,
+    TABLE,
+    Arch,
+    Caching,
+    Compiler,
+    Field,
+    Format,
+    Level,
+    Made,
+    Meaning,
+    Register,
+    layout,
+)
+
+_MAPS = (
+    ("AttrIndx", 2, 3, "which attribute of MAIR_EL1"),
+    ("NS", 5, 1, "not secure; ignored from the non-secure state"),
+    ("AP1", 6, 1, "EL0 may access"),
+    ("AP2", 7, 1, "read only"),
+    ("SH", 8, 2, "shareable: 0 no, 2 outer, 3 inner"),
+    ("AF", 10, 1, "access flag: used"),
+    ("nG", 11, 1, "not global"),
+)
+_UPPER = (
+    ("DBM", 51, 1, "dirty bit modifier, with TCR_EL1.HD"),
+    ("Contiguous", 52, 1, "one of a set of adjacent entries that a TLB may hold as one"),
+    ("PXN", 53, 1, "EL1 may not execute"),
+    ("UXN", 54, 1, "EL0 may not execute"),
+    ("software", 55, 4, "for software"),
+    ("ignored", 59, 5, "the processor does not look at it, or PBHA"),
+)
+
+
+def _fields(page_shift: int, span_shift: int) -> dict[str, tuple[Field, ...]]:
+    """Entries of a granule, whose block entries map large pages: D8.3.1."""
+    table = layout(
+        "D8.3.1, table descriptor",
+        ("valid", 0, 1, "present"),
+        ("type", 1, 1, "1: leads to a table"),
+        ("ignored", 2, page_shift - 2, "ignored"),
+        ("address", page_shift, 48 - page_shift, "of a table"),
+        ("available", 51, 8, "ignored"),
+        ("PXNTable", 59, 1, "EL1 may not execute below"),
+        ("UXNTable", 60, 1, "EL0 may not execute below"),
+        ("APTable", 61, 2, "rights below: bit 0 takes EL0's away, bit 1 those to write"),
+        ("NSTable", 63, 1, "not secure below"),
+    )
+    large = layout(
+        "D8.3.1, block descriptor",
+        ("valid", 0, 1, "present"),
+        ("type", 1, 1, "0: maps a block"),
+        *_MAPS,
+        ("nT", 16, 1, "block translation entry, with FEAT_BBM"),
+        ("address", span_shift, 48 - span_shift, "of a block"),
+        ("GP", 50, 1, "guarded page, with FEAT_BTI"),
+        *_UPPER,
+    )
+    leaf = layout(
+        "D8.3.1, page descriptor",
+        ("valid", 0, 1, "present"),
+        ("type", 1, 1, "1: maps a page; 0 is reserved"),
+        *_MAPS,
+        ("address", page_shift, 48 - page_shift, "of a page"),
+        ("GP", 50, 1, "guarded page, with FEAT_BTI"),
+        *_UPPER,
+    )
+    return {ROOT: table, TABLE: table, LARGE: large, LEAF: leaf}
+
+
+_KERNEL = {"valid": 1, "SH": 3, "AF": 1, "UXN": 1}
+_PAGE = {"valid": 1, "AP1": 1, "AP2": 1, "SH": 3, "nG": 1, "PXN": 1}
+
+
+def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tuple[Level, ...]) -> Format:
+    return Format(
+        name=name,
+        number=number,
+        manual="ARM DDI 0487",
+        va_bits=va_bits,
+        phys_bits=48,
+        user_end=1 << va_bits,  # all of TTBR0's addresses
+        break_first=True,  # D8.14.1
+        page_shift=page_shift,
+        levels=levels,
+        fields=_fields(page_shift, levels[-2].shift),
+        meaning=Meaning(present="valid", large={"type": 0}, used="AF", writable={"AP2": 0}, executable={"PXN": 0}),
+        made=Made(
+            root={"valid": 1, "type": 1},
+            table={"valid": 1, "type": 1},
+            user_root={"valid": 1, "type": 1},
+            user_table={"valid": 1, "type": 1},
+            leaf={**_KERNEL, "type": 1},
+            large=_KERNEL,
+            page={**_PAGE, "type": 1},
+            user_large={**_PAGE, "AF": 1},
+        ),
+        caching=Caching(
+            write_back={"AttrIndx": 0},
+            write_through={"AttrIndx": 1},
+            uncached={"AttrIndx": 2},
+            write_combining={"AttrIndx": 3},
+        ),
+        registers=(
+            Register(
+                "MAIR_EL1",
+                0x4404_BBFF,
+                "attributes 0 write-back, 1 write-through, 2 Device-nGnRE, 3 Normal, not cacheable: D19.2.100",
+            ),
+            Register("TCR_EL1.T0SZ", 64 - va_bits, "and T1SZ: so many bits of an address are not translated"),
+        ),
+    )
+
 
 AARCH64 = Arch(
     name="aarch64",
+    formats=(
+        _format(
+            name="aarch64",
+            number=9,
+            page_shift=12,
+            va_bits=48,
+            levels=(Level(39, 9), Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,))),
+        ),
+        _format(
+            name="aarch64-16k",
+            number=10,
+            page_shift=14,
+            va_bits=47,
+            levels=(Level(36, 11), Level(25, 11, (25,)), Level(14, 11, (14,))),
+        ),
+        _format(
+            name="aarch64-64k",
+            number=11,
+            page_shift=16,
+            va_bits=42,
+            levels=(Level(29, 13, (29,)), Level(16, 13, (16,))),
+        ),
+    ),
     target=Target("aarch64-none-elf", "generic", "-neon,-fp-armv8", pause="@llvm.aarch64.hint(i32 1)"),
     instructions=machine_code.primitives(
         # D8.13: lsr x0, x0, #12; dsb ishst; tlbi vaae1is, x0; dsb ish; isb; ret

@@ -14,50 +14,75 @@ makes no objects for ColdFire.
 
 from __future__ import annotations
 
-from kernmalloc.machine.arch.model import Arch, Caching, Compiler, Format
+from kernmalloc.machine.arch.model import (
+    LARGE,
+    LEAF,
+    ROOT,
+    TABLE,
+    Arch,
+    Caching,
+    Compiler,
+    Format,
+    Level,
+    Made,
+    Meaning,
+    layout,
+)
 
-VALID = 1 << 0  # MMUTR's V
+_V = layout("5.5.3.4, MMUTR", ("V", 0, 1, "valid"))
+_OWN = "the kernel's own"
+_ADDRESS = ("address", 13, 19, "of a table")
 
-# fields of MMUDR
-EXECUTE = 1 << 2
-WRITE = 1 << 3
-READ = 1 << 4
-SUPERVISOR = 1 << 5
-WRITE_THROUGH = 0 << 6  # CM
-COPYBACK = 1 << 6
-INHIBITED = 2 << 6  # in order
-MODE = 3 << 6
-SIZE_8_KIB = 2 << 8  # SZ; 0: 1 MiB
-USED = 1 << 10  # of the address bits that a page of 8 KiB leaves free: the miss handler's note
-ADDRESS = 0xFFFF_E000
+_RIGHTS = layout(
+    "5.5.3.5, MMUDR",
+    ("LK", 1, 1, "locked: the TLB does not replace it"),
+    ("X", 2, 1, "may be executed"),
+    ("W", 3, 1, "may be written"),
+    ("R", 4, 1, "may be read"),
+    ("SP", 5, 1, "only the supervisor may access"),
+    ("CM", 6, 2, "cache mode: 0 write-through, 1 copyback, 2 inhibited, precise, 3 inhibited, imprecise"),
+    ("SZ", 8, 2, "size of the page: 0 1 MiB, 1 4 KiB, 2 8 KiB, 3 1 KiB"),
+)
+_USED = layout(
+    _OWN, ("used", 10, 1, "the miss handler has loaded it; MMUDR ignores address bits below the page's size")
+)
 
-_LARGE = VALID | READ | WRITE | EXECUTE | SUPERVISOR | COPYBACK
+_TABLE_FIELDS = (*_V, *layout(_OWN, ("R", 4, 1, "0, or it would map a page"), _ADDRESS))
+_LARGE = {"V": 1, "R": 1, "W": 1, "X": 1, "SP": 1, "CM": 1, "SZ": 0}
+_PAGE = {"V": 1, "R": 1, "X": 1, "CM": 1}
 
 COLDFIRE = Arch(
     name="coldfire",
-    format=Format(
-        name="coldfire",
-        number=3,
-        va_bits=32,
-        phys_bits=32,
-        tlb=32,  # of data, and as many again of instructions: 5
-        page_shift=13,
-        index_bits=7,
-        root_shift=27,
-        user_end=0xC000_0000,  # the kernel's share is the last 1 GiB
-        address=ADDRESS,
-        present_bit=VALID,
-        write_bit=WRITE,
-        used_bit=USED,
-        large_bit=READ,
-        root=VALID,
-        table=VALID,
-        user_table=VALID,
-        leaf=_LARGE | SIZE_8_KIB,
-        large=_LARGE,
-        page=VALID | READ | EXECUTE | COPYBACK | SIZE_8_KIB,
-        cache_mask=MODE,
-        caching=Caching(write_back=COPYBACK, write_through=WRITE_THROUGH, uncached=INHIBITED, write_combining=None),
+    formats=(
+        Format(
+            name="coldfire",
+            number=3,
+            manual="MCF547x Reference Manual, chapter 5",
+            va_bits=32,
+            phys_bits=32,
+            tlb=32,  # of data, and as many again of instructions: 5
+            user_end=0xC000_0000,  # the kernel's share is the last 1 GiB
+            page_shift=13,
+            levels=(Level(27, 5), Level(20, 7, (20,)), Level(13, 7, (13,))),
+            fields={
+                ROOT: _TABLE_FIELDS,
+                TABLE: _TABLE_FIELDS,
+                LARGE: (*_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 20, 12, "of 1 MiB"))),
+                LEAF: (*_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 13, 19, "of a page"))),
+            },
+            meaning=Meaning(present="V", large={"R": 1}, used="used", writable={"W": 1}, executable={"X": 1}),
+            made=Made(
+                root={"V": 1},
+                table={"V": 1},
+                user_root={"V": 1},
+                user_table={"V": 1},
+                leaf={**_LARGE, "SZ": 2},
+                large=_LARGE,
+                page={**_PAGE, "SZ": 2},
+                user_large={**_PAGE, "used": 1},
+            ),
+            caching=Caching(write_back={"CM": 1}, write_through={"CM": 0}, uncached={"CM": 2}, write_combining=None),
+        ),
     ),
     # the second is of a family without this MMU, for kernels that bring tables of their own
     compilers=(Compiler("m68k-linux-gnu", ("-mcpu=547x",)), Compiler("m68k-linux-gnu", ("-mcpu=5208",))),

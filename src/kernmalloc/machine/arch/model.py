@@ -1,51 +1,132 @@
-"""What is said of an architecture: all that differs from one to another, as plain numbers and names.
+"""What is said of an architecture: all that differs from one to another, as fields of entries, numbers and names.
 
 Concepts
-  1. A *format* is how page tables are written. An entry that is made is a physical address and a word of bits:
-     `pa | leaf`. An entry that is read is masked: `entry & address`, `entry & large_bit`. So a format consists of
-     numbers, and the code that uses them, `machine/mmu`, is the same for all.
-  2. A level is named by the shift of its index: from `root_shift` down to `page_shift`, by `index_bits` a level. A
-     table fills a frame, so from one entry to the next it is `1 << entry_shift` bytes.
-  3. The lowest tables are leaf tables. An entry that leads to a leaf table may map a *large page* instead, which is as
-     large as all pages of a leaf table together. In the root no entry maps.
-  4. A *leaf* entry maps a page for the kernel, a *page* entry maps one for a process. `user_table` leads to a table of
-     a process.
-  5. An *architecture* has a format that the kernel knows, a target that LLVM knows, compilers of C, or some of these.
+  1. A *format* is how page tables are written. It says which fields an entry has, by kind of entry, and at which
+     levels the processor looks one up. What no field covers is reserved, and 0.
+  2. A *kind* of entry is what it does: `root` and `table` entries lead to a table, a `large` entry maps a page above
+     the lowest tables, a `leaf` entry maps a page in them.
+  3. A *recipe* names the fields of an entry that the kernel makes, with their values. A `Meaning` names the fields that
+     the kernel asks: is the entry present, does it map a large page, was it used, may one write, may one execute.
+  4. From fields, levels, recipes and meaning follow plain numbers, and these are what the kernel knows of a format:
 
-    the page that holds va, inside a large page = (entry & ~inside | va & inside) & ~large_only | leaf_only
-    inside = (1 << shift) - (1 << page_shift),   large_only = large & ~leaf,   leaf_only = leaf & ~large
+         entry = (pa >> pa_shift) | leaf                  pa = (entry & address) << pa_shift
+         it is present           <=>  entry & present != 0
+         it maps a large page    <=>  entry & large_mask == large_value,  of a present entry above a leaf table
+         it can be written       <=>  entry & write_mask == write_mask ^ read_only
 
-To add a format, write a module here that makes an `Arch` with it, and tests of its bits against the manual. Its number
-is the next that is free. Nothing else changes: the kernel's `Format` record, profiles and the host take it from here.
+     The code that uses them, `machine/mmu`, is the same for all formats.
+  5. A level is named by the shift of its index. A table fills a frame. Where the processor's tables are smaller,
+     `group` of its entries, adjacent, are one upper entry of the kernel, and as many of its tables one table of the
+     kernel: a word of the upper entry differs from the next by `table_step`, or by `large_step` if it maps a large page.
+  6. A large page of the kernel is as large as all pages of a leaf table together. A processor may know more sizes.
+  7. An *architecture* has formats, a target that LLVM knows, compilers of C, or some of these.
 
-Limits: a format has at least three levels, or no tables at all (`none`); an entry has the physical address at the bits
-that it has in an address; one bit, set, tells the entry of a large page. RISC-V shifts the address, and ARM clears that
-bit.
+To add a format, write it into the module of its family, or into a new one, and test its bits against the manual. Its
+number is the next that is free. Nothing else changes: the kernel's `Format` record, profiles and the host take it from
+here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kernmalloc.lang.target import Target
 
+ROOT, TABLE, LARGE, LEAF = KINDS = ("root", "table", "large", "leaf")
+
+Recipe = dict[str, int]
+"""Fields of an entry, by name; the others are 0."""
+
+ADDRESS = "address"
+"""The name of the field that holds the physical address, in every kind of entry."""
+
+
+class Field(NamedTuple):
+    """Some bits of an entry."""
+
+    name: str  # as the manual calls them, in letters of identifiers
+    low: int  # number of the lowest bit
+    width: int  # bits
+    meaning: str
+    source: str  # where the manual says so
+
+    @property
+    def mask(self) -> int:
+        """The bits, in place."""
+        return ((1 << self.width) - 1) << self.low
+
+    def put(self, value: int) -> int:
+        """A value, in place."""
+        if not 0 <= value < 1 << self.width:
+            raise ValueError(f"{self.name}: {value} does not fit {self.width} bits")
+        return value << self.low
+
+    def get(self, entry: int) -> int:
+        """The value in an entry."""
+        return (entry & self.mask) >> self.low
+
+
+def layout(source: str, *fields: tuple[str, int, int, str]) -> tuple[Field, ...]:
+    """Fields that one place of the manual tells: name, lowest bit, width, meaning."""
+    return tuple(Field(*each, source) for each in fields)
+
+
+class Level(NamedTuple):
+    """One level of tables, as the processor looks an entry up."""
+
+    shift: int  # of the index in a virtual address
+    bits: int  # of the index
+    pages: tuple[int, ...] = ()  # log2 of the bytes of each page that an entry here may map
+
+
+class Meaning(NamedTuple):
+    """Which fields say what the kernel asks of an entry."""
+
+    present: str  # of every kind; 0 in all its bits: the entry leads nowhere
+    large: Recipe  # of an upper entry that maps a page
+    used: str  # of what maps: the processor sets it, or the handler that loads its TLB
+    writable: Recipe  # of what maps
+    executable: Recipe  # of what maps for the kernel; {}: it may execute whatever it maps
+
 
 class Caching(NamedTuple):
-    """Bits of a leaf entry for each way to cache its page, in the order of the kernel's numbers; None: there is no such
-    way."""
+    """What a leaf entry says for each way to cache its page, in the order of the kernel's numbers; None: there is no
+    such way."""
 
-    write_back: int
-    write_through: int | None
-    uncached: int | None
-    write_combining: int | None
+    write_back: Recipe
+    write_through: Recipe | None
+    uncached: Recipe | None
+    write_combining: Recipe | None
 
 
 ATTRIBUTE_NAMES = tuple(name.replace("_", "-") for name in Caching._fields)
 """Ways to cache a page, by the kernel's number."""
+
+
+class Register(NamedTuple):
+    """A system register, or a field of one, that whoever boots must set for entries to mean what is said here."""
+
+    name: str
+    value: int
+    why: str
+
+
+class Made(NamedTuple):
+    """Recipes of the entries that the kernel makes."""
+
+    root: Recipe  # of the root, leads to a table
+    table: Recipe  # below the root, leads to a table
+    user_root: Recipe  # of the root of a process, leads to a table; the page entry gives the rights
+    user_table: Recipe  # below that root, leads to a table
+    leaf: Recipe  # maps a page for the kernel, writable, and used already, to spare the walker
+    large: Recipe  # maps a large page for the kernel, the same
+    page: Recipe  # maps a page for a process: it may execute, not write; not used yet
+    user_large: Recipe  # maps a large page for a process: it may execute, not write; used already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,48 +135,285 @@ class Format:
 
     name: str  # as profiles say
     number: int  # as the kernel says
-    va_bits: int  # width of a virtual address; where it exceeds 47, bit 47 is sign-extended
+    manual: str  # whose places the sources of fields are
+    va_bits: int  # of a virtual address that the tables reach
     phys_bits: int  # width of a physical address in an entry
     tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
-
-    page_shift: int  # log2 of the bytes in a page
-    index_bits: int  # log2 of the entries in a table
-    root_shift: int  # shift of the index into the root table
     user_end: int  # first address above what a process may map: the kernel's share begins there, or the format ends
-
-    address: int  # where an entry has its physical address, present or not
-    present_bit: int  # the entry leads somewhere
-    write_bit: int  # of a leaf: its users may write
-    used_bit: int  # of a leaf: it has been used; the processor says so, or the handler that loads its TLB
-    large_bit: int  # of an entry above a leaf table: it maps a large page
-    no_execute: int = 0  # number of the bit that keeps a page from being executed; 0: there is none
     break_first: bool = False  # a processor may not find another entry in place of one that it still knows
 
-    root: int  # an entry of the root that leads to a table
-    table: int  # an entry below the root that leads to a table
-    user_table: int  # an entry of a process's tables that leads to a table; the page entry gives the rights
-    leaf: int  # maps a page for the kernel, writable, and used already, to spare the walker
-    large: int  # maps a large page for the kernel
-    page: int  # maps a page for a process: read only, not used yet
+    page_shift: int  # log2 of the bytes in a page
+    word_shift: int = 3  # log2 of the bytes of an entry, as the processor reads it
+    group: int = 1  # entries of the processor's upper tables that are one of the kernel
+    levels: tuple[Level, ...]  # of the processor, from the root down; none: there are no tables
 
-    # the kernel maps write-back; what `device_attribute` tells is for whoever maps a device
-    cache_mask: int  # the bits of a leaf that say how its page is cached
-    caching: Caching
+    fields: Mapping[str, tuple[Field, ...]]  # by kind of entry
+    meaning: Meaning
+    made: Made
+    caching: Caching  # the kernel maps write-back; what else there is is for whoever maps a device
+    registers: tuple[Register, ...] = ()
 
     @property
     def has_tables(self) -> bool:
         """Whether there are page tables in this format at all."""
-        return self.present_bit != 0
+        return bool(self.levels)
 
-    @property
+    # shapes
+
+    @cached_property
+    def index_bits(self) -> int:
+        """log2 of the entries in a leaf table, and of the pages in a large page."""
+        return self.levels[-1].bits + self._group_shift if self.levels else 0
+
+    @cached_property
+    def root_shift(self) -> int:
+        """Shift of the kernel's index into the root."""
+        if not self.levels:
+            return self.page_shift
+        return self.levels[0].shift + (self._group_shift if len(self.levels) > 1 else 0)
+
+    @cached_property
+    def root_bits(self) -> int:
+        """Bits of the kernel's index into the root."""
+        return self.levels[0].bits - self._group_shift if self.levels else 0
+
+    @cached_property
     def entry_shift(self) -> int:
-        """log2 of the bytes from one entry of a table to the next."""
+        """log2 of the bytes from one entry of a leaf table to the next."""
         return self.page_shift - self.index_bits
+
+    @cached_property
+    def upper_entry_shift(self) -> int:
+        """log2 of the bytes from one of the kernel's entries to the next in every other table."""
+        return self.entry_shift + self._group_shift
+
+    @cached_property
+    def root_pages(self) -> int:
+        """Adjacent frames of the kernel's root, which is aligned to its length."""
+        return max(1, (1 << self.root_bits << self.upper_entry_shift) >> self.page_shift)
 
     @property
     def large_page(self) -> int:
         """Bytes in a large page."""
         return 1 << self.page_shift + self.index_bits
+
+    @cached_property
+    def _group_shift(self) -> int:
+        return self.group.bit_length() - 1
+
+    @cached_property
+    def table_step(self) -> int:
+        """From one word of an upper entry that leads to a table to the next."""
+        return (1 << self.levels[-1].bits << self.word_shift) >> self.pa_shift if self.group > 1 else 0
+
+    @cached_property
+    def large_step(self) -> int:
+        """From one word of an upper entry that maps a large page to the next."""
+        return (self.large_page >> self._group_shift) >> self.pa_shift if self.group > 1 else 0
+
+    # what an entry holds
+
+    @cached_property
+    def pa_shift(self) -> int:
+        """An entry holds a physical address, shifted right by so much."""
+        return self.page_shift - self.field(LEAF, ADDRESS).low if self.levels else 0
+
+    @cached_property
+    def address(self) -> int:
+        """Where an entry has its physical address, present or not. In a large page's entry the bits below its size may
+        say something else."""
+        return self.mask(LEAF, [ADDRESS]) if self.levels else 0
+
+    @cached_property
+    def large_address(self) -> int:
+        """Where the entry of a large page has its physical address."""
+        return self.mask(LARGE, [ADDRESS]) if self.levels else 0
+
+    # what the kernel asks
+
+    @cached_property
+    def present(self) -> int:
+        """The bits of which an entry that leads somewhere has one."""
+        bits = 0
+        for kind in self.fields:
+            bits |= self.mask(kind, [self.meaning.present])
+        return bits
+
+    @cached_property
+    def large_mask(self) -> int:
+        """The bits that tell an upper entry that maps a large page from one that leads to a table."""
+        return self.mask(LARGE, self.meaning.large)
+
+    @cached_property
+    def large_value(self) -> int:
+        """Their value if it maps."""
+        return self.word(LARGE, self.meaning.large)
+
+    @cached_property
+    def used(self) -> int:
+        """The bit of a leaf entry that its use sets."""
+        return self.mask(LEAF, [self.meaning.used]) if self.levels else 0
+
+    @cached_property
+    def large_used(self) -> int:
+        """`used`, of an entry that maps a large page."""
+        return self.mask(LARGE, [self.meaning.used]) if self.levels else 0
+
+    @cached_property
+    def write_mask(self) -> int:
+        """The bits of a leaf entry that say whether its users may write."""
+        return self.mask(LEAF, self.meaning.writable)
+
+    @cached_property
+    def read_only(self) -> int:
+        """Their value if they may not; all are the other way if they may."""
+        return self.write_mask ^ self.word(LEAF, self.meaning.writable)
+
+    @cached_property
+    def large_write_mask(self) -> int:
+        """`write_mask`, of an entry that maps a large page."""
+        return self.mask(LARGE, self.meaning.writable)
+
+    @cached_property
+    def large_read_only(self) -> int:
+        """`read_only`, of an entry that maps a large page."""
+        return self.large_write_mask ^ self.word(LARGE, self.meaning.writable)
+
+    @cached_property
+    def execute_mask(self) -> int:
+        """The bits of a leaf entry that say whether the kernel may execute its page; 0: it may."""
+        return self.mask(LEAF, self.meaning.executable)
+
+    @cached_property
+    def execute_value(self) -> int:
+        """Their value if it may; all are the other way if it may not."""
+        return self.word(LEAF, self.meaning.executable)
+
+    @cached_property
+    def execute_large_mask(self) -> int:
+        """`execute_mask`, of an entry that maps a large page."""
+        return self.mask(LARGE, self.meaning.executable)
+
+    @cached_property
+    def execute_large_value(self) -> int:
+        """`execute_value`, of an entry that maps a large page."""
+        return self.word(LARGE, self.meaning.executable)
+
+    # what the kernel makes
+
+    @cached_property
+    def root(self) -> int:
+        """An entry of the root that leads to a table, without its address."""
+        return self.word(ROOT, self.made.root)
+
+    @cached_property
+    def table(self) -> int:
+        """An entry below the root that leads to a table."""
+        return self.word(TABLE, self.made.table)
+
+    @cached_property
+    def user_root(self) -> int:
+        """An entry in the root of a process that leads to a table."""
+        return self.word(ROOT, self.made.user_root)
+
+    @cached_property
+    def user_table(self) -> int:
+        """An entry below the root of a process that leads to a table."""
+        return self.word(TABLE, self.made.user_table)
+
+    @cached_property
+    def leaf(self) -> int:
+        """An entry that maps a page for the kernel."""
+        return self.word(LEAF, self.made.leaf)
+
+    @cached_property
+    def large(self) -> int:
+        """An entry that maps a large page for the kernel."""
+        return self.word(LARGE, self.made.large)
+
+    @cached_property
+    def page(self) -> int:
+        """An entry that maps a page for a process: read only, not used yet."""
+        return self.word(LEAF, self.made.page)
+
+    @cached_property
+    def user_large(self) -> int:
+        """An entry that maps a large page for a process: read only, used already."""
+        return self.word(LARGE, self.made.user_large)
+
+    # how a page is cached
+
+    @cached_property
+    def attributes(self) -> int:
+        """Ways to cache a page, a bit for each that there is."""
+        return sum(1 << i for i, way in enumerate(self.caching) if way is not None)
+
+    @cached_property
+    def cache_mask(self) -> int:
+        """The bits of a leaf entry that say how its page is cached."""
+        return self._cache_mask(LEAF)
+
+    @cached_property
+    def cache(self) -> tuple[int | None, ...]:
+        """Their value for each way; None: there is no such way."""
+        return tuple(None if way is None else self.word(LEAF, way) for way in self.caching)
+
+    @cached_property
+    def large_cache_mask(self) -> int:
+        """`cache_mask`, of an entry that maps a large page."""
+        return self._cache_mask(LARGE)
+
+    @cached_property
+    def large_cache(self) -> tuple[int | None, ...]:
+        """`cache`, of an entry that maps a large page."""
+        return tuple(None if way is None else self.word(LARGE, way) for way in self.caching)
+
+    def _cache_mask(self, kind: str) -> int:
+        return self.mask(kind, {name for way in self.caching for name in way or ()})
+
+    # what the kernel's code of today reads
+
+    @property
+    def present_bit(self) -> int:
+        """The entry leads somewhere."""
+        return self.present
+
+    @property
+    def write_bit(self) -> int:
+        """Of a leaf: its users may write."""
+        return self.write_mask
+
+    @property
+    def used_bit(self) -> int:
+        """Of a leaf: it has been used."""
+        return self.used
+
+    @property
+    def large_bit(self) -> int:
+        """Of an entry above a leaf table: it maps a large page."""
+        return self.large_mask
+
+    @property
+    def no_execute(self) -> int:
+        """Number of the bit that keeps a page from being executed; 0: there is none."""
+        return self.execute_mask.bit_length() - 1 if self.execute_mask and not self.execute_value else 0
+
+    # fields
+
+    def field(self, kind: str, name: str) -> Field:
+        """The field of that name in entries of a kind. KeyError: there is none."""
+        for each in self.fields[kind]:
+            if each.name == name:
+                return each
+        raise KeyError(f"{self.name}: a {kind} entry has no field {name!r}")
+
+    def mask(self, kind: str, names: Iterable[str]) -> int:
+        """The bits of these fields."""
+        return sum(self.field(kind, name).mask for name in names)
+
+    def word(self, kind: str, recipe: Mapping[str, int]) -> int:
+        """An entry of a kind with these fields, and nothing else."""
+        return sum(self.field(kind, name).put(value) for name, value in recipe.items())
 
 
 class Compiler(NamedTuple):
@@ -115,7 +433,7 @@ class Arch:
     """One architecture, in as far as there is something to say of it."""
 
     name: str
-    format: Format | None = None
+    formats: tuple[Format, ...] = ()
     target: Target | None = None
     instructions: str = ""  # LLVM IR of the primitives that no language has: `machine.bare` tells which
     compilers: tuple[Compiler, ...] = ()

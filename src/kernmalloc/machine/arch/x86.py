@@ -1,63 +1,147 @@
-"""x86 of 32 and 64 bits: PAE paging and 4-level paging, which have one format of entries.
+"""x86 of 32 and 64 bits: two levels with entries of 4 bytes, PAE paging, and paging of 4 and 5 levels.
 
-The manual is the Intel SDM, volume 3A, of an edition in which paging is chapter 4. The formats differ in depth and in
-the rights bits of the root's entries.
+The manual is the Intel SDM, volume 3A, of an edition in which paging is chapter 4.
 
-    shift of the index at each level     i386 PAE: 30, 21, 12      x86-64: 39, 30, 21, 12
-    bytes of a page, of a large page     4 KiB, 2 MiB
+    shift of the index at each level     i386: 22, 12     i386-pae: 30, 21, 12
+                                         x86_64: 39, 30, 21, 12     x86_64-la57: 48, 39, 30, 21, 12
+    bytes of a page, of a large page     4 KiB; 4 MiB with entries of 4 bytes, else 2 MiB
 
-How a page is cached is an index into IA32_PAT (12.12). Whoever boots makes its seventh field, PA6, write combining (1)
-and leaves the others as they are after reset; if nobody does, those pages are uncached.
+A processor that has such pages maps 1 GiB by an entry of shift 30, from 4 levels on. Entries of 4 bytes reach 4 GiB
+here: what PSE-36 adds to large pages is 0.
 """
 
 from __future__ import annotations
 
 from kernmalloc.lang.target import Target
-from kernmalloc.machine.arch.model import Arch, Caching, Compiler, Format
+from kernmalloc.machine.arch.model import (
+    LARGE,
+    LEAF,
+    ROOT,
+    TABLE,
+    Arch,
+    Caching,
+    Compiler,
+    Field,
+    Format,
+    Level,
+    Made,
+    Meaning,
+    Register,
+    layout,
+)
 
-# bits of an entry: tables 4-8 to 4-11 of PAE paging, 4-15 to 4-20 of 4-level paging
-PRESENT = 1 << 0
-WRITE = 1 << 1
-USER = 1 << 2
-PWT = 1 << 3  # with PCD and PAT the index into IA32_PAT, lowest bit first (4.9.2)
-PCD = 1 << 4
-ACCESSED = 1 << 5  # 4.8
-DIRTY = 1 << 6
-LARGE = 1 << 7
-PAT = 1 << 7  # of a leaf entry
-GLOBAL = 1 << 8  # 4.10.2.4
-ADDRESS = 0x000F_FFFF_FFFF_F000
-NO_EXECUTE = 63  # number of the bit, which IA32_EFER.NXE = 1 allows: 4.6
+_MANUAL = "Intel SDM volume 3A, chapter 4"
+_PAT = Register("IA32_PAT", 0x0001_0406_0007_0406, "as after reset, but PA6, which is write combining: 12.12.4")
 
-_TABLE = PRESENT | WRITE | ACCESSED
-_LEAF = _TABLE | DIRTY | GLOBAL
-_CACHING = Caching(write_back=0, write_through=PWT, uncached=PCD | PWT, write_combining=PAT | PCD)  # table 12-11
+_P = ("P", 0, 1, "present")
+_RW = ("RW", 1, 1, "may be written: 4.6")
+_US = ("US", 2, 1, "users may access: 4.6")
+_PWT = ("PWT", 3, 1, "with PCD and PAT the index into IA32_PAT, lowest bit first: 4.9.2")
+_PCD = ("PCD", 4, 1, "see PWT")
+_A = ("A", 5, 1, "accessed: 4.8")
+_D = ("D", 6, 1, "dirty: 4.8")
+_PS = ("PS", 7, 1, "maps a page")
+_G = ("G", 8, 1, "global, if CR4.PGE = 1: 4.10")
+_XD = ("XD", 63, 1, "may not be executed, if IA32_EFER.NXE = 1: 4.6; else reserved")
+_PK = ("PK", 59, 4, "protection key, if CR4.PKE or CR4.PKS = 1: 4.6.2; else ignored")
+_IGNORED = ("ignored", 9, 3, "the processor does not look at it")
+_RIGHTS = (_P, _RW, _US, _PWT, _PCD, _A)
 
 
-def _format(*, name: str, number: int, va_bits: int, root_shift: int, user_end: int, root: int) -> Format:
+def _two_levels() -> dict[str, tuple[Field, ...]]:
+    table = (
+        *_RIGHTS,
+        ("unused", 6, 1, "ignored"),
+        _PS,
+        ("ignored", 8, 4, "ignored"),
+        ("address", 12, 20, "of a table"),
+    )
+    large = (*_RIGHTS, _D, _PS, _G, _IGNORED, ("PAT", 12, 1, "see PWT"), ("address", 22, 10, "of 4 MiB"))
+    leaf = (*_RIGHTS, _D, ("PAT", 7, 1, "see PWT"), _G, _IGNORED, ("address", 12, 20, "of a page"))
+    return {
+        ROOT: layout("table 4-5", *table),
+        TABLE: layout("table 4-5", *table),
+        LARGE: layout("table 4-4", *large),
+        LEAF: layout("table 4-6", *leaf),
+    }
+
+
+def _mapping(high: tuple[tuple[str, int, int, str], ...], large: str, leaf: str) -> dict[str, tuple[Field, ...]]:
+    """Entries of 8 bytes that map, with what they have from bit 52 on, and the tables that tell."""
+    return {
+        LARGE: layout(
+            large, *_RIGHTS, _D, _PS, _G, _IGNORED, ("PAT", 12, 1, "see PWT"), ("address", 21, 31, "of 2 MiB"), *high
+        ),
+        LEAF: layout(
+            leaf, *_RIGHTS, _D, ("PAT", 7, 1, "see PWT"), _G, _IGNORED, ("address", 12, 40, "of a page"), *high
+        ),
+    }
+
+
+_ADDRESS = ("address", 12, 40, "of a table")
+_PAE_FIELDS = {
+    ROOT: layout("table 4-8", _P, _PWT, _PCD, _IGNORED, _ADDRESS),
+    TABLE: layout(
+        "table 4-10", *_RIGHTS, ("unused", 6, 1, "ignored"), _PS, ("ignored", 8, 4, "ignored"), _ADDRESS, _XD
+    ),
+    **_mapping((_XD,), "table 4-9", "table 4-11"),
+}
+_LONG_TABLE = (*_RIGHTS, ("unused", 6, 1, "ignored"), _PS, ("ignored", 8, 4, "ignored"), _ADDRESS)
+_LONG_HIGH = (("available", 52, 7, "ignored"), _PK, _XD)
+_LONG_FIELDS = {
+    ROOT: layout("tables 4-14 and 4-15", *_LONG_TABLE, ("available", 52, 11, "ignored"), _XD),
+    TABLE: layout("tables 4-15, 4-17 and 4-19", *_LONG_TABLE, ("available", 52, 11, "ignored"), _XD),
+    **_mapping(_LONG_HIGH, "table 4-18", "table 4-20"),
+}
+
+_TABLE = {"P": 1, "RW": 1, "A": 1}
+_USER_TABLE = {**_TABLE, "US": 1}
+_LEAF = {**_TABLE, "D": 1, "G": 1}
+
+
+def _format(
+    *,
+    name: str,
+    number: int,
+    va_bits: int,
+    phys_bits: int,
+    user_end: int,
+    word_shift: int,
+    levels: tuple[Level, ...],
+    fields: dict[str, tuple[Field, ...]],
+    root: dict[str, int],
+    user_root: dict[str, int],
+    executable: dict[str, int],
+) -> Format:
     return Format(
         name=name,
         number=number,
+        manual=_MANUAL,
         va_bits=va_bits,
-        phys_bits=52,
-        page_shift=12,
-        index_bits=9,
-        root_shift=root_shift,
+        phys_bits=phys_bits,
         user_end=user_end,
-        address=ADDRESS,
-        present_bit=PRESENT,
-        write_bit=WRITE,
-        used_bit=ACCESSED,
-        large_bit=LARGE,
-        no_execute=NO_EXECUTE,
-        root=root,
-        table=_TABLE,
-        user_table=_TABLE | USER,
-        leaf=_LEAF,
-        large=_LEAF | LARGE,  # tables 4-9 and 4-18
-        page=PRESENT | USER,
-        cache_mask=PAT | PCD | PWT,
-        caching=_CACHING,
+        page_shift=12,
+        word_shift=word_shift,
+        levels=levels,
+        fields=fields,
+        meaning=Meaning(present="P", large={"PS": 1}, used="A", writable={"RW": 1}, executable=executable),
+        made=Made(
+            root=root,
+            table=_TABLE,
+            user_root=user_root,
+            user_table=_USER_TABLE,
+            leaf=_LEAF,
+            large={**_LEAF, "PS": 1},
+            page={"P": 1, "US": 1},
+            user_large={"P": 1, "US": 1, "A": 1, "PS": 1},
+        ),
+        caching=Caching(  # table 12-11
+            write_back={},
+            write_through={"PWT": 1},
+            uncached={"PCD": 1, "PWT": 1},
+            write_combining={"PAT": 1, "PCD": 1},
+        ),
+        registers=(_PAT,),
     )
 
 
@@ -84,28 +168,70 @@ _PAUSE = "@llvm.x86.sse2.pause()"
 
 I386 = Arch(
     name="i386",
-    format=_format(
-        name="i386-pae",
-        number=1,
-        va_bits=32,  # 4.4
-        root_shift=30,  # four entries, which CR3 leads to: 4.4.1
-        user_end=0xC000_0000,  # the kernel's share is the last 1 GiB: one entry of the root
-        root=PRESENT,  # table 4-8 reserves the rights bits
+    formats=(
+        _format(
+            name="i386-pae",
+            number=1,
+            va_bits=32,
+            phys_bits=52,
+            user_end=0xC000_0000,  # the kernel's share is the last 1 GiB: one entry of the root
+            word_shift=3,
+            levels=(Level(30, 2), Level(21, 9, (21,)), Level(12, 9, (12,))),  # 4.4; CR3 leads to four entries: 4.4.1
+            fields=_PAE_FIELDS,
+            root={"P": 1},  # table 4-8 reserves the rights bits
+            user_root={"P": 1},
+            executable={"XD": 0},
+        ),
+        _format(
+            name="i386",
+            number=5,
+            va_bits=32,
+            phys_bits=32,
+            user_end=0xC000_0000,
+            word_shift=2,
+            levels=(Level(22, 10, (22,)), Level(12, 10, (12,))),  # 4.3, with CR4.PSE = 1
+            fields=_two_levels(),
+            root=_TABLE,
+            user_root=_USER_TABLE,
+            executable={},
+        ),
     ),
     target=Target("i386-unknown-none-elf", "i686", _FEATURES, pause=_PAUSE, pointer=32),
     instructions=_assembly(32),
     compilers=(Compiler("i686-linux-gnu", ("-march=i686", "-mgeneral-regs-only")),),
 )
 
+_LONG_LEVELS = (Level(39, 9), Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,)))
+
 X86_64 = Arch(
     name="x86_64",
-    format=_format(
-        name="x86_64",
-        number=2,
-        va_bits=48,  # 4.5
-        root_shift=39,
-        user_end=1 << 47,  # the lower half of the canonical addresses
-        root=_TABLE,  # table 4-15
+    formats=(
+        _format(
+            name="x86_64",
+            number=2,
+            va_bits=48,
+            phys_bits=52,
+            user_end=1 << 47,  # the lower half of the canonical addresses
+            word_shift=3,
+            levels=_LONG_LEVELS,  # 4.5
+            fields=_LONG_FIELDS,
+            root=_TABLE,
+            user_root=_USER_TABLE,
+            executable={"XD": 0},
+        ),
+        _format(
+            name="x86_64-la57",
+            number=6,
+            va_bits=57,
+            phys_bits=52,
+            user_end=1 << 56,
+            word_shift=3,
+            levels=(Level(48, 9), *_LONG_LEVELS),  # 4.5, with CR4.LA57 = 1
+            fields=_LONG_FIELDS,
+            root=_TABLE,
+            user_root=_USER_TABLE,
+            executable={"XD": 0},
+        ),
     ),
     target=Target("x86_64-unknown-none-elf", "x86-64", _FEATURES, pause=_PAUSE),
     instructions=_assembly(64),
