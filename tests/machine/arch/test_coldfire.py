@@ -15,11 +15,15 @@ def test_entries_are_words_for_the_TLB() -> None:
     assert FORMAT.large == rights | copyback | mib1
     assert FORMAT.page == 1 << V | 1 << X | 1 << R | copyback | kib8, "not of the supervisor, read only"
     assert FORMAT.root == FORMAT.table == FORMAT.user_table == 1 << V, "what cannot be read leads to a table"
-    assert FORMAT.large_bit == 1 << R and FORMAT.write_bit == 1 << W and FORMAT.present_bit == 1 << V
+    assert FORMAT.user_root == 1 << V
+    assert FORMAT.user_large == 1 << V | 1 << X | 1 << R | copyback | mib1 | 1 << USED
+    assert FORMAT.large_mask == FORMAT.large_value == 1 << R and FORMAT.present == 1 << V
+    assert FORMAT.write_mask == 1 << W and FORMAT.read_only == 0
+    assert FORMAT.execute_mask == FORMAT.execute_value == FORMAT.execute_large_mask == 1 << X
 
 
 def test_the_note_of_use_lies_in_address_bits_that_a_page_leaves_free() -> None:
-    assert FORMAT.used_bit == 1 << USED
+    assert FORMAT.used == FORMAT.large_used == 1 << USED
     assert FORMAT.address == (1 << 32) - (8 << 10)
 
 
@@ -27,12 +31,13 @@ def test_depth_and_widths() -> None:
     assert (FORMAT.va_bits, FORMAT.phys_bits, FORMAT.tlb) == (32, 32, 32)
     assert [FORMAT.root_shift, FORMAT.root_shift - 7, FORMAT.page_shift] == [27, 20, 13]
     assert (FORMAT.index_bits, FORMAT.large_page, FORMAT.entry_shift) == (7, 1 << 20, 6)
+    assert (FORMAT.root_bits, FORMAT.upper_entry_shift, FORMAT.word_shift, FORMAT.group) == (5, 6, 3, 1)
 
 
 def test_cache_modes_E11() -> None:
     """CM: 0 write-through, 1 copyback, 2 inhibited, precise; nothing combines writes."""
     assert FORMAT.cache_mask == 3 << CM
-    assert FORMAT.caching == (1 << CM, 0 << CM, 2 << CM, None)
+    assert FORMAT.cache == FORMAT.large_cache == (1 << CM, 0 << CM, 2 << CM, None)
 
 
 def test_only_C_is_compiled_for_it() -> None:

@@ -74,10 +74,10 @@ def test_what_an_entry_says_is_read_from_it(format: Format) -> None:
 
 @WITH_TABLES
 def test_what_is_mapped_is_cached_until_told_otherwise(format: Format) -> None:
-    ways = [way for way in format.caching if way is not None]
+    ways = [way for way in format.cache if way is not None]
     assert len(set(ways)) == len(ways) and not any(way & ~format.cache_mask for way in ways)
     for word in (format.leaf, format.page):
-        assert word & format.cache_mask == format.caching.write_back
+        assert word & format.cache_mask == format.cache[0]
 
 
 @WITH_TABLES

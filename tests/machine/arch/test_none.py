@@ -11,8 +11,8 @@ def test_it_is_no_format_of_tables() -> None:
 
 
 def test_no_entry_leads_anywhere() -> None:
-    bits = ("address", "present_bit", "write_bit", "used_bit", "large_bit", "root", "table", "user_table", "leaf")
-    assert not any(getattr(FORMAT, name) for name in (*bits, "large", "page", "cache_mask", "user_end"))
+    bits = ("address", "present", "write_mask", "used", "large_mask", "root", "table", "user_root", "user_table")
+    assert not any(getattr(FORMAT, name) for name in (*bits, "leaf", "large", "page", "cache_mask", "user_end"))
 
 
 def test_a_large_page_is_a_page() -> None:

@@ -1,9 +1,58 @@
-"""RISC-V against the manuals: unprivileged ISA, 2.2, 9.1 (CSR instructions); privileged ISA 1.12, 4.1.1, 4.2.1."""
+"""RISC-V against the manuals: unprivileged ISA, 2.2, 9.1 (CSR instructions); privileged ISA 1.12, 4.1.1, 4.2.1, and
+4.3 to 4.5 (Sv32, Sv39, Sv48)."""
 
+import pytest
 from arch_sample import assembly, linked, words
+
+from kernmalloc.machine.arch import ARCHES
+from kernmalloc.machine.arch.model import Format
 
 A0, RA, SSTATUS, SIE = 10, 1, 0x100, 1 << 1
 RET = RA << 15 | 0x67
+
+EVERY = {format.name: format for name in ("riscv32", "riscv64") for format in ARCHES[name].formats}
+FORMAT = pytest.mark.parametrize("format", EVERY.values(), ids=EVERY)
+SV32, SV39, SV48 = EVERY.values()
+V, R, W, X, U, G, A, D = (1 << i for i in range(8))
+PPN = 10
+
+
+@FORMAT
+def test_entries_have_the_bits_of_the_manual_E3(format: Format) -> None:
+    assert format.leaf == format.large == V | R | W | X | G | A | D
+    assert format.page == V | R | X | U and format.user_large == V | R | X | U | A
+    assert format.root == format.table == format.user_root == format.user_table == V, "A, D and U are reserved there"
+    assert (format.present, format.used, format.large_mask, format.large_value) == (V, A, R, R)
+    assert (format.write_mask, format.read_only) == (W | D, 0)
+    assert (format.execute_mask, format.execute_value) == (X, X)
+    assert (format.execute_large_mask, format.execute_large_value) == (X, X)
+
+
+@FORMAT
+def test_an_entry_has_the_number_of_a_frame(format: Format) -> None:
+    pages = format.phys_bits - 12
+    assert format.address == ((1 << pages) - 1) << PPN and format.pa_shift == 12 - PPN
+
+
+def test_depth_and_widths_E3() -> None:
+    """4.3, 4.4, 4.5."""
+    assert [(f.va_bits, f.phys_bits, f.root_shift) for f in (SV32, SV39, SV48)] == [
+        (32, 34, 22),
+        (39, 56, 30),
+        (48, 56, 39),
+    ]
+    assert [f.root_bits for f in (SV32, SV39, SV48)] == [10, 9, 9]
+    assert [f.index_bits for f in (SV32, SV39, SV48)] == [10, 9, 9]
+    assert [f.large_page >> 20 for f in (SV32, SV39, SV48)] == [4, 2, 2]
+    for f in (SV32, SV39, SV48):
+        assert f.entry_shift == f.upper_entry_shift == f.word_shift == (2 if f is SV32 else 3)
+    assert [f.user_end for f in (SV32, SV39, SV48)] == [3 << 30, 1 << 38, 1 << 47]
+
+
+@FORMAT
+def test_how_memory_is_cached_follows_from_its_address_E11(format: Format) -> None:
+    """3.6: no bit of an entry says so. What a device has is not cached."""
+    assert format.cache == format.large_cache == (0, None, 0, None) and format.cache_mask == 0
 
 
 def system(upper: int, rs1: int, funct3: int, rd: int) -> int:

@@ -16,8 +16,8 @@ Concepts
 
      The code that uses them, `machine/mmu`, is the same for all formats.
   5. A level is named by the shift of its index. A table fills a frame. Where the processor's tables are smaller,
-     `group` of its entries, adjacent, are one upper entry of the kernel, and as many of its tables one table of the
-     kernel: a word of the upper entry differs from the next by `table_step`, or by `large_step` if it maps a large page.
+     `group` of its entries, adjacent, are one upper entry of the kernel, and as many of its tables one of the kernel's.
+     A word of the upper entry differs from the next by `table_step`, or by `large_step` if it maps a large page.
   6. A large page of the kernel is as large as all pages of a leaf table together. A processor may know more sizes.
   7. An *architecture* has formats, a target that LLVM knows, compilers of C, or some of these.
 
@@ -129,7 +129,7 @@ class Made(NamedTuple):
     user_large: Recipe  # maps a large page for a process: it may execute, not write; used already
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Format:
     """One format of page tables."""
 

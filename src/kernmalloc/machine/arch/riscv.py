@@ -6,9 +6,9 @@ The manual is the RISC-V privileged ISA, version 1.12 (document 20211203).
     bytes of a page, of a large page     4 KiB; 4 MiB in Sv32, else 2 MiB
 
 An entry that leads to a table has none of the rights R, W and X. How memory is cached follows from its physical
-address (3.6), and an entry says nothing of it: whoever maps a device uncached needs no bits for it. A processor may set
-the bits A and D itself, or raise a page fault instead (4.3.1): what the kernel maps for itself has both, and a page that
-may be written has D.
+address (3.6), and an entry says nothing of it: whoever maps a device uncached needs no bits for it. A processor may
+set the bits A and D itself, or raise a page fault instead (4.3.1): what the kernel maps for itself has both, and a page
+that may be written has D.
 """
 
 from __future__ import annotations
