@@ -90,7 +90,8 @@ def _order(code: int) -> int:
 
 @entry
 def replay(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word) -> int:
-    """So many operations: OK, or the status of a free that was refused."""
+    """So many operations: how many allocations were refused; or the status of a free that was."""
+    refused = 0
     for i in range(count):
         operation = element(ops, i).bits
         code = operation >> 32
@@ -98,14 +99,16 @@ def replay(cpu: Cpu, ops: Word, count: int, slots: Word, caches: Word) -> int:
         if _allocates(code) != 0:
             got = _take(cpu, caches, code)
             slot.bits = got
-            if not failed(got) and _order(code) < 0:
+            if failed(got):
+                refused += 1
+            elif _order(code) < 0:
                 Word(got).bits = slot.addr
         elif not failed(slot.bits):
             status = _give(cpu, caches, code, slot.bits)
             if failed(status):
                 return status
             slot.bits = NOTHING
-    return OK
+    return refused
 
 
 @kernel

@@ -26,7 +26,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy
@@ -223,11 +223,19 @@ def _owned(kernel: Kernel, trace: Trace) -> Room:
     return room
 
 
+class Run(NamedTuple):
+    """What operations took, in nanoseconds, and how many allocations of them were refused."""
+
+    ns: int
+    refused: int
+
+
 class Stage:
-    """A kernel with a trace's caches, and with room for operations, slots and notes. KernelError where it has none."""
+    """A kernel with a trace's caches, and with room for operations, slots and notes. KernelError where it has none.
+    `ending` frees what is live after all operations."""
 
     def __init__(self, kernel: Kernel, trace: Trace) -> None:
-        self.kernel, self._ending = kernel, trace.ending
+        self.kernel, self.ending = kernel, trace.ending
         self._slots, self._ops, self._notes, self._ids = (
             Room(kernel, 8 * max(count, 1)) for count in (trace.slots, CHUNK, CHUNK, len(trace.caches))
         )
@@ -279,23 +287,25 @@ class Stage:
 
     def timed(self, ops: NDArray[numpy.void], progress: Callable[[float], object]) -> float:
         """Replay, then free what is live: nanoseconds per operation of the replay. Raises Wrong."""
-        spent = sum(self._run(count) for count in self._chunks(ops, progress))
-        for count in self._chunks(self._ending, progress):
-            self._run(count)
+        spent = self.run(ops, progress).ns
+        self.run(self.ending, progress)
         return spent / len(ops) if len(ops) else 0.0
 
-    def _run(self, count: int) -> int:
-        """Replay what lies in the kernel's memory: nanoseconds."""
-        begun = time.perf_counter_ns()
-        status = self.kernel.call("replay", self._ops.va, count, self._slots.va, self._ids.va)
-        spent = time.perf_counter_ns() - begun
-        if failed(status):
-            raise Wrong(f"a free: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
-        return spent
+    def run(self, ops: NDArray[numpy.void], progress: Callable[[float], object] = lambda done: None) -> Run:
+        """Replay, nothing marked but first words. Raises Wrong."""
+        ns = refused = 0
+        for count in self._chunks(ops, progress):
+            begun = time.perf_counter_ns()
+            status = self.kernel.call("replay", self._ops.va, count, self._slots.va, self._ids.va)
+            ns += time.perf_counter_ns() - begun
+            if failed(status):
+                raise Wrong(f"a free: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
+            refused += status
+        return Run(ns, refused)
 
     def end(self, result: Replayed) -> None:
         """Free what is live, give everything back that is only kept ready, and look at what is left. Raises Wrong."""
-        self.marked(self._ending)
+        self.marked(self.ending)
         self.kernel.drain()
         found = self.kernel.check()
         result.assertions += found.assertions

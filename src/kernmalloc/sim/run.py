@@ -56,19 +56,30 @@ def run(
     if threads and mode != "raw":
         raise LifeError(f"threads in mode {mode}: only in raw do processors run at the same time")
     started = time.perf_counter()
-    machine, profile = scenario.machine_made(), scenario.profile()
-    processors = scenario.cpus + threads
-    with (
-        _folder() as folder,
-        Kernel.boot(machine, profile, mode, cpus=processors) as kernel,
-        _source(kernel, Path(folder) / "pages", scenario.pages) as source,
-    ):
-        kernels = [kernel.cpu(number) for number in range(processors)]
+    with Kernel.boot(scenario.machine_made(), scenario.profile(), mode, cpus=scenario.cpus + threads) as kernel:
+        done = run_on(kernel, scenario, threads, progress)
+    done.seconds = time.perf_counter() - started
+    return done
+
+
+def run_on(
+    kernel: Kernel,
+    scenario: Scenario,
+    threads: bool = False,
+    progress: Progress = lambda done: None,
+    over: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Run a scenario on a kernel that has been booted for its processors, and one more with threads. `over` is called
+    when all touches are done, before anything is given back. Raises KernelError, Stuck, NoRoom."""
+    started = time.perf_counter()
+    with _folder() as folder, _source(kernel, Path(folder) / "pages", scenario.pages) as source:
+        kernels = [kernel.cpu(number) for number in range(scenario.cpus + threads)]
         crowd = Crowd(scenario, kernel, kernels[-scenario.cpus :], source, timed=not threads)
         loads = Loads(scenario, kernel)
         begun = time.perf_counter()
         (_in_threads if threads else _in_turn)(crowd, loads, source, kernel, progress)
         seconds = time.perf_counter() - begun
+        over()
         return _ended(scenario, kernel, source, crowd, loads, seconds, started)
 
 
