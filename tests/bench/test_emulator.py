@@ -73,6 +73,17 @@ def test_every_instruction_is_counted():
     assert counted.locks > 10 and counted.pages > 10
 
 
+def test_memory_that_is_restored_is_found_anew():
+    """The processor forgets its translations: what it maps may be other memory now."""
+    with emulator.boot(RAM) as kernel:
+        before = kernel.snapshot()
+        va = kernel.malloc(300_000)
+        kernel.restore(before)
+        assert kernel.malloc(300_000) == va
+        kernel.free(va)
+        conserved(kernel)
+
+
 def test_an_address_that_nothing_maps_is_a_fault():
     with emulator.boot(RAM) as kernel:
         heap = int(kernel.layout["windows"])  # no window is open

@@ -109,6 +109,7 @@ class Bare:
         self.ram, self._error = ram, unicorn.UcError
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._all = unicorn.UC_PROT_ALL
+        self._forget = unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE
         self.uc.mem_map_ptr(0, ram.top, self._all, ram.address)
         self.write(CODE, code)  # a tenth of the room
         self._counts = (ctypes.c_int64 * len(Counts._fields)).from_address(ram.address + COUNTS)
@@ -205,7 +206,7 @@ class Bare:
         raise LifeError("processes run compiled for this computer: use mode raw or soft")
 
     def refresh(self) -> None:
-        self.uc.ctl_flush_tlb()
+        self.uc.ctl(*self._forget)
 
     def reach(self, top: int) -> None:
         self.uc.mem_unmap(0, self.ram.top)
