@@ -22,7 +22,7 @@ def kernel(folder, makefile):
     return str(folder)
 
 
-SAYS = "tools:\n\t@echo sh\nall:\n\ncommand:\n\t@echo \"printf '{}'\"\n"
+SAYS = "tools:\n\t@echo sh\nprofile:\n\nall:\n\ncommand:\n\t@echo \"printf '{}'\"\n"
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_it_can_be_held_and_dumped(name, ram, built, tmp_path):
     assert not check.passed and check.failure.startswith("Region at 0x") and "does not hold" in check.failure
 
 
-@pytest.mark.parametrize(("name", "cpus"), [("riscv64", 4), ("aarch64", 2), ("armv7", 1)])
+@pytest.mark.parametrize(("name", "cpus"), [("riscv64", 4), ("aarch64", 4), ("armv7", 4)])
 def test_guests_in_a_direct_map(name, cpus, built):
     """The kernel has its page tables, and the memory manager writes none. The device is one of the device tree."""
     example, into = built(name)

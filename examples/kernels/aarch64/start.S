@@ -1,21 +1,29 @@
 /*
- * From QEMU to C, at EL1 with the MMU off. The kernel's own tables map physical addresses at DIRECT (TTBR1), and where
- * they are (TTBR0): the first GiB, where devices are, as such, the others as memory.
+ * From QEMU to C, at EL1 with the MMU off. The first processor comes to `start`, those that the kernel starts to
+ * `start_other`, with the kernel's number for them. Boot's tables, in root.S, map 39 bits where they are (TTBR0), and the
+ * image where it runs (TTBR1, 48 bits).
  */
-#include "machine.h"
+#include "board.h"
+
+#define TREE 0x40000000 /* QEMU's board has the device tree at the start of RAM */
 
 	.section .start, "ax"
-	.global start
+	.global start, start_other
 start:
-	mov x20, x0  /* of a processor that the kernel started: its number */
-	adrp x0, root_table
+	mov x0, #0
+start_other:
+	mov x20, x0
+	adrp x0, low_root
 	msr ttbr0_el1, x0
+	adrp x0, high_root
 	msr ttbr1_el1, x0
-	ldr x0, =0x00ff  /* attribute 0: memory, write-back; 1: device */
+	ldr x0, =0x4404bbff  /* memory: 0 write-back, 1 write-through, 3 not cached; 2 device */
 	msr mair_el1, x0
-	ldr x0, =0x5b5193519  /* both halves 39 bits, 4 KiB, inner shareable, write-back; 40 bits physical */
-	movk x0, #2, lsl #32
+	/* T0SZ 25, T1SZ 16; walks inner shareable and write-back; 4 KiB; 40 bits physical; ASIDs of 8 bits, TTBR0's */
+	ldr x0, =0x2b5103519
 	msr tcr_el1, x0
+	tlbi vmalle1
+	dsb nsh
 	isb
 	mrs x0, sctlr_el1
 	mov x1, #0x1005  /* MMU and caches */
@@ -32,6 +40,7 @@ start:
 	msr vbar_el1, x0
 	mov x0, x20
 	cbnz x0, 2f
+	mov x1, #TREE
 	bl kernel_main
 2:	bl processor_main
 
@@ -69,16 +78,6 @@ fault:
 	mrs x1, elr_el1
 	mrs x2, far_el1
 	b faulted
-
-	.data
-	.balign 4096
-root_table: /* entries of 1 GiB: block, accessed, inner shareable; the first is a device's */
-	.quad 0x0000000000000405 | 1 << 54 | 1 << 53
-	.set i, 1
-	.rept 511
-	.quad i << 30 | 0x701
-	.set i, i + 1
-	.endr
 
 	.bss
 	.balign 4096

@@ -3,7 +3,6 @@
  * processors there are. Addresses and lengths have two cells each, as in QEMU's boards.
  */
 #include "board.h"
-#include "kernel.h"
 
 enum { BEGIN = 1, END = 2, PROPERTY = 3, NOP = 4 };
 

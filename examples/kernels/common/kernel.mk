@@ -20,7 +20,10 @@ override CFLAGS += $(OPTIMIZE) -std=gnu11 -g -Wall -Wextra $(BARE) -fno-delete-n
 LDFLAGS ?= -nostdlib -static -Wl,--build-id=none -Wl,-T,$(SCRIPT) -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
 OPTIMIZE ?= -O2
 
-.PHONY: all run command tools clean
+# what describes the kernel to a simulation: a file, or a profile by its name
+PROFILE ?= $(wildcard profile.toml)
+
+.PHONY: all run command tools profile clean
 all: $(BUILD)/kernel.elf
 
 $(BUILD)/kernel.elf: $(OBJECTS) $(LINKED) $(SCRIPT)
@@ -28,7 +31,7 @@ $(BUILD)/kernel.elf: $(OBJECTS) $(LINKED) $(SCRIPT)
 
 $(EXPORT)/kernmalloc.h:
 	mkdir -p $(BUILD)
-	$(KERNMALLOC) export -o $(EXPORT) --arch $(ARCH) $(if $(filter arena guest,$(MODE)),--mode $(MODE))
+	$(KERNMALLOC) export -o $(EXPORT) --arch $(ARCH) $(if $(filter arena guest,$(MODE)),--mode $(MODE)) $(if $(PROFILE),--kernel $(PROFILE))
 
 $(EXPORT)/kernmalloc.c $(EXPORT)/libkernmalloc-$(ARCH).a: $(EXPORT)/kernmalloc.h
 
@@ -48,6 +51,8 @@ command:
 	@echo '$(RUN)'
 tools:
 	@echo $(firstword $(CC)) $(firstword $(QEMU))
+profile:
+	@echo $(PROFILE)
 
 clean:
 	rm -rf $(BUILD)

@@ -49,11 +49,21 @@ static void carve(int64_t first, int64_t end)
 	insert(at, whole.base, first, KM_RAM);
 }
 
+int64_t memory_frames(int64_t max_pfn)
+{
+	int64_t frames = 0;
+
+	count = (int)had("ranges_frames", km_call_ranges_frames(&map, ranges, RANGES - 4, 12, max_pfn));
+	for (int i = 0; i < count; i++)
+		frames += ranges[i].kind == KM_RAM || ranges[i].kind == KM_CARVED_MEMORY ? ranges[i].count : 0;
+	return frames;
+}
+
 int64_t boot_init(struct km_config *config, int64_t phys)
 {
 	int64_t image = config->image_pa, end = image + config->image_bytes;
 
-	count = (int)had("ranges_frames", km_call_ranges_frames(&map, ranges, RANGES - 4, 12, config->max_pfn));
+	memory_frames(config->max_pfn);
 	carve(image >> 12, end >> 12);
 	config->version = KM_VERSION;
 	config->bytes = sizeof *config;

@@ -1,16 +1,17 @@
 /*
- * From OpenSBI to C. The first hart comes to `start_first` with its number in a0 and the device tree in a1; those that
- * the kernel starts come to `start` with their number in a0, and in a1 the kernel's for them. The kernel's own tables map
- * all physical addresses at DIRECT, and the lowest 4 GiB where they are.
+ * From OpenSBI to C. The first hart comes to `start` with its number in a0 and the device tree in a1; those that the
+ * kernel starts come to `start_other` with their number in a0, and in a1 the kernel's for them. Boot's tables, in root.S,
+ * map the lowest 4 GiB where they are, and memory from PLACE on at IMAGE.
  */
-#include "machine.h"
+#include "board.h"
 
 	.section .start, "ax"
-	.global start_first, start
-start_first:
+	.global start, start_other
+start:
+	call boot_tables
 	li a2, 0
 	j 1f
-start:
+start_other:
 	mv a2, a1
 1:	la t0, root
 	srli t0, t0, 12
@@ -19,7 +20,7 @@ start:
 	sfence.vma
 	csrw satp, t0
 	sfence.vma
-	li t1, DIRECT
+	li t1, OFFSET
 	la t0, 1f
 	add t0, t0, t1
 	jr t0
@@ -30,7 +31,8 @@ start:
 	add sp, sp, t1
 	bnez a2, 2f
 	call kernel_main
-2:	call processor_main
+2:	mv a0, a2
+	call processor_main
 
 	/* What interrupts: registers that a function of C may change are saved. */
 	.balign 4
@@ -50,21 +52,6 @@ trap:
 	.endr
 	addi sp, sp, 128
 	sret
-
-	.data
-	.balign 4096
-root:	/* entries of 1 GiB: valid, all rights, accessed, dirty; the upper ones global */
-	.set i, 0
-	.rept 4
-	.quad i << 28 | 0xcf
-	.set i, i + 1
-	.endr
-	.fill 252, 8, 0
-	.set i, 0
-	.rept 256
-	.quad i << 28 | 0xef
-	.set i, i + 1
-	.endr
 
 	.bss
 	.balign 4096

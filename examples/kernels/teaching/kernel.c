@@ -4,7 +4,6 @@
  * as before: nothing leaks. Nobody drains anything for that: pages that processors keep idle are fetched when pages run
  * short.
  */
-#include "kernel.h"
 #include "../riscv64/riscv64.h"
 
 #define PAGE 4096
@@ -39,12 +38,12 @@ static int threads_lock;
 static void *kalloc(void)
 {
 	uint64_t pa = STAYING(km_frame_get(KM_PAGE));
-	return km_failed((int64_t)pa) ? 0 : (void *)(DIRECT + pa);
+	return km_failed((int64_t)pa) ? 0 : (void *)(OFFSET + pa);
 }
 
 static void kfree(void *page)
 {
-	if (STAYING(km_frame_put((uint64_t)page - DIRECT)) != KM_OK)
+	if (STAYING(km_frame_put((uint64_t)page - OFFSET)) != KM_OK)
 		fail("kfree", (int64_t)page);
 }
 
@@ -263,12 +262,16 @@ static void tests(void *unused)
 	machine_stop(checked != KM_OK);
 }
 
-void kernel_main(int64_t hart, int64_t told)
+void kernel_main(intptr_t hart, intptr_t told)
 {
-	static struct km_config config = {.growable = 8192, .headroom = 64, .lenient = 1};
+	static struct km_config config = {
+		.mode = KM_GUEST, .arch = KM_FORMAT_NONE, .page_shift = 12, .max_pfn = 1 << 26, .direct = (int64_t)OFFSET,
+		.direct_bytes = (int64_t)255 << 30, .growable = 8192, .headroom = 64, .lenient = 1,
+	};
 
 	on_timer = tick;
-	machine_init(hart, told, &config);
+	board_init(hart, told);
+	board_boot(&config);
 	start_thread(tests, 0);
 	processor_serve();
 }

@@ -1,9 +1,9 @@
 """An example kernel: where it is, how it is built, and the machine that QEMU makes for it.
 
 Concepts
-  1. An example is a folder with a Makefile that includes `common/kernel.mk`; one whose calls can be done again in a
-     simulation has a profile beside it. `make` builds it for people and
-     here; its targets `tools` and `command` tell what that takes and how it is run.
+  1. An example is a folder with a Makefile that includes `common/kernel.mk`. `make` builds it for people and here; its
+     targets `tools`, `command` and `profile` tell what that takes, how it is run, and which profile describes it to a
+     simulation: one in its folder, one by its name, or none, and its calls cannot be done again.
   2. A machine runs until its kernel says its status. Its console is read line by line; what is written goes to its
      serial port. One that says nothing for a while is ended.
   3. A kernel that is told `hold` waits at one point, with a magazine half full: it says `held`, and goes on with the
@@ -72,10 +72,12 @@ class Example:
         self.folder = found[0].resolve()
 
     @property
-    def profile(self) -> Path | None:
-        """The file that describes the kernel to a simulation; None: it tells no calls that could be done again."""
-        file = self.folder / "profile.toml"
-        return file if file.is_file() else None
+    def profile(self) -> Path | str | None:
+        """What describes the kernel to a simulation, a file or a name; None: it tells no calls that could be done
+        again. MissingTool."""
+        told = self._told("profile", Path())
+        file = self.folder.joinpath(*told)
+        return file if file.is_file() else told[0] if told else None
 
     def build(self, into: Path) -> None:
         """Build it in a folder. MissingTool; InputError, with the first error, where make fails."""

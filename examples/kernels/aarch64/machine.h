@@ -1,4 +1,0 @@
-/* What start.S and C both know. */
-#define DIRECT 0xffffff8000000000 /* where the kernel has physical address 0 */
-#define STACK 16384
-#define PROCESSORS 8
