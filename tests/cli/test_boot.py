@@ -29,6 +29,8 @@ KEYS = [
     "page",
     "clipped",
     "added",
+    "kernel",
+    "note",
 ]
 
 SMALL = """
@@ -168,7 +170,7 @@ def test_clipped_ram_is_counted_and_printed(tmp_path):
     file = tmp_path / "high.toml"
     high = "{ base = 0x1000000000, size = 0x40000000, kind = 'ram' },"
     file.write_text(SMALL.replace("memory = [", f"memory = [\n  {high}"))
-    result = run(str(file))
+    result = run(str(file), "--kernel", "eros2")
     assert result.exit_code == 0
     assert "CLIPPED by the kernel's address limit: 1 GiB of RAM lie above the 36 bits of its physical" in result.output
 

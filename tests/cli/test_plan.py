@@ -148,7 +148,10 @@ devices = [
   { base = 0xdffff000, size = 0x2000, name = "over ROM" },
 ]
 """)
-    told = [json.loads(run(command, str(file), "--json").stdout)["devices"] for command in ("plan", "boot")]
+    told = [
+        json.loads(run(command, str(file), "--kernel", "eros2", "--json").stdout)["devices"]
+        for command in ("plan", "boot")
+    ]
     assert told[0] == told[1]
     assert [device["advice"] for device in told[1]] == [
         "the memory map gives 0xe0000000-0xe0000fff to rom",
@@ -242,18 +245,19 @@ def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
         'name = "big"\nmemory = [{ base = 0x100000, size = 0x10000000, kind = "ram" }, '
         '{ base = 0x100000000000, size = 0x20000000000, kind = "ram" }]'
     )
+    kernel = ("--kernel", "eros2")
     for command in ("plan", "boot"):
-        assert json.loads(run(command, str(file), "--json").stdout)["clipped"] == 2 << 40
+        assert json.loads(run(command, str(file), *kernel, "--json").stdout)["clipped"] == 2 << 40
         assert (
             "CLIPPED by the kernel's address limit: 2 TiB of RAM lie above the 36 bits"
-            in run(command, str(file)).output
+            in run(command, str(file), *kernel).output
         )
-        rows = run(command, str(file), str(file)).output
+        rows = run(command, str(file), str(file), *kernel).output
         assert rows.count("of 2.0 TiB") + rows.count("of 2 TiB") == 2, rows
-    assert "256 MiB of 2.0 TiB of RAM, CLIPPED" in run("boot", str(file)).output
-    line = json.loads(run("compare", str(file), DESKTOP, "--json", "--processes", "1").stdout.splitlines()[0])
+    assert "256 MiB of 2.0 TiB of RAM, CLIPPED" in run("boot", str(file), *kernel).output
+    line = json.loads(run("compare", str(file), DESKTOP, *kernel, "--json", "--processes", "1").stdout.splitlines()[0])
     assert (line["clipped"], line["clipped_worst"]) == (1, 2 << 40)
-    told = run("compare", str(file), DESKTOP, "--processes", "1").output
+    told = run("compare", str(file), DESKTOP, *kernel, "--processes", "1").output
     assert "CLIPPED by the kernel's address limit: RAM of 1 machine, at most 2 TiB of one." in told
     trace = str(Path(__file__).parents[1] / "data" / "traces" / "freeciv.rep")
     words = (trace, "--machine", str(file), "--kernel", "eros2")

@@ -13,7 +13,8 @@ from kernmalloc.plan.compare import CARDS, compare
 def test_C23_every_strategy_and_card_is_summed_up():
     """C23: a line per strategy and card; machines that the kernel cannot hold are counted, not lost."""
     told = []
-    found = compare([machine((MIB, 255 * MIB)), machine((MIB, 2 * MIB + 65536))], Profile.load("eros2"), 2, told.append)
+    boards = machine((MIB, 255 * MIB)), machine((MIB, 2 * MIB + 65536))
+    found = compare([(board, Profile.load("eros2")) for board in boards], 2, told.append)
     assert [(s.strategy, s.card) for s in found] == [(name, card) for card in CARDS for name in STRATEGIES]
     assert all(s.machines == 2 and s.refused == 1 and s.configured <= s.tuned <= 1 for s in found)
     assert all(s.configured <= s.published and s.lost <= s.lost_single for s in found)
@@ -23,7 +24,7 @@ def test_C23_every_strategy_and_card_is_summed_up():
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
 def test_C14_only_demand_breaks_the_promise():
     """C13, C14: on real machines, with large cards: no strategy but the lenient demand heap takes what was promised."""
-    for s in compare(machines("dmesg", "iomem")[::4], Profile.load("eros2")):
+    for s in compare((each, Profile.load("eros2")) for each in machines("dmesg", "iomem")[::4]):
         assert s.strategy == "demand" or s.broken == s.broken_worst == 0
         if s.strategy == "demand":
             assert s.broken > 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kernmalloc.cli.kernels import Asked, asked_kernel
+from kernmalloc.cli.kernels import Wanted, asked_kernel
 from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import AnyMode, Json, Mode, made_by
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
@@ -14,10 +14,10 @@ from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
 
-@made_by(machines=found_machines, asked=asked_kernel, more=later)
+@made_by(machines=found_machines, wanted=asked_kernel, more=later)
 def boot(
     machines: Iterator[Found],
-    asked: Asked,
+    wanted: Wanted,
     more: Later,
     mode: AnyMode = Mode.raw,
     json: Json = False,
@@ -31,10 +31,10 @@ def boot(
     from kernmalloc.cli.progress import load_objects
 
     load_objects(mode)
-    raise typer.Exit(max(_boot(found, asked, more, mode, json, step, shuffle) for found in machines))
+    raise typer.Exit(max(_boot(found, wanted, more, mode, json, step, shuffle) for found in machines))
 
 
-def _boot(found: Found, asked: Asked, more: Later, mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
+def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
     """One machine: boot, use, check, tell.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import patience
     from kernmalloc.facade.configure import configure
@@ -51,11 +51,14 @@ def _boot(found: Found, asked: Asked, more: Later, mode: Mode, json: bool, step:
     from kernmalloc.report import plan as plans
     from kernmalloc.report.outcome import Outcome
 
-    profile, told = asked.profile, not json and (found.alone or step)
+    asked, told = wanted.kernel, not json and (found.alone or step)
     try:
         machine, ram = more.on(found.machine())
+        asked = wanted.on(machine, ram)
+        profile = asked.profile
         if told:
             say_all(machines.opening(machine, found.origin))
+            say_all(report.chosen(asked.note))
         steps = count(1)
         observe = (lambda state: say_all(report.step(state, next(steps)))) if step and not json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
@@ -64,7 +67,7 @@ def _boot(found: Found, asked: Asked, more: Later, mode: Mode, json: bool, step:
             with patience(mode):
                 operations = exercise(kernel)
                 checked = kernel.check()
-            outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name)
+            outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note)
             if found.alone and not json:
                 say_all(report.whole(kernel, heap, done, operations))
                 made = plan(machine, profile, ram)

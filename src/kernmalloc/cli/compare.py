@@ -1,6 +1,7 @@
 """`kernmalloc compare`."""
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def compare(
     files: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Machines.", show_default=False)],
-    kernel: KernelName = "eros2",
+    kernel: KernelName = "",
     processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes that plan side by side.")] = os.cpu_count()
     or 1,
     picture: Annotated[str, typer.Option(metavar="FILE.svg", help="Draw the result, too.", show_default=False)] = "",
@@ -23,13 +24,14 @@ def compare(
     """Plan every machine under every heap strategy, as it is and with large cards added, and sum up what follows."""
     from kernmalloc.cli.progress import load_objects, planned, read
     from kernmalloc.cli.sources import source, words_once
+    from kernmalloc.facade.choice import Choice, usual_kernel
     from kernmalloc.facade.profile import Profile
     from kernmalloc.plan.compare import compare as run
     from kernmalloc.plan.compare import machines_in
     from kernmalloc.report import compare as report
     from kernmalloc.report.units import several
 
-    profile = Profile.load(kernel)
+    named = Profile.load(kernel) if kernel else None
     if picture:
         report.can_draw(picture)  # said now, not after the work
     unreadable: list[InputError] = []
@@ -39,13 +41,18 @@ def compare(
     if not machines:
         raise typer.Exit(FAILED)
     load_objects(Mode.soft)
+    usual = [Choice(named, "") if named else usual_kernel(machine) for machine in machines]
+    pairs = [(machine, choice.profile) for machine, choice in zip(machines, usual, strict=True)]
+    kernels = ", ".join(dict.fromkeys(choice.profile.name for choice in usual))
     with planned(len(machines)) as done:
-        found = run(machines, profile, processes, done)
+        found = run(pairs, processes, done)
     if json:
         for summary in found:
             say_json(summary._asdict())
     else:
-        say(f"Kernel {profile.name}, {several(len(machines), 'machine')}, {len(unreadable)} unreadable.")
+        say(f"Kernel {kernels}, {several(len(machines), 'machine')}, {len(unreadable)} unreadable.")
+        for note, count in Counter(choice.note for choice in usual if choice.note).items():
+            say(f"{several(count, 'machine')}: {note}")
         say_all(report.tables(found))
     if picture:
-        report.draw(found, profile.name, picture)
+        report.draw(found, kernels, picture)

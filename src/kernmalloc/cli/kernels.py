@@ -1,4 +1,5 @@
-"""The kernel that a command is asked for: a profile, and options that say something else than it."""
+"""The kernel that a command is asked for: a profile, or each machine's own, and options that say something else than
+it."""
 
 import shlex
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -8,14 +9,19 @@ import typer
 from kernmalloc.cli.options import KernelName, parsed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernmalloc.facade.profile import Profile
+    from kernmalloc.machine.memory_map import Machine, Range
 
 
 class Asked(NamedTuple):
-    """A kernel, and the options that ask for it: words by the option's name, without its dashes."""
+    """A kernel, the options that ask for it (words by the option's name, without its dashes), and what is to be said of
+    how it was chosen."""
 
     profile: "Profile"
     options: dict[str, str]
+    note: str = ""
 
     def line(self, machine: list[str], settings: dict[str, int]) -> str:
         """The command that boots it on what these words name, with settings by option name."""
@@ -24,8 +30,37 @@ class Asked(NamedTuple):
         return shlex.join(["kernmalloc", "boot", *machine, *words])
 
 
+class Wanted(NamedTuple):
+    """What the options say: a kernel or none, a strategy or "" for its own, settings by option name, and the words for
+    these."""
+
+    kernel: Asked | None
+    strategy: str
+    settings: dict[str, int]
+    words: dict[str, str]
+
+    def on(self, machine: "Machine", more: "Sequence[Range]" = ()) -> Asked:
+        """The kernel for a machine, which is given more RAM later."""
+        if self.kernel:
+            return self.kernel
+        from kernmalloc.facade.choice import usual_kernel
+
+        usual = usual_kernel(machine, more)
+        return self.of(usual.profile, usual.profile.name)._replace(note=usual.note)
+
+    def of(self, profile: "Profile", name: str) -> Asked:
+        """A kernel of that name, with what the options say instead of its profile."""
+        from kernmalloc.plan.advice import tuned
+        from kernmalloc.plan.plan import with_strategy
+
+        if self.strategy:
+            profile = with_strategy(profile, self.strategy)
+        words = {"kernel": name, "strategy": profile.strategy, **self.words}
+        return Asked(tuned(profile, self.settings), words)
+
+
 def asked_kernel(
-    kernel: KernelName = "eros2",
+    kernel: KernelName = "",
     strategy: Annotated[
         str,
         typer.Option(
@@ -51,14 +86,13 @@ def asked_kernel(
         int | None,
         typer.Option(min=0, max=1 << 40, help="Frames not promised to the space bank.", show_default=False),
     ] = None,
-) -> Asked:
-    """The kernel, with what the options say instead of its profile.  Raises InputError for an option that its strategy
-    does not know."""
+) -> Wanted:
+    """What the options say.  Raises InputError for a kernel or strategy that there is not, and for an option that the
+    strategy does not know, or that no strategy is named for."""
     from kernmalloc.facade.profile import STRATEGIES, Profile
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.sizes import parse_size
-    from kernmalloc.plan.advice import KNOWN_TO, tuned
-    from kernmalloc.plan.plan import with_strategy
+    from kernmalloc.plan.advice import KNOWN_TO
 
     options = {
         "device-frames": device_frames,
@@ -68,16 +102,15 @@ def asked_kernel(
         "withheld": withheld,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    profile = Profile.load(kernel)
-    if strategy:
-        if strategy not in STRATEGIES:
-            raise InputError(f"--strategy {strategy}", 0, "no such strategy", f"one of {', '.join(STRATEGIES)}")
-        profile = with_strategy(profile, strategy)
+    named = Profile.load(kernel) if kernel else None
+    if strategy and strategy not in STRATEGIES:
+        raise InputError(f"--strategy {strategy}", 0, "no such strategy", f"one of {', '.join(STRATEGIES)}")
+    told = strategy or (named.strategy if named else "")
     settings = {}
     for name, value in given.items():
-        if profile.strategy not in KNOWN_TO[name]:
+        if lacking := ({told} if told else {*STRATEGIES}) - {*KNOWN_TO[name]}:
             known = f"--strategy {' or '.join(KNOWN_TO[name])}"
-            raise InputError(f"--{name} {value}", 0, f"strategy {profile.strategy} has no use for it", known)
+            raise InputError(f"--{name} {value}", 0, f"strategy {min(lacking)} has no use for it", known)
         settings[name] = value if isinstance(value, int) else parsed(name, value, parse_size)
-    words = {"kernel": kernel, "strategy": profile.strategy, **{name: str(value) for name, value in given.items()}}
-    return Asked(tuned(profile, settings), words)
+    wanted = Wanted(None, strategy, settings, {name: str(value) for name, value in given.items()})
+    return wanted._replace(kernel=wanted.of(named, kernel)) if named else wanted

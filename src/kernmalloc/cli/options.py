@@ -27,7 +27,14 @@ class CompiledMode(StrEnum):
 
 
 AnyMode = Annotated[Mode, typer.Option(help="Its code: compiled, compiled with page walks, or interpreted.")]
-KernelName = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="The kernel: a shipped profile, or yours.")]
+KernelName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE.toml",
+        help="The kernel: a shipped profile, or yours. By default that of the machine's own architecture.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
 Limit = Annotated[
     list[str] | None,

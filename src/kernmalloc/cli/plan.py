@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernmalloc.cli.kernels import Asked, asked_kernel
+from kernmalloc.cli.kernels import Asked, Wanted, asked_kernel
 from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import Json, made_by, parsed
 from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from kernmalloc.plan.plan import Plan
 
 
-@made_by(machines=found_machines, asked=asked_kernel, more=later)
+@made_by(machines=found_machines, wanted=asked_kernel, more=later)
 def plan(
     context: typer.Context,
     machines: Iterator[Found],
-    asked: Asked,
+    wanted: Wanted,
     more: Later,
     json: Json = False,
     header: Annotated[
@@ -48,13 +48,15 @@ def plan(
     from kernmalloc.report import plan as report
 
     if capacity:
-        _tell_capacities(context, asked.profile)
+        _tell_capacities(context, wanted)
         raise typer.Exit(HELD)
     conditions = [parsed("fail-if", text, Condition.parse) for text in fail_if or []]
     status, alone, plans, refusals = HELD, False, list[Plan](), list[tuple[str, str]]()
+    kernels: dict[str, Profile] = {}
     for found in machines:
-        made = _plan(found, asked, more, json)
+        asked, made = _plan(found, wanted, more, json)
         alone = found.alone
+        kernels |= {asked.profile.name: asked.profile} if asked else {}
         if isinstance(made, Plan):
             plans.append(made)
             status = max(status, _judged(made, found, conditions))
@@ -62,11 +64,11 @@ def plan(
             status = max(status, made[0])
             refusals.append((found.name or found.file, made[1]))
     if plans and not json and not alone:
-        say_all(report.several_machines(asked.profile, plans))
+        say_all(report.several_machines(plans))
     if refusals and (header or conditions):
         status = max(status, BROKEN)
     if header and status != FAILED:
-        _write(header, asked.profile, plans, refusals, conditions)
+        _write(header, kernels, plans, refusals, conditions)
     raise typer.Exit(status)
 
 
@@ -85,7 +87,7 @@ def _judged(made: "Plan", found: Found, conditions: "list[Condition]") -> int:
 
 def _write(
     name: str,
-    profile: "Profile",
+    kernels: "dict[str, Profile]",
     plans: "list[Plan]",
     refusals: "list[tuple[str, str]]",
     conditions: "list[Condition]",
@@ -100,6 +102,10 @@ def _write(
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.report.header import header
 
+    if len(kernels) != 1:
+        said = f"of one kernel, the machines take {', '.join(kernels) or 'none'}"
+        raise InputError(f"--header {name}", 0, said, "--kernel names one for all")
+    (profile,) = kernels.values()
     path = Path(name)
     text = header(profile, plans, refusals, conditions, shlex.join(["kernmalloc", *sys.argv[1:]]))
     try:
@@ -111,29 +117,33 @@ def _write(
         raise InputError(name, 0, error.strerror or str(error), "name a file to write") from None
 
 
-def _plan(found: Found, asked: Asked, more: Later, json: bool) -> "Plan | tuple[int, str]":
-    """Plan one machine, with what comes later, and tell it unless it is one of many.  Returns the plan; or, if there is
-    none, an exit status and why."""
+def _plan(found: Found, wanted: Wanted, more: Later, json: bool) -> "tuple[Asked | None, Plan | tuple[int, str]]":
+    """Plan one machine, with what comes later, and tell it unless it is one of many.  Returns its kernel, if it can be
+    read, and the plan; or, if there is none, an exit status and why."""
     from kernmalloc.facade.errors import TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.plan.advice import advise
     from kernmalloc.plan.plan import plan
     from kernmalloc.report import machine as machines
     from kernmalloc.report import plan as report
+    from kernmalloc.report.boot import chosen
     from kernmalloc.report.outcome import Outcome
 
+    asked = wanted.kernel
     try:
         machine, ram = more.on(found.machine())
+        asked = wanted.on(machine, ram)
         made = plan(machine, asked.profile, ram)
         advice = advise(made) if json or found.alone else None
     except (InputError, TooSmall) as error:
-        return refused(found, asked, error, json), str(error)
+        return asked, (refused(found, asked, error, json), str(error))
     if json:
-        say_json(Outcome.planned(made, advice, found.seconds, found.file, found.name))
+        say_json(Outcome.planned(made, advice, found.seconds, found.file, found.name, asked.note))
     elif found.alone:
         say_all(machines.opening(machine, found.origin))
+        say_all(chosen(asked.note))
         say_all(report.whole(made, advice, asked.line([*found.words, *more.words], advice.settings if advice else {})))
-    return made
+    return asked, made
 
 
 OF_MACHINES = {
@@ -149,7 +159,7 @@ OF_MACHINES = {
 """What `--capacity` has no use for: parameters, and what they are called on a command line."""
 
 
-def _tell_capacities(context: typer.Context, own: "Profile") -> None:
+def _tell_capacities(context: typer.Context, wanted: Wanted) -> None:
     """Print how much RAM the kernel that was asked for carries, or each shipped one.  Raises InputError where a machine
     was named, too."""
     from kernmalloc.facade.profile import Profile
@@ -162,5 +172,9 @@ def _tell_capacities(context: typer.Context, own: "Profile") -> None:
         raise InputError(
             "--capacity", 0, f"is of no machine, and has no use for {OF_MACHINES[useless[0]]}", "leave it out"
         )
-    profiles = [own] if given != ["capacity"] else [Profile.load(name) for name in Profile.shipped()]
+    own = wanted.kernel
+    if own is None and given != ["capacity"]:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in given if name != "capacity")
+        raise InputError("--capacity", 0, f"is of every shipped kernel, and {said} is of one", "--kernel names it")
+    profiles = [own.profile] if own else [Profile.load(name) for name in Profile.shipped()]
     say_all(table((profile, capacity(profile)) for profile in profiles))

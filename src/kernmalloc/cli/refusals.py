@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from kernmalloc.inputs.errors import InputError
 
 
-def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int:
-    """Tell why there is no kernel on a machine, and what to do about it.  Returns the exit status that it asks for."""
+def refused(found: "Found", asked: "Asked | None", error: Exception, json: bool) -> int:
+    """Tell why there is no kernel on a machine, and what to do about it; None: it has none yet.  Returns the exit
+    status that it asks for."""
     from kernmalloc.facade.errors import TooLarge, TooSmall
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.cards import NoPlaceError
@@ -22,7 +23,7 @@ def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int
 
     stated = isinstance(error, (TooLarge, TooSmall, NoPlaceError))
     why = reason(error) if isinstance(error, InputError) else str(error)
-    if isinstance(error, TooSmall) and (advice := cure(found.machine(), asked.profile)):
+    if asked and isinstance(error, TooSmall) and (advice := cure(found.machine(), asked.profile)):
         why += f"; {advice}"
     outcome = Outcome(
         file=found.file,
@@ -30,7 +31,9 @@ def refused(found: "Found", asked: "Asked", error: Exception, json: bool) -> int
         status="unreadable" if isinstance(error, InputError) and not stated else "refused",
         reason=why,
         seconds=found.seconds,
-        strategy=asked.profile.strategy,
+        kernel=asked.profile.name if asked else "",
+        note=asked.note if asked else "",
+        strategy=asked.profile.strategy if asked else "",
     )
     if json:
         say_json(outcome)

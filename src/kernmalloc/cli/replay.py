@@ -9,7 +9,7 @@ from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_j
 from kernmalloc.cli.refusals import reason
 
 if TYPE_CHECKING:
-    from kernmalloc.facade.profile import Profile
+    from kernmalloc.facade.choice import Choice
     from kernmalloc.machine.memory_map import Machine
 
 
@@ -23,7 +23,7 @@ def replay(
             " - is standard input.",
         ),
     ],
-    kernel: KernelName = "x86_64",
+    kernel: KernelName = "",
     machine: Annotated[
         str,
         typer.Option(
@@ -38,17 +38,20 @@ def replay(
     """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
     from kernmalloc.cli.progress import load_objects
     from kernmalloc.cli.sources import words_once
+    from kernmalloc.facade.choice import Choice, usual_kernel
     from kernmalloc.facade.profile import Profile
     from kernmalloc.machine.memory_map import Machine, located
+    from kernmalloc.sim.replay import KERNEL
 
-    profile = Profile.load(kernel)
     on = Machine.read(located(machine)) if machine else None
+    usual = Choice(Profile.load(KERNEL), "") if on is None else usual_kernel(on)
+    choice = Choice(Profile.load(kernel), "") if kernel else usual
     words_once(traces)
     load_objects(mode)
-    raise typer.Exit(max(_replay(file, profile, on, mode, json) for file in traces))
+    raise typer.Exit(max(_replay(file, choice, on, mode, json) for file in traces))
 
 
-def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode, json: bool) -> int:
+def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, json: bool) -> int:
     """Replay one trace and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
     from kernmalloc.cli.sources import standard_input
@@ -57,9 +60,11 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
     from kernmalloc.inputs.traces import read_stream, read_trace
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import replay as report
+    from kernmalloc.report.boot import chosen
     from kernmalloc.sim.replay import Replayed
     from kernmalloc.sim.replay import replay as run
 
+    profile = choice.profile
     failed = Replayed(file=file, kernel=profile.name, mode=mode)
     try:
         with measured() as progress:
@@ -73,7 +78,7 @@ def _replay(file: str, profile: "Profile", machine: "Machine | None", mode: Mode
         failed.status, failed.reason = "refused", str(error)
         said = report.verdict(failed)
     else:
-        say_json(done) if json else say_all(report.whole(done))
+        say_json(done) if json else say_all((*chosen(choice.note), *report.whole(done)))
         return HELD if done.held else BROKEN
     if json:
         say_json(failed)

@@ -1,10 +1,11 @@
 """`kernmalloc run`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kernmalloc.cli.options import CompiledMode, Mode
+from kernmalloc.cli.options import CompiledMode, KernelName, Mode
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
 
 
@@ -12,6 +13,7 @@ def run(
     scenario: Annotated[
         str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
     ],
+    kernel: KernelName = "",
     seed: Annotated[
         int | None, typer.Option(min=0, max=1 << 62, help="Seed, not the scenario's.", show_default=False)
     ] = None,
@@ -32,13 +34,16 @@ def run(
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import run as report
+    from kernmalloc.report.boot import chosen
     from kernmalloc.sim.run import NoRoom, Stuck
     from kernmalloc.sim.run import run as simulate
     from kernmalloc.sim.scenario import Scenario
 
-    wanted = Scenario.load(scenario).with_changes(seed=seed, touches=touches)
+    named = str(Path(kernel).absolute()) if kernel.endswith(".toml") else kernel
+    wanted = Scenario.load(scenario).with_changes(kernel=named or None, seed=seed, touches=touches)
     if not json:
         say(f"{wanted.name}: {wanted.summary}")
+        say_all(chosen(wanted.choice().note))
     load_objects(Mode(mode))
     try:
         with touched(wanted.touches) as progress:

@@ -1,6 +1,6 @@
 """A profile: one kernel, as the numbers that its memory manager needs, in about 30 lines of TOML.
 
-    name, summary, arch, mode, phys_bits, strategy
+    name, summary, arch, mode, phys_bits, strategy, machines
     [va]      where the kernel's virtual window lies, and what its top is kept for; or where the direct map does
     [image]   the physical memory that the kernel itself occupies
     [core]    the core table: bytes per frame
@@ -201,6 +201,7 @@ class Profile(_Table, frozen=True):
     mode: str = "owner"  # whose the page tables are: `kernel/core/modes`
     page_bytes: Bytes | None = None  # bytes in a page, where the architecture does not say it; else 4 KiB
     strategy: str = "reserve+release"  # what the mail prefers: C19, C20
+    machines: tuple[str, ...] = ()  # architectures of machines whose usual kernel it is (`choice`), as machines name it
     heap: Heap = Heap()
     devices: Devices = Devices()
     bank: Bank = Bank()

@@ -30,6 +30,8 @@ from kernmalloc.plan.plan import Plan, plan, with_strategy
 CARDS = ("", "24GiB", "141GiB")  # added to each machine; "": none
 BATCH = 32  # machines that a process is given at a time
 
+Pair = tuple[Machine, Profile]
+
 
 class Case(NamedTuple):
     """One machine under one strategy with one card: what became of its devices, and what that cost. Sizes in bytes."""
@@ -129,22 +131,21 @@ def _lost(made: Plan) -> int:
     return sum(device.status == REFUSED and device.curable for device in made.devices)
 
 
-def _batch(task: tuple[list[Machine], Profile]) -> list[Case]:
-    machines, profile = task
-    return [case for machine in machines for case in cases(machine, profile)]
+def _batch(pairs: list[Pair]) -> list[Case]:
+    return [case for machine, profile in pairs for case in cases(machine, profile)]
 
 
 def compare(
-    machines: Iterable[Machine],
-    profile: Profile,
+    pairs: Iterable[Pair],
     processes: int = 2,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Summary]:
-    """Every machine under every strategy, on a pool of processes. `progress` is told how many machines are done."""
-    like = sorted(machines, key=lambda machine: [(r.base, r.size) for r in machine.ram])  # equal memory in one batch
+    """Every machine under every strategy of its kernel, on a pool of processes. `progress` is told how many are
+    done."""
+    like = sorted(pairs, key=lambda pair: [(r.base, r.size) for r in pair[0].ram])  # equal memory in one batch
     batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
     found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
-    with _on_processes(processes, batches, profile) as planned:
+    with _on_processes(processes, batches) as planned:
         for batch, done in zip(batches, planned, strict=True):
             for case in done.result():
                 found[case.strategy, case.card].append(case)
@@ -153,14 +154,14 @@ def compare(
 
 
 @contextmanager
-def _on_processes(count: int, batches: Sequence[list[Machine]], profile: Profile) -> Iterator[list[Future[list[Case]]]]:
+def _on_processes(count: int, batches: Sequence[list[Pair]]) -> Iterator[list[Future[list[Case]]]]:
     """The cases of each batch, on so many processes, which end with whatever goes wrong here. Ctrl-C is this one's:
     they would tell of it, each for itself. While they are made nobody sees it."""
     with ProcessPoolExecutor(count) as pool:
         try:
             pthread_sigmask(SIG_BLOCK, [SIGINT])
             try:
-                found = [pool.submit(_batch, (batch, profile)) for batch in batches]
+                found = [pool.submit(_batch, batch) for batch in batches]
             finally:
                 pthread_sigmask(SIG_UNBLOCK, [SIGINT])
             yield found

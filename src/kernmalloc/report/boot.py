@@ -71,9 +71,10 @@ def verdict(outcome: Outcome) -> str:
     if heap.used != heap.planned:
         held += f", PLANNED {heap.planned:,} BYTES OF HEAP, USED {heap.used:,}"
     return (
-        f"{name}: booted: {had}, donation {several(donation.frames, 'frame')}, "
+        f"{name}: booted: {had}, kernel {outcome.kernel}, donation {several(donation.frames, 'frame')}, "
         f"heap {size(heap.used)} of {size(heap.bound)}, {held}, {outcome.seconds:.2f} s"
         + (f": {outcome.reason}" if outcome.reason else "")
+        + (f"; {outcome.note}" if outcome.note else "")
     )
 
 
@@ -95,6 +96,12 @@ def _bar(heap: int, maps: int, unused: int, marked: bool) -> str:
     few = [-(-BAR * count // max(heap + maps + unused, 1)) for count in (maps, unused)]
     bar = "h" * (BAR - sum(few)) + "m" * few[0] + "." * few[1]
     return bar.upper() if marked else bar
+
+
+def chosen(note: str) -> Iterator[str]:
+    """What is to be said of how a kernel was chosen, if anything."""
+    if note:
+        yield from fitted(f"Kernel not named, and {note}")
 
 
 def window_name(profile: Profile) -> str:

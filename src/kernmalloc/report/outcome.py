@@ -84,7 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released`
     are the bytes that the heap gave back once its devices were published, `clipped` those of RAM above the kernel's
     address limit, `added` what came of RAM after the boot. `seconds` is all the time that this machine
-    took."""
+    took. `note` says how the kernel was chosen where that is not obvious."""
 
     file: str
     machine: str
@@ -103,6 +103,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     page: int = 0
     clipped: int = 0
     added: tuple[AddedLine, ...] = ()
+    kernel: str = ""
+    note: str = ""
 
     @classmethod
     def of(
@@ -114,6 +116,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         seconds: float,
         file: str,
         machine: str,
+        note: str,
     ) -> Outcome:
         """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
         donation, ledger = kernel.donation, done.ledger
@@ -137,10 +140,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             page=kernel.profile.page,
             clipped=kernel.clipped,
             added=tuple(AddedLine(*each) for each in done.added),
+            kernel=kernel.profile.name,
+            note=note,
         )
 
     @classmethod
-    def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str) -> Outcome:
+    def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str, note: str) -> Outcome:
         """The outcome of a plan: what a boot would come to."""
 
         def said(base: int) -> str:
@@ -169,6 +174,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             page=plan.page,
             clipped=plan.clipped,
             added=tuple(AddedLine(*each) for each in plan.added),
+            kernel=plan.profile.name,
+            note=note,
         )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
-from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.plan.advice import Advice, room_for
@@ -130,10 +129,15 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
         yield f"  {line}"
 
 
-def several_machines(profile: Profile, plans: Sequence[Plan]) -> Iterator[str]:
-    """A table of plans for one kernel, a line for each machine."""
-    yield f"Kernel {profile.name}, strategy {profile.strategy}"
-    yield from columns([HEAD, *map(_row, plans)])
+def several_machines(plans: Sequence[Plan]) -> Iterator[str]:
+    """A table of plans for each kernel, a line for each machine."""
+    for kernel in dict.fromkeys(map(_kernel, plans)):
+        yield kernel
+        yield from columns([HEAD, *(_row(plan) for plan in plans if _kernel(plan) == kernel)])
+
+
+def _kernel(plan: Plan) -> str:
+    return f"Kernel {plan.profile.name}, strategy {plan.profile.strategy}"
 
 
 def _row(plan: Plan) -> Cells:

@@ -34,6 +34,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     seed: int
     cpus: int
     mode: str
+    kernel: str
     touches: int
     ticks: int
     # the page cache
@@ -99,6 +100,7 @@ def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> O
         seed=scenario.seed,
         cpus=scenario.cpus,
         mode=kernel.mode,
+        kernel=kernel.profile.name,
         touches=touches,
         ticks=int(crowd.processors["clock"].max()),
         pages=scenario.pages,

@@ -2,7 +2,8 @@
 
     summary, seed, touches, cpus
     machine or ram   a shipped machine or a file; or a plain PC with that much RAM
-    kernel           a shipped profile or a file; strategy, spare (of its [heap]) and [bank] replace what it says
+    kernel           a shipped profile or a file, by default that of the machine's own architecture; strategy, spare (of
+                     its [heap]) and [bank] replace what it says
     [source]         the disk that pages come from
     [[processes]]    who touches pages, and which
     [[heap]]         allocations of the kernel's
@@ -20,6 +21,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kernmalloc.facade.choice import Choice, usual_kernel
 from kernmalloc.facade.profile import Bytes, Profile
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.facts import Range
@@ -118,7 +120,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
     cpus: Annotated[int, Meta(ge=1, le=32)] = 1
     machine: str = ""
     ram: Bytes = Bytes(0)
-    kernel: str = "eros2"
+    kernel: str = ""
     strategy: str = ""
     spare: Bytes | None = None
     bank: BankChange = BankChange()
@@ -170,10 +172,16 @@ class Scenario(_Table, frozen=True, kw_only=True):
             return Machine.shipped(self.machine)
         return Machine.read(Path(self.file).parent / self.machine)
 
+    def choice(self) -> Choice:
+        """The kernel as it is shipped or told, and what is to be said of how it was chosen. Raises InputError."""
+        if not self.kernel:
+            return usual_kernel(self.machine_made())
+        beside = Path(self.file).parent / self.kernel
+        return Choice(Profile.load(beside if self.kernel.endswith(".toml") else self.kernel), "")
+
     def profile(self) -> Profile:
         """The kernel. Raises InputError."""
-        beside = Path(self.file).parent / self.kernel
-        profile = Profile.load(beside if self.kernel.endswith(".toml") else self.kernel)
+        profile = self.choice().profile
         changes = {key: value for key, value in msgspec.structs.asdict(self.bank).items() if value is not None}
         bank = msgspec.structs.replace(profile.bank, **changes)
         heap = profile.heap if self.spare is None else msgspec.structs.replace(profile.heap, spare=self.spare)
