@@ -12,7 +12,7 @@ RET = RA << 15 | 0x67
 
 EVERY = {format.name: format for name in ("riscv32", "riscv64") for format in ARCHES[name].formats}
 FORMAT = pytest.mark.parametrize("format", EVERY.values(), ids=EVERY)
-SV32, SV39, SV48 = EVERY.values()
+SV32, SV39, SV48, *EXTENDED = EVERY.values()
 V, R, W, X, U, G, A, D = (1 << i for i in range(8))
 PPN = 10
 
@@ -49,7 +49,7 @@ def test_depth_and_widths_E3() -> None:
     assert [f.user_end for f in (SV32, SV39, SV48)] == [3 << 30, 1 << 38, 1 << 47]
 
 
-@FORMAT
+@pytest.mark.parametrize("format", [SV32, SV39, SV48], ids=lambda format: format.name)
 def test_how_memory_is_cached_follows_from_its_address_E11(format: Format) -> None:
     """3.6: no bit of an entry says so. What a device has is not cached."""
     assert format.cache == format.large_cache == (0, None, 0, None) and format.cache_mask == 0
@@ -75,3 +75,22 @@ def test_primitives_are_the_instructions_of_the_manual() -> None:
     assert words("riscv64", "km_port_interrupts_save") == [csrrci, andi, RET]
     csrs, li = system(SSTATUS, A0, 2, 0), op_imm(0, 0, 0, A0)
     assert words("riscv64", "km_port_interrupts_restore") == [csrs, li, RET]
+
+
+@pytest.mark.parametrize("format", EXTENDED, ids=lambda format: format.name)
+def test_Svpbmt_says_how_memory_is_cached_E11(format: Format) -> None:
+    """Chapter 6: bits 62:61; 1 is NC, 2 is IO. The width of addresses is that of the format without it."""
+    assert format.cache == format.large_cache == (0, None, 2 << 61, 1 << 61)
+    assert format.cache_mask == format.large_cache_mask == 3 << 61
+    assert (format.va_bits, format.root_shift) in ((39, 30), (48, 39)) and format.leaf == SV39.leaf
+
+
+@pytest.mark.parametrize("format", EXTENDED, ids=lambda format: format.name)
+def test_Svnapot_maps_64_KiB(format: Format) -> None:
+    """Chapter 5: N, bit 63, and 1000 in the lowest bits of the frame's number."""
+    last = len(format.levels) - 1
+    entry = 1 << 63 | 0x123450 >> 4 << 4 << PPN | 8 << PPN | V | R | A
+    found = format.decode(entry, last)
+    assert found is not None and (found.kind, found.page, found.pa) == ("napot", 16, 0x123450 << 12)
+    assert format.decode(entry ^ 1 << PPN, last) is None, "other sizes are reserved"
+    assert format.levels[last].pages == (12, 16)

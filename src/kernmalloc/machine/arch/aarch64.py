@@ -17,22 +17,22 @@ from __future__ import annotations
 
 from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import machine_code
-from kernmalloc.machine.arch.model import (
+from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Arch,
     Caching,
-    Compiler,
     Field,
-    Format,
+    Form,
     Level,
     Made,
     Meaning,
     Register,
+    Walking,
     layout,
 )
+from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _MAPS = (
     ("AttrIndx", 2, 3, "which attribute of MAIR_EL1"),
@@ -64,7 +64,8 @@ def _fields(page_shift: int, span_shift: int) -> dict[str, tuple[Field, ...]]:
         ("available", 51, 8, "ignored"),
         ("PXNTable", 59, 1, "EL1 may not execute below"),
         ("UXNTable", 60, 1, "EL0 may not execute below"),
-        ("APTable", 61, 2, "rights below: bit 0 takes EL0's away, bit 1 those to write"),
+        ("APTable0", 61, 1, "EL0 may not access below"),
+        ("APTable1", 62, 1, "read only below"),
         ("NSTable", 63, 1, "not secure below"),
     )
     large = layout(
@@ -87,6 +88,18 @@ def _fields(page_shift: int, span_shift: int) -> dict[str, tuple[Field, ...]]:
         *_UPPER,
     )
     return {ROOT: table, TABLE: table, LARGE: large, LEAF: leaf}
+
+
+_TOP = (Form(ROOT, {"valid": 1, "type": 1}),)
+
+
+def _upper(page: int, kind: str = TABLE) -> tuple[Form, ...]:
+    """Forms where an entry leads to a table or maps a block."""
+    return Form(kind, {"valid": 1, "type": 1}), Form(LARGE, {"valid": 1, "type": 0}, page)
+
+
+def _lowest(page: int) -> tuple[Form, ...]:
+    return (Form(LEAF, {"valid": 1, "type": 1}, page),)
 
 
 _KERNEL = {"valid": 1, "SH": 3, "AF": 1, "UXN": 1}
@@ -122,6 +135,20 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
             uncached={"AttrIndx": 2},
             write_combining={"AttrIndx": 3},
         ),
+        walking=Walking(  # D8.4
+            read={},
+            write={"AP2": 0, "APTable1": 0},
+            execute={"PXN": 0, "PXNTable": 0},
+            user={"AP1": 1, "APTable0": 0},
+            user_execute={"UXN": 0, "UXNTable": 0},
+            sets_used=False,
+            used_first=True,
+            formless="not present",
+            beyond="too high",
+            halves="both",
+            keeps_from_users_data=True,
+            execute_alone=True,
+        ),
         registers=(
             Register(
                 "MAIR_EL1",
@@ -141,21 +168,21 @@ AARCH64 = Arch(
             number=9,
             page_shift=12,
             va_bits=48,
-            levels=(Level(39, 9), Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,))),
+            levels=(Level(39, 9, _TOP), Level(30, 9, _upper(30)), Level(21, 9, _upper(21)), Level(12, 9, _lowest(12))),
         ),
         _format(
             name="aarch64-16k",
             number=10,
             page_shift=14,
             va_bits=47,
-            levels=(Level(36, 11), Level(25, 11, (25,)), Level(14, 11, (14,))),
+            levels=(Level(36, 11, _TOP), Level(25, 11, _upper(25)), Level(14, 11, _lowest(14))),
         ),
         _format(
             name="aarch64-64k",
             number=11,
             page_shift=16,
             va_bits=42,
-            levels=(Level(29, 13, (29,)), Level(16, 13, (16,))),
+            levels=(Level(29, 13, _upper(29, ROOT)), Level(16, 13, _lowest(16))),
         ),
     ),
     target=Target("aarch64-none-elf", "generic", "-neon,-fp-armv8", pause="@llvm.aarch64.hint(i32 1)"),

@@ -21,21 +21,21 @@ from __future__ import annotations
 
 from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import machine_code
-from kernmalloc.machine.arch.model import (
+from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Arch,
     Caching,
-    Compiler,
-    Format,
+    Form,
     Level,
     Made,
     Meaning,
     Register,
+    Walking,
     layout,
 )
+from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _MANUAL = "ARM DDI 0406C"
 
@@ -81,6 +81,24 @@ _SMALL = layout(
     ("nG", 11, 1, "not global"),
     ("address", 12, 20, "of a page"),
 )
+_SUPERSECTION = (  # B3.5.1: no domain, which is 0; an address of 32 bits
+    *(each for each in _SECTION if each.name not in ("domain", "address")),
+    *layout("B3.5.1, figure B3-4", ("address", 24, 8, "of a supersection")),
+)
+_PAGE_64K = layout(
+    "B3.5.1, figure B3-5",
+    ("type", 0, 2, "1: maps a large page"),
+    ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
+    ("C", 3, 1, "see B"),
+    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.3"),
+    ("AP1", 5, 1, "PL0 may access: B3.7.1"),
+    ("AP2", 9, 1, "read only: B3.7.1"),
+    ("S", 10, 1, "shareable: PRRR says what that means"),
+    ("nG", 11, 1, "not global"),
+    ("TEX", 12, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
+    ("XN", 15, 1, "may not be executed"),
+    ("address", 16, 16, "of a page of 64 KiB"),
+)
 _WRITE_BACK = {"C": 1, "B": 1}
 _KERNEL = {"type": 1, "AP0": 1, **_WRITE_BACK}
 _PAGE = {"type": 1, "AP1": 1, "AP2": 1, "nG": 1, **_WRITE_BACK}
@@ -96,8 +114,26 @@ _SHORT = Format(
     page_shift=12,
     word_shift=2,
     group=4,
-    levels=(Level(20, 12, (20, 24)), Level(12, 8, (12, 16))),
-    fields={ROOT: _TABLE, TABLE: _TABLE, LARGE: _SECTION, LEAF: _SMALL},
+    levels=(
+        Level(
+            20,
+            12,
+            (
+                Form(ROOT, {"type": 1}),
+                Form(LARGE, {"type": 1, "supersection": 0}, 20),
+                Form("supersection", {"type": 1, "supersection": 1}, 24),
+            ),
+        ),
+        Level(12, 8, (Form(LEAF, {"type": 1}, 12), Form("64k", {"type": 1}, 16))),
+    ),
+    fields={
+        ROOT: _TABLE,
+        TABLE: _TABLE,
+        LARGE: _SECTION,
+        LEAF: _SMALL,
+        "supersection": _SUPERSECTION,
+        "64k": _PAGE_64K,
+    },
     meaning=Meaning(present="type", large={"type": 1}, used="AP0", writable={"AP2": 0}, executable={"XN": 0}),
     made=Made(
         root={"type": 1},
@@ -114,6 +150,16 @@ _SHORT = Format(
         write_through={"C": 1, "B": 0},
         uncached={"C": 0, "B": 0},
         write_combining={"C": 0, "B": 1},
+    ),
+    walking=Walking(  # B3.7; DACR lets only domain 0 in
+        read={"domain": 0},
+        write={"domain": 0, "AP2": 0},
+        execute={"domain": 0, "XN": 0, "PXN": 0},
+        user={"AP1": 1},
+        user_execute={"domain": 0, "XN": 0},
+        sets_used=False,
+        used_first=True,
+        formless="not present",
     ),
     registers=(
         Register("PRRR", 0xFF0F_00A9, "TEX[0] C B: 0 Device, 1 to 3 Normal, inner shareable whatever S says: B4.1.127"),
@@ -150,9 +196,12 @@ _LONG_TABLE = layout(
     ("available", 52, 7, "ignored"),
     ("PXNTable", 59, 1, "PL1 may not execute below"),
     ("XNTable", 60, 1, "may not be executed below"),
-    ("APTable", 61, 2, "rights below: bit 0 takes PL0's away, bit 1 those to write"),
+    ("APTable0", 61, 1, "PL0 may not access below"),
+    ("APTable1", 62, 1, "read only below"),
     ("NSTable", 63, 1, "not secure below"),
 )
+_LONG_LEADS = {"valid": 1, "type": 1}
+_LONG_MAPS_BLOCK = {"valid": 1, "type": 0}
 _LONG_KERNEL = {"valid": 1, "SH": 3, "AF": 1}
 _LONG_PAGE = {"valid": 1, "AP1": 1, "AP2": 1, "SH": 3, "nG": 1, "PXN": 1}
 
@@ -165,7 +214,11 @@ _LONG = Format(
     user_end=1 << 31,  # with TTBCR.T0SZ = T1SZ = 1
     break_first=True,
     page_shift=12,
-    levels=(Level(30, 2, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,))),
+    levels=(
+        Level(30, 2, (Form(ROOT, _LONG_LEADS), Form(LARGE, _LONG_MAPS_BLOCK, 30))),
+        Level(21, 9, (Form(TABLE, _LONG_LEADS), Form(LARGE, _LONG_MAPS_BLOCK, 21))),
+        Level(12, 9, (Form(LEAF, _LONG_LEADS, 12),)),
+    ),
     fields={
         ROOT: _LONG_TABLE,
         TABLE: _LONG_TABLE,
@@ -202,6 +255,16 @@ _LONG = Format(
         write_through={"AttrIndx": 1},
         uncached={"AttrIndx": 2},
         write_combining={"AttrIndx": 3},
+    ),
+    walking=Walking(  # B3.7
+        read={},
+        write={"AP2": 0, "APTable1": 0},
+        execute={"XN": 0, "PXN": 0, "XNTable": 0, "PXNTable": 0},
+        user={"AP1": 1, "APTable0": 0},
+        user_execute={"XN": 0, "XNTable": 0},
+        sets_used=False,
+        used_first=True,
+        formless="not present",
     ),
     registers=(
         Register(

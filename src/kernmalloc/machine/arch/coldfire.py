@@ -14,20 +14,20 @@ makes no objects for ColdFire.
 
 from __future__ import annotations
 
-from kernmalloc.machine.arch.model import (
+from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Arch,
     Caching,
-    Compiler,
-    Format,
+    Form,
     Level,
     Made,
     Meaning,
+    Walking,
     layout,
 )
+from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _V = layout("5.5.3.4, MMUTR", ("V", 0, 1, "valid"))
 _OWN = "the kernel's own"
@@ -47,7 +47,7 @@ _USED = layout(
     _OWN, ("used", 10, 1, "the miss handler has loaded it; MMUDR ignores address bits below the page's size")
 )
 
-_TABLE_FIELDS = (*_V, *layout(_OWN, ("R", 4, 1, "0, or it would map a page"), _ADDRESS))
+_TABLE_FIELDS = (*_V, *layout(_OWN, ("maps", 4, 1, "0: it leads to a table"), _ADDRESS))
 _LARGE = {"V": 1, "R": 1, "W": 1, "X": 1, "SP": 1, "CM": 1, "SZ": 0}
 _PAGE = {"V": 1, "R": 1, "X": 1, "CM": 1}
 
@@ -63,7 +63,12 @@ COLDFIRE = Arch(
             tlb=32,  # of data, and as many again of instructions: 5
             user_end=0xC000_0000,  # the kernel's share is the last 1 GiB
             page_shift=13,
-            levels=(Level(27, 5), Level(20, 7, (20,)), Level(13, 7, (13,))),
+            levels=(
+                Level(27, 5, (Form(ROOT, {"V": 1, "maps": 0}),)),
+                Level(20, 7, (Form(TABLE, {"V": 1, "maps": 0}), Form(LARGE, {"V": 1, "R": 1}, 20))),
+                Level(13, 7, (Form(LEAF, {"V": 1}, 13),)),
+            ),
+            walking=Walking(read={"R": 1}, write={"W": 1}, execute={"X": 1}, user={"SP": 0}, user_execute={"X": 1}),
             fields={
                 ROOT: _TABLE_FIELDS,
                 TABLE: _TABLE_FIELDS,

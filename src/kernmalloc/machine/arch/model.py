@@ -1,13 +1,8 @@
 """What is said of an architecture: all that differs from one to another, as fields of entries, numbers and names.
 
 Concepts
-  1. A *format* is how page tables are written. It says which fields an entry has, by kind of entry, and at which
-     levels the processor looks one up. What no field covers is reserved, and 0.
-  2. A *kind* of entry is what it does: `root` and `table` entries lead to a table, a `large` entry maps a page above
-     the lowest tables, a `leaf` entry maps a page in them.
-  3. A *recipe* names the fields of an entry that the kernel makes, with their values. A `Meaning` names the fields that
-     the kernel asks: is the entry present, does it map a large page, was it used, may one write, may one execute.
-  4. From fields, levels, recipes and meaning follow plain numbers, and these are what the kernel knows of a format:
+  1. A *format* is how page tables are written: fields, forms, recipes and their meaning (`entries`).
+  2. From these follow plain numbers, and they are what the kernel knows of a format:
 
          entry = (pa >> pa_shift) | leaf                  pa = (entry & address) << pa_shift
          it is present           <=>  entry & present != 0
@@ -15,11 +10,11 @@ Concepts
          it can be written       <=>  entry & write_mask == write_mask ^ read_only
 
      The code that uses them, `machine/mmu`, is the same for all formats.
-  5. A level is named by the shift of its index. A table fills a frame. Where the processor's tables are smaller,
+  3. A level is named by the shift of its index. A table fills a frame. Where the processor's tables are smaller,
      `group` of its entries, adjacent, are one upper entry of the kernel, and as many of its tables one of the kernel's.
      A word of the upper entry differs from the next by `table_step`, or by `large_step` if it maps a large page.
-  6. A large page of the kernel is as large as all pages of a leaf table together. A processor may know more sizes.
-  7. An *architecture* has formats, a target that LLVM knows, compilers of C, or some of these.
+  4. A large page of the kernel is as large as all pages of a leaf table together. A processor may know more sizes.
+  5. An *architecture* has formats, a target that LLVM knows, compilers of C, or some of these.
 
 To add a format, write it into the module of its family, or into a new one, and test its bits against the manual. Its
 number is the next that is free. Nothing else changes: the kernel's `Format` record, profiles and the host take it from
@@ -32,101 +27,38 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernmalloc.machine.arch.entries import (
+    ADDRESS,
+    KINDS,
+    LARGE,
+    LEAF,
+    ROOT,
+    TABLE,
+    Caching,
+    Field,
+    Form,
+    Made,
+    Meaning,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kernmalloc.lang.target import Target
-
-ROOT, TABLE, LARGE, LEAF = KINDS = ("root", "table", "large", "leaf")
-
-Recipe = dict[str, int]
-"""Fields of an entry, by name; the others are 0."""
-
-ADDRESS = "address"
-"""The name of the field that holds the physical address, in every kind of entry."""
-
-
-class Field(NamedTuple):
-    """Some bits of an entry."""
-
-    name: str  # as the manual calls them, in letters of identifiers
-    low: int  # number of the lowest bit
-    width: int  # bits
-    meaning: str
-    source: str  # where the manual says so
-
-    @property
-    def mask(self) -> int:
-        """The bits, in place."""
-        return ((1 << self.width) - 1) << self.low
-
-    def put(self, value: int) -> int:
-        """A value, in place."""
-        if not 0 <= value < 1 << self.width:
-            raise ValueError(f"{self.name}: {value} does not fit {self.width} bits")
-        return value << self.low
-
-    def get(self, entry: int) -> int:
-        """The value in an entry."""
-        return (entry & self.mask) >> self.low
-
-
-def layout(source: str, *fields: tuple[str, int, int, str]) -> tuple[Field, ...]:
-    """Fields that one place of the manual tells: name, lowest bit, width, meaning."""
-    return tuple(Field(*each, source) for each in fields)
-
-
-class Level(NamedTuple):
-    """One level of tables, as the processor looks an entry up."""
-
-    shift: int  # of the index in a virtual address
-    bits: int  # of the index
-    pages: tuple[int, ...] = ()  # log2 of the bytes of each page that an entry here may map
-
-
-class Meaning(NamedTuple):
-    """Which fields say what the kernel asks of an entry."""
-
-    present: str  # of every kind; 0 in all its bits: the entry leads nowhere
-    large: Recipe  # of an upper entry that maps a page
-    used: str  # of what maps: the processor sets it, or the handler that loads its TLB
-    writable: Recipe  # of what maps
-    executable: Recipe  # of what maps for the kernel; {}: it may execute whatever it maps
-
-
-class Caching(NamedTuple):
-    """What a leaf entry says for each way to cache its page, in the order of the kernel's numbers; None: there is no
-    such way."""
-
-    write_back: Recipe
-    write_through: Recipe | None
-    uncached: Recipe | None
-    write_combining: Recipe | None
-
+    from kernmalloc.machine.arch.entries import Level, Register, Walking
 
 ATTRIBUTE_NAMES = tuple(name.replace("_", "-") for name in Caching._fields)
 """Ways to cache a page, by the kernel's number."""
 
 
-class Register(NamedTuple):
-    """A system register, or a field of one, that whoever boots must set for entries to mean what is said here."""
+class Decoded(NamedTuple):
+    """What an entry says."""
 
-    name: str
-    value: int
-    why: str
-
-
-class Made(NamedTuple):
-    """Recipes of the entries that the kernel makes."""
-
-    root: Recipe  # of the root, leads to a table
-    table: Recipe  # below the root, leads to a table
-    user_root: Recipe  # of the root of a process, leads to a table; the page entry gives the rights
-    user_table: Recipe  # below that root, leads to a table
-    leaf: Recipe  # maps a page for the kernel, writable, and used already, to spare the walker
-    large: Recipe  # maps a large page for the kernel, the same
-    page: Recipe  # maps a page for a process: it may execute, not write; not used yet
-    user_large: Recipe  # maps a large page for a process: it may execute, not write; used already
+    kind: str
+    pa: int  # of the table, or of the page
+    page: int  # log2 of the bytes of the page; 0: it leads to a table
+    fields: dict[str, int]  # all but the address
+    reserved: int  # bits that are set, and that no field covers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,6 +83,7 @@ class Format:
     meaning: Meaning
     made: Made
     caching: Caching  # the kernel maps write-back; what else there is is for whoever maps a device
+    walking: Walking
     registers: tuple[Register, ...] = ()
 
     @property
@@ -235,7 +168,7 @@ class Format:
     def present(self) -> int:
         """The bits of which an entry that leads somewhere has one."""
         bits = 0
-        for kind in self.fields:
+        for kind in KINDS if self.levels else ():
             bits |= self.mask(kind, [self.meaning.present])
         return bits
 
@@ -410,6 +343,47 @@ class Format:
     def mask(self, kind: str, names: Iterable[str]) -> int:
         """The bits of these fields."""
         return sum(self.field(kind, name).mask for name in names)
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether entries of a kind have a field of that name."""
+        return any(each.name == name for each in self.fields[kind])
+
+    def covered(self, kind: str) -> int:
+        """The bits that the fields of a kind cover; the others are reserved."""
+        return sum(each.mask for each in self.fields[kind])
+
+    def encode(self, kind: str, pa: int, **fields: int) -> int:
+        """The entry of a kind with this physical address and these fields. KeyError: it has no such field. ValueError:
+        an address or a value does not fit."""
+        address = self.field(kind, ADDRESS)
+        place = pa >> self.pa_shift
+        if place << self.pa_shift != pa or place & ~address.mask:
+            raise ValueError(f"{self.name}: {pa:#x} is no address that a {kind} entry can hold")
+        return place | self.word(kind, fields)
+
+    def form_of(self, entry: int, level: int) -> Form | None:
+        """The form of an entry at a level, counted from the root. None: it has none, and leads nowhere."""
+        for form in self.levels[level].forms:
+            if entry & self.mask(form.kind, form.tells) == self.word(form.kind, form.tells):
+                return form
+        return None
+
+    def decode(self, entry: int, level: int) -> Decoded | None:
+        """What an entry at a level says, counted from the root. None: it leads nowhere."""
+        form = self.form_of(entry, level)
+        if form is None:
+            return None
+        low = (1 << form.page) - 1
+        pa = (entry & self.mask(form.kind, [ADDRESS])) << self.pa_shift
+        values = {each.name: each.get(entry) for each in self.fields[form.kind] if each.name != ADDRESS}
+        return Decoded(form.kind, pa & ~low, form.page, values, entry & self.reserved(form))
+
+    def reserved(self, form: Form) -> int:
+        """The bits that are reserved in an entry of a form: those that no field covers, and below the size of a page
+        those of the address."""
+        word = (1 << (8 << self.word_shift)) - 1
+        below = self.mask(form.kind, [ADDRESS]) & ((1 << form.page) - 1) >> self.pa_shift
+        return word & ~self.covered(form.kind) | below
 
     def word(self, kind: str, recipe: Mapping[str, int]) -> int:
         """An entry of a kind with these fields, and nothing else."""

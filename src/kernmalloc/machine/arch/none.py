@@ -5,7 +5,8 @@ There are addresses and pages, and no entries. How large a page is, the kernel a
 
 from __future__ import annotations
 
-from kernmalloc.machine.arch.model import Arch, Caching, Format, Made, Meaning
+from kernmalloc.machine.arch.entries import Caching, Made, Meaning, Walking
+from kernmalloc.machine.arch.model import Arch, Format
 
 NONE = Arch(
     name="none",
@@ -22,6 +23,7 @@ NONE = Arch(
             fields={},
             meaning=Meaning(present="", large={}, used="", writable={}, executable={}),
             made=Made(root={}, table={}, user_root={}, user_table={}, leaf={}, large={}, page={}, user_large={}),
+            walking=Walking(read={}, write={}, execute={}, user={}, user_execute={}),
             caching=Caching({}, {}, {}, {}),  # for whoever maps a device
         ),
     ),

@@ -15,43 +15,88 @@ from __future__ import annotations
 
 from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import machine_code
-from kernmalloc.machine.arch.model import (
+from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Arch,
     Caching,
-    Compiler,
     Field,
-    Format,
+    Form,
     Level,
     Made,
     Meaning,
+    Walking,
     layout,
 )
+from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
-_RIGHTS = (
-    ("V", 0, 1, "valid"),
+_V = ("V", 0, 1, "valid")
+_G = ("G", 5, 1, "global")
+_RSW = ("RSW", 8, 2, "for software")
+_TABLE = (_V, ("RWX", 1, 3, "0: leads to a table"), _G, _RSW)
+_MAPS = (
+    _V,
     ("R", 1, 1, "may be read"),
     ("W", 2, 1, "may be written; reserved without R"),
     ("X", 3, 1, "may be executed"),
-    ("U", 4, 1, "users may access, and the supervisor not, unless sstatus.SUM = 1; reserved in what leads to a table"),
-    ("G", 5, 1, "global"),
-    ("A", 6, 1, "accessed; reserved in what leads to a table"),
-    ("D", 7, 1, "dirty; reserved in what leads to a table"),
-    ("RSW", 8, 2, "for software"),
+    ("U", 4, 1, "users may access, and the supervisor not, unless sstatus.SUM = 1"),
+    _G,
+    ("A", 6, 1, "accessed"),
+    ("D", 7, 1, "dirty"),
+    _RSW,
 )
+NAPOT = "napot"  # a page of 64 KiB, among pages of 4 KiB
 
 
-def _fields(rights: str, index_bits: int, physical: int, high: tuple[Field, ...]) -> dict[str, tuple[Field, ...]]:
-    """Entries of a format whose physical addresses have so many bits, with what they have above the address."""
-    pages = physical - 12
-    address = layout(rights, ("address", 10, pages, "number of the frame"))
-    large = layout(rights, ("address", 10 + index_bits, pages - index_bits, "number of the frame; what is below is 0"))
-    common = layout(rights, *_RIGHTS)
-    table = (*common, *address)
-    return {ROOT: table, TABLE: table, LARGE: (*common, *large, *high), LEAF: (*common, *address, *high)}
+def _fields(source: str, index_bits: int, phys_bits: int) -> dict[str, tuple[Field, ...]]:
+    """Entries of a format whose physical addresses have so many bits."""
+    pages = phys_bits - 12
+    table = layout(source, *_TABLE, ("address", 10, pages, "number of the table's frame"))
+    large = ("address", 10 + index_bits, pages - index_bits, "number of the first frame; what is below is 0")
+    return {
+        ROOT: table,
+        TABLE: table,
+        LARGE: layout(source, *_MAPS, large),
+        LEAF: layout(source, *_MAPS, ("address", 10, pages, "number of the frame")),
+    }
+
+
+def _extended(fields: dict[str, tuple[Field, ...]]) -> dict[str, tuple[Field, ...]]:
+    """These entries on a processor that has Svpbmt and Svnapot."""
+    pbmt = layout("6, Svpbmt", ("PBMT", 61, 2, "how it is cached: 0 as its address says, 1 NC, 2 IO"))
+    n = layout("5, Svnapot", ("N", 63, 1, "one of 16 adjacent entries that are alike"))
+    napot = layout(
+        "5, Svnapot",
+        ("size", 10, 4, "8: 64 KiB; other values are reserved"),
+        ("address", 14, 40, "of a page of 64 KiB"),
+    )
+    leaf = tuple(each for each in fields[LEAF] if each.name != "address")
+    return {
+        **fields,
+        LARGE: (*fields[LARGE], *pbmt),
+        LEAF: (*fields[LEAF], *pbmt, *n),
+        NAPOT: (*leaf, *napot, *pbmt, *n),
+    }
+
+
+def _leads(kind: str = TABLE) -> Form:
+    return Form(kind, {"V": 1, "RWX": 0})
+
+
+def _maps(kind: str, page: int, **tells: int) -> tuple[Form, ...]:
+    """An entry that maps may be read, or only executed."""
+    return Form(kind, {"V": 1, "R": 1, **tells}, page), Form(kind, {"V": 1, "R": 0, "W": 0, "X": 1, **tells}, page)
+
+
+def _levels(first: int, *, extended: bool = False) -> tuple[Level, ...]:
+    """Levels of 9 bits from a shift down."""
+    lowest = (*_maps(LEAF, 12, N=0), *_maps(NAPOT, 16, N=1, size=8)) if extended else _maps(LEAF, 12)
+    upper = (
+        Level(shift, 9, (_leads(ROOT if shift == first else TABLE), *_maps(LARGE, shift)))
+        for shift in range(first, 12, -9)
+    )
+    return (*upper, Level(12, 9, lowest))
 
 
 _LEAF = {"V": 1, "R": 1, "W": 1, "X": 1, "G": 1, "A": 1, "D": 1}
@@ -93,13 +138,27 @@ def _format(
             user_large={**_PAGE, "A": 1},
         ),
         caching=caching,
+        walking=Walking(  # 4.3.2
+            read={"R": 1},
+            write={"W": 1},
+            execute={"X": 1},
+            user={"U": 1},
+            user_execute={"X": 1},
+            dirty="D",
+            sets_used=False,
+            strict=True,
+            beyond="no memory",
+            halves="sign" if va_bits > 32 else "none",
+            keeps_from_users_pages=True,
+            keeps_from_users_code=True,
+        ),
     )
 
 
 _BY_ADDRESS = Caching(write_back={}, write_through=None, uncached={}, write_combining=None)
-_SV32 = _fields("4.3.1", 10, 34, ())
-_SV39 = _fields("4.4.1", 9, 56, ())
-_SV48 = _fields("4.5.1", 9, 56, ())
+_BY_ENTRY = Caching(  # 6: NC is idempotent and weakly ordered, IO is not
+    write_back={"PBMT": 0}, write_through=None, uncached={"PBMT": 2}, write_combining={"PBMT": 1}
+)
 
 RISCV32 = Arch(
     name="riscv32",
@@ -111,38 +170,51 @@ RISCV32 = Arch(
             phys_bits=34,
             user_end=0xC000_0000,  # the kernel's share is the last 1 GiB
             word_shift=2,
-            levels=(Level(22, 10, (22,)), Level(12, 10, (12,))),  # 4.3
-            fields=_SV32,
+            levels=(Level(22, 10, (_leads(ROOT), *_maps(LARGE, 22))), Level(12, 10, _maps(LEAF, 12))),  # 4.3
+            fields=_fields("4.3.1", 10, 34),
             caching=_BY_ADDRESS,
         ),
     ),
 )
 
+
+def _sv39(name: str, number: int, *, extended: bool) -> Format:
+    fields = _fields("4.4.1", 9, 56)
+    return _format(
+        name=name,
+        number=number,
+        va_bits=39,
+        phys_bits=56,
+        user_end=1 << 38,  # the lower half
+        word_shift=3,
+        levels=_levels(30, extended=extended),  # 4.4
+        fields=_extended(fields) if extended else fields,
+        caching=_BY_ENTRY if extended else _BY_ADDRESS,
+    )
+
+
+def _sv48(name: str, number: int, *, extended: bool) -> Format:
+    fields = _fields("4.5.1", 9, 56)
+    return _format(
+        name=name,
+        number=number,
+        va_bits=48,
+        phys_bits=56,
+        user_end=1 << 47,
+        word_shift=3,
+        levels=_levels(39, extended=extended),  # 4.5
+        fields=_extended(fields) if extended else fields,
+        caching=_BY_ENTRY if extended else _BY_ADDRESS,
+    )
+
+
 RISCV64 = Arch(
     name="riscv64",
     formats=(
-        _format(
-            name="riscv64-sv39",
-            number=13,
-            va_bits=39,
-            phys_bits=56,
-            user_end=1 << 38,  # the lower half
-            word_shift=3,
-            levels=(Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,))),  # 4.4
-            fields=_SV39,
-            caching=_BY_ADDRESS,
-        ),
-        _format(
-            name="riscv64-sv48",
-            number=14,
-            va_bits=48,
-            phys_bits=56,
-            user_end=1 << 47,
-            word_shift=3,
-            levels=(Level(39, 9, (39,)), Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,))),  # 4.5
-            fields=_SV48,
-            caching=_BY_ADDRESS,
-        ),
+        _sv39("riscv64-sv39", 13, extended=False),
+        _sv48("riscv64-sv48", 14, extended=False),
+        _sv39("riscv64-sv39-svpbmt", 15, extended=True),
+        _sv48("riscv64-sv48-svpbmt", 16, extended=True),
     ),
     # the code model "medium" is medany: RAM starts at 2 GiB there
     target=Target(

@@ -13,22 +13,22 @@ here: what PSE-36 adds to large pages is 0.
 from __future__ import annotations
 
 from kernmalloc.lang.target import Target
-from kernmalloc.machine.arch.model import (
+from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Arch,
     Caching,
-    Compiler,
     Field,
-    Format,
+    Form,
     Level,
     Made,
     Meaning,
     Register,
+    Walking,
     layout,
 )
+from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _MANUAL = "Intel SDM volume 3A, chapter 4"
 _PAT = Register("IA32_PAT", 0x0001_0406_0007_0406, "as after reset, but PA6, which is write combining: 12.12.4")
@@ -86,13 +86,33 @@ _PAE_FIELDS = {
     ),
     **_mapping((_XD,), "table 4-9", "table 4-11"),
 }
-_LONG_TABLE = (*_RIGHTS, ("unused", 6, 1, "ignored"), _PS, ("ignored", 8, 4, "ignored"), _ADDRESS)
+_LONG_ROOT = (
+    *_RIGHTS,
+    ("unused", 6, 1, "ignored"),
+    ("ignored", 8, 4, "ignored"),
+    _ADDRESS,
+    ("available", 52, 11, "ignored"),
+    _XD,
+)
+_LONG_TABLE = (*_LONG_ROOT, _PS)
 _LONG_HIGH = (("available", 52, 7, "ignored"), _PK, _XD)
+PML4 = "pml4"  # the root's entries of 4 levels, in the tables below the root of 5
+
 _LONG_FIELDS = {
-    ROOT: layout("tables 4-14 and 4-15", *_LONG_TABLE, ("available", 52, 11, "ignored"), _XD),
-    TABLE: layout("tables 4-15, 4-17 and 4-19", *_LONG_TABLE, ("available", 52, 11, "ignored"), _XD),
+    ROOT: layout("tables 4-14 and 4-15", *_LONG_ROOT),
+    TABLE: layout("tables 4-15, 4-17 and 4-19", *_LONG_TABLE),
+    PML4: layout("table 4-15", *_LONG_ROOT),
     **_mapping(_LONG_HIGH, "table 4-18", "table 4-20"),
 }
+
+_TOP = (Form(ROOT, {"P": 1}),)
+_LOWEST = (Form(LEAF, {"P": 1}, 12),)
+
+
+def _upper(page: int, kind: str = TABLE) -> tuple[Form, ...]:
+    """Forms where an entry leads to a table or maps a page."""
+    return Form(kind, {"P": 1, "PS": 0}), Form(LARGE, {"P": 1, "PS": 1}, page)
+
 
 _TABLE = {"P": 1, "RW": 1, "A": 1}
 _USER_TABLE = {**_TABLE, "US": 1}
@@ -141,6 +161,16 @@ def _format(
             uncached={"PCD": 1, "PWT": 1},
             write_combining={"PAT": 1, "PCD": 1},
         ),
+        walking=Walking(
+            read={},
+            write={"RW": 1},
+            execute=executable,
+            user={"US": 1},
+            user_execute=executable,
+            dirty="D",
+            strict=True,
+            halves="sign" if va_bits > 32 else "none",
+        ),
         registers=(_PAT,),
     )
 
@@ -176,7 +206,11 @@ I386 = Arch(
             phys_bits=52,
             user_end=0xC000_0000,  # the kernel's share is the last 1 GiB: one entry of the root
             word_shift=3,
-            levels=(Level(30, 2), Level(21, 9, (21,)), Level(12, 9, (12,))),  # 4.4; CR3 leads to four entries: 4.4.1
+            levels=(
+                Level(30, 2, _TOP),
+                Level(21, 9, _upper(21)),
+                Level(12, 9, _LOWEST),
+            ),  # 4.4; CR3 leads to four entries: 4.4.1
             fields=_PAE_FIELDS,
             root={"P": 1},  # table 4-8 reserves the rights bits
             user_root={"P": 1},
@@ -189,7 +223,7 @@ I386 = Arch(
             phys_bits=32,
             user_end=0xC000_0000,
             word_shift=2,
-            levels=(Level(22, 10, (22,)), Level(12, 10, (12,))),  # 4.3, with CR4.PSE = 1
+            levels=(Level(22, 10, _upper(22, ROOT)), Level(12, 10, _LOWEST)),  # 4.3, with CR4.PSE = 1
             fields=_two_levels(),
             root=_TABLE,
             user_root=_USER_TABLE,
@@ -201,7 +235,7 @@ I386 = Arch(
     compilers=(Compiler("i686-linux-gnu", ("-march=i686", "-mgeneral-regs-only")),),
 )
 
-_LONG_LEVELS = (Level(39, 9), Level(30, 9, (30,)), Level(21, 9, (21,)), Level(12, 9, (12,)))
+_LOWER_LEVELS = (Level(30, 9, _upper(30)), Level(21, 9, _upper(21)), Level(12, 9, _LOWEST))
 
 X86_64 = Arch(
     name="x86_64",
@@ -213,7 +247,7 @@ X86_64 = Arch(
             phys_bits=52,
             user_end=1 << 47,  # the lower half of the canonical addresses
             word_shift=3,
-            levels=_LONG_LEVELS,  # 4.5
+            levels=(Level(39, 9, _TOP), *_LOWER_LEVELS),  # 4.5
             fields=_LONG_FIELDS,
             root=_TABLE,
             user_root=_USER_TABLE,
@@ -226,7 +260,11 @@ X86_64 = Arch(
             phys_bits=52,
             user_end=1 << 56,
             word_shift=3,
-            levels=(Level(48, 9), *_LONG_LEVELS),  # 4.5, with CR4.LA57 = 1
+            levels=(
+                Level(48, 9, _TOP),
+                Level(39, 9, (Form(PML4, {"P": 1}),)),
+                *_LOWER_LEVELS,
+            ),  # 4.5, with CR4.LA57 = 1
             fields=_LONG_FIELDS,
             root=_TABLE,
             user_root=_USER_TABLE,
