@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kernmalloc import __version__
+from kernmalloc.cli.arch import arch
 from kernmalloc.cli.bench import bench
 from kernmalloc.cli.boot import boot
 from kernmalloc.cli.check import check
@@ -29,8 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, plan, compare, run, replay, bench, check, export, emulate, inspect):
-    app.command()(command if command in (bench, export, emulate) else limited(command))
+for command in (boot, plan, compare, run, replay, bench, check, arch, export, emulate, inspect):
+    app.command()(command if command in (arch, bench, export, emulate) else limited(command))
 
 
 def _print_version(wanted: bool) -> None:
