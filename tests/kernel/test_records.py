@@ -18,7 +18,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
-        616,
+        720,
         "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
         "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 area_pa@120 "
         "area_room@128 cpus@136 stride@144 identity@152 no_pages@160 growth@168 idle_most@176 bound@184 static@192 "
@@ -26,7 +26,8 @@ LAYOUTS = {
         "last_frames@256 last_ranges@264 last_maps@272 lenient@280 withheld@288 promised@296 cleaner_frames@304 "
         "ranges@312 range_count@320 objects@328 object_count@336 info_bytes@344 cpu@352 kern@360 root@368 "
         "directory@376 directories@384 image_tables@392 window_tables@400 cpu_tables@408 leaf_tables@416 "
-        "area_bytes@424 tables@432 heap_map@440 heap@448 heap_pages@456 region@464 spans@472 windows@480 format@488",
+        "area_bytes@424 tables@432 heap_map@440 heap@448 heap_pages@456 region@464 spans@472 windows@480 "
+        "format@488",
     ),
     "kernmalloc.kernel.boot.sizing.Plan": (
         152,
@@ -62,21 +63,21 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
-        13696,
-        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@192 span_shift@196 stage@200 mode@204 "
-        "max_pfn@208 base@216 bytes@224 directory@232 tables@240 spans@248 windows@256 cpus@264 cpu_count@272 "
-        "hit@280 regions@288 region_count@296 boot_region@304 ram@312 ram_last@320 supply@328 frames@336 "
-        "free_frames@344 heap_frames@352 mapping_frames@360 page_frames@368 dma_frames@376 device_frames@384 "
-        "reserved_frames@392 stocked@400 returned@408 moved@416 stride@424 identity@432 donation_pfn@440 "
-        "donation_frames@448 donation_maps@456 donated_heap@464 donated_maps@472 heap@480 heap_pages@488 "
-        "heap_map@496 top@504 map_pages@512 backed@520 idle@528 peak@536 growth@544 idle_most@552 bin_bits@560 "
-        "bins@656 fixed@3728 kept@3736 recycled@3744 excess@3752 released@3760 headroom@3768 growable@3776 "
-        "affine@3784 wanted@3792 pages@3800 stalls@4024 promised@4120 lenient@4128 withheld@4136 opening@4144 "
-        "opening_heap@4152 device_ranges@4160 device_pages@4168 reserves@4176 device_count@4184 last_frames@4192 "
-        "last_ranges@4200 last_maps@4208 caches@4216 cache_count@4224 class_of@4232 common@4288 info@12480 "
-        "ranges@12488 range_count@12496 range_next@12504 range_left@12512 objects@12520 object_count@12528 "
-        "static@12536 plan@12544 asked@12696 added@12704 coming@12712 adding@12720 root@12784 static_end@12792 "
-        "seal@12800 area_seal@12808 checked@12816",
+        13760,
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@296 span_shift@300 stage@304 mode@308 "
+        "max_pfn@312 base@320 bytes@328 directory@336 tables@344 spans@352 windows@360 cpus@368 cpu_count@376 "
+        "hit@384 regions@392 region_count@400 boot_region@408 ram@416 ram_last@424 supply@432 frames@440 "
+        "free_frames@448 heap_frames@456 mapping_frames@464 page_frames@472 dma_frames@480 device_frames@488 "
+        "reserved_frames@496 stocked@504 returned@512 moved@520 stride@528 identity@536 donation_pfn@544 "
+        "donation_frames@552 donation_maps@560 donated_heap@568 donated_maps@576 heap@584 heap_pages@592 "
+        "heap_map@600 top@608 map_pages@616 backed@624 idle@632 peak@640 growth@648 idle_most@656 bin_bits@664 "
+        "bins@760 fixed@3832 kept@3840 recycled@3848 excess@3856 released@3864 headroom@3872 growable@3880 "
+        "affine@3888 wanted@3896 pages@3904 stalls@4128 promised@4224 lenient@4232 withheld@4240 opening@4248 "
+        "opening_heap@4256 device_ranges@4264 device_pages@4272 reserves@4280 device_count@4288 last_frames@4296 "
+        "last_ranges@4304 last_maps@4312 caches@4320 cache_count@4328 class_of@4336 common@4352 info@12544 "
+        "ranges@12552 range_count@12560 range_next@12568 range_left@12576 objects@12584 object_count@12592 "
+        "static@12600 plan@12608 asked@12760 added@12768 coming@12776 adding@12784 root@12848 static_end@12856 "
+        "seal@12864 area_seal@12872 checked@12880",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),
@@ -145,24 +146,42 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Byte": (1, "value@0"),
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
-        224,
-        "ram@0 ram_bytes@8 fd@16 format@24 root@152 window@160 target@168 fresh@176 users@184 processors@192 "
-        "mapped@200 failed@208 membarrier@216",
+        328,
+        "ram@0 ram_bytes@8 fd@16 format@24 root@256 window@264 target@272 fresh@280 users@288 processors@296 "
+        "mapped@304 failed@312 membarrier@320",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
-        128,
-        "number@0 attributes@4 break_first@6 no_execute@8 page_shift@16 index_bits@20 entry_shift@24 "
-        "root_shift@28 address@32 present_bit@40 large_bit@48 used_bit@56 write_bit@64 root@72 table@80 "
-        "user_table@88 leaf@96 large@104 page@112 user_end@120",
+        232,
+        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 entry_shift@9 "
+        "upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 present@24 "
+        "large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 execute_mask@80 "
+        "execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 table@120 user_root@128 "
+        "user_table@136 leaf@144 large@152 page@160 user_large@168 table_step@176 large_step@184 cache_mask@192 "
+        "cache@200",
     ),
+    "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
-        8432,
-        "ram@0 ram_bytes@8 format@16 page_shift@144 root@152 window@160 target@168 fresh@176 users@184 "
-        "processors@192 sink@200 faults@208 fault@216 misses@224 flushes@232 tlb@240",
+        8536,
+        "ram@0 ram_bytes@8 format@16 page_shift@248 root@256 window@264 target@272 fresh@280 users@288 "
+        "processors@296 sink@304 faults@312 fault@320 misses@328 flushes@336 tlb@344",
     ),
     "kernmalloc.machine.soft.TlbEntry": (16, "tag@0 delta@8"),
     "kernmalloc.machine.users.Translation": (32, "root@0 va@8 pa@16 write@24"),
+    "kernmalloc.machine.walker.Word": (8, "bits@0"),
+    "kernmalloc.machine.walker.Walked": (88, "pa@0 page@8 rights@16 entry@24 at@32 number@40 steps@48"),
+    "kernmalloc.machine.walker.NarrowWord": (4, "bits@0"),
+    "kernmalloc.machine.walker.Level": (5, "shift@0 bits@1 step@2 first@3 last@4"),
+    "kernmalloc.machine.walker.Hardware": (
+        2928,
+        "word_shift@0 pa_shift@1 levels@2 va_bits@3 high@4 formless@5 beyond@6 habits@7 present@8 level@16 form@48",
+    ),
+    "kernmalloc.machine.walker.Form": (
+        144,
+        "mask@0 value@8 address@16 reserved@24 beyond@32 read_mask@40 read@48 write_mask@56 write@64 "
+        "execute_mask@72 execute@80 user_mask@88 user@96 user_execute_mask@104 user_execute@112 used@120 dirty@128 "
+        "page@136",
+    ),
 }
 
 

@@ -62,13 +62,15 @@ def test_entries_have_the_bits_of_the_manual_E3(arch: int, pa: int) -> None:
     assert bits(do("leaf_entry", arch, pa)) == {0, 1, 5, 6, 8} | frame
     assert bits(do("large_entry", arch, pa)) == {0, 1, 5, 6, 7, 8} | frame
     assert bits(do("table_entry", arch, pa)) == {0, 1, 5} | frame, "leads on: not a large page"
-    assert bits(do("user_table_entry", arch, pa)) == {0, 1, 2, 5} | frame
+    assert bits(do("user_table_entry", arch, pa, 21)) == {0, 1, 2, 5} | frame
     assert bits(do("page_entry", arch, pa, 0)) == {0, 2} | frame
     assert bits(do("page_entry", arch, pa, 1)) == {0, 1, 2} | frame
     if arch == I386_PAE:
         assert bits(do("root_entry", arch, pa)) == {0} | frame, "bits 2:1 and 8:5 of a PDPTE are reserved"
+        assert bits(do("user_table_entry", arch, pa, 30)) == {0} | frame, "nor are there rights of users"
     else:
         assert bits(do("root_entry", arch, pa)) == {0, 1, 5} | frame
+        assert bits(do("user_table_entry", arch, pa, 39)) == {0, 1, 2, 5} | frame
     for make in ("leaf_entry", "table_entry", "root_entry"):
         entry = do(make, arch, pa)
         assert do("entry_pa", arch, entry) == pa
@@ -239,7 +241,7 @@ def test_coldfires_entries_are_words_for_its_TLB(pa: int) -> None:
     for make in ("table_entry", "root_entry"):
         assert bits(do(make, COLDFIRE, pa)) == {0} | frame
     assert do("is_large", COLDFIRE, do("table_entry", COLDFIRE, pa)) == 0
-    assert bits(do("user_table_entry", COLDFIRE, pa)) == {0} | frame
+    assert all(bits(do("user_table_entry", COLDFIRE, pa, shift)) == {0} | frame for shift in (27, 20))
     for write in (0, 1):
         page = do("page_entry", COLDFIRE, pa, write)
         assert bits(page) == ({0, 2, 3, 4, 6, 9} if write else {0, 2, 4, 6, 9}) | frame

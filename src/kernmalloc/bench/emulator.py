@@ -185,7 +185,7 @@ class Bare:
         root, upper, directory = (TABLES + i * PAGE for i in range(3))
         top = self._table(paging.root)
         form = FORMATS["x86_64"]
-        below = self._table(top[0] & form.address) if top[0] & form.present_bit else [0] * ENTRIES
+        below = self._table(top[0] & form.address) if top[0] & form.present else [0] * ENTRIES
         top[0], below[0] = upper | form.table, directory | form.table
         image = [0] * ENTRIES
         for pa in range(BASE, BASE + IMAGE, LARGE_PAGE):

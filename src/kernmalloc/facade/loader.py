@@ -159,14 +159,16 @@ def plan_ram(machine: Machine, profile: Profile) -> Placement:
     return Placement(ram, reserved, _firmware(machine, profile), image, frames, clipped, lost)
 
 
-def _find(ram: list[Span], preferred: int, count: int, low_end: int) -> Span | None:
-    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest; None: no room."""
+def _find(ram: list[Span], preferred: int, count: int, low_end: int, align: int = 1) -> Span | None:
+    """`count` frames at the preferred place, else the lowest from `low_end` on, else the lowest, from a multiple of
+    `align` frames on; None: no room."""
+    preferred = -(-preferred // align) * align
     for low, high in ram:
         if low <= preferred and preferred + count <= high:
             return preferred, preferred + count
     for floor in (low_end, 0):
         for low, high in ram:
-            first = max(low, floor)
+            first = -(-max(low, floor) // align) * align
             if first + count <= high:
                 return first, first + count
     return None
@@ -199,7 +201,7 @@ def load(life: Life, machine: Machine, profile: Profile, cpus: int = 1) -> Loade
     info = _configured(life, plan, profile, cpus)
     room = _area_bytes(life, info)
     reached = within(plan.ram, (0, profile.va.size >> shift)) if profile.direct else plan.ram
-    area = _find(reached, plan.image[1], room >> shift, LOW >> shift)
+    area = _find(reached, plan.image[1], room >> shift, LOW >> shift, FORMATS[profile.arch].root_pages)
     if area is None:
         where = f" in the direct map of {size(profile.va.size)}" if profile.direct else ""
         raise TooSmall(f"no range of RAM{where} holds the boot area of {size(room)} beside the image")

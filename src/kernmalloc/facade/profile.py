@@ -347,7 +347,7 @@ def _bad_mode(profile: Profile) -> Iterator[Contradiction]:
             "leave it out",
         )
     elif page is not None and (page & (page - 1) or not 1 << 12 <= page <= LARGEST_CLASS):
-        yield "page_bytes", f"{page} is no power of two from 4 KiB to 32 KiB", "4 KiB or 16 KiB"
+        yield "page_bytes", f"{page} is no power of two from 4 KiB to 64 KiB", "4 KiB or 16 KiB"
 
 
 def _bad_layout(profile: Profile) -> Iterator[Contradiction]:

@@ -51,7 +51,7 @@ class View:
         """Physical address behind a kernel address, by the kernel's own page tables. KeyError if nothing is."""
         entry, shift = self._entry(va, self.format.page_shift)
         inside = (1 << shift) - 1
-        return entry & self.format.address & ~inside | self._on_target(va) & inside
+        return int(self.format.pa(entry)) & ~inside | self._on_target(va) & inside
 
     def _on_target(self, va: int) -> int:
         return va - self.loaded.window + self.loaded.target
@@ -62,28 +62,31 @@ class View:
         f = self.format
         table, shift = self.loaded.root, f.root_shift
         while True:
-            at = table + ((self._on_target(va) >> shift & (1 << f.index_bits) - 1) << f.entry_shift)
-            entry = int.from_bytes(self.memory[at : at + 8], "little")
-            if not entry & f.present_bit:
+            bits, stride = f.index_bits, f.entry_shift if shift == f.page_shift else f.upper_entry_shift
+            if shift == f.root_shift:
+                bits = f.root_bits
+            at = table + ((self._on_target(va) >> shift & (1 << bits) - 1) << stride)
+            entry = int.from_bytes(self.memory[at : at + (1 << f.word_shift)], "little")
+            if not entry & f.present:
                 raise KeyError(f"nothing maps {hexadecimal(va)}")
-            if shift == least or (entry & f.large_bit and shift < f.root_shift):
+            if shift == least or (shift > f.page_shift and f.is_large(entry)):
                 return entry, shift
-            table, shift = entry & f.address, shift - f.index_bits
+            table, shift = f.pa(entry), shift - f.index_bits
 
     def _pages(self, va: int) -> NDArray[numpy.int64]:
         """Physical addresses of the pages from the one at `va` on that one leaf table, or one large page, maps."""
         f = self.format
         entry, shift = self._entry(va, f.page_shift + f.index_bits)
         first = (self._on_target(va) & (1 << shift) - 1) >> f.page_shift
-        if entry & f.large_bit:
-            start = entry & f.address & -(1 << shift)
+        if f.is_large(entry):
+            start = f.pa(entry) & -(1 << shift)
             return start + (numpy.arange(first, 1 << shift - f.page_shift, dtype=numpy.int64) << f.page_shift)
         leaves = self._table(entry)[first:]
-        absent = leaves & f.present_bit == 0
+        absent = leaves & f.present == 0
         end = int(absent.argmax()) if absent.any() else len(leaves)
         if not end:
             raise KeyError(f"nothing maps {hexadecimal(va)}")
-        return leaves[:end] & f.address
+        return f.pa(leaves[:end])
 
     def runs(self, va: int, pages: int) -> list[tuple[int, int]]:
         """The memory behind whole pages, as (physical address, bytes). KeyError where nothing is mapped."""
@@ -219,34 +222,41 @@ class View:
         """Entries present in the kernel's window: recounted from the page tables."""
         kern = self.kern
         directory = self._directory(kern)
-        present = directory[directory & self.format.present_bit != 0]
-        is_large = present & self.format.large_bit != 0
+        present = directory[directory & self.format.present != 0]
+        is_large = self.format.is_large(present)
         large, small = int(is_large.sum()), 0
         for entry in present[~is_large]:
-            small += int((self._table(int(entry)) & self.format.present_bit != 0).sum())
+            small += int((self._table(int(entry)) & self.format.present != 0).sum())
         return Mappings(large, small)
 
     def mapped(self) -> NDArray[numpy.int64]:
         """Physical addresses of the pages that the kernel's window maps, of a large page the first, and of the leaf
         tables that map them."""
-        directory = self._directory(self.kern)
-        present = directory[directory & self.format.present_bit != 0]
-        parts = [present & self.format.address]
-        for entry in present[present & self.format.large_bit == 0]:
+        f, directory = self.format, self._directory(self.kern)
+        present = directory[directory & f.present != 0]
+        is_large = f.is_large(present)
+        parts = [f.pa(present[~is_large]), f.pa(present[is_large]) & -f.large_page]
+        for entry in present[~is_large]:
             leaves = self._table(int(entry))
-            parts.append(leaves[leaves & self.format.present_bit != 0] & self.format.address)
+            parts.append(f.pa(leaves[leaves & f.present != 0]))
         return numpy.concatenate(parts)
 
     def _directory(self, kern: numpy.void) -> NDArray[numpy.int64]:
         """The directory's entries for the slots of the window."""
-        step = self.format.entry_shift
+        step = self.format.upper_entry_shift
         slots = int(kern["bytes"]) >> int(kern["span_shift"])
-        return numpy.frombuffer(self.peek(int(kern["directory"]), slots << step), numpy.int64)[:: 1 << step - 3]
+        return self._words(self.peek(int(kern["directory"]), slots << step), step)
 
     def _table(self, entry: int) -> NDArray[numpy.int64]:
         """The entries of the leaf table that a directory entry leads to."""
-        leaves = numpy.frombuffer(self.memory, numpy.int64, self.page // 8, entry & self.format.address)
-        return leaves[:: 1 << self.format.entry_shift - 3]
+        start = self.format.pa(entry)
+        return self._words(self.memory[start : start + self.page], self.format.entry_shift)
+
+    def _words(self, memory: bytes, step: int) -> NDArray[numpy.int64]:
+        """Entries, of an upper one the first word, of which one begins every 2 ** `step` bytes."""
+        word = self.format.word_shift
+        found = numpy.frombuffer(memory, f"<u{1 << word}")[:: 1 << step - word]
+        return found.astype(numpy.int64)
 
     def backing(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], int]:
         """VA and PA of each heap page that has a frame, from the page tables; and how many of them lie in large
@@ -259,16 +269,16 @@ class View:
         for page in range(0, int(kern["top"]), each):
             start = int(kern["heap"]) + (page << shift)
             entry = int(directory[(start - int(kern["base"])) >> slot])
-            if not entry & f.present_bit:
+            if not entry & f.present:
                 continue
             va = start + (numpy.arange(min(int(kern["top"]) - page, each), dtype=numpy.int64) << shift)
-            if entry & f.large_bit:
-                pa = (entry & f.address & -(1 << slot)) + va - start
+            if f.is_large(entry):
+                pa = (f.pa(entry) & -(1 << slot)) + va - start
                 large += len(va)
             else:
                 leaves = self._table(entry)[: len(va)]
-                backed = leaves & f.present_bit != 0
-                va, pa = va[backed], leaves[backed] & f.address
+                backed = leaves & f.present != 0
+                va, pa = va[backed], f.pa(leaves[backed])
             vas.append(va)
             pas.append(pa)
         return numpy.concatenate(vas), numpy.concatenate(pas), large

@@ -66,7 +66,7 @@ def flush(va: int, pages: int) -> int:
     while at < end:
         first = _entry(h, at)
         next = at + page
-        step = 0 if first == 0 else page
+        step = 0 if first == 0 else page >> m.format.pa_shift  # from the entry of a page to that of the next
         follows = first + step
         while next < end and _entry(h, next) == follows:
             next += page

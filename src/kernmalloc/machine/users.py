@@ -15,8 +15,17 @@ Machine code's side of `forget`; accesses are to the host's memory.
 from __future__ import annotations
 
 from kernmalloc.lang import Record, field, i64, kernel
-from kernmalloc.lang.atomics import cas32, cas64, pause, store_release32
-from kernmalloc.machine.mmu import Entry, Format, entry_pa, is_present, is_writable, leaf_entry_at, with_use
+from kernmalloc.lang.atomics import cas32, pause, store_release32
+from kernmalloc.machine.mmu import (
+    Format,
+    entry_pa,
+    is_present,
+    is_writable,
+    leaf_entry_at,
+    load_entry,
+    swap_entry,
+    with_use,
+)
 
 TRANSLATIONS = 256
 TRANSLATION_SHIFT = 5
@@ -73,10 +82,10 @@ def user_touch(format: Format, users: int, processor: int, phys: int, root: int,
         leaf = leaf_entry_at(format, phys, root, page)
         if leaf == 0:
             return 0
-        bits = Entry(leaf).bits
+        bits = load_entry(format, leaf)
         if is_present(format, bits) == 0 or is_writable(format, bits) < write:
             return 0
-        if cas64(leaf, bits, with_use(format, bits)) == 0:
+        if swap_entry(format, leaf, bits, with_use(format, bits)) == 0:
             return 0  # the kernel changed the entry meanwhile
         t.root = root
         t.va = page

@@ -116,7 +116,7 @@ WRONG = {
     "an image inside a page": (BAD_BOOT, {"image_pa": MIB + 8}),
     "a root that none can be": (BAD_BOOT, {"upper": 16}),
     "a root above the limit": (BAD_BOOT, {"upper": 1 << 52}),
-    "no such thing as execution": (BAD_BOOT, {"arch": FORMATS["coldfire"].number, "no_execute": 1}),
+    "no such thing as execution": (BAD_BOOT, {"arch": FORMATS["i386"].number, "no_execute": 1}),
     "an area inside a page": (BAD_BOOT, {"area_pa": AREA + 8}),
     "more addresses than there are": (BAD_BOOT, {"max_pfn": MAX_PFN + 1}),
     "a negative number of ranges": (BAD_BOOT, {"range_count": -1}),

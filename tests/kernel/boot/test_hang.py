@@ -23,7 +23,7 @@ MIB, GIB = 1 << 20, 1 << 30
 PAGE = 4096
 AREA = 2 * MIB
 DO = twin.compile([layout.area_bytes, layout.init])
-PAE, X86_64, COLDFIRE = FORMATS["i386-pae"], FORMATS["x86_64"], FORMATS["coldfire"]
+PAE, X86_64 = FORMATS["i386-pae"], FORMATS["x86_64"]
 
 
 def signed(va: int) -> int:
@@ -141,8 +141,14 @@ def test_pages_that_cannot_be_executed() -> None:
     leaf = {each.va: each.entry >> 63 for each in leaves(world.memory.bytes, X86_64.name, world.root)}
     image = {va for va in leaf if va < 64 * GIB + MIB}
     assert len(image) == 256 and {leaf[va] for va in image} == {0} and {leaf[va] for va in leaf.keys() - image} == {1}
-    world = World(COLDFIRE, [])
+    world = World(FORMATS["i386"], [])
     assert world.init(0xC000_0000, GIB, no_execute=1, upper=0) == BAD_BOOT
+
+
+def test_a_root_that_is_the_windows_directory_is_not_shared() -> None:
+    """With two levels of tables the root is the directory, which the kernel writes to."""
+    for name in ("i386", "armv7", "riscv32-sv32"):
+        assert World(FORMATS[name], []).init(0xC000_0000, GIB) == BAD_BOOT
 
 
 @pytest.mark.parametrize("no_execute", [0, 1], ids=["", "no_execute"])

@@ -42,7 +42,7 @@ class Observer:
             which = ~(addr - self.directory.start >> 3)
         else:
             return
-        old, present = self.life.load(addr, 8), self.format.present_bit
+        old, present = self.life.load(addr, 8), self.format.present
         if old & present:
             self.known[which] = old
         known = self.known.get(which)
@@ -56,7 +56,7 @@ class Observer:
                 self.known.pop(page, None)
             for span in range(first >> 9, (first + pages - 1 >> 9) + 1):
                 entry = self.known.get(~span, 0)
-                if not entry & self.format.large_bit or pages >= 512:  # a table that is gone had no page any more
+                if not self.format.is_large(entry) or pages >= 512:  # a table that is gone had no page any more
                     self.known.pop(~span, None)
             return function(va, pages)
 

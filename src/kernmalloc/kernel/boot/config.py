@@ -14,17 +14,17 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import CPUS, MAX_PFN, RAM, VERSION, WINDOWS_SHIFT
 from kernmalloc.kernel.core.modes import FIRST_MODE, LAST_MODE, allocates, shadows, writes_tables
 from kernmalloc.kernel.heap.caches import ObjectType
-from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, shl, u32
+from kernmalloc.lang import Record, element, failed, field, i64, inline, kernel, u32
 from kernmalloc.lang.status import BAD_BOOT, BAD_VERSION, OK, OVERLAP, WRAPS
-from kernmalloc.machine.mmu import Format, format_init, has_entries
+from kernmalloc.machine.mmu import Format, entry_pa, format_init, has_entries, span_shift
 
 LAYOUT_SHIFT = 16  # a version is VERSION, and below it the layout of the configuration
 USUAL_ENTRY = 16  # bytes of a core table entry, and of a page's identity
 USUAL_GROWTH = 16  # pages
-ROOT_ALIGN = 32  # bytes; the least of any format
 COUNT_BITS = 32  # of a number of ranges or object types
+UPPER_ALIGN = 32  # bytes; the least of any format's root
 LEAST_SHIFT = 12  # log2 of the bytes in a page, where the format does not say it
-MOST_SHIFT = 15  # a page is no larger than an object of a cache
+MOST_SHIFT = 16  # a page is no larger than an object of a cache
 
 
 class BootRange(Record):
@@ -120,10 +120,11 @@ def configured(format: Format, config: Config) -> int:
         return BAD_BOOT
     if config.no_execute == 0:
         return OK
-    if format.no_execute == 0:
+    if format.execute_mask == 0:
         return BAD_BOOT
-    format.leaf = format.leaf | shl(1, format.no_execute)
-    format.large = format.large | shl(1, format.no_execute)
+    format.leaf = (format.leaf & ~format.execute_mask) | (format.execute_mask ^ format.execute_value)
+    mask = format.execute_large_mask
+    format.large = (format.large & ~mask) | (mask ^ format.execute_large_value)
     return OK
 
 
@@ -163,6 +164,23 @@ def _settled_frames(config: Config) -> int:
 
 
 @kernel
+def root_bytes(config: Config) -> int:
+    """Bytes of the kernel's root table, to which it is aligned, too."""
+    return config.format.root_pages << config.page_shift
+
+
+@kernel
+def _upper_settled(config: Config) -> int:
+    """OK if the window's tables can be hung into the client's: the root of two levels is the window's directory, which
+    is the kernel's own. BAD_BOOT."""
+    if shadows(config.mode) != 0 or config.format.root_shift == span_shift(config.format):
+        return BAD_BOOT
+    if config.upper < 0 or config.upper & (UPPER_ALIGN - 1) != 0:
+        return BAD_BOOT
+    return OK if config.upper >> config.page_shift < config.max_pfn else BAD_BOOT
+
+
+@kernel
 def settled(config: Config) -> int:
     """Give the fields that are 0 their usual values, where they have one: OK if the numbers agree then. BAD_BOOT.
 
@@ -179,7 +197,7 @@ def settled(config: Config) -> int:
     if config.max_pfn == 0:
         config.max_pfn = MAX_PFN
         if has_entries(config.format) != 0:
-            config.max_pfn = (config.format.address >> config.format.page_shift) + 1
+            config.max_pfn = (entry_pa(config.format, -1) >> config.format.page_shift) + 1
     if config.target == 0:
         config.target = config.window
     if config.stride == 0:
@@ -207,9 +225,9 @@ def settled(config: Config) -> int:
     places = config.image_pa | config.image_bytes | config.area_pa
     if places < 0 or places & (page - 1) != 0:
         return BAD_BOOT
-    if shadows(config.mode) != 0 and config.upper != 0:
+    if config.upper != 0 and failed(_upper_settled(config)):
         return BAD_BOOT
-    if config.upper < 0 or config.upper & (ROOT_ALIGN - 1) != 0 or config.upper >> config.page_shift >= config.max_pfn:
+    if config.area_pa & (root_bytes(config) - 1) != 0:
         return BAD_BOOT
     if (config.range_count | config.object_count) >> COUNT_BITS != 0:
         return BAD_BOOT

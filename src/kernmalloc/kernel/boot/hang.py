@@ -15,19 +15,25 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.config import Config
 from kernmalloc.lang import kernel
 from kernmalloc.lang.status import OK, WINDOW_USED
-from kernmalloc.machine.mmu import Entry, entry_pa, index_at, is_large, is_present
+from kernmalloc.machine.mmu import entry_pa, index_at, is_large, is_present, load_entry, span_shift, store_upper
 
 
 @kernel
-def _entry_in(phys: int, info: Config, table: int, va: int, shift: int) -> Entry:
+def _at(phys: int, info: Config, table: int, va: int, shift: int) -> int:
+    """Where the entry for va lies in the table at physical address `table`."""
+    return phys + table + index_at(info.format, va, shift)
+
+
+@kernel
+def _entry_in(phys: int, info: Config, table: int, va: int, shift: int) -> int:
     """The entry for va in the table at physical address `table`."""
-    return Entry(phys + table + index_at(info.format, va, shift))
+    return load_entry(info.format, _at(phys, info, table, va, shift))
 
 
 @kernel
 def _directory_shift(info: Config) -> int:
     """log2 of the bytes of which one directory has the entries."""
-    return info.format.page_shift + info.format.index_bits + info.format.index_bits
+    return span_shift(info.format) + info.format.index_bits
 
 
 @kernel
@@ -46,14 +52,12 @@ def window_free(phys: int, info: Config) -> int:
     for number in range(info.directories):
         va = _first_of(info, number)
         shift = format.root_shift
-        entry = _entry_in(phys, info, info.upper, va, shift).bits
+        entry = _entry_in(phys, info, info.upper, va, shift)
         while is_present(format, entry) != 0:
-            if shift == _directory_shift(info):
-                return WINDOW_USED
-            if is_large(format, entry) != 0 and shift < format.root_shift:
+            if shift == _directory_shift(info) or is_large(format, entry) != 0:
                 return WINDOW_USED
             shift -= format.index_bits
-            entry = _entry_in(phys, info, entry_pa(format, entry), va, shift).bits
+            entry = _entry_in(phys, info, entry_pa(format, entry), va, shift)
     return OK
 
 
@@ -67,11 +71,13 @@ def hang(phys: int, info: Config) -> int:
     for number in range(info.directories):
         va = _first_of(info, number)
         shift = format.root_shift
-        theirs = _entry_in(phys, info, info.upper, va, shift)
+        table = info.upper
+        theirs = _entry_in(phys, info, table, va, shift)
         ours = _entry_in(phys, info, own_root, va, shift)
-        while is_present(format, theirs.bits) != 0 and theirs.bits != ours.bits:
+        while is_present(format, theirs) != 0 and theirs != ours:
             shift -= format.index_bits
-            theirs = _entry_in(phys, info, entry_pa(format, theirs.bits), va, shift)
-            ours = _entry_in(phys, info, entry_pa(format, ours.bits), va, shift)
-        theirs.bits = ours.bits
+            table = entry_pa(format, theirs)
+            theirs = _entry_in(phys, info, table, va, shift)
+            ours = _entry_in(phys, info, entry_pa(format, ours), va, shift)
+        store_upper(format, _at(phys, info, table, va, shift), ours)
     return info.upper

@@ -18,6 +18,8 @@ A span is what one leaf table maps. The boot area, from left to right; each part
     info, ranges, types | cpus | kern, region, span counts, caches, classes | root | directories | image tables
     | window tables | tables of the per-CPU windows
 
+Where there are two levels of tables, the root is the directory.
+
     heap_pages * 64 <= length of the heap map,   heap + heap_pages * page <= windows
     windows = end of the window - what is kept for per-CPU windows, at the start of a span
 """
@@ -31,6 +33,7 @@ from kernmalloc.kernel.boot.config import (
     configured,
     ram_apart,
     ranges_ok,
+    root_bytes,
     settled,
     version_ok,
 )
@@ -57,7 +60,15 @@ from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
 from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import element, entry, failed, kernel
 from kernmalloc.lang.status import AREA_SMALL, BAD_BOOT, NO_PORT, NO_VA, OK
-from kernmalloc.machine.mmu import Entry, executable, index_at, leaf_entry, root_entry, table_entry
+from kernmalloc.machine.mmu import (
+    executable,
+    index_at,
+    leaf_entry,
+    root_entry,
+    store_entry,
+    store_upper,
+    table_entry,
+)
 from kernmalloc.machine.primitives import copy, map_pages, reach, zero
 
 LINE_SHIFT = 6  # log2 of the bytes in a cache line, on which records of the boot area start
@@ -80,6 +91,26 @@ def _touched(first: int, bytes: int, shift: int) -> int:
 def _span_shift(info: Config) -> int:
     """log2 of the bytes in a span."""
     return info.page_shift + info.format.index_bits
+
+
+@kernel
+def _lay_out_tables(info: Config) -> int:
+    """Find where root and directories lie, and the first leaf table behind them."""
+    page = info.page_shift
+    bits = info.format.index_bits
+    info.root = (info.root + root_bytes(info) - 1) & -root_bytes(info)
+    info.directory = info.root
+    info.directories = info.format.root_pages
+    shift = _span_shift(info) + bits
+    if shift <= info.format.root_shift:
+        info.directory = info.root + root_bytes(info)
+        info.directories = _touched(info.target, info.window_bytes, shift)
+    shift += bits
+    while shift <= info.format.root_shift:  # tables between the root and the directories
+        info.directory = info.directory + (_touched(info.target, info.window_bytes, shift) << page)
+        shift += bits
+    info.leaf_tables = info.directory + (info.directories << page)
+    return OK
 
 
 @kernel
@@ -112,7 +143,6 @@ def _objects_at(info: Config) -> int:
 def _lay_out_area(info: Config) -> int:
     """Find where the parts of the boot area lie: their offsets in it."""
     page = info.page_shift
-    bits = info.format.index_bits
     span_shift = _span_shift(info)
     spans = _span_count(info)
     info.info_bytes = _round(_objects_at(info) + info.object_count * ObjectType.size, page)
@@ -127,14 +157,7 @@ def _lay_out_area(info: Config) -> int:
         info.leaf_tables = info.root
         info.area_bytes = info.root
         return OK
-    uppers = 1  # the root, and the tables between it and the directories
-    shift = span_shift + bits + bits
-    while shift <= info.format.root_shift:
-        uppers += _touched(info.target, info.window_bytes, shift)
-        shift += bits
-    info.directory = info.root + (uppers << page)
-    info.directories = _touched(info.target, info.window_bytes, span_shift + bits)
-    info.leaf_tables = info.directory + (info.directories << page)
+    _lay_out_tables(info)
     info.window_tables = _touched(0, spans << page, span_shift)
     info.cpu_tables = _touched(0, info.cpus << (WINDOWS_SHIFT + page), span_shift)
     area = info.leaf_tables + ((info.window_tables + info.cpu_tables) << page)
@@ -215,7 +238,7 @@ def _map_static(phys: int, info: Config, span: int, number: int, leaf: int) -> i
     if span >= info.image_tables:
         table = info.image_tables + span - ((info.tables - info.window) >> _span_shift(info))
     at = phys + info.area_pa + info.leaf_tables + (table << info.page_shift)
-    Entry(at + (number << info.format.entry_shift)).bits = leaf
+    store_entry(info.format, at + (number << info.format.entry_shift), leaf)
     present = element(Half(phys + info.area_pa + info.spans), span)
     present.value = present.value + 1
     return OK
@@ -235,7 +258,7 @@ def _upper_tables(phys: int, info: Config) -> int:
         for i in range(count):
             pa = below + (i << info.page_shift)
             entry = root_entry(info.format, pa) if shift == info.format.root_shift else table_entry(info.format, pa)
-            Entry(first + (i << info.format.entry_shift)).bits = entry
+            store_upper(info.format, first + (i << info.format.upper_entry_shift), entry)
         table = below
         shift -= bits
     return OK
@@ -254,9 +277,9 @@ def _static_tables(phys: int, info: Config) -> int:
     for i in range(others + info.cpu_tables):
         span = i if i < info.image_tables else window_span + i - info.image_tables
         span = span if i < others else cpu_span + i - others
-        entry = Entry(directory + (span << info.format.entry_shift))
         pa = info.area_pa + info.leaf_tables + (i << info.page_shift)
-        entry.bits = table_entry(info.format, pa)
+        at = directory + (span << info.format.upper_entry_shift)
+        store_upper(info.format, at, table_entry(info.format, pa))
         _map_static(phys, info, window_span + (span >> bits), span & inside, leaf_entry(info.format, pa))
     pages = info.image_bytes >> info.page_shift
     for i in range(pages):

@@ -8,7 +8,7 @@ from kernmalloc.kernel.core.kern import Cpu, Kern
 from kernmalloc.kernel.core.seals import mixed, mixed_words  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.frames.claims import Stalls  # noqa: F401 (constants lie in it)
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
-from kernmalloc.kernel.map.kmap import directory_of, spans_of
+from kernmalloc.kernel.map.kmap import directory_at, spans_of
 from kernmalloc.kernel.pages.pages import Pages  # noqa: F401 (constants lie in it)
 from kernmalloc.lang import kernel, sealer
 from kernmalloc.lang.status import OK
@@ -22,7 +22,7 @@ def _seal_told(kern: Kern) -> int:
     """The seal of what the loader told, and of the page tables."""
     seal = mixed_words(1, kern.info.addr, kern.cpus.addr)
     seal = mixed_words(seal, kern.root, kern.directory)
-    return mixed_words(seal, directory_of(kern, spans_of(kern)).addr, kern.static_end)
+    return mixed_words(seal, directory_at(kern, spans_of(kern)), kern.static_end)
 
 
 @kernel

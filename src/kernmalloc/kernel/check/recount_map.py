@@ -16,10 +16,20 @@ from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import FrameWords, entry_of, frame_type, head_word
 from kernmalloc.kernel.heap.bins import va_of
 from kernmalloc.kernel.heap.runs import backed_at
-from kernmalloc.kernel.map.kmap import directory_of, leaf_of, pfn_at, span_of, span_pages, spans_of
+from kernmalloc.kernel.map.kmap import directory_at, directory_of, leaf_of, pfn_at, span_of, span_pages, spans_of
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import Entry, entry_pa, is_large, is_present, large_entry, leaf_entry, table_entry
+from kernmalloc.machine.mmu import (
+    entry_pa,
+    is_large,
+    is_present,
+    is_upper,
+    large_entry,
+    large_pa,
+    leaf_entry,
+    load_entry,
+    table_entry,
+)
 
 
 @kernel
@@ -78,7 +88,7 @@ def _count_static(cpu: Cpu, tally: Tally, span: int) -> int:
     windows = 1 if span >= span_of(kern, kern.windows) else 0
     present = 0
     for i in range(span_pages(kern)):
-        entry = Entry(table + (i << kern.format.entry_shift)).bits
+        entry = load_entry(kern.format, table + (i << kern.format.entry_shift))
         if is_present(kern.format, entry) != 0:
             present += 1
             if _in_page_space(cpu, entry_pa(kern.format, entry) >> kern.page_shift) != 0:
@@ -99,7 +109,7 @@ def _count_table(cpu: Cpu, tally: Tally, span: int, pfn: int) -> int:
     tally.tables = tally.tables + 1
     present = 0
     for i in range(span_pages(kern)):
-        entry = Entry(table + (i << format.entry_shift)).bits
+        entry = load_entry(format, table + (i << format.entry_shift))
         if entry != 0:
             present += 1
             pa = entry_pa(format, entry)
@@ -114,7 +124,7 @@ def _count_table(cpu: Cpu, tally: Tally, span: int, pfn: int) -> int:
 def count_span(cpu: Cpu, tally: Tally, span: int) -> int:
     """Recount a span, which has nothing, a leaf table, or a large page of the heap's fixed part."""
     kern = cpu.kern
-    directory = directory_of(kern, span).bits
+    directory = directory_of(kern, span)
     pfn = entry_pa(kern.format, directory) >> kern.page_shift
     va = kern.base + (span << kern.span_shift)
     present = 0
@@ -126,6 +136,7 @@ def count_span(cpu: Cpu, tally: Tally, span: int) -> int:
         present = _count_table(cpu, tally, span, pfn)
     else:
         present = span_pages(kern)
+        pfn = large_pa(kern.format, directory) >> kern.page_shift
         if va < kern.heap or va >= kern.heap + (kern.fixed << kern.page_shift):
             tally.table_errors = tally.table_errors + 1
         for i in range(present):
@@ -155,17 +166,18 @@ def span_errors(kern: Kern) -> int:
     format = kern.format
     errors = 0
     for span in range(spans_of(kern)):
-        directory = directory_of(kern, span).bits
+        at = directory_at(kern, span)
+        directory = directory_of(kern, span)
         pa = entry_pa(format, directory)
-        leaf = leaf_of(kern, kern.tables + (span << kern.page_shift)).bits
-        if directory == 0:
+        leaf = leaf_of(kern, kern.tables + (span << kern.page_shift))
+        if is_upper(format, at, 0) != 0:
             errors += 1 if leaf != 0 else 0
-        elif directory == table_entry(format, pa):
+        elif is_upper(format, at, table_entry(format, pa)) != 0:
             errors += 1 if leaf != leaf_entry(format, pa) else 0
-        elif directory != large_entry(format, pa) or pa & ((1 << kern.span_shift) - 1) != 0 or leaf != 0:
+        elif is_upper(format, at, large_entry(format, large_pa(format, directory))) == 0 or leaf != 0:
             errors += 1
     if spans_of(kern) == 0:
         return 0
     for page in range(spans_of(kern), (kern.heap_map.addr - kern.tables) >> kern.page_shift):
-        errors += 1 if leaf_of(kern, kern.tables + (page << kern.page_shift)).bits != 0 else 0
+        errors += 1 if leaf_of(kern, kern.tables + (page << kern.page_shift)) != 0 else 0
     return errors

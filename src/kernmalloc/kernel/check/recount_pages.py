@@ -25,10 +25,18 @@ from kernmalloc.kernel.pages.pages import (
     queue_of,
 )
 from kernmalloc.kernel.pages.source import in_flight
-from kernmalloc.kernel.pages.umap import Umap, entry_in_table, table_frame
+from kernmalloc.kernel.pages.umap import Umap, entries_in, entry_in_table, table_frame
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import Entry, entry_pa, is_present, is_writable, root_entry, user_table_entry
+from kernmalloc.machine.mmu import (
+    entry_pa,
+    is_present,
+    is_upper,
+    is_writable,
+    load_entry,
+    stride_at,
+    user_table_entry,
+)
 
 
 @kernel
@@ -46,10 +54,10 @@ def _leaf(cpu: Cpu, umap: Umap, va: int) -> int:
     table = _root_of(cpu, umap)
     shift = kern.format.root_shift
     while table != 0 and shift > kern.page_shift:
-        entry = entry_in_table(kern, table, va, shift).bits
+        entry = load_entry(kern.format, entry_in_table(kern, table, va, shift))
         table = table_at(cpu, entry_pa(kern.format, entry)) if is_present(kern.format, entry) != 0 else 0
         shift -= kern.format.index_bits
-    return entry_in_table(kern, table, va, shift).bits if table != 0 else 0
+    return load_entry(kern.format, entry_in_table(kern, table, va, shift)) if table != 0 else 0
 
 
 @kernel
@@ -154,8 +162,9 @@ def _leaf_errors(cpu: Cpu, entry: int) -> int:
     """1 if a leaf entry of an address space maps no page, or gives rights that it must not give. It may be used."""
     format = cpu.kern.format
     pfn = entry_pa(format, entry) >> cpu.kern.page_shift
-    may = format.address | format.page | format.write_bit | format.used_bit | format.leaf
-    if entry & format.page != format.page or entry & ~may != 0 or holds_page(cpu, pfn) == 0:
+    may = format.address | format.page | format.write_mask | format.used | format.leaf
+    due = format.page & ~format.write_mask
+    if entry & due != due or entry & ~may != 0 or holds_page(cpu, pfn) == 0:
         return 1
     state = entry_at(cpu, pfn).state
     return 1 if is_writable(format, entry) != 0 and state != DIRTY and state != REWRITTEN else 0
@@ -170,9 +179,10 @@ def _count_tables(cpu: Cpu, tally: Tally, table: int, shift: int) -> int:
     if tally.umap_tables > kern.top:  # a table is a page of the heap
         return OK
     used = 0
-    for i in range(1 << format.index_bits):
-        entry = Entry(table + (i << format.entry_shift)).bits
-        if entry == 0:
+    for i in range(entries_in(kern, shift)):
+        at = table + (i << stride_at(format, shift))
+        entry = load_entry(format, at)
+        if entry == 0 and (shift == kern.page_shift or is_upper(format, at, 0) != 0):
             continue
         used += 1
         if shift == kern.page_shift:
@@ -182,8 +192,7 @@ def _count_tables(cpu: Cpu, tally: Tally, table: int, shift: int) -> int:
             continue
         pa = entry_pa(format, entry)
         below = table_at(cpu, pa)
-        due = root_entry(format, pa) if shift == format.root_shift else user_table_entry(format, pa)
-        if below == 0 or entry != due:
+        if below == 0 or is_upper(format, at, user_table_entry(format, pa, shift)) == 0:
             tally.umap_errors = tally.umap_errors + 1
         else:
             _count_tables(cpu, tally, below, shift - format.index_bits)

@@ -58,7 +58,7 @@ FIRST_TYPE = LAST_MAP_CACHE + 1  # the first of those that the profile names
 
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
-LARGEST_OBJECT = 32768
+LARGEST_OBJECT = 65536  # bytes: a page of any format
 GRAIN = 16  # bytes: every slot is a multiple of it
 MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
 
@@ -189,7 +189,7 @@ def _create(cpu: Cpu, bytes: int, limit: int, align: int, common: int) -> int:
 def cache_create(cpu: Cpu, bytes: int, limit: int) -> int:
     """Make an object type of `bytes` bytes each and at most `limit` objects, rounded up to whole slabs: its number.
 
-    BAD_SIZE: bytes is not 1 to 32768, or more than 32 pages, or limit is below 1. BAD_CACHE: there are as many types
+    BAD_SIZE: bytes is not 1 to 65536, or more than 32 pages, or limit is below 1. BAD_CACHE: there are as many types
     as can be.
     """
     return _create(cpu, bytes, limit, GRAIN, 0)

@@ -2,9 +2,9 @@
 
 Concepts
   1. Entries are real page-table entries in the target's format, written through the machine boundary (`machine/mmu`).
-  2. A span is what one leaf table maps, or one large page (2 MiB; 1 MiB on ColdFire). Leaf tables are mapping frames,
-     which are themselves mapped (E17): the table of span s lies at page s of the table window, so that all leaf entries
-     of the window form one array
+  2. A span is what one leaf table maps, or one large page: 2 MiB where an entry and a page have 8 bytes and 4 KiB. Leaf
+     tables are mapping frames, which are themselves mapped (E17): the table of span s lies at page s of the table
+     window, so that all leaf entries of the window form one array
 
          entry(va) = tables + (((va - base) >> page_shift) << entry_shift)
 
@@ -27,12 +27,15 @@ from kernmalloc.kernel.map.direct import direct_pfn
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
-    Entry,
     entry_pa,
     is_large,
     is_present,
     large_entry,
+    large_pa,
     leaf_entry,
+    load_entry,
+    store_entry,
+    store_upper,
     table_entry,
     without_presence,
 )
@@ -40,15 +43,27 @@ from kernmalloc.machine.primitives import flush, map_pages, shootdown, unmap_pag
 
 
 @kernel
-def leaf_of(kern: Kern, va: int) -> Entry:
-    """The leaf entry that maps va."""
-    return Entry(kern.tables + (((va - kern.base) >> kern.page_shift) << kern.format.entry_shift))
+def leaf_at(kern: Kern, va: int) -> int:
+    """Where the leaf entry that maps va lies."""
+    return kern.tables + (((va - kern.base) >> kern.page_shift) << kern.format.entry_shift)
 
 
 @kernel
-def directory_of(kern: Kern, span: int) -> Entry:
+def leaf_of(kern: Kern, va: int) -> int:
+    """The leaf entry that maps va."""
+    return load_entry(kern.format, leaf_at(kern, va))
+
+
+@kernel
+def directory_at(kern: Kern, span: int) -> int:
+    """Where the directory entry of a span lies."""
+    return kern.directory + (span << kern.format.upper_entry_shift)
+
+
+@kernel
+def directory_of(kern: Kern, span: int) -> int:
     """The directory entry of a span."""
-    return Entry(kern.directory + (span << kern.format.entry_shift))
+    return load_entry(kern.format, directory_at(kern, span))
 
 
 @kernel
@@ -76,7 +91,7 @@ def tables_missing(kern: Kern, va: int, pages: int) -> int:
         return 0
     missing = 0
     for span in range(span_of(kern, va), span_of(kern, va + (pages << kern.page_shift) - 1) + 1):
-        if is_present(kern.format, directory_of(kern, span).bits) == 0:
+        if is_present(kern.format, directory_of(kern, span)) == 0:
             missing += 1
     return missing
 
@@ -107,10 +122,10 @@ def vanish(kern: Kern, va: int, pages: int) -> int:
 def map_run(cpu: Cpu, va: int, pfn: int, count: int) -> int:
     """Map frames pfn, pfn + 1, … at va, filled with zeros; their leaf tables exist."""
     kern = cpu.kern
-    leaf = leaf_of(kern, va)
+    leaf = leaf_at(kern, va)
     step = kern.format.entry_shift
     for i in range(count):
-        Entry(leaf.addr + (i << step)).bits = leaf_entry(kern.format, (pfn + i) << kern.page_shift)
+        store_entry(kern.format, leaf + (i << step), leaf_entry(kern.format, (pfn + i) << kern.page_shift))
     at = va
     end = va + (count << kern.page_shift)
     while at < end:
@@ -132,7 +147,8 @@ def map_large(cpu: Cpu, va: int, pfn: int, spans: int) -> int:
     pages = spans * each
     for i in range(spans):
         span = span_of(kern, va) + i
-        directory_of(kern, span).bits = large_entry(kern.format, (pfn << kern.page_shift) + (i << kern.span_shift))
+        entry = large_entry(kern.format, (pfn << kern.page_shift) + (i << kern.span_shift))
+        store_upper(kern.format, directory_at(kern, span), entry)
         _count_mapped(kern, span, each)
     appear(kern, va, pfn, pages)
     if fresh(cpu, pfn << kern.page_shift, pages << kern.page_shift) == 0:
@@ -147,9 +163,8 @@ def unmap_large(cpu: Cpu, va: int, spans: int) -> int:
     each = span_pages(kern)
     first = span_of(kern, va)
     for span in range(first, first + spans):
-        directory = directory_of(kern, span)
-        pfn = entry_pa(kern.format, directory.bits) >> kern.page_shift
-        directory.bits = 0
+        pfn = large_pa(kern.format, directory_of(kern, span)) >> kern.page_shift
+        store_upper(kern.format, directory_at(kern, span), 0)
         _count_mapped(kern, span, -each)
         vanish(kern, kern.base + (span << kern.span_shift), each)
         for i in range(each):
@@ -162,11 +177,11 @@ def _make_tables(cpu: Cpu, va: int, pages: int) -> int:
     """Make the leaf tables that pages [va, va + pages) lack, out of frames already asked for."""
     kern = cpu.kern
     for span in range(span_of(kern, va), span_of(kern, va + (pages << kern.page_shift) - 1) + 1):
-        directory = directory_of(kern, span)
-        if is_present(kern.format, directory.bits) == 0:
+        if is_present(kern.format, directory_of(kern, span)) == 0:
             pfn = space_take(cpu, 1, MAPPING)
             map_run(cpu, kern.tables + (span << kern.page_shift), pfn, 1)
-            directory.bits = table_entry(kern.format, pfn << kern.page_shift)
+            entry = table_entry(kern.format, pfn << kern.page_shift)
+            store_upper(kern.format, directory_at(kern, span), entry)
     return OK
 
 
@@ -189,11 +204,10 @@ def back(cpu: Cpu, va: int, pages: int) -> int:
 def _drop_table(cpu: Cpu, span: int) -> int:
     """Take an empty leaf table out of the map and give its frame back."""
     kern = cpu.kern
-    directory = directory_of(kern, span)
-    pfn = entry_pa(kern.format, directory.bits) >> kern.page_shift
+    pfn = entry_pa(kern.format, directory_of(kern, span)) >> kern.page_shift
     table = kern.tables + (span << kern.page_shift)
-    directory.bits = 0
-    leaf_of(kern, table).bits = 0
+    store_upper(kern.format, directory_at(kern, span), 0)
+    store_entry(kern.format, leaf_at(kern, table), 0)
     _count_mapped(kern, span_of(kern, table), -1)
     if has_shadow(kern) == 0:
         shootdown(kern.base + (span << kern.span_shift), 1)
@@ -206,16 +220,16 @@ def unback(cpu: Cpu, va: int, pages: int) -> int:
     """Take the frames behind pages [va, va + pages) away and give them back to page space, once every processor has
     forgotten the pages."""
     kern = cpu.kern
-    leaf = leaf_of(kern, va)
+    leaf = leaf_at(kern, va)
     step = kern.format.entry_shift
     for i in range(pages):
-        entry = Entry(leaf.addr + (i << step))
-        entry.bits = without_presence(kern.format, entry.bits)
+        at = leaf + (i << step)
+        store_entry(kern.format, at, without_presence(kern.format, load_entry(kern.format, at)))
     vanish(kern, va, pages)
     for i in range(pages):
-        entry = Entry(leaf.addr + (i << step))
-        pfn = entry_pa(kern.format, entry.bits) >> kern.page_shift
-        entry.bits = 0
+        at = leaf + (i << step)
+        pfn = entry_pa(kern.format, load_entry(kern.format, at)) >> kern.page_shift
+        store_entry(kern.format, at, 0)
         space_give(cpu, pfn)
         span = span_of(kern, va + (i << kern.page_shift))
         if _count_mapped(kern, span, -1) == 0:
@@ -231,12 +245,12 @@ def pfn_at(cpu: Cpu, va: int) -> int:
         return direct_pfn(kern, va)
     if va < kern.base or va >= kern.base + kern.bytes:
         return ABSENT
-    directory = directory_of(kern, span_of(kern, va)).bits
+    directory = directory_of(kern, span_of(kern, va))
     if is_present(kern.format, directory) == 0:
         return ABSENT
     if is_large(kern.format, directory) != 0:
-        return (entry_pa(kern.format, directory) + (va & ((1 << kern.span_shift) - 1))) >> kern.page_shift
-    leaf = leaf_of(kern, va).bits
+        return (large_pa(kern.format, directory) + (va & ((1 << kern.span_shift) - 1))) >> kern.page_shift
+    leaf = leaf_of(kern, va)
     if is_present(kern.format, leaf) == 0:
         return ABSENT
     return entry_pa(kern.format, leaf) >> kern.page_shift

@@ -24,10 +24,10 @@ from kernmalloc.kernel.core.kern import ABSENT, DMA, PAGE, WINDOWS_SHIFT, Cpu, K
 from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.table import frame_type
 from kernmalloc.kernel.map.direct import direct_end, direct_pfn, direct_va, reaches_all
-from kernmalloc.kernel.map.kmap import appear, leaf_of, pfn_at
+from kernmalloc.kernel.map.kmap import appear, leaf_at, pfn_at
 from kernmalloc.lang import ctz, failed, kernel, popcount, shl, shr
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BAD_SIZE, NO_VA, NOT_ALLOCATED, OK, OVERLAP
-from kernmalloc.machine.mmu import leaf_entry
+from kernmalloc.machine.mmu import leaf_entry, store_entry
 from kernmalloc.machine.primitives import copy, flush, zero
 
 WINDOWS = 1 << WINDOWS_SHIFT
@@ -61,7 +61,7 @@ def show(cpu: Cpu, pfn: int) -> int:
     va = cpu.windows + (window << kern.page_shift)
     cpu.open = cpu.open | shl(1, window)
     cpu.opened = cpu.opened + 1
-    leaf_of(kern, va).bits = leaf_entry(kern.format, pfn << kern.page_shift)
+    store_entry(kern.format, leaf_at(kern, va), leaf_entry(kern.format, pfn << kern.page_shift))
     appear(kern, va, pfn, 1)
     return va
 
@@ -72,7 +72,7 @@ def hide(cpu: Cpu, va: int) -> int:
     kern = cpu.kern
     if has_tables(kern) == 0:
         return OK
-    leaf_of(kern, va).bits = 0
+    store_entry(kern.format, leaf_at(kern, va), 0)
     if kern.format.break_first != 0:
         flush(va, 1)
     cpu.open = cpu.open & ~shl(1, (va - cpu.windows) >> kern.page_shift)

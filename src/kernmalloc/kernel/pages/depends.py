@@ -19,7 +19,16 @@ from kernmalloc.kernel.pages.pages import entry_at
 from kernmalloc.kernel.pages.umap import Umap, counted, leaf_in
 from kernmalloc.lang import Record, field, i64, kernel
 from kernmalloc.lang.status import OK
-from kernmalloc.machine.mmu import entry_moved, was_used, with_presence, without_presence, without_use, without_write
+from kernmalloc.machine.mmu import (
+    entry_moved,
+    load_entry,
+    store_entry,
+    was_used,
+    with_presence,
+    without_presence,
+    without_use,
+    without_write,
+)
 from kernmalloc.machine.primitives import forget
 
 DEPEND_SHIFT = 5  # log2 of the bytes of the slot that a depend entry has in its cache
@@ -67,7 +76,7 @@ def depend_add(cpu: Cpu, pfn: int, depend: Depend, umap: Umap, va: int) -> int:
 def _unmap(cpu: Cpu, umap: Umap, va: int) -> int:
     """Clear the leaf entry for va: no processor reaches its frame from now on."""
     leaf = leaf_in(cpu, umap, va)
-    leaf.bits = 0
+    store_entry(cpu.kern.format, leaf, 0)
     counted(cpu, leaf, -1)
     umap.pages = umap.pages - 1
     return forget(umap.root_pa, va)
@@ -108,7 +117,7 @@ def depends_protect(cpu: Cpu, pfn: int) -> int:
     at = first_depend(cpu, pfn)
     while at != 0:
         leaf = leaf_in(cpu, at.umap, at.va)
-        leaf.bits = without_write(format, leaf.bits)
+        store_entry(format, leaf, without_write(format, load_entry(format, leaf)))
         forget(at.umap.root_pa, at.va)
         at = at.next
     return OK
@@ -122,9 +131,10 @@ def depends_used(cpu: Cpu, pfn: int) -> int:
     at = first_depend(cpu, pfn)
     while at != 0:
         leaf = leaf_in(cpu, at.umap, at.va)
-        if was_used(format, leaf.bits) != 0:
+        entry = load_entry(format, leaf)
+        if was_used(format, entry) != 0:
             used = 1
-            leaf.bits = without_use(format, leaf.bits)
+            store_entry(format, leaf, without_use(format, entry))
             forget(at.umap.root_pa, at.va)
         at = at.next
     return used
@@ -137,7 +147,7 @@ def depends_hide(cpu: Cpu, pfn: int) -> int:
     at = first_depend(cpu, pfn)
     while at != 0:
         leaf = leaf_in(cpu, at.umap, at.va)
-        leaf.bits = without_presence(format, leaf.bits)
+        store_entry(format, leaf, without_presence(format, load_entry(format, leaf)))
         forget(at.umap.root_pa, at.va)
         at = at.next
     return OK
@@ -150,6 +160,7 @@ def depends_move(cpu: Cpu, pfn: int) -> int:
     at = first_depend(cpu, pfn)
     while at != 0:
         leaf = leaf_in(cpu, at.umap, at.va)
-        leaf.bits = with_presence(kern.format, entry_moved(kern.format, leaf.bits, pfn << kern.page_shift))
+        entry = entry_moved(kern.format, load_entry(kern.format, leaf), pfn << kern.page_shift)
+        store_entry(kern.format, leaf, with_presence(kern.format, entry))
         at = at.next
     return OK

@@ -61,7 +61,7 @@ from kernmalloc.lang.status import (
     OK,
     WOULD_BLOCK,
 )
-from kernmalloc.machine.mmu import Entry, entry_pa, is_present, page_entry
+from kernmalloc.machine.mmu import entry_pa, is_present, load_entry, page_entry, store_entry
 from kernmalloc.machine.primitives import forget
 
 
@@ -237,7 +237,7 @@ def _map_new(cpu: Cpu, umap: Umap, va: int, pfn: int) -> int:
         own_free(cpu, depend)
         return leaf
     depend_add(cpu, pfn, Depend(depend), umap, va)
-    counted(cpu, Entry(leaf), 1)
+    counted(cpu, leaf, 1)
     umap.pages = umap.pages + 1
     return leaf
 
@@ -259,19 +259,19 @@ def umap_map(cpu: Cpu, umap: Umap, va: int, oid: int, write: int) -> int:
     leaf = leaf_in(cpu, umap, va)
     present = 0
     if leaf != 0:
-        present = is_present(kern.format, leaf.bits)
+        present = is_present(kern.format, load_entry(kern.format, leaf))
     if present == 0:
         made = _map_new(cpu, umap, va, pfn)
         if failed(made):
             return made
-        leaf = Entry(made)
-    elif entry_pa(kern.format, leaf.bits) != pfn << kern.page_shift:
+        leaf = made
+    elif entry_pa(kern.format, load_entry(kern.format, leaf)) != pfn << kern.page_shift:
         return BUSY
     pages = kern.pages
     pages.hits = pages.hits + 1
     if write != 0:
         page_dirty(cpu, pfn)
-    leaf.bits = page_entry(kern.format, pfn << kern.page_shift, write)
+    store_entry(kern.format, leaf, page_entry(kern.format, pfn << kern.page_shift, write))
     return forget(umap.root_pa, va)
 
 
@@ -287,7 +287,7 @@ def umap_unmap(cpu: Cpu, umap: Umap, va: int) -> int:
     leaf = leaf_in(cpu, umap, va)
     if leaf == 0:
         return NOT_ALLOCATED
-    entry = leaf.bits
+    entry = load_entry(kern.format, leaf)
     if is_present(kern.format, entry) == 0:
         return NOT_ALLOCATED
     depend_remove(cpu, entry_pa(kern.format, entry) >> kern.page_shift, umap, va)

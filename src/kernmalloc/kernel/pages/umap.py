@@ -25,11 +25,12 @@ from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.lang import Record, failed, field, i64, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
-    Entry,
     entry_pa,
     index_at,
     is_present,
-    root_entry,
+    load_entry,
+    store_upper,
+    stride_at,
     user_table_entry,
 )
 
@@ -85,9 +86,15 @@ def _table_free(cpu: Cpu, va: int) -> int:
 
 
 @kernel
-def entry_in_table(kern: Kern, table: int, va: int, shift: int) -> Entry:
-    """The entry for va in a table of the level whose index begins at bit `shift`."""
-    return Entry(table + index_at(kern.format, va, shift))
+def entry_in_table(kern: Kern, table: int, va: int, shift: int) -> int:
+    """Where the entry for va lies in a table of the level whose index begins at bit `shift`."""
+    return table + index_at(kern.format, va, shift)
+
+
+@kernel
+def entries_in(kern: Kern, shift: int) -> int:
+    """Entries in a table of that level, of an address space: a table fills a frame."""
+    return 1 << (kern.page_shift - stride_at(kern.format, shift))
 
 
 @kernel
@@ -98,39 +105,40 @@ def table_below(cpu: Cpu, entry: int) -> int:
 
 
 @kernel
-def counted(cpu: Cpu, entry: Entry, change: int) -> int:
-    """Add to the count of entries present in the table that an entry lies in."""
+def counted(cpu: Cpu, at: int, change: int) -> int:
+    """Add to the count of entries present in the table that the entry at an address lies in."""
     kern = cpu.kern
-    frame = table_frame(cpu, pfn_at(cpu, entry.addr & -(1 << kern.page_shift)))
+    frame = table_frame(cpu, pfn_at(cpu, at & -(1 << kern.page_shift)))
     frame.link = frame.link + change
     return OK
 
 
 @kernel
-def leaf_in(cpu: Cpu, umap: Umap, va: int) -> Entry:
-    """The leaf entry for va; null if a table on the way is missing."""
+def leaf_in(cpu: Cpu, umap: Umap, va: int) -> int:
+    """Where the leaf entry for va lies; 0 if a table on the way is missing."""
     kern = cpu.kern
     table = umap.root
     shift = kern.format.root_shift
     while shift > kern.page_shift:
-        entry = entry_in_table(kern, table, va, shift).bits
+        entry = load_entry(kern.format, entry_in_table(kern, table, va, shift))
         if is_present(kern.format, entry) == 0:
-            return Entry(0)
+            return 0
         table = table_below(cpu, entry)
         shift -= kern.format.index_bits
     return entry_in_table(kern, table, va, shift)
 
 
 @kernel
-def _cut(cpu: Cpu, umap: Umap, first: Entry, va: int, shift: int, end: int) -> int:
-    """Take away the table that the entry `first` leads to, and those below it on the way to va, down to level `end`."""
+def _cut(cpu: Cpu, umap: Umap, first: int, va: int, shift: int, end: int) -> int:
+    """Take away the table that the entry at `first` leads to, and those below it on the way to va, down to level
+    `end`."""
     kern = cpu.kern
-    table = table_below(cpu, first.bits)
-    first.bits = 0
+    table = table_below(cpu, load_entry(kern.format, first))
+    store_upper(kern.format, first, 0)
     counted(cpu, first, -1)
     level = shift - kern.format.index_bits
     while level > end:
-        below = table_below(cpu, entry_in_table(kern, table, va, level).bits)
+        below = table_below(cpu, load_entry(kern.format, entry_in_table(kern, table, va, level)))
         _table_free(cpu, table)
         umap.tables = umap.tables - 1
         table = below
@@ -146,11 +154,11 @@ def leaf_made(cpu: Cpu, umap: Umap, va: int) -> int:
     kern = cpu.kern
     table = umap.root
     shift = kern.format.root_shift
-    first = Entry(0)  # the entry under which the first new table hangs
+    first = 0  # where the entry lies under which the first new table hangs
     first_shift = 0
     while shift > kern.page_shift:
         at = entry_in_table(kern, table, va, shift)
-        entry = at.bits
+        entry = load_entry(kern.format, at)
         if is_present(kern.format, entry) == 0:
             below = _table_make(cpu)
             if failed(below):
@@ -158,9 +166,7 @@ def leaf_made(cpu: Cpu, umap: Umap, va: int) -> int:
                     _cut(cpu, umap, first, va, first_shift, shift)
                 return below
             pa = pfn_at(cpu, below) << kern.page_shift
-            at.bits = (
-                root_entry(kern.format, pa) if shift == kern.format.root_shift else user_table_entry(kern.format, pa)
-            )
+            store_upper(kern.format, at, user_table_entry(kern.format, pa, shift))
             counted(cpu, at, 1)
             umap.tables = umap.tables + 1
             if first == 0:
@@ -170,7 +176,7 @@ def leaf_made(cpu: Cpu, umap: Umap, va: int) -> int:
         else:
             table = table_below(cpu, entry)
         shift -= kern.format.index_bits
-    return entry_in_table(kern, table, va, shift).addr
+    return entry_in_table(kern, table, va, shift)
 
 
 umap_link, umap_unlink = linked_list(
@@ -211,8 +217,8 @@ def _tables_free(cpu: Cpu, table: int, shift: int) -> int:
     kern = cpu.kern
     below = shift - kern.format.index_bits
     if shift > kern.page_shift:
-        for i in range(1 << kern.format.index_bits):
-            entry = Entry(table + (i << kern.format.entry_shift)).bits
+        for i in range(entries_in(kern, shift)):
+            entry = load_entry(kern.format, table + (i << stride_at(kern.format, shift)))
             if is_present(kern.format, entry) != 0:
                 _tables_free(cpu, table_below(cpu, entry), below)
     return _table_free(cpu, table)
@@ -235,11 +241,11 @@ def next_leaf(cpu: Cpu, umap: Umap, va: int, end: int) -> int:
     while at < end:
         table = umap.root
         shift = kern.format.root_shift
-        entry = entry_in_table(kern, table, at, shift).bits
+        entry = load_entry(kern.format, entry_in_table(kern, table, at, shift))
         while shift > kern.page_shift and is_present(kern.format, entry) != 0:
             table = table_below(cpu, entry)
             shift -= kern.format.index_bits
-            entry = entry_in_table(kern, table, at, shift).bits
+            entry = load_entry(kern.format, entry_in_table(kern, table, at, shift))
         if is_present(kern.format, entry) != 0:
             return at
         at = ((at >> shift) + 1) << shift

@@ -27,14 +27,11 @@ def _found() -> list[Arch]:
 ARCHES: dict[str, Arch] = {arch.name: arch for arch in _found()}
 """Every architecture, by its name."""
 
-_ALL = sorted((format for arch in ARCHES.values() for format in arch.formats), key=lambda format: format.number)
-_EXPRESSED = ("i386-pae", "x86_64", "coldfire", "none")
-
-FORMATS: dict[str, Format] = {format.name: format for format in _ALL if format.name in _EXPRESSED}
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in sorted((format for arch in ARCHES.values() for format in arch.formats), key=lambda each: each.number)
+}
 """Formats of page tables by the name that profiles use, in the order of the kernel's numbers."""
-
-UPCOMING: dict[str, Format] = {format.name: format for format in _ALL if format.name not in _EXPRESSED}
-"""Formats that the kernel's page-table code cannot express yet."""
 
 TARGETS: dict[str, Target] = {arch.name: arch.target for arch in ARCHES.values() if arch.target}
 """What freestanding objects are made for, by the architecture's name."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from kernmalloc.machine.arch.entries import (
     ADDRESS,
@@ -44,8 +44,13 @@ from kernmalloc.machine.arch.entries import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import numpy
+    from numpy.typing import NDArray
+
     from kernmalloc.lang.target import Target
     from kernmalloc.machine.arch.entries import Level, Register, Walking
+
+Word = TypeVar("Word", int, "NDArray[numpy.int64]")
 
 ATTRIBUTE_NAMES = tuple(name.replace("_", "-") for name in Caching._fields)
 """Ways to cache a page, by the kernel's number."""
@@ -161,6 +166,15 @@ class Format:
     def large_address(self) -> int:
         """Where the entry of a large page has its physical address."""
         return self.mask(LARGE, [ADDRESS]) if self.levels else 0
+
+    def pa(self, entry: Word) -> Word:
+        """The physical address in an entry, or in an array of entries. Of one that maps a large page the bits below its
+        size say something else."""
+        return (entry & self.address) << self.pa_shift
+
+    def is_large(self, entry: Any) -> Any:
+        """Whether a present entry above a leaf table, or each of an array of them, maps a large page."""
+        return entry & self.large_mask == self.large_value
 
     # what the kernel asks
 
@@ -303,33 +317,6 @@ class Format:
 
     def _cache_mask(self, kind: str) -> int:
         return self.mask(kind, {name for way in self.caching for name in way or ()})
-
-    # what the kernel's code of today reads
-
-    @property
-    def present_bit(self) -> int:
-        """The entry leads somewhere."""
-        return self.present
-
-    @property
-    def write_bit(self) -> int:
-        """Of a leaf: its users may write."""
-        return self.write_mask
-
-    @property
-    def used_bit(self) -> int:
-        """Of a leaf: it has been used."""
-        return self.used
-
-    @property
-    def large_bit(self) -> int:
-        """Of an entry above a leaf table: it maps a large page."""
-        return self.large_mask
-
-    @property
-    def no_execute(self) -> int:
-        """Number of the bit that keeps a page from being executed; 0: there is none."""
-        return self.execute_mask.bit_length() - 1 if self.execute_mask and not self.execute_value else 0
 
     # fields
 
