@@ -3,7 +3,7 @@
 # `make lint`       check the style, the layout and the types of the source
 # `make nightly`    run also the slowest tests, with random search a hundred times as long
 # `make mutants`    change the kernel in 200 places, one at a time, and list what the tests of the room do not see
-# `make reference`  write docs/reference.md anew, from the sources
+# `make reference`  write docs/reference.md and docs/architectures.md anew, from the sources
 # `make wheel`      build the wheel, with its objects built, into dist/
 # Needs python3 (3.11 or newer, with venv) and nothing else.
 
@@ -33,6 +33,7 @@ mutants: .venv/test.stamp
 
 reference: .venv/run.stamp
 	.venv/bin/python -m kernmalloc.build.reference > docs/reference.md
+	.venv/bin/python -m kernmalloc.build.architectures > docs/architectures.md
 
 # The objects are machine code, so the wheel carries the platform it was built on.
 wheel: .venv/run.stamp

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernmalloc.build import apart, archive, rust
+from kernmalloc.build import apart, archive, entries_header, rust
 from kernmalloc.build.texts import LICENCE, kernel_functions, told, written
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.lang.functions import Primitive
@@ -101,6 +101,7 @@ _FILES = {
     PORT.name,
     "kernmalloc.c",
     "kernmalloc.h",
+    entries_header.NAME,
     *rust.FILES,
     *(name for it in TARGETS for name in archive.names(it)),
 }
@@ -112,6 +113,9 @@ def _content(architectures: list[str], layout: Layout) -> dict[str, bytes]:
     content = {name: text.encode() for name, text in c_files(layout).items()}
     content[PORT.name] = (LICENCE + PORT.read_text()).encode()
     content["README.md"] = readme(architectures).encode()
+    formats = [format for name in architectures for format in ARCHES[name].formats if format.has_tables]
+    if formats and layout == LAYOUT:
+        content[entries_header.NAME] = (LICENCE + entries_header.entries_header(formats)).encode()
     for name in architectures:
         if name in TARGETS:
             content |= archive.libraries(name, layout)
@@ -160,6 +164,7 @@ A kernel memory manager: the frames of a machine, the page tables of the kernel'
 the memory that it is given; it has no data of its own.
 
     kernmalloc.h             records, statuses, the entries, what a port supplies, and the interface, in pointers
+    kernmalloc_entries.h     page tables of the architectures, field by field, if the tables are ours
     kernmalloc.c             the kernel as C11
     port.c                   a port to fill in: what has an obvious answer is there
     config.h                 what a profile says of your kernel, if you exported with --kernel

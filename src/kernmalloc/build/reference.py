@@ -50,7 +50,7 @@ def text() -> str:
 
 def _statuses() -> str:
     rows = [(str(code), f"`{status.NAMES[code]}`", meaning) for code, meaning in status.MEANINGS.items()]
-    return "## Statuses\n\n" + _table(("result", "name", "meaning"), rows)
+    return "## Statuses\n\n" + table(("result", "name", "meaning"), rows)
 
 
 def _primitives() -> str:
@@ -58,7 +58,7 @@ def _primitives() -> str:
     found = [value for value in vars(primitives).values() if isinstance(value, Primitive)]
     rows = [(f"`{call}`", " ".join(does.split())) for call, _, does in (each.doc.partition(": ") for each in found)]
     about = "The primitives, which the port to a machine supplies as `km_port_<name>`:"
-    return f"{about}\n\n" + _table(("primitive", "what it does"), rows)
+    return f"{about}\n\n" + table(("primitive", "what it does"), rows)
 
 
 def _room(room: str, modules: list[ModuleType], calls: list[tuple[Function, str]]) -> list[str]:
@@ -76,7 +76,7 @@ def _chapters(modules: Iterable[ModuleType], calls: Iterable[tuple[Function, str
             path = module.__name__.removeprefix("kernmalloc.").removeprefix("kernel.").replace(".", "/")
             yield f"### `{path}.py`\n\n{_about(module)}\n"
             if here:
-                yield _table(("call", "what it does"), [(f"`{_head(entry)}`", _doc(entry)) for entry in here])
+                yield table(("call", "what it does"), [(f"`{_head(entry)}`", _doc(entry)) for entry in here])
             for record in records:
                 yield f"#{markdown(record)}"
 
@@ -132,7 +132,8 @@ def _doc(function: Function) -> str:
     return " ".join((inspect.getdoc(function) or "").split())
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table, as Markdown."""
     lines = [head, ("---",) * len(head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,5 +1,5 @@
 """AArch64 against the ARM Architecture Reference Manual, ARMv8-A: C4.1, C5.2.4 (DAIF), C5.5 (TLBI), D8.13, and
-D8.2, D8.3 (descriptors), D19.2.100 (MAIR_EL1)."""
+D8.2, D8.3 (descriptors), MAIR_EL1."""
 
 import pytest
 from arch_sample import assembly, linked, words

@@ -1,5 +1,5 @@
 """ARMv7-A against the ARM Architecture Reference Manual: A5, A8.8 (MCR, AND, TST, BX), B3.18.7, B9.3 (CPS, MRS),
-and B3.5 (short descriptors), B3.6 (long ones), B3.7.1 and B3.7.3 (AP), B3.8.3 (TEX remap)."""
+and B3.5 (short descriptors), B3.6 (long ones), B3.7.1 and B3.7.4 (AP), B3.8.3 (TEX remap)."""
 
 from arch_sample import assembly, linked, words
 
@@ -53,7 +53,7 @@ def test_C_and_B_select_fields_of_PRRR_and_NMRR_E11() -> None:
 
 
 def test_long_descriptors_have_the_bits_of_the_manual_E3() -> None:
-    """Figures B3-15 and B3-16."""
+    """B3.6.1."""
     valid, table, page, ap1, ap2, inner, af, ng = 1, 2, 2, 1 << 6, 1 << 7, 3 << 8, 1 << 10, 1 << 11
     pxn, xn = 1 << 53, 1 << 54
     assert LONG.leaf == valid | page | inner | af and LONG.large == valid | inner | af

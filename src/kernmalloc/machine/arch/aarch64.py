@@ -1,6 +1,6 @@
 """ARM of 64 bits, ARMv8-A, with granules of 4, 16 and 64 KiB.
 
-The manual is the ARM Architecture Reference Manual, DDI 0487.
+The manual is the ARM Architecture Reference Manual, DDI 0487, issue K.a.
 
     granule      shift of the index at each level     bits of an address     bytes of a large page
     4 KiB        39, 30, 21, 12                       48                     2 MiB
@@ -110,11 +110,11 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
     return Format(
         name=name,
         number=number,
-        manual="ARM DDI 0487",
+        manual="ARM DDI 0487, issue K.a",
         va_bits=va_bits,
         phys_bits=48,
         user_end=1 << va_bits,  # all of TTBR0's addresses
-        break_first=True,  # D8.14.1
+        break_first=True,  # D8.16.1
         page_shift=page_shift,
         levels=levels,
         fields=_fields(page_shift, levels[-2].shift),
@@ -153,7 +153,7 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
             Register(
                 "MAIR_EL1",
                 0x4404_BBFF,
-                "attributes 0 write-back, 1 write-through, 2 Device-nGnRE, 3 Normal, not cacheable: D19.2.100",
+                "attributes 0 write-back, 1 write-through, 2 Device-nGnRE, 3 Normal, not cacheable",
             ),
             Register("TCR_EL1.T0SZ", 64 - va_bits, "and T1SZ: so many bits of an address are not translated"),
         ),

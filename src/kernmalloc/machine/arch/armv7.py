@@ -57,7 +57,7 @@ _SECTION = layout(
     ("XN", 4, 1, "may not be executed"),
     ("domain", 5, 4, "whose rights DACR says"),
     ("implementation", 9, 1, "implementation defined"),
-    ("AP0", 10, 1, "access flag, with SCTLR.AFE = 1: B3.7.3"),
+    ("AP0", 10, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
     ("AP1", 11, 1, "PL0 may access: B3.7.1"),
     ("TEX", 12, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
     ("AP2", 15, 1, "read only: B3.7.1"),
@@ -73,7 +73,7 @@ _SMALL = layout(
     ("type", 1, 1, "1: maps a small page"),
     ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
     ("C", 3, 1, "see B"),
-    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.3"),
+    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
     ("AP1", 5, 1, "PL0 may access: B3.7.1"),
     ("TEX", 6, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
     ("AP2", 9, 1, "read only: B3.7.1"),
@@ -90,7 +90,7 @@ _PAGE_64K = layout(
     ("type", 0, 2, "1: maps a large page"),
     ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
     ("C", 3, 1, "see B"),
-    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.3"),
+    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
     ("AP1", 5, 1, "PL0 may access: B3.7.1"),
     ("AP2", 9, 1, "read only: B3.7.1"),
     ("S", 10, 1, "shareable: PRRR says what that means"),
@@ -166,8 +166,8 @@ _SHORT = Format(
         Register("NMRR", 0x0060_0060, "1 not cacheable, 2 write-through, 3 write-back, of both caches: B4.1.110"),
         Register("TTBCR.N", 2, "processes have the first 1 GiB: B3.5.4"),
         Register("SCTLR.TRE", 1, "PRRR and NMRR count: B3.8.3"),
-        Register("SCTLR.AFE", 1, "AP0 is the access flag: B3.7.3"),
-        Register("DACR", 1, "rights of domain 0 are checked: B3.12"),
+        Register("SCTLR.AFE", 1, "AP0 is the access flag: B3.7.4"),
+        Register("DACR", 1, "rights of domain 0 are checked: B3.7.3"),
     ),
 )
 
@@ -188,7 +188,7 @@ _LONG_UPPER = (
     ("ignored", 59, 5, "the processor does not look at it"),
 )
 _LONG_TABLE = layout(
-    "B3.6.1, figure B3-15",
+    "B3.6.1",
     ("valid", 0, 1, "present"),
     ("type", 1, 1, "1: leads to a table"),
     ("ignored", 2, 10, "ignored"),
@@ -223,7 +223,7 @@ _LONG = Format(
         ROOT: _LONG_TABLE,
         TABLE: _LONG_TABLE,
         LARGE: layout(
-            "B3.6.1, figure B3-15",
+            "B3.6.1",
             ("valid", 0, 1, "present"),
             ("type", 1, 1, "0: maps a block"),
             *_LONG_MAPS,
@@ -231,7 +231,7 @@ _LONG = Format(
             *_LONG_UPPER,
         ),
         LEAF: layout(
-            "B3.6.1, figure B3-16",
+            "B3.6.1",
             ("valid", 0, 1, "present"),
             ("type", 1, 1, "1: maps a page; 0 is reserved"),
             *_LONG_MAPS,

@@ -101,9 +101,9 @@ PML4 = "pml4"  # the root's entries of 4 levels, in the tables below the root of
 _LONG_FIELDS = {
     ROOT: layout("tables 4-14 and 4-15", *_LONG_ROOT),
     TABLE: layout("tables 4-15, 4-17 and 4-19", *_LONG_TABLE),
-    PML4: layout("table 4-15", *_LONG_ROOT),
     **_mapping(_LONG_HIGH, "table 4-18", "table 4-20"),
 }
+_LA57_FIELDS = {**_LONG_FIELDS, PML4: layout("table 4-15", *_LONG_ROOT)}
 
 _TOP = (Form(ROOT, {"P": 1}),)
 _LOWEST = (Form(LEAF, {"P": 1}, 12),)
@@ -265,7 +265,7 @@ X86_64 = Arch(
                 Level(39, 9, (Form(PML4, {"P": 1}),)),
                 *_LOWER_LEVELS,
             ),  # 4.5, with CR4.LA57 = 1
-            fields=_LONG_FIELDS,
+            fields=_LA57_FIELDS,
             root=_TABLE,
             user_root=_USER_TABLE,
             executable={"XD": 0},
