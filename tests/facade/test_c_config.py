@@ -73,3 +73,20 @@ def test_c_says_what_the_loader_is_told(name: str, header: Path, tmp_path: Path)
             assert int(numpy.frombuffer(said, told.dtype, 1)[0]["lenient"]) == 0
         rows = [(kind.size, wanted[kind.name], kind.last_words) for kind in profile.objects]
         assert said == told.tobytes() + numpy.array(rows, ObjectType.dtype).tobytes()
+
+
+@pytest.mark.parametrize("compiler", [("gcc", "-m32"), ("arm-none-eabi-gcc", "-mcpu=cortex-a7")])
+def test_processors_of_32_bits_need_no_library(compiler: tuple[str, ...], header: Path, tmp_path: Path) -> None:
+    """A division of 64 bits would be a call of libgcc's, which kernels do not have."""
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"{compiler[0]} is not installed")
+    (tmp_path / "config.h").write_text(c_config(Profile.load("x86_64")))
+    (tmp_path / "use.c").write_text(
+        '#include "config.h"\n'
+        "void use(struct km_config *config, struct km_object_type *types, int64_t frames)\n"
+        "{ *config = km_profile_config(frames); km_profile_objects(types, frames); }\n"
+    )
+    words = [*compiler, "-std=c11", "-O2", "-ffreestanding", "-fno-pic", "-I", str(header), "-I", str(tmp_path)]
+    subprocess.run([*words, "-c", str(tmp_path / "use.c"), "-o", str(tmp_path / "use.o")], check=True)
+    undefined = subprocess.run(["nm", "-u", str(tmp_path / "use.o")], capture_output=True, text=True, check=True).stdout
+    assert set(undefined.split()) - {"U"} <= {"memset", "memcpy", "memmove"}

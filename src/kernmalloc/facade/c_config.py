@@ -27,14 +27,30 @@ _HEADER = """/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 
 #define KM_PROFILE_OBJECTS {count} /* object types */
 
+/* A quotient of numbers that are not negative: processors of 32 bits leave a division of 64 to a library. */
+static inline int64_t km_quotient(int64_t of, int64_t by)
+{{
+	int64_t quotient = 0, rest = 0;
+
+	for (int bit = 62; bit >= 0; bit--) {{
+		rest = rest << 1 | (of >> bit & 1);
+		quotient <<= 1;
+		if (rest >= by) {{
+			rest -= by;
+			quotient++;
+		}}
+	}}
+	return quotient;
+}}
+
 /* A share of a number, 2 ** 62 at most. */
 static inline int64_t km_share(int64_t of, int64_t times, int64_t parts)
 {{
-	int64_t whole = of / parts;
+	int64_t whole = km_quotient(of, parts), rest = of - whole * parts;
 
-	if (whole >= ((int64_t)1 << 62) / times)
+	if (whole >= km_quotient((int64_t)1 << 62, times))
 		return (int64_t)1 << 62;
-	return whole * times + of % parts * times / parts;
+	return whole * times + km_quotient(rest * times, parts);
 }}
 
 /* The configuration; where image, boot area and memory are is the loader's to say. */
