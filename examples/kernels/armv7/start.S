@@ -8,6 +8,7 @@
 
 #define TREE 0x40000000 /* QEMU's board has the device tree at the start of RAM */
 #define MEMORY 0x40e /* section, accessed, the kernel's; write-back */
+#define WALKS 0x4a /* through TTBR0 and TTBR1: write-back, write-allocate, shareable */
 #define DEVICE 0x412 /* the same; a device, never executed */
 
 	.section .start, "ax"
@@ -36,7 +37,7 @@ start:
 	mov r0, #0
 start_other:
 	mov r8, r0
-	ldr r0, =root - OFFSET + 0x4a  /* walks are write-back, write-allocate, shareable */
+	ldr r0, =root - OFFSET + WALKS
 	mcr p15, 0, r0, c2, c0, 0  /* TTBR0 */
 	mcr p15, 0, r0, c2, c0, 1  /* TTBR1 */
 	mov r1, #2
@@ -55,6 +56,10 @@ start_other:
 	orr r1, r1, #0x1000
 	orr r1, r1, #5  /* MMU and caches */
 	mcr p15, 0, r1, c1, c0, 0
+	isb
+	ldr r0, =upper_root - OFFSET
+	ldr r0, [r0]
+	mcr p15, 0, r0, c2, c0, 1
 	isb
 	ldr pc, =1f
 1:	ldr r0, =vectors
@@ -100,6 +105,11 @@ interrupt: /* on the stack of what it interrupts: where to go on, and registers 
 	add sp, sp, r0
 	pop {r0-r3, r12, lr}
 	rfeia sp!
+
+	.data
+	.global upper_root
+upper_root: /* what TTBR1 gets in the end */
+	.long root - OFFSET + WALKS
 
 	.bss
 	.balign 16384

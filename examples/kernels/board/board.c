@@ -42,7 +42,7 @@ void board_boot(struct km_config *config)
 	config->cpus = processors;
 	int64_t root = boot_init(config, 0);
 	if (config->mode == KM_OWNER) {
-		if (config->window != (intptr_t)image)
+		if (config->window != (int64_t)(uintptr_t)image)
 			fail("the image must be where the window begins", config->window);
 		int64_t flags = km_port_interrupts_save();  /* for a moment the window is not mapped */
 		adopt(root);

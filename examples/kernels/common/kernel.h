@@ -41,7 +41,8 @@ void on_processor(int number, void (*work)(int64_t), int64_t argument);  /* any 
 struct km_loader_map;
 struct km_config;
 struct km_loader_map *memory_map(int64_t direct, int64_t reach);
-int64_t memory_frames(int64_t max_pfn);  /* frames of RAM below that one; the ranges are found */
+int64_t memory_frames(int64_t max_pfn);  /* frames of RAM below that one */
+struct km_config *profile_config(void);  /* profile.c, where there is a profile */
 /* Fill the boot area, right behind the image if it may be there: the root of the page tables. km_init, with its `phys`. */
 int64_t boot_init(struct km_config *config, int64_t phys);
 struct km_cpu *boot_start(struct km_config *config);

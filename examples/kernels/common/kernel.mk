@@ -5,8 +5,11 @@
 KERNMALLOC ?= kernmalloc
 BUILD ?= build
 
+# what describes the kernel, to itself by config.h, and to a simulation: a file, or a profile by its name
+PROFILE ?= $(wildcard profile.toml)
+
 COMMON := $(dir $(lastword $(MAKEFILE_LIST)))
-PROGRAM ?= $(if $(filter arena,$(MODE)),arena.c fill.c,memory.c processors.c program.c state.c)
+PROGRAM ?= $(if $(filter arena,$(MODE)),arena.c fill.c,memory.c processors.c program.c state.c $(if $(PROFILE),profile.c))
 SOURCES += $(addprefix $(COMMON),console.c $(PROGRAM))
 OBJECTS := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(notdir $(SOURCES)))))
 EXPORT := $(BUILD)/export
@@ -19,9 +22,6 @@ override CFLAGS += $(OPTIMIZE) -std=gnu11 -g -Wall -Wextra $(BARE) -fno-delete-n
 	-fno-tree-loop-distribute-patterns -I. -I$(COMMON) -I$(EXPORT)
 LDFLAGS ?= -nostdlib -static -Wl,--build-id=none -Wl,-T,$(SCRIPT) -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
 OPTIMIZE ?= -O2
-
-# what describes the kernel to a simulation: a file, or a profile by its name
-PROFILE ?= $(wildcard profile.toml)
 
 .PHONY: all run command tools profile clean
 all: $(BUILD)/kernel.elf

@@ -180,13 +180,19 @@ static void *passed[PROCESSORS][64];
 
 static void free_passed(void *block)
 {
-	int64_t status = block ? km_call_free(km_port_processor(), (int64_t)(uintptr_t)block) : 0;
-
+	if (block == 0)
+		return;
+	if (*(void *volatile *)block != block)
+		fail("a block is another for the processor that it was passed to", (int64_t)(uintptr_t)block);
+	int64_t status = km_call_free(km_port_processor(), (int64_t)(uintptr_t)block);
 	if (status != 0)
 		fail("a block that another processor passed on cannot be freed", status);
 }
 
-/* Each processor allocates for the next one, and frees what the one before has allocated. */
+/*
+ * Each processor allocates for the next one, and frees what the one before has allocated. Pages come and go meanwhile: who
+ * remembers one that has gone finds another block there.
+ */
 static void exchange(int64_t long_)
 {
 	int own = processor_number(), next = (own + 1) % processor_count();
@@ -201,6 +207,8 @@ static void exchange(int64_t long_)
 			*(void *volatile *)block = block;
 		free_passed(__atomic_exchange_n(&passed[next][random >> 58], block, __ATOMIC_ACQ_REL));
 		free_passed(__atomic_exchange_n(&passed[own][random >> 40 & 63], (void *)0, __ATOMIC_ACQ_REL));
+		if ((random >> 20 & 31) == 0)
+			had(km_call_drain(km_port_processor()));
 		if (long_ && own == 0 && console_get() >= 0)
 			__atomic_store_n(&over, 1, __ATOMIC_RELAXED);
 	}

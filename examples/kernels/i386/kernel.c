@@ -1,10 +1,18 @@
-/* i386 with PAE, the machine that EROS' note speaks of: 64 GiB of memory, addresses of 32 bits, one processor. */
+/*
+ * i386 with one processor: with PAE, the machine that EROS' note speaks of, 64 GiB of memory under addresses of 32 bits; or
+ * with page tables of two levels, which all its processors know.
+ */
 #include "kernel.h"
 #include "../pc/pc.h"
 #include "machine.h"
 
 extern char image[], image_end[];
-extern uint64_t boot_root[4];
+#ifdef TWO_LEVELS
+typedef uint32_t entry;
+#else
+typedef uint64_t entry;
+#endif
+extern const entry boot_root[];
 static struct km_cpu *cpu;
 
 int processor_count(void) { return 1; }
@@ -47,22 +55,21 @@ void kernel_main(uint32_t told)
 	set_gate(14, page_fault);
 	__asm__ volatile("lidt %0" : : "m"(idt));
 	int wish = last_word(*(const char **)(told + 16));  /* multiboot's command line */
-	struct km_loader_map *map = memory_map(0, WINDOW);  /* what boot's tables map */
+	struct km_loader_map *map = memory_map(0, IMAGE);  /* what boot's tables map */
 	if (km_call_ranges_multiboot(map, told) != KM_OK)
 		fail("the loader tells of no memory", told);
 	km_call_ranges_add(map, 0, 1 << 20, KM_RANGE_FIRMWARE);
 
-	static struct km_config config = {
-		.arch = KM_FORMAT_I386_PAE, .max_pfn = 1 << 28, .window = WINDOW, .window_bytes = 768 << 20,
-		.cpu_windows = 4 << 20, .cpus = 1, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
-	};
-	config.image_pa = (uint32_t)image - OFFSET;
-	config.image_bytes = image_end - image;
-	int64_t root = boot_init(&config, 0);
+	struct km_config *config = profile_config();
+	config->image_pa = (uint32_t)image - OFFSET;
+	config->image_bytes = image_end - image;
+	config->cpus = 1;
+	entry *root = (entry *)(uint32_t)boot_init(config, 0);
 
-	boot_root[3] = *(uint64_t *)(uint32_t)(root + 3 * 8);  /* the entry that leads to the window */
-	__asm__ volatile("movl %0, %%cr3" : : "r"((uint32_t)boot_root - OFFSET) : "memory");
-	cpu = boot_start(&config);
+	for (int i = 0; i < (int)(IMAGE >> ROOT); i++)
+		root[i] = boot_root[i];  /* memory and devices stay where they are */
+	__asm__ volatile("movl %0, %%cr3" : : "r"(root) : "memory");
+	cpu = boot_start(config);
 	program(wish);
 	machine_stop(state());
 }

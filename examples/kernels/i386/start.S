@@ -14,19 +14,19 @@ start:
 	movl $(boot_directories - OFFSET), %edi
 	movl $0x83, %eax  /* present, writable, large */
 1:	movl %eax, (%edi)
-	addl $8, %edi
-	addl $0x200000, %eax
+	addl $ENTRY, %edi
+	addl $(1 << LARGE), %eax
 	jnc 1b
-	movl $(boot_directories - OFFSET + (WINDOW >> 21) * 8), %edi
-	movl $((WINDOW - OFFSET) + 0x83), %eax
+	movl $(boot_directories - OFFSET + (IMAGE >> LARGE) * ENTRY), %edi
+	movl $(PLACE + 0x83), %eax
 	movl $8, %ecx
 1:	movl %eax, (%edi)
-	addl $8, %edi
-	addl $0x200000, %eax
+	addl $ENTRY, %edi
+	addl $(1 << LARGE), %eax
 	loop 1b
 	movl $(boot_root - OFFSET), %eax
 	movl %eax, %cr3
-	movl $0xa0, %eax  /* PAE, global pages */
+	movl $PAGING, %eax
 	movl %eax, %cr4
 	movl $0x80010001, %eax  /* paging, write protection, protected mode */
 	movl %eax, %cr0
@@ -42,13 +42,18 @@ start:
 	pushl %ebx
 	call kernel_main
 
+	.global boot_root
+#ifdef TWO_LEVELS
+boot_root = boot_directories
+#else
 	.data
 	.balign 32
-	.global boot_root
 boot_root:
 	.irp i, 0, 1, 2, 3
 	.long boot_directories - OFFSET + \i * 4096 + 1, 0
 	.endr
+#endif
+	.data
 gdt:	.quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
 gdt_pointer:
 	.word gdt_pointer - gdt - 1

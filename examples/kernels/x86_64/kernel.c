@@ -192,19 +192,16 @@ void kernel_main(int64_t told)
 		fail("the loader tells of no memory", told);
 	km_call_ranges_add(map, 0, 1 << 20, KM_RANGE_FIRMWARE);  /* and for the trampoline */
 
-	static struct km_config config = {
-		.arch = KM_FORMAT_X86_64, .max_pfn = (int64_t)1 << 34, .window = WINDOW, .window_bytes = 1022 << 20,
-		.cpu_windows = 4 << 20, .lenient = 1, .last_frames = 64, .last_ranges = 4, .last_maps = 8,
-	};
-	config.image_pa = (int64_t)((uintptr_t)image - HIGH);
-	config.image_bytes = image_end - image;
-	config.cpus = processors;
-	int64_t root = boot_init(&config, 0);
+	struct km_config *config = profile_config();
+	config->image_pa = (int64_t)((uintptr_t)image - HIGH);
+	config->image_bytes = image_end - image;
+	config->cpus = processors;
+	int64_t root = boot_init(config, 0);
 
 	boot_root[511] = *(uint64_t *)(root + 511 * 8);  /* the entry that leads to the window */
 	__asm__ volatile("movq %0, %%cr3; sti" : : "r"((uintptr_t)boot_root - HIGH) : "memory");
 	__atomic_fetch_add(&online, 1, __ATOMIC_RELEASE);
-	locals[0].cpu = boot_start(&config);
+	locals[0].cpu = boot_start(config);
 	for (int i = 1; i < processors; i++) {
 		struct km_cpu *cpu = (struct km_cpu *)km_call_cpu_online(locals[0].cpu, i);
 		__atomic_store_n(&locals[i].cpu, cpu, __ATOMIC_RELEASE);

@@ -1,6 +1,5 @@
 /* What start.S and C both know. */
 #define HIGH 0xffffffff80000000 /* where physical address 0 is, by boot's tables and by the memory manager's */
-#define WINDOW ((int64_t)0xffffffff80200000) /* of the memory manager: its first bytes are the image, at 2 MiB in memory */
 #define TRAMPOLINE 0x8000       /* where other processors begin */
 #define STACK 16384
 #define PROCESSORS 8
