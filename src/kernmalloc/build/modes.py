@@ -13,6 +13,7 @@ from kernmalloc.build.freestanding import entries
 from kernmalloc.kernel.core.kern import GUEST, ONLY_FRAMES
 from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.lang.status import OK
+from kernmalloc.machine.arch.none import NONE
 
 KERNEL = "kernmalloc.kernel."
 PAGE_CACHE = (
@@ -74,7 +75,7 @@ def _in_direct_map(mode: int, without: tuple[str, ...], more: dict[str, int | st
     answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | more | _NO_PAGES | _NO_THREADS).items()}
     gone = (*PAGE_CACHE, *THREADS, *without)
     calls = [each for each in entries() if each.__name__ not in gone and each.__module__ != f"{KERNEL}boot.arena"]
-    parameters = {"FIRST_MODE": mode, "LAST_MODE": mode}
+    parameters = {"FIRST_MODE": mode, "LAST_MODE": mode, "ONLY_FORMAT": NONE.formats[0].number}
     return Layout(parameters=parameters, answers=answers, entries=tuple(f"{c.__module__}.{c.__name__}" for c in calls))
 
 

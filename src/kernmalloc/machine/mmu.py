@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from kernmalloc.lang import Record, array, define, element, field, i64, kernel, shl, u8, u16, u32
 from kernmalloc.lang.atomics import cas32, cas64
+from kernmalloc.lang.layout import parameter
 from kernmalloc.lang.status import BAD_BOOT, OK
 from kernmalloc.machine.arch import ATTRIBUTE_NAMES, FORMATS
 
@@ -34,6 +35,9 @@ WRITE_COMBINING = 3
 ATTRIBUTES = len(ATTRIBUTE_NAMES)
 
 NARROW = 2  # word_shift of entries of four bytes
+
+ONLY_FORMAT = parameter("ONLY_FORMAT", 0)
+"""The number of the format that a build knows; 0: it knows all."""
 
 
 class Entry(Record):
@@ -96,7 +100,7 @@ def _filling() -> str:
         "def format_init(format: Format, number: int) -> int:",
         '    """Fill in the numbers of a format; BAD_BOOT: no format has this number."""',
     ]
-    for known in FORMATS.values():
+    for known in (each for each in FORMATS.values() if ONLY_FORMAT in (0, each.number)):
         lines.append(f"    if number == {known.number}:  # {known.name}")
         numbers = ((name, int(getattr(known, name))) for name in Format.fields if name != "cache")
         lines += [f"        format.{name} = {_number(value)}" for name, value in numbers]

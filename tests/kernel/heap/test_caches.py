@@ -157,7 +157,7 @@ def test_creation_is_refused_by_name():
     nothing."""
     with booted((0, 8 * MIB)) as kernel:
         before = kernel.snapshot()
-        for size, limit in ((0, 1), (-1, 1), (32769, 1), (1 << 62, 1), (16, -1), (16, -(1 << 63))):
+        for size, limit in ((0, 1), (-1, 1), (65537, 1), (1 << 62, 1), (16, -1), (16, -(1 << 63))):
             with pytest.raises(BadRequest):
                 kernel.cache("x", size=size, limit=limit)
         with pytest.raises(KernelError):
