@@ -104,7 +104,8 @@ def coldfire(ram: Memory, root: int) -> Iterator[Translation]:
                 size = 1 << shift
                 # SZ 9:8 is 10 for 8 KiB, 00 for 1 MiB; CM 7:6 is 01, copy back; SP, R, W, X; not locked; V
                 assert word & 0x3FF == (0x27D if shift == 13 else 0x07D), f"{word:#x}"
-                pa = word & 0xFFFF_FC00
+                assert word & 0x1C00 == 0x400, "used already; the TLB ignores address bits below the page's size"
+                pa = word & 0xFFFF_E000
                 assert pa % size == 0 and word < 1 << 32, (
                     "MMUDR has 32 bits, and an entry's address is aligned to its size"
                 )

@@ -131,6 +131,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.loaders.found.LoaderRange": (24, "base@0 bytes@8 kind@16"),
     "kernmalloc.kernel.loaders.found.Octet": (1, "value@0"),
+    "kernmalloc.kernel.map.miss.Refill": (32, "memory@0 kernel@8 process@16 tag@24"),
     "kernmalloc.kernel.pages.depends.Depend": (24, "next@0 umap@8 va@16"),
     "kernmalloc.kernel.pages.pages.Identity": (16, "oid@0 next@8 prev@12"),
     "kernmalloc.kernel.pages.pages.Pages": (

@@ -15,6 +15,7 @@ import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
 import kernmalloc.kernel.check.check  # noqa: F401
 import kernmalloc.kernel.loaders.protocols  # noqa: F401
+import kernmalloc.kernel.map.miss  # noqa: F401
 import kernmalloc.machine.bare  # noqa: F401
 from kernmalloc.build import apart, narrow
 from kernmalloc.lang import cache

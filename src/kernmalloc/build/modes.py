@@ -1,8 +1,9 @@
 """Modes: what is left of the kernel where it is for one mode alone, or for a kernel without a page cache of ours.
 
 Concepts
-  1. The usual build serves every mode. A guest keeps its page tables, and with them its page cache and its threads: a
-     build for guests has no calls for these. What only they lead to falls away, as in an arena's (`lang/layout`).
+  1. The usual build serves every mode. A guest keeps its page tables, and with them its page cache, its threads and
+     what loads a TLB: a build for guests has no calls for these. What only they lead to falls away, as in an arena's
+     (`lang/layout`).
   2. Records are those of every build: a dump of a guest opens like any other, and its state equals a simulation's.
   3. A configuration for another mode is refused by a build that does not have it.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from kernmalloc.build.freestanding import entries
 from kernmalloc.kernel.core.kern import GUEST, ONLY_FRAMES
+from kernmalloc.kernel.map.miss import MISSES
 from kernmalloc.lang.layout import LAYOUT, Layout
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.arch.none import NONE
@@ -21,6 +23,7 @@ PAGE_CACHE = (
     *("umap_make", "umap_map", "umap_unmap", "umap_free", "source_open", "source_close", "source_poll"),
 )
 THREADS = ("thread_make", "thread_run", "thread_next", "thread_limit", "thread_cancel", "thread_free", "tick")
+LOADED = tuple(name for made in MISSES.values() for name in made)
 
 HEAP = (
     *("malloc", "malloc_aligned", "malloc_zeroed", "calloc", "realloc", "resize", "free", "free_sized", "size_of"),
@@ -73,7 +76,7 @@ _NO_HEAP: dict[str, int | str] = {
 def _in_direct_map(mode: int, without: tuple[str, ...], more: dict[str, int | str]) -> Layout:
     """The layout of a build for a mode in a direct map, which does not have some calls."""
     answers = {KERNEL + name: answer for name, answer in (_NO_TABLES | more | _NO_PAGES | _NO_THREADS).items()}
-    gone = (*PAGE_CACHE, *THREADS, *without)
+    gone = (*PAGE_CACHE, *THREADS, *LOADED, *without)
     calls = [each for each in entries() if each.__name__ not in gone and each.__module__ != f"{KERNEL}boot.arena"]
     parameters = {"FIRST_MODE": mode, "LAST_MODE": mode, "ONLY_FORMAT": NONE.formats[0].number}
     return Layout(parameters=parameters, answers=answers, entries=tuple(f"{c.__module__}.{c.__name__}" for c in calls))

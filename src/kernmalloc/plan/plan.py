@@ -32,6 +32,7 @@ from kernmalloc.kernel.heap.runs import map_pages
 from kernmalloc.kernel.map.kmap import span_pages
 from kernmalloc.lang import objects
 from kernmalloc.lang.status import OK
+from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.added import Later
 from kernmalloc.plan.devices import Device, Room, publications, spans, without_place
@@ -155,6 +156,12 @@ class Plan:
     def _with_records(self, heap: int) -> int:
         """Bytes of heap pages and of their records."""
         return heap + self.basis.scratch.ask(map_pages, heap // self.page) * self.page
+
+    @property
+    def locked(self) -> int:
+        """Entries of a TLB that software loads which can be locked for the fixed part of the heap, so that no access to
+        it ever misses: one for each large page, if that leaves some for all else; or none (C2)."""
+        return self.tlb.large if self.tlb.large < FORMATS[self.profile.arch].tlb else 0
 
     @property
     def affine_share(self) -> float:

@@ -77,8 +77,17 @@ def _layout(plan: Plan) -> Iterator[str]:
         f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
     )
     if held := FORMATS[plan.profile.arch].tlb:
-        fits = "all of the heap's fit" if tlb.heap <= held else "too few for the heap's"
-        yield from fitted(f"the processor's TLB, loaded by software, holds {held}: {fits}, {tlb.heap:,}")
+        yield from fitted(f"the processor's TLB, loaded by software, holds {held}: {_loaded(plan, held)}")
+
+
+def _loaded(plan: Plan, held: int) -> str:
+    """What a TLB that software loads, of so many entries, does for the heap."""
+    tlb = plan.tlb
+    if plan.locked:
+        return f"{plan.locked} locked for the heap, which then never misses, leave {held - plan.locked} for all else"
+    if tlb.large:
+        return f"too few to lock the {tlb.large:,} large pages of the heap"
+    return f"{'all of the heap fits' if tlb.heap <= held else 'the heap takes more'}, {tlb.heap:,}, and none is locked"
 
 
 def _space(plan: Plan) -> Iterator[str]:

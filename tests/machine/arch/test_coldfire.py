@@ -11,8 +11,8 @@ CM, SZ, USED = 6, 8, 10
 def test_entries_are_words_for_the_TLB() -> None:
     rights = 1 << V | 1 << X | 1 << W | 1 << R | 1 << SP
     copyback, kib8, mib1 = 1 << CM, 2 << SZ, 0 << SZ
-    assert FORMAT.leaf == rights | copyback | kib8
-    assert FORMAT.large == rights | copyback | mib1
+    assert FORMAT.leaf == rights | copyback | kib8 | 1 << USED
+    assert FORMAT.large == rights | copyback | mib1 | 1 << USED
     assert FORMAT.page == 1 << V | 1 << X | 1 << R | copyback | kib8, "not of the supervisor, read only"
     assert FORMAT.root == FORMAT.table == FORMAT.user_table == 1 << V, "what cannot be read leads to a table"
     assert FORMAT.user_root == 1 << V
@@ -27,11 +27,20 @@ def test_the_note_of_use_lies_in_address_bits_that_a_page_leaves_free() -> None:
     assert FORMAT.address == (1 << 32) - (8 << 10)
 
 
+def test_how_translations_are_loaded() -> None:
+    """MMUTR: valid 0, shared 1, address space 9:2. Of an entry MMUDR gets all but the valid bit and the note of use."""
+    loading = FORMAT.loading
+    assert loading is not None
+    assert (loading.valid.mask, loading.shared.mask, loading.space.mask) == (1, 2, 0xFF << 2)
+    assert FORMAT.mask("leaf", [loading.lock]) == 1 << 1
+    assert FORMAT.mask("leaf", loading.data) == 0x3FC
+
+
 def test_depth_and_widths() -> None:
     assert (FORMAT.va_bits, FORMAT.phys_bits, FORMAT.tlb) == (32, 32, 32)
     assert [FORMAT.root_shift, FORMAT.root_shift - 7, FORMAT.page_shift] == [27, 20, 13]
     assert (FORMAT.index_bits, FORMAT.large_page, FORMAT.entry_shift) == (7, 1 << 20, 6)
-    assert (FORMAT.root_bits, FORMAT.upper_entry_shift, FORMAT.word_shift, FORMAT.group) == (5, 6, 3, 1)
+    assert (FORMAT.root_bits, FORMAT.upper_entry_shift, FORMAT.word_shift, FORMAT.group) == (5, 6, 2, 1)
 
 
 def test_cache_modes_E11() -> None:

@@ -7,7 +7,7 @@ to a table.
     shift of the index at each level     27, 20, 13
     bytes of a page, of a large page     8 KiB, 1 MiB
 
-From one entry of a table to the next it is 64 bytes, of which the first word counts: large pages are small here, a
+From one entry of a table to the next it is 64 bytes, of which the first four count: large pages are small here, a
 table fills its frame, and tables side by side are one array. There are cache modes, and none that combines writes. LLVM
 makes no objects for ColdFire.
 """
@@ -22,6 +22,7 @@ from kernmalloc.machine.arch.entries import (
     Caching,
     Form,
     Level,
+    Loading,
     Made,
     Meaning,
     Walking,
@@ -29,7 +30,12 @@ from kernmalloc.machine.arch.entries import (
 )
 from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
-_V = layout("5.5.3.4, MMUTR", ("V", 0, 1, "valid"))
+_V, _SG, _ID = layout(
+    "5.5.3.4, MMUTR",
+    ("V", 0, 1, "valid"),
+    ("SG", 1, 1, "shared by all address spaces"),
+    ("ID", 2, 8, "the number of its address space"),
+)
 _OWN = "the kernel's own"
 _ADDRESS = ("address", 13, 19, "of a table")
 
@@ -47,8 +53,8 @@ _USED = layout(
     _OWN, ("used", 10, 1, "the miss handler has loaded it; MMUDR ignores address bits below the page's size")
 )
 
-_TABLE_FIELDS = (*_V, *layout(_OWN, ("maps", 4, 1, "0: it leads to a table"), _ADDRESS))
-_LARGE = {"V": 1, "R": 1, "W": 1, "X": 1, "SP": 1, "CM": 1, "SZ": 0}
+_TABLE_FIELDS = (_V, *layout(_OWN, ("maps", 4, 1, "0: it leads to a table"), _ADDRESS))
+_LARGE = {"V": 1, "R": 1, "W": 1, "X": 1, "SP": 1, "CM": 1, "SZ": 0, "used": 1}
 _PAGE = {"V": 1, "R": 1, "X": 1, "CM": 1}
 
 COLDFIRE = Arch(
@@ -61,8 +67,10 @@ COLDFIRE = Arch(
             va_bits=32,
             phys_bits=32,
             tlb=32,  # of data, and as many again of instructions: 5
+            loading=Loading(("X", "W", "R", "SP", "CM", "SZ"), lock="LK", valid=_V, shared=_SG, space=_ID),
             user_end=0xC000_0000,  # the kernel's share is the last 1 GiB
             page_shift=13,
+            word_shift=2,
             levels=(
                 Level(27, 5, (Form(ROOT, {"V": 1, "maps": 0}),)),
                 Level(20, 7, (Form(TABLE, {"V": 1, "maps": 0}), Form(LARGE, {"V": 1, "R": 1}, 20))),
@@ -72,8 +80,8 @@ COLDFIRE = Arch(
             fields={
                 ROOT: _TABLE_FIELDS,
                 TABLE: _TABLE_FIELDS,
-                LARGE: (*_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 20, 12, "of 1 MiB"))),
-                LEAF: (*_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 13, 19, "of a page"))),
+                LARGE: (_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 20, 12, "of 1 MiB"))),
+                LEAF: (_V, *_RIGHTS, *_USED, *layout("5.5.3.5, MMUDR", ("address", 13, 19, "of a page"))),
             },
             meaning=Meaning(present="V", large={"R": 1}, used="used", writable={"W": 1}, executable={"X": 1}),
             made=Made(

@@ -108,6 +108,17 @@ class Caching(NamedTuple):
     write_combining: Recipe | None
 
 
+class Loading(NamedTuple):
+    """How software loads a translation into a TLB: as two words, a tag, and data, which are a part of an entry that
+    maps."""
+
+    data: tuple[str, ...]  # fields of an entry that the data have, too, beside the address
+    lock: str  # the field of an entry that locks, of the data: nothing replaces the translation
+    valid: Field  # of the tag: there is a translation
+    shared: Field  # of the tag: it holds in every address space
+    space: Field  # of the tag: the number of its address space
+
+
 class Register(NamedTuple):
     """A system register, or a field of one, that whoever boots must set for entries to mean what is said here."""
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernmalloc.lang.target import Target
-    from kernmalloc.machine.arch.entries import Level, Register, Walking
+    from kernmalloc.machine.arch.entries import Level, Loading, Register, Walking
 
 Word = TypeVar("Word", int, "NDArray[numpy.int64]")
 
@@ -76,6 +76,7 @@ class Format:
     va_bits: int  # of a virtual address that the tables reach
     phys_bits: int  # width of a physical address in an entry
     tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
+    loading: Loading | None = None  # how software loads them
     user_end: int  # first address above what a process may map: the kernel's share begins there, or the format ends
     break_first: bool = False  # a processor may not find another entry in place of one that it still knows
 
