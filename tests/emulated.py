@@ -22,13 +22,11 @@ from typing import Any, NamedTuple
 
 import unicorn
 
-LOAD, STORE, EXECUTE = "load", "store", "execute"
-
-# what a fault says
-ABSENT, PERMISSION, RESERVED, UNUSED = "absent", "permission", "reserved", "unused"
+# what a fault says, in the words of `machine/walker`
+ABSENT, PERMISSION, RESERVED, UNUSED = "not present", "no right", "reserved", "not used"
 PAGE = "page"  # a page fault, and no more than that
-GENERAL = "general"  # no address of this processor's
-NOWHERE = "nowhere"  # translated, and there is no memory
+GENERAL = "no address"
+NOWHERE = "no memory"  # translated, and there is none
 
 Registers = list[tuple[str, Any]]
 
@@ -53,8 +51,10 @@ class Family(NamedTuple):
     constant: Callable[[int], int]  # the instruction, as a number, that makes `value` one below 2048
     address: str
     value: str
-    user: Callable[[unicorn.Uc, int], None]  # leave the kernel's rights, by way of a page of RAM
     faults: dict[int, Callable[[int], str]]  # what the exceptions say, by their numbers, from the fault's status
+    sets_used: bool = True  # in the entries that it uses; else these are refused until somebody has
+    user: Callable[[unicorn.Uc, int], None] | None = None  # leave the kernel's rights, by way of a page of RAM
+    last: Registers = []  # noqa: RUF012 (nobody changes it) for a process, behind the control registers
     known: tuple[int, int, int] | None = None
     """That status, if there is one: of a load and a store of what is absent, and of a store to what is read only."""
 
@@ -71,7 +71,8 @@ def _long_status(code: int) -> str:
 
 def _arm_status(code: int) -> str:
     """ARMv7-A B4.1.52 (DFSR): of descriptors of 4 bytes, where bit 9 does not say that they have 8."""
-    short = {5: ABSENT, 7: ABSENT, 3: UNUSED, 6: UNUSED, 13: PERMISSION, 15: PERMISSION}
+    domain, right = {9: PERMISSION, 11: PERMISSION}, {13: PERMISSION, 15: PERMISSION}
+    short = {5: ABSENT, 7: ABSENT, 3: UNUSED, 6: UNUSED, **domain, **right}
     return _long_status(code) if code & 1 << 9 else short[code & 0x40F]
 
 
@@ -113,7 +114,7 @@ def _riscv(bits: int, load: str, store: str) -> Family:
         constant=lambda n: 0x513 | n << 20,  # addi a0, zero, n
         address="A1",
         value="A0",
-        user=_register("RISCV", "PRIV", 0),
+        last=[("PRIV", 0)],  # SATP is the supervisor's to write
         faults=_RISCV_FAULTS,
     )
 
@@ -154,6 +155,7 @@ ARM = Family(
     value="R0",
     user=_register("ARM", "CPSR", 0x1D0),
     faults={3: _arm_status, 4: _arm_status},
+    sets_used=False,
     known=(0x7, 0x807, 0x80F),
 )
 AARCH64 = Family(
@@ -167,6 +169,7 @@ AARCH64 = Family(
     value="X0",
     user=_register("ARM64", "PSTATE", 0x3C0),
     faults={3: _long_status, 4: _long_status},
+    sets_used=False,
     known=(0x9600_0007, 0x9600_0047, 0x9600_004F),
 )
 RISCV32 = _riscv(32, "03a50500", "23a0a500")
@@ -216,6 +219,7 @@ class Processor(NamedTuple):
     control: Callable[[int, int], Registers]  # of the kernel's root and of a process's: in this order
     hand: Hand
     model: str | None = None
+    split: bool = False  # the kernel's root leads on beside that of a process
 
 
 def _x86_control(cr4: int, efer: int) -> Callable[[int, int], Registers]:
@@ -275,7 +279,7 @@ _ARM_HAND = {"word": 8, "root": 3, "table": 3, "leaf": 0x403, "read_only": 0x483
 _RISCV_HAND = {"root": 1, "table": 1, "leaf": 0xCF, "read_only": 0xCB, "pa_shift": 2}
 
 PROCESSORS: dict[str, Processor] = {
-    "i386": Processor(I386, _x86_control(0, 0), Hand((22, 12), (10, 10), 4, 3, 3, 0x63, 0x61)),
+    "i386": Processor(I386, _x86_control(1 << 4, 0), Hand((22, 12), (10, 10), 4, 3, 3, 0x63, 0x61)),
     "i386-pae": Processor(I386, _x86_control(1 << 5, 0x800), Hand((30, 21, 12), (2, 9, 9), root=1, **_X86_HAND)),
     "x86_64": Processor(X86_64, _x86_control(1 << 5, 0x900), Hand((39, 30, 21, 12), (9, 9, 9, 9), root=3, **_X86_HAND)),
     "x86_64-la57": Processor(
@@ -283,30 +287,36 @@ PROCESSORS: dict[str, Processor] = {
         _x86_control(1 << 5 | 1 << 12, 0x900),
         Hand((48, 39, 30, 21, 12), (9, 9, 9, 9, 9), root=3, **_X86_HAND),
     ),
-    "armv7": Processor(ARM, _arm_control, Hand((20, 12), (12, 8), 4, 1, 1, 0x12, 0x212, va=0xC000_0000), "CORTEX_A7"),
+    "armv7": Processor(
+        ARM, _arm_control, Hand((20, 12), (12, 8), 4, 1, 1, 0x12, 0x212, va=0xC000_0000), "CORTEX_A7", True
+    ),
     "armv7-lpae": Processor(
         ARM._replace(known=(0x207, 0xA07, 0xA0F)),
         _lpae_control,
         Hand((30, 21, 12), (2, 9, 9), **_ARM_HAND),
         "CORTEX_A7",
+        True,
     ),
     "aarch64": Processor(
         AARCH64,
         _aarch64_control(48, 0, 2),
         Hand((39, 30, 21, 12), (9, 9, 9, 9), va=(1 << 64) - (1 << 48), **_ARM_HAND),
         "A72",
+        True,
     ),
     "aarch64-16k": Processor(
         AARCH64,
         _aarch64_control(47, 2, 1),
         Hand((36, 25, 14), (11, 11, 11), va=(1 << 64) - (1 << 47), **_ARM_HAND),
         "A72",
+        True,
     ),
     "aarch64-64k": Processor(
         AARCH64,
         _aarch64_control(42, 1, 3),
         Hand((29, 16), (13, 13), va=(1 << 64) - (1 << 42), **_ARM_HAND),
         "A72",
+        True,
     ),
     "riscv32-sv32": Processor(RISCV32, _satp(1 << 31), Hand((22, 12), (10, 10), word=4, **_RISCV_HAND)),
     "riscv64-sv39": Processor(RISCV64, _satp(8 << 60), Hand((30, 21, 12), (9, 9, 9), word=8, **_RISCV_HAND)),
@@ -330,13 +340,15 @@ class Emulated:
         self._address, self._value = (
             getattr(constants, f"UC_{family.arch}_REG_{n}") for n in (family.address, family.value)
         )
-        self._format, self._user = format, user
+        self._format = format
         self._number, self._pa, self._nowhere = -1, -1, False
         self.uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._arrives)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._arrives_nowhere)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
-        if user and family.arch == "X86":
+        self._user = user
+        if user and family.user is not None:
             family.user(self.uc, parts[0][0])
+        self._fresh = self.uc.context_save()
 
     def _arrives(self, uc: unicorn.Uc, kind: int, pa: int, size: int, value: int, data: object) -> None:
         self._pa = pa
@@ -356,9 +368,9 @@ class Emulated:
 
     def begin(self, kernel: int, process: int, code: int) -> None:
         """Turn the MMU on, with roots at these physical addresses; the instructions lie at the address `code`."""
-        _write(self.uc, self.family.arch, self.processor.control(kernel, process))
-        if self._user and self.family.arch != "X86":
-            self.family.user(self.uc, 0)
+        self.uc.context_restore(self._fresh)  # one that met an exception would meet a double fault
+        registers = self.processor.control(kernel, process)
+        _write(self.uc, self.family.arch, registers + self.family.last if self._user else registers)
         self._code = code
         self._start = self.uc.context_save()
 
@@ -377,9 +389,16 @@ class Emulated:
         return self.family.constant(n).to_bytes(5 if self.family.arch == "X86" else 4, "little")
 
     def execute(self, va: int) -> Outcome:
-        """Execute what somebody has put there, `constant(n)`: its value is n."""
+        """Execute what somebody has put there, `constant(n)`: its value is n. It is not told where that lies, and a
+        fault tells no address."""
         self.uc.ctl_flush_tb()
-        return self._run(va, self.constant(0), 0, 0)
+        outcome = self._run(va, self.constant(0), 0, 0)._replace(va=0)
+        refused = outcome.fault not in ("", GENERAL, NOWHERE)
+        return outcome._replace(fault=PAGE) if refused and not self.tells(execution=True) else outcome
+
+    def tells(self, execution: bool) -> bool:
+        """Whether a page fault says more than that it is one. Of x86 Unicorn loses the error code of execution."""
+        return self.family.known is not None and not (execution and self.family.arch == "X86")
 
     def _run(self, at: int, code: bytes, address: int, value: int) -> Outcome:
         self.attempt(at, len(code), address, value)
@@ -387,10 +406,13 @@ class Emulated:
             return Outcome(self._pa, fault=NOWHERE)
         if self._number < 0:
             return Outcome(self._pa, self.uc.reg_read(self._value))
+        if self._number not in self.family.faults:
+            return Outcome(fault=f"exception {self._number}")
         state, places = self.state(), _places(self._format)
         status = int.from_bytes(state[places.status : places.status + 4], "little")
         va = int.from_bytes(state[places.va : places.va + self.family.word], "little")
-        return Outcome(fault=self.family.faults[self._number](status), va=va)
+        fault = self.family.faults[self._number](status)
+        return Outcome(fault=fault, va=0 if fault == GENERAL else va)
 
     def attempt(self, at: int, size: int, address: int, value: int) -> None:
         """Execute the instruction there."""

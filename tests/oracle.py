@@ -1,31 +1,35 @@
-"""Kernels of every format of page tables, to be held against an emulated processor, and their own idea of their map."""
+"""Kernels of every format of page tables, to be held against an emulated processor, and what they and the walker think
+of their map."""
 
 import random
 from collections import Counter
+from mmap import mmap
 from types import TracebackType
 
-from emulated import ABSENT, Emulated, Outcome
+import numpy
+import pytest
+from emulated import ABSENT, GENERAL, PAGE, PROCESSORS, Emulated, Outcome
 from msgspec.structs import replace
 from small_machines import MIB, conserved, machine
 
+from kernmalloc.facade import loader
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Address, Bytes, Image, Profile, Window
 from kernmalloc.lang import twin
 from kernmalloc.lang.status import OK
-from kernmalloc.machine import mmu
+from kernmalloc.machine import mmu, walker
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.ram import HIGHEST, Ram
 
 REACH = {"i386-pae": 40, "x86_64": 40, "x86_64-la57": 40, "riscv32-sv32": 32}
 """Bits of a physical address of the emulated processor, where these are fewer than the format has."""
 
-DO = twin.compile([mmu.walk, mmu.entry_pa, mmu.is_writable, mmu.was_used])
+DO = twin.compile([mmu.walk, mmu.leaf_entry_at, mmu.entry_pa, walker.walk_hardware])
 SIGN = 1 << 63
 
 
 def phys_bits(format: str) -> int:
-    """Physical addresses that are tried: all that the format, the emulator, and this process have."""
-    return min(FORMATS[format].phys_bits, REACH.get(format, 64), HIGHEST.bit_length() - 2)
+    """Physical addresses that are tried: all that the format and the emulator have, and the page cache names."""
+    return min(FORMATS[format].phys_bits, REACH.get(format, 64), 43)
 
 
 def profile(format: str, strategy: str) -> Profile:
@@ -35,7 +39,8 @@ def profile(format: str, strategy: str) -> Profile:
     if arch.va_bits > 32:
         directory = arch.large_page << arch.index_bits
         half = 1 << arch.va_bits - 1
-        base, size = (1 << 64) - half + (5 * directory - 7 * arch.large_page) % half, 64 * arch.large_page
+        offset = 5 * directory - 7 * arch.large_page if 6 * directory < half else half // 2
+        base, size = (1 << 64) - half + offset, 64 * arch.large_page
     return replace(
         Profile.load("eros2"),
         name="oracle",
@@ -47,45 +52,95 @@ def profile(format: str, strategy: str) -> Profile:
     )
 
 
-def booted(format: str, strategy: str) -> Kernel:
-    """On RAM at the bottom, at the top, and below and above 4 GiB, if the format has as much."""
+def booted(format: str, strategy: str, guarded: bool) -> Kernel:
+    """On RAM at the bottom, at the top, and below and above 4 GiB, if the format has as much. `guarded`: but for the
+    image nothing can be executed."""
+    told = loader.configuration
+
+    def configuration(profile: Profile, frames: int) -> numpy.void:
+        info = told(profile, frames)
+        info["no_execute"] = guarded
+        return info
+
     large, page, top = FORMATS[format].large_page, 1 << FORMATS[format].page_shift, 1 << phys_bits(format)
-    low = 24 * MIB if strategy == "demand" else 24 * MIB + 4 * large
     middle = min(5 << 30, top - 64 * MIB) - 77 * page
-    ranges = ((0, low), (middle, 128 * page + 8 * MIB), (top - 32 * page, 32 * page))
-    return Kernel.boot(machine(*ranges), profile(format, strategy), "soft")
+    size = 8 * MIB + (128 * page if strategy == "demand" else 5 * large)
+    ranges = ((0, 24 * MIB), (middle, size), (top - 32 * page, 32 * page))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "configuration", configuration)
+        return Kernel.boot(machine(*ranges), profile(format, strategy), "soft")
 
 
 class Physical:
-    """RAM by physical address, for kernel functions that the twin runs."""
+    """RAM by physical address, and a page of records elsewhere, for kernel functions that the twin runs."""
 
-    def __init__(self, ram: Ram) -> None:
-        view = memoryview(ram.bytes)
+    RECORDS = 1 << 62
+
+    def __init__(self, ram: mmap) -> None:
         self.machine = None
-        self.views = {1: view, 2: view.cast("H"), 4: view.cast("I"), 8: view.cast("q")}
+        self.undo: dict[int, int] = {}  # words of RAM, as they were before they were stored to
+        self.records = bytearray(8192)
+        self._parts = [
+            {1: part, 2: part.cast("H"), 4: part.cast("I"), 8: part.cast("q")}
+            for part in (memoryview(ram), memoryview(self.records))
+        ]
 
     def load(self, addr: int, width: int) -> int:
-        return self.views[width][addr // width]
+        return int(self._parts[addr >> 62][width][addr % self.RECORDS // width])
 
     def store(self, addr: int, width: int, value: int) -> None:
-        self.views[width][addr // width] = value
+        if addr < self.RECORDS:
+            self.undo.setdefault(addr, self.load(addr, width))
+        self._parts[addr >> 62][width][addr % self.RECORDS // width] = value
 
     def close(self) -> None:
-        for view in self.views.values():
-            view.release()
+        for part in self._parts:
+            for view in part.values():
+                view.release()
+
+
+class Walks:
+    """The walker, on a format and a memory. What it marks in tables is noted, and taken back."""
+
+    def __init__(self, format: str, memory: Physical, bytes: int) -> None:
+        arch, processor = FORMATS[format], PROCESSORS[format]
+        record = walker.hardware(arch, phys_bits=REACH.get(format, 0), sets_used=processor.family.sets_used).tobytes()
+        self.memory, self.bytes, self.width = memory, bytes, 1 << arch.word_shift
+        self._walked = Physical.RECORDS + len(record)
+        memory.records[: len(record)] = record
+
+    def __call__(self, root: int, va: int, access: int) -> tuple[str, numpy.void]:
+        """The fault, if it is one, and what was found."""
+        twin.use(self.memory)
+        self.memory.undo.clear()
+        signed = va - (1 << 64) if va >= SIGN else va
+        fault = DO["walk_hardware"](Physical.RECORDS, 0, self.bytes, root, signed, access, self._walked)
+        found = self._walked % Physical.RECORDS
+        walked = numpy.frombuffer(bytes(self.memory.records[found : found + walker.Walked.size]), walker.Walked.dtype)[
+            0
+        ]
+        self.way = [int(at) for at in walked["steps"][: walked["number"] + 1]] if walked["at"] else []
+        self.marked = self.entries()
+        for at, value in self.memory.undo.items():
+            self.memory.store(at, self.width, value)
+        return walker.FAULT_NAMES[fault], walked
+
+    def entries(self) -> list[int]:
+        """The entries on the way of the last walk, as they are now; `marked` has them as the walk left them."""
+        return [self.memory.load(at, self.width) for at in self.way]
 
 
 class Tables:
-    """A kernel that has done something, and a processor that walks its tables. Every invariant holds at the end, and
-    nothing in memory has changed but by the kernel."""
+    """A kernel that has done something, and a processor that walks its tables. Every invariant holds at the end."""
 
-    def __init__(self, format: str, strategy: str, seed: int) -> None:
+    def __init__(self, format: str, strategy: str, seed: int, guarded: bool = False) -> None:
         self.format, self.arch, self.pick = format, FORMATS[format], random.Random(seed)
-        self.kernel = booted(format, strategy)
+        self.kernel = booted(format, strategy, guarded and self.arch.execute_mask != 0)
         self.loaded, self.ram = self.kernel.handle.loaded, self.kernel.view.ram
         self.page, self.words = self.kernel.profile.page, 4 if self.arch.va_bits == 32 else 8
         self.base, self.end = self.loaded.target, self.loaded.target + self.loaded.window_bytes
-        self.physical = Physical(self.ram)
+        self.physical = Physical(self.ram.bytes)
+        self.walks = Walks(format, self.physical, self.ram.top)
         self.windows: list[int] = []
         self.counts: Counter[str] = Counter()
 
@@ -136,22 +191,51 @@ class Tables:
         va = start + self.pick.randrange(size // self.words) * self.words
         return va % (1 << 8 * self.words)
 
-    def own_idea(self, va: int) -> Outcome:
-        """Where the kernel thinks an address leads."""
-        signed = va - (1 << 64) if va >= SIGN else va
+    def idea(self, root: int, va: int) -> int:
+        """The physical address behind one, as the kernel thinks of tables; -1: there is none."""
         twin.use(self.physical)
-        entry = DO["walk"](self.loaded.format_pa, 0, self.ram.top, self.loaded.root, signed) if self.has(va) else 0
-        try:
-            pa = self.kernel.view.pa(signed)
-        except KeyError:
-            pa = -1
-        if entry == 0:
-            assert pa < 0 or not self.has(va)
-            return Outcome(fault=ABSENT, va=va)
-        assert pa == DO["entry_pa"](self.loaded.format_pa, entry) + va % self.page
-        return Outcome(pa)
+        signed = va - (1 << 64) if va >= SIGN else va
+        entry = DO["walk"](self.loaded.format_pa, 0, self.ram.top, root, signed)
+        if root == self.loaded.root:
+            try:
+                pa = self.kernel.view.pa(signed)
+            except KeyError:
+                pa = -1
+            assert pa == (DO["entry_pa"](self.loaded.format_pa, entry) + va % self.page if entry else -1)
+        return DO["entry_pa"](self.loaded.format_pa, entry) + va % self.page if entry else -1
 
-    def has(self, va: int) -> bool:
-        """Whether the processor has such an address."""
-        bits = self.arch.va_bits
-        return bits == 32 or va >> bits - 1 in (0, (1 << 65 - bits) - 1)
+    def expected(self, cpu: Emulated, root: int, va: int, access: int) -> Outcome:
+        """What the processor should say of an access, by the walker; the kernel thinks that it leads there, too."""
+        if cpu.processor.split and va >= self.arch.user_end:
+            root = self.loaded.root
+        fault, found = self.walks(root, va, access)
+        pa, idea = int(found["pa"]), self.idea(root, va)
+        if fault in ("", "no right", "not used"):
+            assert pa == idea, f"{va:#x}: the walker finds {pa:#x}, the kernel thinks of {idea:#x}"
+        elif fault != GENERAL:
+            assert idea < 0, f"{va:#x}: {fault}, and the kernel thinks of {idea:#x}"
+        self.counts[fault or ("in a page" if found["page"] == self.arch.page_shift else "in a large page")] += 1
+        return Outcome(pa) if not fault else told(cpu, fault, va, access)
+
+    def leaf_at(self, root: int, va: int) -> int:
+        """The physical address of the leaf entry of an address of a process; 0: it maps nothing there."""
+        twin.use(self.physical)
+        return DO["leaf_entry_at"](self.loaded.format_pa, 0, root, va)
+
+    def entry(self, at: int) -> int:
+        """A leaf entry."""
+        return int.from_bytes(self.ram.bytes[at : at + (1 << self.arch.word_shift)], "little")
+
+    def put_entry(self, at: int, entry: int) -> None:
+        """Change it, as a processor may."""
+        size = 1 << self.arch.word_shift
+        self.ram.bytes[at : at + size] = entry.to_bytes(size, "little")
+
+
+def told(cpu: Emulated, fault: str, va: int, access: int) -> Outcome:
+    """How a processor tells a fault that the walker found."""
+    execution = access & walker.EXECUTE != 0
+    if fault == GENERAL and cpu.family.arch == "X86":
+        return Outcome(fault=GENERAL)
+    fault = (fault if fault != GENERAL else ABSENT) if cpu.tells(execution) else PAGE
+    return Outcome(fault=fault, va=0 if execution else va)
