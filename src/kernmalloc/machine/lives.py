@@ -319,10 +319,9 @@ class Twin:
         self.paging: Paging | None = None
         self.shift = PAGE_SHIFT  # of the kernel's pages
         self._closed = False
-        if not _functions:
-            _functions.update(
-                twin.compile(function for function, exported in REGISTRY.items() if exported and _is_kernel(function))
-            )
+        entries = [function for function, exported in REGISTRY.items() if exported and _is_kernel(function)]
+        if any(entry.__name__ not in _functions for entry in entries):  # none yet, or not those declared since
+            _functions.update(twin.compile(entries))
 
     def call(self, name: str, *args: int) -> int:
         if self._closed:
