@@ -145,7 +145,7 @@ REFUSALS = [
     ("base = 0xC0000000\n", "", "va.base: missing"),
     ("stride = 16", 'stride = "16 bytes"', "core.stride: '16 bytes': not a size"),
     ("size = 556", 'size = "big"', "objects[0].size: "),
-    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire, none)"),
+    ('"i386-pae"', '"vax"', "arch: unknown architecture 'vax' (known: i386-pae, x86_64, coldfire, none, i386, "),
     ('"i386-pae"', '"none"', "arch: none has no page tables, which mode owner writes (mode = 'guest')"),
     (
         'arch = "i386-pae"',
@@ -214,6 +214,14 @@ def test_contradictions_are_refused_by_name(old, new, said):
     text = str(caught.value)
     assert re.match(r"small\.toml(:\d+)?: ", text) and said in text
     assert "\n" not in text
+
+
+def test_frames_have_numbers_that_the_kernel_has():
+    """An entry of RISC-V holds 56 bits of an address, and the kernel has frames up to 2^40."""
+    text = SMALL.replace('"i386-pae"', '"riscv64-sv39"')
+    with pytest.raises(ProfileError, match=r"phys_bits: 56 is not possible on riscv64-sv39 \(20 to 52\)"):
+        Profile.parse(text.replace("phys_bits = 36", "phys_bits = 56"))
+    assert Profile.parse(text.replace("phys_bits = 36", "phys_bits = 52")).phys_bits == 52
 
 
 def test_a_high_half_window_is_one_of_its_architecture():

@@ -24,7 +24,7 @@ from msgspec import Meta
 from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.sizes import parse_size
 from kernmalloc.inputs.toml import parse_toml, text_of
-from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MODE_NAMES, WINDOWS_SHIFT
+from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MAX_PFN, MODE_NAMES, WINDOWS_SHIFT
 from kernmalloc.kernel.core.modes import allocates, writes_tables
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
@@ -361,8 +361,9 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     yield from _bad_mode(profile)
     if profile.mode not in MODE_NAMES:
         return
-    if not 20 <= profile.phys_bits <= arch.phys_bits:
-        yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {arch.phys_bits}"
+    most = min(arch.phys_bits, (MAX_PFN * page).bit_length() - 1)  # RISC-V has more than the kernel
+    if not 20 <= profile.phys_bits <= most:
+        yield "phys_bits", f"{profile.phys_bits} is not possible on {profile.arch}", f"20 to {most}"
 
     for key, value in (("base", va.base), ("size", va.size), ("hosted_base", va.hosted_base or 0)):
         if value % profile.large_page:

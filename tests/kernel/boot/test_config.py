@@ -73,6 +73,12 @@ def test_what_is_0_has_its_usual_value() -> None:
     assert made.cpu_windows == 8 << 12
 
 
+def test_frames_have_numbers_that_the_kernel_has() -> None:
+    """An entry of RISC-V holds more of an address than the kernel has of frames."""
+    world = World(arch=FORMATS["riscv64-sv39"].number, window=-(1 << 30), area_room=8 * MIB - AREA)
+    assert not failed(world.init()) and Config(AREA).max_pfn == MAX_PFN
+
+
 def test_what_was_told_is_copied_to_the_area() -> None:
     """It may be anywhere, and is the kernel's own from then on."""
     world = World(objects=[48, 200])

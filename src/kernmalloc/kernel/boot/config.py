@@ -197,7 +197,7 @@ def settled(config: Config) -> int:
     if config.max_pfn == 0:
         config.max_pfn = MAX_PFN
         if has_entries(config.format) != 0:
-            config.max_pfn = (entry_pa(config.format, -1) >> config.format.page_shift) + 1
+            config.max_pfn = min((entry_pa(config.format, -1) >> config.format.page_shift) + 1, MAX_PFN)
     if config.target == 0:
         config.target = config.window
     if config.stride == 0:
