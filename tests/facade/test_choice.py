@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from kernmalloc import Machine, Profile
 from kernmalloc.facade.choice import usual_kernel, usual_of
@@ -53,7 +52,7 @@ def test_an_architecture_without_a_kernel_is_said(arch: str) -> None:
 def test_each_architecture_has_one_kernel_of_each_reach() -> None:
     """Which is taken never depends on the order of files; guests are nobody's usual kernel."""
     named = {arch for name in Profile.shipped() for arch in Profile.load(name).machines}
-    assert {"i386", "x86_64", "m68k"} <= named
+    assert named == {"i386", "x86_64", "m68k", "arm", "arm64", "riscv64"}
     for arch in named:
         reaches = [profile.phys_bits for profile in usual_of(arch)]
         assert len(set(reaches)) == len(reaches)
@@ -69,5 +68,6 @@ def test_the_machines_here_get_the_kernels_of_their_architectures() -> None:
         assert machine.arch in choice.profile.machines or choice.note, path
 
 
-def test_a_board_with_a_coldfire_gets_its_kernel() -> None:
-    assert usual_kernel(replace(pc("m68k", 64 << 20))).profile.name == "coyotos-coldfire"
+def test_a_board_gets_the_kernel_of_its_architecture() -> None:
+    boards = {"m68k": "coyotos-coldfire", "arm": "armv7", "arm64": "aarch64", "riscv64": "riscv64"}
+    assert {arch: usual_kernel(pc(arch, 64 << 20)).profile.name for arch in boards} == boards

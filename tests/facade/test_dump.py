@@ -33,6 +33,9 @@ FORMS = {
 }
 
 
+OPENED = ["eros2", "x86_64", "coyotos-coldfire", "guest", "frames", "i386", "armv7", "aarch64", "riscv64"]
+
+
 def boot(mode="soft", profile="eros2", cpus=1, size=8 * MIB):
     more = 12 * MIB if profile == "x86_64" else 0  # its window alone takes 5 MiB of tables
     return Kernel.boot(machine((MIB, size + more)), Profile.load(profile), mode, cpus=cpus)
@@ -61,7 +64,9 @@ def same(a: dict[int, bytes], b: dict[int, bytes]) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("profile", ["eros2", "x86_64", "coyotos-coldfire", "guest", "frames"])
+@pytest.mark.parametrize(
+    "profile", ["eros2", "x86_64", "coyotos-coldfire", "guest", "frames", "i386", "armv7", "aarch64", "riscv64"]
+)
 def test_what_is_opened_is_what_was_dumped(tmp_path, form, profile):
     with boot(profile=profile, cpus=2) as kernel:
         use(kernel, 1)

@@ -67,7 +67,7 @@ def test_a_view_gives_its_memory_back():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire", "x86_64"])
+@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire", "x86_64", "i386", "armv7", "aarch64", "riscv64"])
 def test_memory_is_found_page_by_page_and_in_runs(mode, profile):
     """A copy, the memory itself and the way of each single page agree, over large pages and single ones."""
     with boot(mode, profile, 16 * MIB if profile == "coyotos-coldfire" else 25 * MIB) as kernel:

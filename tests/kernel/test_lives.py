@@ -24,6 +24,8 @@ MACHINES = {
     ),
     "static": ([(0, 8 * MIB)], "eros", None),
     "pages of 8 KiB": ([(0, 6 * MIB)], "coyotos-coldfire", poison),
+    "two levels": ([(0, 6 * MIB)], "i386", poison),
+    "tables by four": ([(0, 6 * MIB)], "armv7", poison),
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
     "a direct map": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(), poison),
     "frames alone": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(name="frames"), poison),

@@ -49,7 +49,7 @@ def work(kernel: Kernel, seed: int) -> Iterator[tuple[list[int], list[int]]]:
         yield blocks[-1:], frames[-1:]
 
 
-@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire"])
+@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire", "i386", "armv7"])
 def test_the_same_work_leaves_the_same_bytes_in_every_life(profile: str) -> None:
     """Fresh and poisoned: raw, soft and twin agree byte for byte on all of memory, with pages of 4 KiB and of 8."""
     for prepare in (None, poison):
@@ -59,6 +59,20 @@ def test_the_same_work_leaves_the_same_bytes_in_every_life(profile: str) -> None
                 results = list(work(kernel, 1))
                 states.append((results, kernel.snapshot()))
         assert states[0] == states[1] == states[2]
+
+
+@pytest.mark.parametrize("profile", ["x86_64", "aarch64", "riscv64"])
+def test_in_the_high_half_the_same_work_leaves_the_same_bytes(profile: str) -> None:
+    """Raw, whose window lies elsewhere in a process, has the same results at other addresses."""
+    states, offsets = [], []
+    for mode in MODES:
+        with boot(mode, profile, 24 * MIB, poison) as kernel:
+            base = int(kernel.layout["window"])
+            results = list(work(kernel, 1))
+            states.append((results, kernel.snapshot()))
+            offsets.append([([va - base for va in blocks], frames) for blocks, frames in results])
+    assert states[1] == states[2]
+    assert offsets[0] == offsets[1]
 
 
 @pytest.mark.parametrize(

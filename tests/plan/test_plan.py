@@ -18,7 +18,7 @@ from kernmalloc.plan.plan import plan, with_strategy
 from kernmalloc.report import boot as report_boot
 from kernmalloc.report import plan as report_plan
 
-SHIPPED = ("eros", "eros2", "coyotos-i386", "coyotos-coldfire", "x86_64")
+SHIPPED = [name for name in Profile.shipped() if not Profile.load(name).direct]
 AFFINE = [name for name, strategy in STRATEGIES.items() if strategy.affine]
 LARGE = {True: 6 << 30, False: 2 << 30}  # bytes: affine heaps and others that are more than a test should write
 SMALL = machine((0, 640 << 10), (MIB, 255 * MIB), (512 * MIB, 64 * MIB))
