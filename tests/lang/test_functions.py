@@ -151,7 +151,7 @@ def test_atomics_compiled_are_the_same(define: Define, memory: Memory) -> None:
     from kernmalloc.lang import backend, frontend
 
     f = define(ATOMIC, "atomic_all")
-    groups = frontend.compile([f, soft.miss, soft.translate, soft.fill])
+    groups = frontend.compile([f, soft.miss, soft.translate, soft.operation, soft.fill])
     raw, paged = (Library(backend.link(groups, life)) for life in ("raw", "soft"))
     flat, machine = Memory(), SoftMachine(paged)
     twin.use(memory)

@@ -241,7 +241,7 @@ def test_random_programs_over_references(define: Define) -> None:
     space = define(WIDE + body, "other").__globals__
     functions = [space[f"wide{i}"] for i in range(40 * EFFORT)]
     gates.check([*functions, space["other"]])
-    groups = frontend.compile([*functions, soft.miss, soft.translate, soft.fill])
+    groups = frontend.compile([*functions, soft.miss, soft.translate, soft.operation, soft.fill])
     raw, paged = (Library(backend.link(groups, life)) for life in ("raw", "soft"))
     wide, part, checked = space["Wide"], space["Part"], twin.compile(functions)
     inside = [wide.offset("part"), *(wide.offset("row") + i * part.size for i in range(4))]

@@ -24,6 +24,7 @@ from kernmalloc.lang import Record, array, element, failed, field, i64, inline, 
 from kernmalloc.lang.atomics import load_acquire32
 from kernmalloc.lang.status import WOULD_BLOCK
 from kernmalloc.machine.mmu import Format
+from kernmalloc.machine.tlb import Core
 from kernmalloc.machine.users import user_enter, user_leave, user_touch
 
 TURN = 32  # touches of one process before it is another's turn
@@ -37,7 +38,7 @@ class World(Record):
     """What all processors share."""
 
     phys: i64 = field("physical address 0")
-    users: i64 = field("TLBs of the processors")
+    users: Core = field("the first of the processors, as processes see them")
     format: Format = inline("the format of the page tables")
     processors: Processor = field("the first of its processors")
     processor_count: i64 = field("how many")

@@ -36,6 +36,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Snapshot, Step, failure
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
+from kernmalloc.facade.tlb import TlbFigures, figures, reset, tell_core_tables
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
 from kernmalloc.inputs.dumps import Dump
@@ -44,6 +45,7 @@ from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.records import hexadecimal
+from kernmalloc.machine.arch.processors import Processor
 from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import HIGHEST, LATER, Ram
@@ -117,7 +119,9 @@ class Kernel:
                 prepare(ram)
             life = LIVES[mode](ram)
             end.callback(life.close)
-            return cls(Handle(life, load(life, machine, profile, cpus), machine, profile, mode, end))
+            handle = Handle(life, load(life, machine, profile, cpus), machine, profile, mode, end)
+            reset(handle, None, locked=False)
+            return cls(handle)
         except BaseException:
             end.close()
             raise
@@ -339,6 +343,17 @@ class Kernel:
         """Entries that map the kernel's window: what a TLB would hold if it held all of them (C2, C3)."""
         return self.view.mappings()
 
+    def tlb(self) -> TlbFigures | None:
+        """What the soft machine's TLBs counted since the boot, or `tlb_reset`. None: in other modes and in a direct map
+        nothing is counted."""
+        return figures(self.handle)
+
+    def tlb_reset(self, processor: Processor | None = None, locked: bool = False) -> None:
+        """Let the TLBs of mode soft be empty, those of a processor, by default of the profile's, and count from 0.
+        `locked`: the large pages of the heap's fixed part are locked entries, as many as there is room for. Raises
+        ValueError where its TLBs hold no pages of this size, or lock nothing."""
+        reset(self.handle, processor, locked)
+
     @property
     def donation(self) -> Donation:
         """The donation."""
@@ -436,6 +451,7 @@ def _boot(kernel: Kernel, observe: Callable[[Step], None] | None) -> None:
         seconds = time.perf_counter() - started
         if failed(stage):
             raise TooSmall(refusal(kernel.handle, done, stage))
+        tell_core_tables(kernel.handle)
         step = Step(done, *told(kernel.handle, done), seconds)
         kernel.steps.append(step)
         if observe:

@@ -23,6 +23,7 @@ from kernmalloc.kernel.core.kern import (
     ROM,
     VERSION,
     WINDOWS_SHIFT,
+    Cpu,
     Kern,
 )
 from kernmalloc.kernel.core.modes import writes_tables
@@ -109,6 +110,16 @@ class Loaded(NamedTuple):
     @property
     def window_bytes(self) -> int:
         return int(self.info["window_bytes"])
+
+    @property
+    def parts(self) -> tuple[int, int, int]:
+        """Where in the window its tables, the heap's map and the windows begin."""
+        return int(self.info["tables"]), int(self.info["heap_map"]), int(self.info["windows"])
+
+    @property
+    def processors(self) -> range:
+        """Addresses of the kernel's records of processors."""
+        return range(self.cpu, self.cpu + int(self.info["cpus"]) * Cpu.size, Cpu.size)
 
     @property
     def reach(self) -> int:

@@ -5,6 +5,7 @@
     [image]   the physical memory that the kernel itself occupies
     [core]    the core table: bytes per frame
     [heap]    how the heap grows
+    [tlb]     the processor whose TLBs mode soft has
     [[objects]]  the kernel's object types: size, and how many
 
 Integers may be written as such, in hexadecimal, or as text with a unit ("64 KiB"). A key that is unknown, missing or
@@ -28,6 +29,7 @@ from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MAX_PFN, MODE_NAM
 from kernmalloc.kernel.core.modes import allocates, writes_tables
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.arch.processors import PROCESSORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,6 +172,15 @@ class Bank(_Table, frozen=True):
     cleaners: Annotated[int, Meta(ge=0, le=2**20)] = 0
 
 
+class Tlb(_Table, frozen=True):
+    """What misses of TLBs are counted with, in mode soft: the TLBs of `processor`, by default of the one that is usual
+    for the architecture. Each call of the kernel touches `text` bytes of its image and `stack` bytes of a stack."""
+
+    processor: str | None = None
+    text: Bytes = Bytes(16 << 10)
+    stack: Bytes = Bytes(1 << 10)
+
+
 class ObjectType(_Table, frozen=True):
     """One type of kernel object: bytes each, alignment, and how many, in one of four ways."""
 
@@ -205,6 +216,7 @@ class Profile(_Table, frozen=True):
     heap: Heap = Heap()
     devices: Devices = Devices()
     bank: Bank = Bank()
+    tlb: Tlb = Tlb()
     objects: tuple[ObjectType, ...] = ()
 
     @property
@@ -300,6 +312,7 @@ _STRUCTS = {
     "heap": Heap,
     "devices": Devices,
     "bank": Bank,
+    "tlb": Tlb,
     "objects": ObjectType,
 }
 
@@ -328,6 +341,7 @@ Contradiction = tuple[str, str, str]  # key, reason, advice
 def _contradictions(profile: Profile) -> Iterator[Contradiction]:
     """Yields (key, reason, advice) for what no kernel could be, however well typed; the first is reported."""
     yield from _bad_layout(profile)
+    yield from _bad_tlb(profile)
     yield from _bad_objects(profile)
 
 
@@ -418,6 +432,17 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     ):
         bounds = f"from one growth step, {profile.heap.growth_frames}, to the virtual window, {va.size // page}"
         yield "heap.idle_frames", f"{profile.heap.idle_frames} is not possible", bounds
+
+
+def _bad_tlb(profile: Profile) -> Iterator[Contradiction]:
+    name = profile.tlb.processor
+    if name is not None:
+        fitting = [each.name for each in PROCESSORS.values() if profile.arch in each.formats]
+        known = f"known: {', '.join(fitting)}" if fitting else "leave it out"
+        if name not in PROCESSORS:
+            yield "tlb.processor", f"unknown processor {name!r}", known
+        elif name not in fitting:
+            yield "tlb.processor", f"{PROCESSORS[name].title} has no page tables of {profile.arch}", known
 
 
 def _bad_objects(profile: Profile) -> Iterator[Contradiction]:

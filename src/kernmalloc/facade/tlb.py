@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy
+
+from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.machine.arch.processors import PROCESSORS
+from kernmalloc.machine.lives import SoftLife
+
 if TYPE_CHECKING:
+    from kernmalloc.facade.handle import Handle
+    from kernmalloc.facade.view import View
     from kernmalloc.machine.arch.processors import Processor
 
 STRUCTURES = ("heap", "core table", "mapping frames", "windows", "text", "stack", "other", "processes")
@@ -54,3 +62,58 @@ class TlbFigures:
     def per_thousand(self, count: int) -> float:
         """So many for each thousand operations."""
         return 1000 * count / self.operations if self.operations else 0.0
+
+
+def figures(handle: Handle) -> TlbFigures | None:
+    """What was counted; None: nothing is, for this is not the soft machine, or the kernel has no page tables."""
+    life = handle.life
+    if not isinstance(life, SoftLife) or life.cores.processor is None:
+        return None
+    tell_core_tables(handle)
+    counted, slots = life.cores.traffic(), life.cores.held()
+    held = numpy.bincount(slots["what"], minlength=len(STRUCTURES))
+    return TlbFigures(
+        processor=life.cores.processor,
+        operations=int(life.cores.records["operations"].sum()),
+        by_structure={name: Traffic(*counted[i].tolist()) for i, name in enumerate(STRUCTURES)},
+        held={name: int(held[i]) for i, name in enumerate(STRUCTURES)},
+        locked=int(slots["locked"].sum()),
+    )
+
+
+def reset(handle: Handle, processor: Processor | None, locked: bool) -> None:
+    """As `Kernel.tlb_reset`."""
+    life = handle.life
+    if not isinstance(life, SoftLife) or not handle.loaded.has_tables:
+        return
+    wanted = handle.profile.tlb
+    life.model(processor or (PROCESSORS[wanted.processor] if wanted.processor else None))
+    page, kern = handle.profile.page, handle.view.kern
+    image = int(handle.loaded.info["image_bytes"])
+    stack = min(-(-wanted.stack // page), image // page)
+    text = min(-(-wanted.text // page), image // page - stack)
+    life.declare(text, stack, int(handle.loaded.info["window"]) + image)
+    tell_core_tables(handle)
+    used = life.cores.processor
+    if locked and used is not None:
+        if not used.locks:
+            raise ValueError(f"{used.title} locks no entries of its TLB")
+        life.call("tlb_fix", int(kern["heap"]), int(kern["fixed"]))
+        life.cores.reset()
+
+
+def tell_core_tables(handle: Handle) -> None:
+    """Let the soft machine know which pages are core tables, of which it has counted accesses to the heap so far."""
+    if isinstance(handle.life, SoftLife) and handle.loaded.has_tables:
+        handle.life.core_tables(sorted(_core_tables(handle.view)))
+
+
+def _core_tables(view: View) -> list[tuple[int, int]]:
+    """Addresses of core tables: each is a run of heap pages, whose first record says how many."""
+    kern, spans = view.kern, []
+    for region in view.regions():
+        if area := int(region["area"]):
+            page = area - int(kern["heap"]) >> int(kern["page_shift"])
+            record = view.read(HeapPage, int(kern["heap_map"]) + page * HeapPage.size)[0]
+            spans.append((area, area + int(record["pages"]) * view.page))
+    return spans

@@ -1,7 +1,8 @@
 """Back end: the front end's IR becomes one object per life.
 
     raw   kernel + hosted   an access is a load or store at its address
-    soft  kernel + soft     a kernel access goes through km_port_translate, which the soft group defines
+    soft  kernel + soft     a kernel access goes through km_port_translate, which the soft group defines, and calls of
+                            the kernel are told to its km_port_operation
     bare  kernel + bare     an access is a load or store on the target, with general registers only
 
 Host-level code (hosted, soft, bare) always accesses memory directly. Everything is linked, optimised at O2 and made

@@ -1,10 +1,10 @@
 """Front end: the typed tree of kernel functions becomes LLVM IR, once for every life.
 
 Locals are stack slots, all of them in the first block, so that one pass of LLVM (mem2reg) makes them registers. A field
-access is a call of `km.ld8` ... `km.st64`; intrinsics and atomics are calls of `km.<name>`. The back end defines these
-as the life requires (`models`). A call of another kernel function or of a primitive is a call of its symbol. Everything
-is an int64, references too; the calling convention is C's. Nothing is undefined: sums wrap, and shift counts are taken
-modulo 64.
+access is a call of `km.ld8` ... `km.st64`; intrinsics and atomics are calls of `km.<name>`; an entry by which the
+kernel is called begins with a call of `km.operation`. The back end defines these as the life requires (`models`). A
+call of another kernel function or of a primitive is a call of its symbol. Everything is an int64, references too; the
+calling convention is C's. Nothing is undefined: sums wrap, and shift counts are taken modulo 64.
 
 The functions must have passed the gates: what these refuse is not looked for here.
 """
@@ -28,6 +28,7 @@ from kernmalloc.lang.functions import (
     Primitive,
     callees,
     group,
+    is_call,
     is_small,
     symbol,
 )
@@ -94,6 +95,8 @@ class _Function:
         self.loops: list[tuple[ir.Block, ir.Block]] = []
         for name, value in zip(arguments, self.function.args, strict=True):
             self.b.store(value, self.slots[name])
+        if is_call(function):
+            self.call("km.operation", [])
         self.block(self.typed.definition.body)
         if not self.b.block.is_terminated:
             self.b.unreachable()

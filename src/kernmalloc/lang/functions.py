@@ -46,6 +46,9 @@ SMALL: set[Function] = set()
 SELDOM = ("boot", "loaders", "devices", "fetch", "pages", "stalls")
 """Modules and packages whose functions run seldom: they are made small, too."""
 
+DRIVERS = "drivers"
+"""The package whose entries are loops that call the kernel."""
+
 PRIMITIVES: dict[str, Primitive] = {}
 """Every declared primitive by C symbol."""
 
@@ -103,6 +106,11 @@ def group(function: Function) -> str:
 def is_small(function: Function) -> bool:
     """True of a function that is made small rather than fast."""
     return function in SMALL or any(part in SELDOM for part in function.__module__.split("."))
+
+
+def is_call(function: Function) -> bool:
+    """True of an entry by which somebody calls the kernel: not a driver's, nor a machine's."""
+    return REGISTRY[function] and group(function) == "kernel" and DRIVERS not in function.__module__.split(".")
 
 
 @cache

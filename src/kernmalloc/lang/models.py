@@ -1,7 +1,8 @@
 """What `km.*` means: LLVM IR for field accesses, atomics and intrinsics, per life.
 
 The front end leaves every field access, atomic and intrinsic as a call of an undefined `km.` function; these texts
-define them, to be inlined everywhere. `translated` ones pass each address through `km_port_translate(va, write)` first.
+define them, to be inlined everywhere. `translated` ones pass each address through `km_port_translate(va, write)` first,
+and tell `km_port_operation()` of each call of the kernel.
 Accesses are naturally aligned, which records guarantee.
 """
 
@@ -16,10 +17,13 @@ def definitions(prefix: str, pause: str, translated: bool = False) -> str:
     for bits in (32, 64):
         bodies |= _atomics(bits, translated)
     bodies |= _stores(translated)
+    bodies |= {"operation": ((), "i64", " %r = call i64 @km_port_operation()\n ret i64 %r\n" if translated else OK)}
     declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
-    declarations += ["declare i64 @km_port_translate(i64, i64)"] if translated else []
+    declarations += [f"declare i64 @km_port_{port}" for port in ("translate(i64, i64)", "operation()") if translated]
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
 
+
+OK = " ret i64 0\n"
 
 Body = tuple[tuple[str, ...], str, str]  # parameters, all i64; result type; instructions
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from kernmalloc.lang import Record, field, i64, inline, kernel, machine_record, port, primitive
 from kernmalloc.machine.mmu import Format, entry_pa, walk
+from kernmalloc.machine.tlb import Core
 from kernmalloc.machine.users import users_forget
 
 mmap = primitive("mmap", 6, "The C library's.")
@@ -42,7 +43,7 @@ class Hosted(Record):
     window: i64 = field("host address of the kernel's window")
     target: i64 = field("VA of the window on the target, which the tables are indexed by")
     fresh: i64 = field("1 if RAM was zero when the kernel was started")
-    users: i64 = field("host address of the TLBs of processors that run processes")
+    users: Core = field("the first of the processors that run processes")
     processors: i64 = field("how many there are")
     mapped: i64 = field("mappings that the host was asked for: 2 us each")
     failed: i64 = field("of those, refused")

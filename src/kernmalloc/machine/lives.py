@@ -18,11 +18,13 @@ from typing import Any, Protocol
 from kernmalloc.lang import objects, twin
 from kernmalloc.lang.functions import REGISTRY, group
 from kernmalloc.lang.records import hexadecimal
+from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.arch.processors import Processor, processor_for
+from kernmalloc.machine.cores import Cores
 from kernmalloc.machine.hosted import Hosted
 from kernmalloc.machine.mmu import Format, entry_pa, walk
 from kernmalloc.machine.ram import FIXED, NORESERVE, PAGE, PAGE_SHIFT, Ram, libc
-from kernmalloc.machine.soft import NO_ROOT, NO_TAG, Soft
-from kernmalloc.machine.users import PER_PROCESSOR_SHIFT
+from kernmalloc.machine.soft import NO_ROOT, Soft, Span
 
 
 class LifeError(Exception):
@@ -51,6 +53,8 @@ class Paging(Protocol):
     target: int
     window_bytes: int
     reach: int
+    parts: tuple[int, int, int]  # where in the window its tables, the heap's map and the windows begin
+    processors: range  # addresses of the kernel's records of them
 
 
 class Life(Protocol):
@@ -67,7 +71,7 @@ class Life(Protocol):
         reaches, can be accessed from now on."""
 
     def processors(self, count: int) -> int:
-        """Give so many processors TLBs of their own to run processes with: their host address. LifeError: it cannot."""
+        """Let so many processors run processes: the host address of their TLBs. LifeError: it cannot."""
 
     def refresh(self) -> None:
         """Forget every translation: memory was replaced as a whole."""
@@ -133,13 +137,21 @@ class _Compiled:
             self._direct = paging.window_bytes
             self.reach(self.ram.top)
 
-    def processors(self, count: int) -> int:
-        """Give so many processors TLBs of their own to run processes with: their host address."""
-        import numpy
+    def _have(self, cores: Cores) -> int:
+        """Let processors be these: the address of the first."""
+        self.cores = cores
+        self.state["users"], self.state["processors"] = cores.address(0), cores.count
+        return cores.address(0)
 
-        self._tlbs = numpy.zeros(count << PER_PROCESSOR_SHIFT, numpy.uint8)
-        self.state["users"], self.state["processors"] = self._tlbs.ctypes.data, count
-        return self._tlbs.ctypes.data
+    def _cores(self, count: int) -> Cores:
+        """So many processors as there usually are for the format."""
+        format = next(each for each in FORMATS.values() if each.number == self.state["format"]["number"])
+        pages = (1 << format.page_shift, format.large_page)
+        return Cores(processor_for(format.name), format.page_shift, pages, count)
+
+    def processors(self, count: int) -> int:
+        """Give so many processors TLBs to run processes with: their host address."""
+        return self._have(self._cores(count))
 
     def reach(self, top: int) -> None:
         self.ram.reach(top)
@@ -246,7 +258,7 @@ class Raw(_Compiled):
 
 
 class SoftLife(_Compiled):
-    """Machine code; every access walks the kernel's own page tables, through a TLB."""
+    """Machine code; every access walks the kernel's own page tables, through the TLBs of a processor."""
 
     def __init__(self, ram: Ram) -> None:
         array, state = _record(Soft)
@@ -256,9 +268,19 @@ class SoftLife(_Compiled):
         state["page_shift"] = PAGE_SHIFT
         state["sink"] = -(-ctypes.addressof(self._sink) // PAGE) * PAGE
         self.phys = 0
-        self.refresh()
+        self._runs: dict[int, int] = {}  # the kernel's record of a processor -> the processor's address
+        self._have(Cores(None, PAGE_SHIFT, (), 1))
+
+    def _have(self, cores: Cores) -> int:
+        """Let processors be these. The first one runs."""
+        core = self.state["core"] = super()._have(cores)
+        cores.records["notes"] = self.record.ctypes.data + Soft.offset("core")
+        self._runs = dict(zip(self._runs, range(core, core + cores.bytes, cores.bytes // cores.count), strict=False))
+        return core
 
     def call(self, name: str, *args: int) -> int:
+        if args and (core := self._runs.get(args[0])):
+            self.state["core"] = core
         result = super().call(name, *args)
         if self.state["faults"]:
             address, self.state["faults"] = int(self.state["fault"]), 0
@@ -268,10 +290,42 @@ class SoftLife(_Compiled):
     def enter(self, paging: Paging) -> None:
         self._walks(paging)
         self.state["page_shift"] = paging.page_shift
-        self.refresh()
+        self.state["tables"], self.state["heap_map"], self.state["windows"] = paging.parts
+        self._runs = dict.fromkeys(paging.processors, 0)
+        self.model(None)
+
+    def model(self, processor: Processor | None) -> None:
+        """Let the TLBs be those of a processor; None: of the one that is usual for the format. They hold nothing, and
+        nothing is counted yet. ValueError: they take no pages of this size."""
+        cores = self._cores(len(self._runs))
+        if processor:
+            cores = Cores(processor, cores.page_shift, cores.pages, cores.count)
+        self._have(cores)
+
+    def processors(self, count: int) -> int:
+        """The kernel's own."""
+        if count > self.cores.count:
+            raise LifeError(f"this kernel was booted for {self.cores.count} processors, not {count}")
+        return self.cores.address(0)
+
+    def declare(self, text_pages: int, stack_pages: int, image_end: int) -> None:
+        """Let each operation touch the first pages of the image as text, and the last ones as stack."""
+        self.state["text_pages"], self.state["stack_pages"], self.state["image_end"] = (
+            text_pages,
+            stack_pages,
+            image_end,
+        )
+
+    def core_tables(self, spans: list[tuple[int, int]]) -> None:
+        """Say which addresses are core tables: (start, end), in order. They count as such from now on."""
+        import numpy
+
+        self._spans = numpy.array(spans, numpy.int64).reshape(len(spans), 2).view(Span.dtype)
+        self.state["cores"], self.state["core_count"] = self._spans.ctypes.data, len(spans)
+        self.call("tlb_settle")
 
     def refresh(self) -> None:
-        self.state["tlb"]["tag"] = NO_TAG
+        self.call("tlb_forget")
 
 
 class _Physical:

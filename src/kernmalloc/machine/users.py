@@ -1,94 +1,118 @@
-"""Processors as processes see them: a walk of their address space's tables, through a TLB of its own per processor.
+"""Processors as processes see them: a walk of their address space's tables, through the TLBs of the processor.
 
 Concepts
-  1. A touch of an address looks in the processor's TLB, else walks the tables that the kernel wrote, and marks the leaf
-     entry as used. What maps nothing, or not for writing, is a fault: the kernel is to be called.
-  2. A translation stays in the TLB until the kernel has it forgotten: a kernel that took a frame without that would see
-     processes write to it.
+  1. A touch of an address looks in the processor's TLBs, else walks the tables that the kernel wrote, and marks the
+     leaf entry as used. What maps nothing, or not for writing, is a fault: the kernel is to be called.
+  2. A translation stays in a TLB until the kernel has it forgotten, or another takes its place: a kernel that took a
+     frame without that would see processes write to it.
   3. A processor that is told to forget does so between two accesses, never inside one: `user_enter` and `user_leave`
      are put around a touch and its access. Who has a frame forgotten waits that long, as for the answer to an
      interrupt.
+  4. On the soft machine these are the TLBs that the kernel uses on that processor, too.
 
 Machine code's side of `forget`; accesses are to the host's memory.
 """
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, field, i64, kernel
+from kernmalloc.lang import element, kernel
 from kernmalloc.lang.atomics import cas32, pause, store_release32
-from kernmalloc.machine.mmu import (
-    Format,
-    entry_pa,
-    is_present,
-    is_writable,
-    leaf_entry_at,
-    load_entry,
-    swap_entry,
-    with_use,
+from kernmalloc.machine import walker
+from kernmalloc.machine.mmu import Format, swap_entry
+from kernmalloc.machine.tlb import (
+    DATA,
+    PROCESSES,
+    READ,
+    WRITE,
+    Core,
+    Slot,
+    remember,
+    shortcut_of,
+    tlb_drop,
+    tlb_enter,
+    tlb_find,
+    tlb_load,
 )
+from kernmalloc.machine.walker import MAY_WRITE, NOT_USED, USERS_SHIFT, walk_hardware
 
-TRANSLATIONS = 256
-TRANSLATION_SHIFT = 5
-PER_PROCESSOR_SHIFT = 14  # bytes of one processor's TLB and, behind it, a word that says whether it is in use
-BUSY = 1 << 13
-
-
-class Translation(Record):
-    """One translation of a processor's TLB."""
-
-    root: i64 = field("physical address of the address space's root table; 0: none")
-    va: i64 = field("address of the page")
-    pa: i64 = field("of the frame")
-    write: i64 = field("1 if it may be written to")
+USER = 1 << 58  # of a tag: a page of a process
+BUSY = Core.offset("busy")
+MEMORY = 1 << 62  # bytes, more than there are: the kernel's tables lie in RAM
 
 
 @kernel
-def _translation(users: int, processor: int, page: int) -> int:
-    return users + (processor << PER_PROCESSOR_SHIFT) + ((page & (TRANSLATIONS - 1)) << TRANSLATION_SHIFT)
-
-
-@kernel
-def user_enter(users: int, processor: int) -> int:
-    """Have a processor's TLB to oneself."""
-    while cas32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0, 1) == 0:
+def user_enter(users: Core, processor: int) -> int:
+    """Have a processor's TLBs to oneself."""
+    core = element(users, processor)
+    while cas32(core.addr + BUSY, 0, 1) == 0:
         pause()
+    if core.notes != 0:
+        core.notes.core = core
     return 0
 
 
 @kernel
-def user_leave(users: int, processor: int) -> int:
-    """Let it go."""
-    return store_release32(users + (processor << PER_PROCESSOR_SHIFT) + BUSY, 0)
+def user_leave(users: Core, processor: int) -> int:
+    """Let them go."""
+    return store_release32(element(users, processor).addr + BUSY, 0)
 
 
 @kernel
-def users_forget(users: int, processors: int, page_shift: int, root: int, va: int) -> int:
-    """Drop the translation of one page from every processor's TLB."""
+def users_forget(users: Core, processors: int, page_shift: int, root: int, va: int) -> int:
+    """Drop the translation of one page from every processor's TLBs."""
     for processor in range(processors):
         user_enter(users, processor)
-        t = Translation(_translation(users, processor, va >> page_shift))
-        if t.root == root and t.va == va:
-            t.root = 0
+        tlb_drop(element(users, processor), root, va >> page_shift, 1)
         user_leave(users, processor)
     return 0
 
 
 @kernel
-def user_touch(format: Format, users: int, processor: int, phys: int, root: int, va: int, write: int) -> int:
+def _load(core: Core, format: Format, phys: int, root: int, page: int, write: int) -> Slot:
+    """Walk for a page, mark its entry as used, and load it; null: a fault."""
+    shift = format.page_shift
+    found = core.walked
+    access = walker.USER | (walker.WRITE if write != 0 else walker.READ)
+    fault = walk_hardware(core.hardware, phys, MEMORY, root, page << shift, access, found)
+    entry = found.entry
+    if fault == NOT_USED:
+        entry = entry | found.used | (found.dirty if write != 0 else 0)
+        fault = 0 if swap_entry(format, phys + found.at, found.entry, entry) != 0 else NOT_USED
+    if fault != 0:
+        return Slot(0)  # among others, the kernel changed the entry meanwhile
+    may_write = (found.rights >> USERS_SHIFT) & MAY_WRITE
+    rights = WRITE if may_write != 0 and entry & found.dirty == found.dirty else READ
+    return tlb_load(core, shift, DATA, root, page, found.pa, found.page - shift, rights, PROCESSES)
+
+
+@kernel
+def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int) -> int:
+    """A touch that no shortcut leads to: the host address; 0: a fault."""
+    shift = format.page_shift
+    page = va >> shift
+    tlb_enter(core, root)
+    slot = tlb_find(core, shift, DATA, root, page, WRITE if write != 0 else READ, PROCESSES)
+    if slot == 0:
+        slot = _load(core, format, phys, root, page, write)
+    if slot == 0:
+        return 0
+    delta = phys + slot.pa - (slot.page << shift)
+    remember(core, page + USER, slot, root, PROCESSES, delta)
+    return va + delta
+
+
+@kernel
+def user_touch(format: Format, users: Core, processor: int, phys: int, root: int, va: int, write: int) -> int:
     """Host address of va as a process on that processor, which is entered, reaches it; 0: a fault. `phys` is RAM's."""
-    page = va & -(1 << format.page_shift)
-    t = Translation(_translation(users, processor, va >> format.page_shift))
-    if t.root != root or t.va != page or t.write < write:
-        leaf = leaf_entry_at(format, phys, root, page)
-        if leaf == 0:
-            return 0
-        bits = load_entry(format, leaf)
-        if is_present(format, bits) == 0 or is_writable(format, bits) < write:
-            return 0
-        if swap_entry(format, leaf, bits, with_use(format, bits)) == 0:
-            return 0  # the kernel changed the entry meanwhile
-        t.root = root
-        t.va = page
-        t.pa = entry_pa(format, bits)
-        t.write = is_writable(format, bits)
-    return phys + t.pa + va - page
+    core = element(users, processor)
+    tag = (va >> format.page_shift) + USER
+    known = shortcut_of(core, tag)
+    slot = known.slot
+    known_tag = known.write if write != 0 else known.read
+    if known_tag == tag and known.space == root and core.space == root and slot.serial == known.serial:
+        clock = core.clock + 1
+        core.clock = clock
+        slot.stamp = clock
+        known.hits = known.hits + 1
+        return va + known.delta
+    return _miss(core, format, phys, root, va, write)

@@ -147,6 +147,8 @@ class Walked(Record):
     entry: i64 = field("the last entry read, as it was")
     at: i64 = field("where it lies: physical address")
     number: i64 = field("its level, counted from the root")
+    used: i64 = field("of an entry that maps: the bits that use sets")
+    dirty: i64 = field("and those that a write sets")
     steps: Word = array(LEVELS, "physical addresses of the entries on the way")
 
 
@@ -320,6 +322,8 @@ def _page(h: Hardware, phys: int, w: Walked, form: Form, va: int, access: int) -
     """The end of a walk at an entry that maps: 0, or the fault."""
     offset = (1 << form.page) - 1
     w.page = form.page
+    w.used = form.used
+    w.dirty = form.dirty
     w.pa = (((w.entry & form.address) << h.pa_shift) & ~offset) | (va & offset)
     if h.habits & (SETS_USED | USED_FIRST) == USED_FIRST and w.entry & form.used != form.used:
         return NOT_USED

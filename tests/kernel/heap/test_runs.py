@@ -17,6 +17,7 @@ from kernmalloc.kernel.core.kern import BINS
 from kernmalloc.kernel.heap.bins import BARE, IDLE, LARGE, OWN, SLAB, bin_holding, bin_of
 from kernmalloc.kernel.heap.runs import pages_ask
 from kernmalloc.lang import status, twin
+from kernmalloc.machine.tlb import NONE
 from kernmalloc.plan.plan import with_strategy
 
 SMALL_WINDOW = 16 * MIB  # image, tables, heap map and windows leave 4 MiB of it to the heap
@@ -321,7 +322,9 @@ def translated(kernel):
     if kernel.mode == "twin":
         return set(kernel.handle.life.pages)
     if kernel.mode == "soft":
-        return set(kernel.handle.life.state["tlb"]["tag"].tolist())
+        slots = kernel.handle.life.cores.slots
+        held = slots[slots["page"] != NONE]
+        return {int(each["page"]) + i for each in held for i in range(1 << int(each["size"]))}
     found = set()
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high = (int(end, 16) for end in line.split()[0].split("-"))

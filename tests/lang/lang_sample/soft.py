@@ -21,6 +21,7 @@ class Soft(Record, size=320):
     misses: i64 = field("TLB misses")
     fault: i64 = field("last address that was not mapped, 0 if none")
     first: i64 = field("number of the first page in the table")
+    operations: i64 = field("calls of the kernel")
     tlb: Entry = array(16, "by the low bits of the page number", align=64)
 
 
@@ -67,6 +68,13 @@ def translate(va: int, write: int) -> int:
     if e.tag == page + 1:
         return va + e.delta
     return miss(va)
+
+
+@port
+def operation() -> int:
+    s = soft()
+    s.operations += 1
+    return s.operations
 
 
 @port

@@ -2,7 +2,7 @@
 
 Concepts
   1. A *TLB* holds translations in sets of `ways` entries; one set is full associativity. An entry holds a page of one
-     of the sizes in `pages`. A page of another size is held in pieces of the largest size below its own.
+     of the sizes in `pages`. A page of another size is held in pieces of the largest size below its own, or not at all.
   2. Level 1 has TLBs for data, for instructions, or one for both. What misses there may be found in level 2, and is
      walked for otherwise. What was found at a lower level is put into those above.
   3. A miss costs `second_cycles` if level 2 has the translation, and `walk_cycles` if nobody has. The figures are for
@@ -37,6 +37,7 @@ class Tlb:
     entries: int
     ways: int  # entries of a set; all of them: fully associative
     pages: tuple[int, ...]  # bytes of a page, the sizes that an entry can have, ascending
+    splits: bool = True  # a page of another size is held in pieces; otherwise it is not held
     replacement: Replacement
     replacement_known: Known
     source: str
@@ -76,6 +77,7 @@ def _tlb(
     source: str,
     replacement: Replacement = "pseudo-lru",
     known: Known = "estimate",
+    splits: bool = True,
 ) -> Tlb:
     return Tlb(
         name=name,
@@ -84,6 +86,7 @@ def _tlb(
         entries=entries,
         ways=ways,
         pages=pages,
+        splits=splits,
         replacement=replacement,
         replacement_known=known,
         source=source,
@@ -234,6 +237,7 @@ _PROCESSORS = (
                 _U74 + "; 4 KiB only as in Rocket, of which it comes",
                 "lru",
                 "documented",
+                splits=False,
             ),
         ),
         loads="hardware",
