@@ -106,21 +106,21 @@ class Random:
 class ModelTlb:
     """One TLB; sizes are log2 of pages."""
 
-    def __init__(self, of: Tlb, page_shift: int, sizes: list[int], random: Random) -> None:
+    def __init__(self, of: Tlb, page_shift: int, random: Random) -> None:
         self.of, self.random = of, random
-        own = [each.bit_length() - 1 - page_shift for each in of.pages]
-        self.pieces = {
-            size: max((each for each in own if 0 <= each <= size), default=None)
-            for size in sizes
-            if of.splits or size in own
-        }
+        self.sizes = [each.bit_length() - 1 - page_shift for each in of.pages]
         self.sets = [ModelSet(of.ways) for _ in range(of.sets)]
 
     def serves(self, level: int, kind: str) -> bool:
         return self.of.level == level and self.of.kind in (kind, "unified")
 
+    def piece(self, size: int) -> int:
+        """Of a page of that size, the size in which it is held; negative: it is not."""
+        fitting = [each for each in self.sizes if 0 <= each <= size]
+        return max(fitting, default=-1) if self.of.splits or size in self.sizes else -1
+
     def find(self, space: int, page: int) -> tuple[ModelSet, int] | None:
-        for size in sorted({size for size in self.pieces.values() if size is not None}):
+        for size in sorted(size for size in self.sizes if size >= 0):
             found = self.sets[(page >> size) % len(self.sets)]
             for way, held in enumerate(found.ways):
                 if held and held.size == size and held.page == page >> size << size and held.space == space:
@@ -128,8 +128,7 @@ class ModelTlb:
         return None
 
     def put(self, space: int, page: int, size: int, writable: bool) -> Held:
-        piece = self.pieces[size]
-        assert piece is not None
+        piece = self.piece(size)
         into = self.sets[(page >> piece) % len(self.sets)]
         held = Held(page >> piece << piece, piece, space, writable)
         into.load(into.place(self.of.replacement, self.random), held)
@@ -139,10 +138,10 @@ class ModelTlb:
 class ModelProcessor:
     """All TLBs of a processor."""
 
-    def __init__(self, processor: Processor, page_shift: int, sizes: list[int], seed: int) -> None:
+    def __init__(self, processor: Processor, page_shift: int, seed: int) -> None:
         random = Random(seed)
         self.processor, self.space = processor, 0
-        self.tlbs = [ModelTlb(each, page_shift, sizes, random) for each in processor.tlbs]
+        self.tlbs = [ModelTlb(each, page_shift, random) for each in processor.tlbs]
 
     def look(self, level: int, kind: str, space: int, page: int, write: bool) -> Held | None:
         for tlb in self.tlbs:
@@ -158,9 +157,9 @@ class ModelProcessor:
         return None
 
     def load(self, level: int, kind: str, space: int, page: int, size: int, writable: bool) -> None:
-        fitting = [tlb for tlb in self.tlbs if tlb.serves(level, kind) and tlb.pieces.get(size) is not None]
+        fitting = [tlb for tlb in self.tlbs if tlb.serves(level, kind) and tlb.piece(size) >= 0]
         if fitting:
-            max(fitting, key=lambda tlb: tlb.pieces[size] or 0).put(space, page, size, writable)
+            max(fitting, key=lambda tlb: tlb.piece(size)).put(space, page, size, writable)
 
     def access(self, kind: str, space: int, page: int, size: int, write: bool, writable: bool) -> int:
         """0: level 1 has it; 1: level 2 has; 2: it is walked for."""

@@ -71,7 +71,7 @@ def compared(processor: Processor, steps: list[tuple[int, ...]], library: Librar
     """Do the same in both, and hold every step against the other: how many were walked for."""
     sizes = [0, large]
     cores = Cores(processor, shift, [1 << shift + size for size in sizes], 1)
-    model = ModelProcessor(processor, shift, sizes, SEED)
+    model = ModelProcessor(processor, shift, SEED)
     records = numpy.array(steps, numpy.int64).reshape(len(steps), 8)
     library.function("tlb_stream")(cores.address(0), records.ctypes.data, len(steps), shift)
     names = {number: name for name, number in KINDS.items()}

@@ -36,6 +36,11 @@ def _aligned(count: int, kind: numpy.dtype[numpy.void]) -> NDArray[numpy.void]:
     return records
 
 
+def _held(tlb: Tlb, page: int) -> int:
+    """Bytes of the piece in which a TLB holds a page of so many; 0: it does not hold it."""
+    return max((size for size in tlb.pages if size == page or (size < page and tlb.splits)), default=0)
+
+
 class Cores:
     """So many processors of one kind, for pages of 2 ** page_shift bytes. Tables map pages of the sizes `pages`. None:
     they have no TLBs, for there are no tables. ValueError: its TLBs hold no such pages."""
@@ -43,7 +48,7 @@ class Cores:
     def __init__(self, processor: Processor | None, page_shift: int, pages: Iterable[int], count: int) -> None:
         self.processor, self.page_shift, self.pages, self.count = processor, page_shift, sorted(set(pages)), count
         self.records = _aligned(count, tlb.Core.dtype)
-        tlbs = processor.tlbs if processor else ()
+        self._tlbs = tlbs = processor.tlbs if processor else ()
         self.slots = _aligned(count * sum(each.entries for each in tlbs), tlb.Slot.dtype)
         self.slots["page"] = tlb.NONE
         self.shortcuts["read"] = self.shortcuts["write"] = tlb.NONE
@@ -63,8 +68,8 @@ class Cores:
             raise ValueError(f"no TLB of level 1 holds pages of {1 << page_shift} bytes")
 
     def _describe(self, record: numpy.void, each: Tlb, slots: int) -> None:
-        held = [max((size for size in each.pages if size <= page), default=0) for page in self.pages]
-        sizes = {size for size, page in zip(held, self.pages, strict=True) if size and (each.splits or size == page)}
+        below = [_held(tlb, page) for tlb in self._tlbs for page in self.pages if tlb.level == 2]
+        sizes = {_held(each, page) for page in (*self.pages, *below) if page}
         record["slots"], record["sets"], record["ways"] = slots, each.sets, each.ways
         record["sizes"] = sum(1 << size.bit_length() - 1 - self.page_shift for size in sizes if size >> self.page_shift)
         record["splits"], record["level"] = each.splits, each.level

@@ -5,8 +5,8 @@ Concepts
      of level 1, then in those of level 2, and is walked for if it misses both. What is found or walked for is loaded
      into the levels above.
   2. Time is the number of accesses and of locked entries. A slot notes when it was loaded and when it was last used;
-     from that alone follows who is replaced, so that a hit is one store. A tree of most-recently-used bits says, at each
-     node, which half was used last: that is the half with the later stamp.
+     from that alone follows who is replaced, so that a hit is one store. A tree of most-recently-used bits says, at
+     each node, which half was used last: that is the half with the later stamp.
   3. A slot of a page larger than a TLB's entries holds the piece of it that was accessed.
   4. A locked slot is never replaced, and its use says nothing about the others (MCF5475RM, 5.6.2).
   5. An address space is named by its root table; GLOBAL slots are of every one. Where a processor cannot tell address
