@@ -6,8 +6,8 @@ from kernmalloc.lang import Record, element, entry, field, i64
 from kernmalloc.machine.tlb import (
     GLOBAL,
     OTHER,
-    READ,
-    WRITE,
+    READABLE,
+    WRITABLE,
     Core,
     tlb_drop,
     tlb_enter,
@@ -40,10 +40,10 @@ def tlb_stream(core: Core, steps: Step, count: int, page_shift: int) -> int:
         if step.what == ACCESS:
             traffic = element(core.traffic, OTHER)
             before = traffic.misses + traffic.walks
-            rights = WRITE if step.write != 0 else READ
+            rights = WRITABLE if step.write != 0 else READABLE
             slot = tlb_find(core, page_shift, step.kind, step.space, step.page, rights, OTHER)
             if slot == 0:
-                found = WRITE if step.writable != 0 else READ
+                found = WRITABLE if step.writable != 0 else READABLE
                 pa = step.page << page_shift
                 slot = tlb_load(core, page_shift, step.kind, step.space, step.page, pa, step.size, found, OTHER)
             step.result = traffic.misses + traffic.walks - before

@@ -148,41 +148,63 @@ LAYOUTS = {
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
     "kernmalloc.machine.hosted.Hosted": (
         328,
-        "ram@0 ram_bytes@8 fd@16 format@24 root@256 window@264 target@272 fresh@280 users@288 processors@296 "
-        "mapped@304 failed@312 membarrier@320",
+        "ram@0 ram_bytes@8 fd@16 format@24 root@256 window@264 target@272 fresh@280 users@288 "
+        "processors@296 mapped@304 failed@312 membarrier@320",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
         232,
-        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 entry_shift@9 "
-        "upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 present@24 "
-        "large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 execute_mask@80 "
-        "execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 table@120 user_root@128 "
-        "user_table@136 leaf@144 large@152 page@160 user_large@168 table_step@176 large_step@184 cache_mask@192 "
-        "cache@200",
+        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 "
+        "entry_shift@9 upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 "
+        "present@24 large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 "
+        "execute_mask@80 execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 "
+        "table@120 user_root@128 user_table@136 leaf@144 large@152 page@160 user_large@168 "
+        "table_step@176 large_step@184 cache_mask@192 cache@200",
     ),
     "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
-        8536,
-        "ram@0 ram_bytes@8 format@16 page_shift@248 root@256 window@264 target@272 fresh@280 users@288 "
-        "processors@296 sink@304 faults@312 fault@320 misses@328 flushes@336 tlb@344",
+        408,
+        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@264 window@272 target@280 fresh@288 "
+        "users@296 processors@304 sink@312 faults@320 fault@328 tables@336 heap_map@344 heap@352 "
+        "windows@360 cores@368 core_count@376 text_pages@384 stack_pages@392 image_end@400",
     ),
-    "kernmalloc.machine.soft.TlbEntry": (16, "tag@0 delta@8"),
-    "kernmalloc.machine.users.Translation": (32, "root@0 va@8 pa@16 write@24"),
-    "kernmalloc.machine.walker.Word": (8, "bits@0"),
-    "kernmalloc.machine.walker.Walked": (88, "pa@0 page@8 rights@16 entry@24 at@32 number@40 steps@48"),
-    "kernmalloc.machine.walker.NarrowWord": (4, "bits@0"),
-    "kernmalloc.machine.walker.Level": (5, "shift@0 bits@1 step@2 first@3 last@4"),
+    "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
+    "kernmalloc.machine.tlb.Core": (
+        36480,
+        "clock@0 operations@8 space@16 tlb_count@24 drops@32 drops_all@33 quiet@34 random@40 notes@48 "
+        "hardware@56 marks@2984 walked@2992 busy@3096 always@3104 tlbs@3168 traffic@3488 shortcuts@3712",
+    ),
+    "kernmalloc.machine.tlb.Noted": (8, "core@0"),
+    "kernmalloc.machine.tlb.Shortcut": (
+        64,
+        "read@0 write@8 delta@16 slot@24 serial@32 hits@40 what@48 space@56",
+    ),
+    "kernmalloc.machine.tlb.Slot": (
+        64,
+        "page@0 space@8 pa@16 stamp@24 loaded@32 serial@40 size@48 rights@49 what@50 locked@51",
+    ),
+    "kernmalloc.machine.tlb.Tlb": (
+        40,
+        "slots@0 sets@8 ways@16 sizes@24 splits@32 level@33 kinds@34 replacement@35",
+    ),
+    "kernmalloc.machine.tlb.Traffic": (24, "accesses@0 misses@8 walks@16"),
+    "kernmalloc.machine.walker.Form": (
+        144,
+        "mask@0 value@8 address@16 reserved@24 beyond@32 read_mask@40 read@48 write_mask@56 write@64 "
+        "execute_mask@72 execute@80 user_mask@88 user@96 user_execute_mask@104 user_execute@112 used@120 "
+        "dirty@128 page@136",
+    ),
     "kernmalloc.machine.walker.Hardware": (
         2928,
         "word_shift@0 pa_shift@1 levels@2 va_bits@3 high@4 formless@5 beyond@6 habits@7 present@8 level@16 form@48",
     ),
-    "kernmalloc.machine.walker.Form": (
-        144,
-        "mask@0 value@8 address@16 reserved@24 beyond@32 read_mask@40 read@48 write_mask@56 write@64 "
-        "execute_mask@72 execute@80 user_mask@88 user@96 user_execute_mask@104 user_execute@112 used@120 dirty@128 "
-        "page@136",
+    "kernmalloc.machine.walker.Level": (5, "shift@0 bits@1 step@2 first@3 last@4"),
+    "kernmalloc.machine.walker.NarrowWord": (4, "bits@0"),
+    "kernmalloc.machine.walker.Walked": (
+        104,
+        "pa@0 page@8 rights@16 entry@24 at@32 number@40 used@48 dirty@56 steps@64",
     ),
+    "kernmalloc.machine.walker.Word": (8, "bits@0"),
 }
 
 

@@ -112,9 +112,10 @@ class Loaded(NamedTuple):
         return int(self.info["window_bytes"])
 
     @property
-    def parts(self) -> tuple[int, int, int]:
-        """Where in the window its tables, the heap's map and the windows begin."""
-        return int(self.info["tables"]), int(self.info["heap_map"]), int(self.info["windows"])
+    def parts(self) -> tuple[int, int, int, int]:
+        """Where in the window its tables, the heap's map, the heap and the windows begin."""
+        tables, heap_map, heap, windows = (int(self.info[n]) for n in ("tables", "heap_map", "heap", "windows"))
+        return tables, heap_map, heap, windows
 
     @property
     def processors(self) -> range:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from kernmalloc.machine.arch.processors import Processor
 
 STRUCTURES = ("heap", "core table", "mapping frames", "windows", "text", "stack", "other", "processes")
-"""What can be accessed. "other" is the boot area: the kernel's records and first tables. "processes" are those pages
-that processes touch. Text and stack are those that the profile declares, touched once by each operation."""
+"""What can be accessed. "other" is the boot area, with the kernel's records and first tables, and the heap's map.
+"processes" are those pages that processes touch. Text and stack are those that the profile declares, touched once by
+each operation."""
 
 
 @dataclass(frozen=True)

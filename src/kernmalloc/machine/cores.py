@@ -53,7 +53,7 @@ class Cores:
         self.slots["page"] = tlb.NONE
         self.shortcuts["read"] = self.shortcuts["write"] = tlb.NONE
         self.shortcuts["what"] = tlb.UNCOUNTED
-        self.records["always"]["rights"], self.records["random"] = tlb.WRITE, SEED
+        self.records["always"]["rights"], self.records["random"] = tlb.WRITABLE, SEED
         at = self.slots.ctypes.data
         for number in range(count):
             core = self.records[number]
@@ -69,7 +69,7 @@ class Cores:
 
     def _describe(self, record: numpy.void, each: Tlb, slots: int) -> None:
         below = [_held(tlb, page) for tlb in self._tlbs for page in self.pages if tlb.level == 2]
-        sizes = {_held(each, page) for page in (*self.pages, *below) if page}
+        sizes = {_held(each, page) for page in [*self.pages, *below] if page}
         record["slots"], record["sets"], record["ways"] = slots, each.sets, each.ways
         record["sizes"] = sum(1 << size.bit_length() - 1 - self.page_shift for size in sizes if size >> self.page_shift)
         record["splits"], record["level"] = each.splits, each.level
@@ -82,6 +82,7 @@ class Cores:
         made = cls(processor, format.page_shift, pages, count)
         if format.has_tables:
             made.records["hardware"] = hardware(format, sets_used=False)
+            made.records["marks"] = format.walking.sets_used
         return made
 
     @property

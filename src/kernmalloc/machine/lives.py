@@ -53,7 +53,7 @@ class Paging(Protocol):
     target: int
     window_bytes: int
     reach: int
-    parts: tuple[int, int, int]  # where in the window its tables, the heap's map and the windows begin
+    parts: tuple[int, int, int, int]  # where in the window its tables, the heap's map, the heap and the windows begin
     processors: range  # addresses of the kernel's records of them
 
 
@@ -143,15 +143,14 @@ class _Compiled:
         self.state["users"], self.state["processors"] = cores.address(0), cores.count
         return cores.address(0)
 
-    def _cores(self, count: int) -> Cores:
-        """So many processors as there usually are for the format."""
+    def _cores(self, processor: Processor | None, count: int) -> Cores:
+        """So many processors for the format: of that kind, or the usual one."""
         format = next(each for each in FORMATS.values() if each.number == self.state["format"]["number"])
-        pages = (1 << format.page_shift, format.large_page)
-        return Cores(processor_for(format.name), format.page_shift, pages, count)
+        return Cores.of(processor or processor_for(format.name), format, count)
 
     def processors(self, count: int) -> int:
         """Give so many processors TLBs to run processes with: their host address."""
-        return self._have(self._cores(count))
+        return self._have(self._cores(None, count))
 
     def reach(self, top: int) -> None:
         self.ram.reach(top)
@@ -290,17 +289,15 @@ class SoftLife(_Compiled):
     def enter(self, paging: Paging) -> None:
         self._walks(paging)
         self.state["page_shift"] = paging.page_shift
-        self.state["tables"], self.state["heap_map"], self.state["windows"] = paging.parts
+        for name, at in zip(("tables", "heap_map", "heap", "windows"), paging.parts, strict=True):
+            self.state[name] = at
         self._runs = dict.fromkeys(paging.processors, 0)
         self.model(None)
 
     def model(self, processor: Processor | None) -> None:
         """Let the TLBs be those of a processor; None: of the one that is usual for the format. They hold nothing, and
         nothing is counted yet. ValueError: they take no pages of this size."""
-        cores = self._cores(len(self._runs))
-        if processor:
-            cores = Cores(processor, cores.page_shift, cores.pages, cores.count)
-        self._have(cores)
+        self._have(self._cores(processor, len(self._runs)))
 
     def processors(self, count: int) -> int:
         """The kernel's own."""

@@ -16,7 +16,6 @@ Host-level code: its accesses are to the host's memory.
 from __future__ import annotations
 
 from kernmalloc.lang import Record, element, entry, field, i64, inline, kernel, machine_record, port, primitive
-from kernmalloc.machine import walker
 from kernmalloc.machine.mmu import Format
 from kernmalloc.machine.tlb import (
     CORE_TABLE,
@@ -26,13 +25,13 @@ from kernmalloc.machine.tlb import (
     INSTRUCTION,
     MAPPING,
     OTHER,
-    READ,
+    READABLE,
     SHORTCUTS,
     STACK,
     TEXT,
     UNCOUNTED,
     WINDOWS,
-    WRITE,
+    WRITABLE,
     Core,
     Slot,
     remember,
@@ -42,9 +41,11 @@ from kernmalloc.machine.tlb import (
     tlb_find,
     tlb_load,
     tlb_lock,
+    tlb_rights,
+    tlb_walk,
 )
 from kernmalloc.machine.users import users_forget
-from kernmalloc.machine.walker import MAY_WRITE, Walked, walk_hardware
+from kernmalloc.machine.walker import EXECUTE, READ, WRITE, Walked
 
 memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
@@ -79,6 +80,7 @@ class Soft(Record):
     fault: i64 = field("address of the first of them")
     tables: i64 = field("VA of the window of tables")
     heap_map: i64 = field("VA of the heap's map, which ends that window")
+    heap: i64 = field("VA of the heap, which ends the map")
     windows: i64 = field("VA of the windows, which end the heap")
     cores: Span = field("the core tables, by address")
     core_count: i64 = field("how many")
@@ -109,6 +111,8 @@ def _structure(m: Soft, va: int) -> int:
         return STACK if below > 0 and below <= m.stack_pages else OTHER
     if va < m.heap_map:
         return MAPPING
+    if va < m.heap:
+        return OTHER
     if va >= m.windows:
         return WINDOWS
     return CORE_TABLE if _is_core_table(m, va) != 0 else HEAP
@@ -117,8 +121,8 @@ def _structure(m: Soft, va: int) -> int:
 @kernel
 def _walk(m: Soft, core: Core, at: int, access: int) -> Walked:
     """Walk for a target address: where that led; null: it is a fault, or leads out of RAM."""
+    fault = tlb_walk(core, m.format, m.ram, m.ram_bytes, m.root, at, access)
     found = core.walked
-    fault = walk_hardware(core.hardware, m.ram, m.ram_bytes, m.root, at, access, found)
     return found if fault == 0 and found.pa >= 0 and found.pa < m.ram_bytes else Walked(0)
 
 
@@ -130,13 +134,12 @@ def _access(m: Soft, core: Core, kind: int, va: int, rights: int, what: int) -> 
     slot = tlb_find(core, m.page_shift, kind, GLOBAL, page, rights, what)
     if slot != 0:
         return slot
-    access = walker.EXECUTE if kind == INSTRUCTION else walker.WRITE if rights == WRITE else walker.READ
+    access = EXECUTE if kind == INSTRUCTION else WRITE if rights == WRITABLE else READ
     found = _walk(m, core, at, access)
     if found == 0:
         return Slot(0)
-    writable = found.rights & MAY_WRITE != 0 and found.entry & found.dirty == found.dirty
     size = found.page - m.page_shift
-    return tlb_load(core, m.page_shift, kind, GLOBAL, page, found.pa, size, WRITE if writable else READ, what)
+    return tlb_load(core, m.page_shift, kind, GLOBAL, page, found.pa, size, tlb_rights(core, access), what)
 
 
 @kernel
@@ -151,7 +154,7 @@ def miss(m: Soft, va: int, write: int) -> int:
     delta = m.ram - m.window
     if m.root != NO_ROOT:
         what = _structure(m, start)
-        slot = _access(m, core, DATA, start, WRITE if write != 0 else READ, what)
+        slot = _access(m, core, DATA, start, WRITABLE if write != 0 else READABLE, what)
         delta = m.ram + slot.pa - (slot.page << shift) + m.target - m.window if slot != 0 else 0
     elif start < m.window or start - m.window >= m.ram_bytes:
         slot = Slot(0)
@@ -186,7 +189,7 @@ def _touch_text(m: Soft, core: Core) -> int:
     """Touch the declared text. While nothing else happens to the TLBs that have it, the next time is like the last."""
     misses = element(core.traffic, TEXT).misses
     for i in range(m.text_pages):
-        _access(m, core, INSTRUCTION, m.window + (i << m.page_shift), READ, TEXT)
+        _access(m, core, INSTRUCTION, m.window + (i << m.page_shift), READABLE, TEXT)
     core.quiet = 1 if element(core.traffic, TEXT).misses == misses else 0
     return 0
 
@@ -294,7 +297,7 @@ def tlb_fix(va: int, pages: int) -> int:
     at = va - m.window + m.target
     end = at + (pages << m.page_shift)
     while at < end:
-        found = _walk(m, m.core, at, walker.WRITE)
+        found = _walk(m, m.core, at, WRITE)
         if found == 0:
             return locked
         room = 1

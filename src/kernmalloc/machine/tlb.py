@@ -21,12 +21,13 @@ the host's memory.
 from __future__ import annotations
 
 from kernmalloc.lang import Record, array, clz, ctz, element, field, i64, inline, kernel, shl, shr, u8, u32
-from kernmalloc.machine.walker import Hardware, Walked  # noqa: TC001 (records look up what their fields are)
+from kernmalloc.machine.mmu import Format, swap_entry
+from kernmalloc.machine.walker import MAY_WRITE, NOT_USED, USER, USERS_SHIFT, WRITE, Hardware, Walked, walk_hardware
 
 NONE = 1 << 62  # no page
 GLOBAL = 0
-READ = 1
-WRITE = 3  # and read
+READABLE = 1
+WRITABLE = 3  # and read
 ALL_LOCKED = -1
 
 # kinds, a bit each
@@ -65,7 +66,7 @@ class Slot(Record, size=64):
     loaded: i64 = field("when it was loaded")
     serial: i64 = field("how often it has held something else")
     size: u8 = field("log2 of its pages")
-    rights: u8 = field("READ; WRITE: it can be written to without another walk")
+    rights: u8 = field("READABLE; WRITABLE: it can be written to without another walk")
     what: u8 = field("what the access was for that loaded it")
     locked: u8 = field("1: never replaced")
 
@@ -116,7 +117,8 @@ class Core(Record):
     quiet: u8 = field("1: nothing happened to instruction TLBs since the text was last touched, and hit")
     random: i64 = field("state of random replacement, not 0")
     notes: Noted = field("where the soft machine notes which processor runs; null: nobody asks")
-    hardware: Hardware = inline("how it walks tables, but that it marks nothing")
+    hardware: Hardware = inline("how it walks tables, but that such a walk marks nothing")
+    marks: u8 = field("1: what it uses is marked as used, by the processor or by whoever loads its TLB")
     walked: Walked = inline("where the last walk led")
     busy: u32 = field("1: a processor that runs a process is inside its TLBs")
     always: Slot = array(1, "the slot of what needs no translation")
@@ -163,7 +165,7 @@ def remember(core: Core, tag: int, slot: Slot, space: int, what: int, delta: int
     shortcut = shortcut_of(core, tag)
     settle(core, shortcut)
     shortcut.read = tag
-    shortcut.write = tag if slot.rights == WRITE else NONE
+    shortcut.write = tag if slot.rights == WRITABLE else NONE
     shortcut.delta = delta
     shortcut.slot = slot
     shortcut.serial = slot.serial
@@ -376,6 +378,28 @@ def tlb_find(core: Core, page_shift: int, kind: int, space: int, page: int, righ
 
 
 @kernel
+def tlb_walk(core: Core, format: Format, phys: int, bytes: int, root: int, va: int, access: int) -> int:
+    """Walk for an access, and mark the entry: 0, and the rest in core.walked; or the fault. NOT_USED: the processor
+    leaves the mark to software, or the entry changed meanwhile."""
+    found = core.walked
+    fault = walk_hardware(core.hardware, phys, bytes, root, va, access, found)
+    if fault == NOT_USED and core.marks != 0:
+        marked = found.entry | found.used | (found.dirty if access & WRITE != 0 else 0)
+        if swap_entry(format, phys + found.at, found.entry, marked) != 0:
+            found.entry = marked
+            return 0
+    return fault
+
+
+@kernel
+def tlb_rights(core: Core, access: int) -> int:
+    """What a slot lets do that is loaded with what the last walk found, for this access."""
+    found = core.walked
+    rights = found.rights >> USERS_SHIFT if access & USER != 0 else found.rights
+    return WRITABLE if rights & MAY_WRITE != 0 and found.entry & found.dirty == found.dirty else READABLE
+
+
+@kernel
 def tlb_load(
     core: Core, page_shift: int, kind: int, space: int, page: int, pa: int, size: int, rights: int, what: int
 ) -> Slot:
@@ -440,7 +464,7 @@ def tlb_lock(core: Core, page_shift: int, page: int, pa: int, size: int) -> int:
     core.clock = core.clock + 1
     slot = _find(core, 1, DATA, GLOBAL, page)
     if slot == 0:
-        slot = _put(core, page_shift, 1, DATA, GLOBAL, page, pa, size, WRITE, HEAP)
+        slot = _put(core, page_shift, 1, DATA, GLOBAL, page, pa, size, WRITABLE, HEAP)
     if slot == 0:
         return 0
     tlb = _tlb_for(core, 1, DATA, size)

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.atomics import cas32, pause, store_release32
-from kernmalloc.machine import walker
-from kernmalloc.machine.mmu import Format, swap_entry
+from kernmalloc.machine.mmu import Format
 from kernmalloc.machine.tlb import (
     DATA,
     PROCESSES,
-    READ,
-    WRITE,
+    READABLE,
+    WRITABLE,
     Core,
     Slot,
     remember,
@@ -32,10 +31,12 @@ from kernmalloc.machine.tlb import (
     tlb_enter,
     tlb_find,
     tlb_load,
+    tlb_rights,
+    tlb_walk,
 )
-from kernmalloc.machine.walker import MAY_WRITE, NOT_USED, USERS_SHIFT, walk_hardware
+from kernmalloc.machine.walker import READ, USER, WRITE
 
-USER = 1 << 58  # of a tag: a page of a process
+PROCESS_TAG = 1 << 58  # of a tag: a page of a process
 BUSY = Core.offset("busy")
 MEMORY = 1 << 62  # bytes, more than there are: the kernel's tables lie in RAM
 
@@ -71,18 +72,12 @@ def users_forget(users: Core, processors: int, page_shift: int, root: int, va: i
 def _load(core: Core, format: Format, phys: int, root: int, page: int, write: int) -> Slot:
     """Walk for a page, mark its entry as used, and load it; null: a fault."""
     shift = format.page_shift
+    access = USER | (WRITE if write != 0 else READ)
+    if tlb_walk(core, format, phys, MEMORY, root, page << shift, access) != 0:
+        return Slot(0)
     found = core.walked
-    access = walker.USER | (walker.WRITE if write != 0 else walker.READ)
-    fault = walk_hardware(core.hardware, phys, MEMORY, root, page << shift, access, found)
-    entry = found.entry
-    if fault == NOT_USED:
-        entry = entry | found.used | (found.dirty if write != 0 else 0)
-        fault = 0 if swap_entry(format, phys + found.at, found.entry, entry) != 0 else NOT_USED
-    if fault != 0:
-        return Slot(0)  # among others, the kernel changed the entry meanwhile
-    may_write = (found.rights >> USERS_SHIFT) & MAY_WRITE
-    rights = WRITE if may_write != 0 and entry & found.dirty == found.dirty else READ
-    return tlb_load(core, shift, DATA, root, page, found.pa, found.page - shift, rights, PROCESSES)
+    size = found.page - shift
+    return tlb_load(core, shift, DATA, root, page, found.pa, size, tlb_rights(core, access), PROCESSES)
 
 
 @kernel
@@ -91,13 +86,13 @@ def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int)
     shift = format.page_shift
     page = va >> shift
     tlb_enter(core, root)
-    slot = tlb_find(core, shift, DATA, root, page, WRITE if write != 0 else READ, PROCESSES)
+    slot = tlb_find(core, shift, DATA, root, page, WRITABLE if write != 0 else READABLE, PROCESSES)
     if slot == 0:
         slot = _load(core, format, phys, root, page, write)
     if slot == 0:
         return 0
     delta = phys + slot.pa - (slot.page << shift)
-    remember(core, page + USER, slot, root, PROCESSES, delta)
+    remember(core, page + PROCESS_TAG, slot, root, PROCESSES, delta)
     return va + delta
 
 
@@ -105,7 +100,7 @@ def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int)
 def user_touch(format: Format, users: Core, processor: int, phys: int, root: int, va: int, write: int) -> int:
     """Host address of va as a process on that processor, which is entered, reaches it; 0: a fault. `phys` is RAM's."""
     core = element(users, processor)
-    tag = (va >> format.page_shift) + USER
+    tag = (va >> format.page_shift) + PROCESS_TAG
     known = shortcut_of(core, tag)
     slot = known.slot
     known_tag = known.write if write != 0 else known.read
