@@ -42,10 +42,9 @@ from kernmalloc.machine.tlb import (
     tlb_load,
     tlb_lock,
     tlb_rights,
-    tlb_walk,
 )
 from kernmalloc.machine.users import users_forget
-from kernmalloc.machine.walker import EXECUTE, READ, WRITE, Walked
+from kernmalloc.machine.walker import EXECUTE, NOT_USED, READ, WRITE, Walked, walk_hardware
 
 memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
@@ -121,8 +120,10 @@ def _structure(m: Soft, va: int) -> int:
 @kernel
 def _walk(m: Soft, core: Core, at: int, access: int) -> Walked:
     """Walk for a target address: where that led; null: it is a fault, or leads out of RAM."""
-    fault = tlb_walk(core, m.format, m.ram, m.ram_bytes, m.root, at, access)
     found = core.walked
+    fault = walk_hardware(core.hardware, m.ram, m.ram_bytes, m.root, at, access, found)
+    if fault == NOT_USED and core.marks != 0:
+        fault = 0  # and not marked, so that memory is what it is in other lives
     return found if fault == 0 and found.pa >= 0 and found.pa < m.ram_bytes else Walked(0)
 
 

@@ -21,8 +21,7 @@ the host's memory.
 from __future__ import annotations
 
 from kernmalloc.lang import Record, array, clz, ctz, element, field, i64, inline, kernel, shl, shr, u8, u32
-from kernmalloc.machine.mmu import Format, swap_entry
-from kernmalloc.machine.walker import MAY_WRITE, NOT_USED, USER, USERS_SHIFT, WRITE, Hardware, Walked, walk_hardware
+from kernmalloc.machine.walker import MAY_WRITE, USER, USERS_SHIFT, Hardware, Walked
 
 NONE = 1 << 62  # no page
 GLOBAL = 0
@@ -375,20 +374,6 @@ def tlb_find(core: Core, page_shift: int, kind: int, space: int, page: int, righ
         _empty(slot)
     traffic.walks = traffic.walks + 1
     return Slot(0)
-
-
-@kernel
-def tlb_walk(core: Core, format: Format, phys: int, bytes: int, root: int, va: int, access: int) -> int:
-    """Walk for an access, and mark the entry: 0, and the rest in core.walked; or the fault. NOT_USED: the processor
-    leaves the mark to software, or the entry changed meanwhile."""
-    found = core.walked
-    fault = walk_hardware(core.hardware, phys, bytes, root, va, access, found)
-    if fault == NOT_USED and core.marks != 0:
-        marked = found.entry | found.used | (found.dirty if access & WRITE != 0 else 0)
-        if swap_entry(format, phys + found.at, found.entry, marked) != 0:
-            found.entry = marked
-            return 0
-    return fault
 
 
 @kernel

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from kernmalloc.lang import element, kernel
 from kernmalloc.lang.atomics import cas32, pause, store_release32
-from kernmalloc.machine.mmu import Format
+from kernmalloc.machine.mmu import Format, swap_entry
 from kernmalloc.machine.tlb import (
     DATA,
     PROCESSES,
@@ -32,9 +32,8 @@ from kernmalloc.machine.tlb import (
     tlb_find,
     tlb_load,
     tlb_rights,
-    tlb_walk,
 )
-from kernmalloc.machine.walker import READ, USER, WRITE
+from kernmalloc.machine.walker import NOT_USED, READ, USER, WRITE, walk_hardware
 
 PROCESS_TAG = 1 << 58  # of a tag: a page of a process
 BUSY = Core.offset("busy")
@@ -69,11 +68,25 @@ def users_forget(users: Core, processors: int, page_shift: int, root: int, va: i
 
 
 @kernel
+def _walk(core: Core, format: Format, phys: int, root: int, va: int, access: int) -> int:
+    """Walk for an access, and mark the entry as used: 0, or the fault. NOT_USED: the processor leaves that to software,
+    or the kernel changed the entry meanwhile."""
+    found = core.walked
+    fault = walk_hardware(core.hardware, phys, MEMORY, root, va, access, found)
+    if fault == NOT_USED and core.marks != 0:
+        marked = found.entry | found.used | (found.dirty if access & WRITE != 0 else 0)
+        if swap_entry(format, phys + found.at, found.entry, marked) != 0:
+            found.entry = marked
+            return 0
+    return fault
+
+
+@kernel
 def _load(core: Core, format: Format, phys: int, root: int, page: int, write: int) -> Slot:
-    """Walk for a page, mark its entry as used, and load it; null: a fault."""
+    """Walk for a page, and load what is found; null: a fault."""
     shift = format.page_shift
     access = USER | (WRITE if write != 0 else READ)
-    if tlb_walk(core, format, phys, MEMORY, root, page << shift, access) != 0:
+    if _walk(core, format, phys, root, page << shift, access) != 0:
         return Slot(0)
     found = core.walked
     size = found.page - shift
