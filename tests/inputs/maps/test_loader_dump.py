@@ -212,3 +212,13 @@ def test_what_only_looks_like_one_is_none():
     for data in (b"multiboot at 0x9500 is what I gave\nnothing else", bytes(4096), b"x" * 4096):
         with pytest.raises(InputError, match="not a boot log"):
             read_bytes(data, "other")
+
+
+@pytest.mark.parametrize("megabytes", [1, 2])
+def test_of_lines_that_are_left_out_a_megabyte_is_read(megabytes: int) -> None:
+    """Each descriptor of EFI's map would be read, however many a star stands for: seconds for many megabytes."""
+    descriptor = struct.pack("<QQQQQQ", 7, 0, 0, 1, 0, 0)[:16] * 3
+    size = (megabytes << 20) - 96
+    text = f"efi at 0x100000 bytes {size} stride 0x30\n" + hexdump(0x100000, descriptor + bytes(size) + b"\1" * 16)
+    with pytest.raises(InputError, match="which is not in the file" if megabytes == 2 else "tells no RAM$"):
+        resolve(read_bytes(text.encode(), "dump"))

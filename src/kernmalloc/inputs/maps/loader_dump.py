@@ -29,7 +29,7 @@ _HEAD = re.compile(
 _HEADS = re.compile(rf"^[ \t]*{_HEAD.pattern[:-1]}[ \t]*\r?$", re.I | re.M)
 _LINE = re.compile(r"(?:0x)?([0-9a-f]{4,16})(?: <[^>]{0,80}>)?(:?)\s+((?:0x)?[0-9a-f]{2,16}(?:\s.*)?)$", re.I)
 _GROUP = re.compile(r"(?:0x)?((?:[0-9a-f]{2}){1,8})$", re.I)
-_MOST_ALIKE = 2 << 20  # bytes of lines that are left out
+_MOST_ALIKE = 1 << 20  # bytes of lines that are left out: the first MiB of a PC may be one dump
 _ACROSS = 16  # bytes of a line of xxd and hexdump: what follows is text
 
 
