@@ -17,10 +17,13 @@ import ctypes
 import functools
 import importlib
 import mmap
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import unicorn
+
+from kernmalloc.machine.arch import ARCHES
 
 # what a fault says, in the words of `machine/walker`
 ABSENT, PERMISSION, RESERVED, UNUSED = "not present", "no right", "reserved", "not used"
@@ -52,6 +55,8 @@ class Family(NamedTuple):
     address: str
     value: str
     faults: dict[int, Callable[[int], str]]  # what the exceptions say, by their numbers, from the fault's status
+    forget: bytes = bytes.fromhex("0f013b")  # INVLPG: the translation of a page, whose address is in `address`, or else
+    # in `value`: code of `machine/arch`, which has a call's argument there
     sets_used: bool = True  # in the entries that it uses; else these are refused until somebody has
     user: Callable[[unicorn.Uc, int], None] | None = None  # leave the kernel's rights, by way of a page of RAM
     last: Registers = []  # noqa: RUF012 (nobody changes it) for a process, behind the control registers
@@ -96,6 +101,13 @@ def _write(uc: unicorn.Uc, arch: str, registers: Registers) -> None:
         uc.reg_write(getattr(constants, f"UC_{arch}_REG_{name}"), value)
 
 
+def _forgetting(arch: str) -> bytes:
+    """The machine code of the primitive, but for its last instruction, which returns."""
+    words = re.search(r"@km_port_invalidate_code = .*?\] \[(.*?)\]", ARCHES[arch].instructions)
+    assert words is not None
+    return b"".join(int(word.split()[1]).to_bytes(4, "little") for word in words[1].split(", ")[:-1])
+
+
 def _register(arch: str, name: str, value: int) -> Callable[[unicorn.Uc, int], None]:
     return lambda uc, page: _write(uc, arch, [(name, value)])
 
@@ -114,6 +126,7 @@ def _riscv(bits: int, load: str, store: str) -> Family:
         constant=lambda n: 0x513 | n << 20,  # addi a0, zero, n
         address="A1",
         value="A0",
+        forget=_forgetting("riscv64"),
         last=[("PRIV", 0)],  # SATP is the supervisor's to write
         faults=_RISCV_FAULTS,
     )
@@ -155,6 +168,7 @@ ARM = Family(
     value="R0",
     user=_register("ARM", "CPSR", 0x1D0),
     faults={3: _arm_status, 4: _arm_status},
+    forget=_forgetting("armv7"),
     sets_used=False,
     known=(0x7, 0x807, 0x80F),
 )
@@ -169,6 +183,7 @@ AARCH64 = Family(
     value="X0",
     user=_register("ARM64", "PSTATE", 0x3C0),
     faults={3: _long_status, 4: _long_status},
+    forget=_forgetting("aarch64"),
     sets_used=False,
     known=(0x9600_0007, 0x9600_0047, 0x9600_004F),
 )
@@ -345,6 +360,10 @@ class Emulated:
         self.uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._arrives)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._arrives_nowhere)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
+        self._spare = parts[0][0] + parts[0][1]  # behind RAM: for code that runs with the MMU off
+        self.uc.mem_map(self._spare, 0x1_0000)
+        self.uc.mem_write(self._spare, family.forget)
+        self._supervisor = self.uc.context_save()
         self._user = user
         if user and family.user is not None:
             family.user(self.uc, parts[0][0])
@@ -368,8 +387,11 @@ class Emulated:
 
     def begin(self, kernel: int, process: int, code: int) -> None:
         """Turn the MMU on, with roots at these physical addresses; the instructions lie at the address `code`."""
-        self.uc.context_restore(self._fresh)  # one that met an exception would meet a double fault
         registers = self.processor.control(kernel, process)
+        self.uc.context_restore(self._supervisor)
+        _write(self.uc, self.family.arch, registers[:-1])  # all but that which turns it on
+        self._off = self.uc.context_save()
+        self.uc.context_restore(self._fresh)  # one that met an exception would meet a double fault
         _write(self.uc, self.family.arch, registers + self.family.last if self._user else registers)
         self._code = code
         self._start = self.uc.context_save()
@@ -377,6 +399,13 @@ class Emulated:
     def forget(self) -> None:
         """Drop every translation: entries were changed."""
         self.uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+
+    def invalidate(self, va: int) -> None:
+        """Forget the translation of a page, by the instructions that the kernel has for that."""
+        self.uc.context_restore(self._off)
+        self.uc.reg_write(self._address, va)
+        self.uc.reg_write(self._value, va)
+        self.uc.emu_start(self._spare, self._spare + len(self.family.forget))
 
     def load(self, va: int) -> Outcome:
         return self._run(self._code, self.family.load, va, 0)

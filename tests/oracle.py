@@ -52,7 +52,7 @@ def profile(format: str, strategy: str) -> Profile:
     )
 
 
-def booted(format: str, strategy: str, guarded: bool) -> Kernel:
+def booted(format: str, strategy: str, guarded: bool, mode: str) -> Kernel:
     """On RAM at the bottom, at the top, and below and above 4 GiB, if the format has as much. `guarded`: but for the
     image nothing can be executed."""
     told = loader.configuration
@@ -68,7 +68,7 @@ def booted(format: str, strategy: str, guarded: bool) -> Kernel:
     ranges = ((0, 24 * MIB), (middle, size), (top - 32 * page, 32 * page))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "configuration", configuration)
-        return Kernel.boot(machine(*ranges), profile(format, strategy), "soft")
+        return Kernel.boot(machine(*ranges), profile(format, strategy), mode)
 
 
 class Physical:
@@ -133,9 +133,9 @@ class Walks:
 class Tables:
     """A kernel that has done something, and a processor that walks its tables. Every invariant holds at the end."""
 
-    def __init__(self, format: str, strategy: str, seed: int, guarded: bool = False) -> None:
+    def __init__(self, format: str, strategy: str, seed: int, guarded: bool = False, mode: str = "soft") -> None:
         self.format, self.arch, self.pick = format, FORMATS[format], random.Random(seed)
-        self.kernel = booted(format, strategy, guarded and self.arch.execute_mask != 0)
+        self.kernel = booted(format, strategy, guarded and self.arch.execute_mask != 0, mode)
         self.loaded, self.ram = self.kernel.handle.loaded, self.kernel.view.ram
         self.page, self.words = self.kernel.profile.page, 4 if self.arch.va_bits == 32 else 8
         self.base, self.end = self.loaded.target, self.loaded.target + self.loaded.window_bytes

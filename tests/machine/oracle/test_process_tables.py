@@ -86,6 +86,8 @@ class World:
             if self.pick.random() < 0.1:
                 va = tables.address()
             va += self.pick.randrange(64, tables.page, tables.words) - va % tables.page
+            if va & -tables.page == self.code:
+                continue  # its entry is used by every instruction
             store = self.pick.random() < 0.5
             outcome = self.access(space, va, store)
             if outcome.fault == UNUSED:
@@ -123,7 +125,7 @@ class World:
         found = tables.ram.bytes[outcome.pa : outcome.pa + tables.words]
         assert found == outcome.value.to_bytes(tables.words, "little")
         assert tables.entry(at) & tables.arch.used
-        if self.pick.random() < 0.2 and va & -tables.page != self.code:
+        if self.pick.random() < 0.2:
             tables.put_entry(at, tables.entry(at) & ~tables.arch.used)
             self.cpu.forget()
 
@@ -136,7 +138,7 @@ def oracle(format: str, rounds: int, file: Path) -> None:
         evicted = int(tables.kernel.view.kern["pages"]["evictions"])
         world.close()
         print(f"{format}: {dict(tables.counts)}, {evicted} pages stolen")
-        assert tables.counts["in a page"] > 5 * rounds and evicted > rounds
+        assert tables.counts["in a page"] > 4 * rounds and evicted > rounds
 
 
 @pytest.mark.parametrize("format", KNOWN)

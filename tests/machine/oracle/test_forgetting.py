@@ -1,0 +1,120 @@
+"""A processor that keeps its translations until the kernel has it forget them finds what the tables say all the same.
+
+The kernel's calls of `flush`, `shootdown` and `forget` are made by the instructions of `machine/arch`, on the emulated
+processor. Rows E14, E16 (a window that was opened for another frame shows that one), E17, E30 (a page that was stolen
+can be reached no more)."""
+
+import pytest
+from emulated import PROCESSORS, Emulated
+from oracle import Tables
+
+from kernmalloc.machine import lives
+from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.lives import Twin
+from kernmalloc.machine.ram import Ram
+from kernmalloc.machine.walker import READ
+
+KNOWN = [name for name in FORMATS if name in PROCESSORS]
+BY_DAY = ("i386-pae", "armv7", "aarch64-16k", "riscv64-sv39")  # the twin takes its time
+STEPS = 60
+
+
+class Watched(Twin):
+    """The twin, whose processor is the emulated one."""
+
+    cpu: Emulated | None = None
+    deaf = False
+
+    def __init__(self, ram: Ram) -> None:
+        super().__init__(ram)
+        self.forgotten = 0
+
+    def _forget(self, va: int, pages: int) -> int:
+        if self.cpu is not None:
+            self.forgotten += pages
+            for page in range(0 if self.deaf else pages):
+                self.cpu.invalidate((va + (page << self.shift)) % (1 << 8 * self.cpu.family.word))
+        return 0
+
+    def km_port_flush(self, va: int, pages: int) -> int:
+        super().km_port_flush(va, pages)
+        return self._forget(va, pages)
+
+    km_port_shootdown = km_port_flush
+
+    def km_port_forget(self, root: int, va: int) -> int:
+        return self._forget(va, 1)
+
+
+class Watch:
+    """A kernel, and accesses to where it has just changed something."""
+
+    def __init__(self, tables: Tables, deaf: bool) -> None:
+        self.tables, self.kernel, self.pick = tables, tables.kernel, tables.pick
+        self.cpu, code = tables.emulated(), int(tables.loaded.info["image_pa"])
+        tables.ram.bytes[code : code + len(self.cpu.instructions)] = self.cpu.instructions
+        self.cpu.begin(tables.loaded.root, 0, tables.base % (1 << 8 * tables.words))
+        self.life = tables.kernel.handle.life
+        assert isinstance(self.life, Watched)
+        self.life.cpu, self.life.deaf = self.cpu, deaf
+        self.blocks: list[int] = []
+        self.seen: list[int] = []
+
+    def change(self) -> None:
+        """Let the heap grow or shrink, or show another frame."""
+        if self.pick.random() < 0.3 and len(tables_windows := self.tables.windows) < 4:
+            tables_windows.append(self.kernel.call("window_open", self.kernel.frame_get()))
+        elif self.pick.random() < 0.3 and self.tables.windows:
+            assert self.kernel.call("window_close", self.tables.windows.pop()) == 0
+        elif self.pick.random() < 0.5 or not self.blocks:
+            self.blocks.append(self.kernel.malloc(self.pick.choice([3000, 100_000, 3_000_000])))
+        else:
+            self.kernel.free(self.blocks.pop(self.pick.randrange(len(self.blocks))))
+            self.kernel.drain()
+
+    def look(self) -> None:
+        """Access what was accessed before, and other places."""
+        windows = int(self.tables.kernel.view.kern["windows"])
+        for _ in range(12):
+            va = self.pick.choice(self.seen) if self.seen and self.pick.random() < 0.6 else self.tables.address()
+            page = va & -self.tables.page
+            signed = page - (page >> 63 << 64)
+            closed = 0 <= signed - windows < self.tables.arch.large_page and signed not in self.tables.windows
+            if closed or page == self.tables.base % (1 << 8 * self.tables.words):
+                continue  # nobody looks into a window that is closed
+            self.seen.append(va)
+            expected = self.tables.expected(self.cpu, self.tables.loaded.root, va, READ)
+            if expected.pa >= 0:
+                there = self.tables.ram.bytes[expected.pa : expected.pa + self.tables.words]
+                expected = expected._replace(value=int.from_bytes(there, "little"))
+            assert self.cpu.load(va) == expected, f"{va:#x}"
+
+
+def watch(format: str, steps: int, deaf: bool = False) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(lives.LIVES, "watched", Watched)
+        with Tables(format, "demand", steps, mode="watched") as tables:
+            watched = Watch(tables, deaf)
+            for _ in range(steps):
+                watched.change()
+                watched.look()
+            print(f"{format}: {watched.life.forgotten} pages forgotten, {dict(tables.counts)}")
+            assert watched.life.forgotten > steps
+
+
+@pytest.mark.parametrize("format", BY_DAY)
+def test_a_processor_forgets_what_the_kernel_says_and_no_more_E14_E16_E17(format: str) -> None:
+    watch(format, STEPS)
+
+
+@pytest.mark.parametrize("format", BY_DAY[:1])
+def test_one_that_does_not_forget_finds_what_was_there_before_E16(format: str) -> None:
+    """Or nothing would be tested here."""
+    with pytest.raises(AssertionError, match="0x"):
+        watch(format, STEPS, deaf=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("format", KNOWN)
+def test_every_processor_forgets_what_the_kernel_says_E14_E16_E17(format: str) -> None:
+    watch(format, 20 * STEPS)
