@@ -1,7 +1,7 @@
 """What a processor makes of page tables, for one architecture after the other, as its manual tells it step by step.
 
-Written apart from `machine/walker`, and from what `machine/arch` says: bits are numbers here. This stands in for
-Svnapot, Svpbmt and the MMU of ColdFire, which no emulator at hand has.
+Written apart from `machine/walker`, and from what `machine/arch` says: bits are numbers here. This is all that there is
+for the MMU of ColdFire, which is in no emulator, and for those bits of Svnapot and Svpbmt that QEMU does not look at.
 """
 
 from collections.abc import Callable
