@@ -253,7 +253,7 @@ def coldfire(memory: Memory, root: int, va: int, kind: str, user: bool) -> Answe
     table = root
     for high, shift in ((31, 27), (26, 20), (19, 13)):
         at = table + bits(va, high, shift) * 64
-        e = memory.load(at, 8)
+        e = memory.load(at, 4)
         if not bit(e, 0):
             raise Fault("not present")
         if shift == 27 and bit(e, 4):

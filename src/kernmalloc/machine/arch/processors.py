@@ -380,9 +380,11 @@ _USUAL = {
     "aarch64-16k": "cortex-a76",
     "aarch64-64k": "cortex-a72",
     "riscv64-sv39": "sifive-u74",
-    # of processors that walk these no TLB is published
+    # which stands in for processors that walk these
     "riscv32-sv32": "sifive-u74",
     "riscv64-sv48": "sifive-u74",
+    "riscv64-sv39-svpbmt": "sifive-u74",
+    "riscv64-sv48-svpbmt": "sifive-u74",
 }
 
 
