@@ -305,6 +305,12 @@ class SoftLife(_Compiled):
             raise LifeError(f"this kernel was booted for {self.cores.count} processors, not {count}")
         return self.cores.address(0)
 
+    def watch(self, distances: Any) -> None:
+        """Let each processor note in a record of its own (`distances.Distances`) what other TLBs would miss."""
+        size = distances.itemsize
+        self._distances = distances  # keeps the memory
+        self.cores.records["distances"] = range(distances.ctypes.data, distances.ctypes.data + distances.nbytes, size)
+
     def declare(self, text_pages: int, stack_pages: int, image_end: int) -> None:
         """Let each operation touch the first pages of the image as text, and the last ones as stack."""
         self.state["text_pages"], self.state["stack_pages"], self.state["image_end"] = (

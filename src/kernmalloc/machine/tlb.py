@@ -13,6 +13,7 @@ Concepts
      spaces apart, a change of the address space drops what is not global, or all.
   6. A `Shortcut` remembers in which slot a page was found. It holds as long as the slot's serial number does. So a hit
      takes one look, in a fully associative TLB, too. It counts its hits, and settles them when another takes its place.
+  7. Where somebody asks, each access to data is noted, too, for what TLBs of other sizes would miss (`distances`).
 
 Page numbers are of the page tables' smallest pages and of the target's addresses. Host-level code: its accesses are to
 the host's memory.
@@ -21,6 +22,7 @@ the host's memory.
 from __future__ import annotations
 
 from kernmalloc.lang import Record, array, clz, ctz, element, field, i64, inline, kernel, shl, shr, u8, u32
+from kernmalloc.machine.distances import Distances, distance_noted, distances_cleared, distances_dropped
 from kernmalloc.machine.walker import MAY_WRITE, USER, USERS_SHIFT, Hardware, Walked
 
 NONE = 1 << 62  # no page
@@ -115,6 +117,7 @@ class Core(Record):
     drops_all: u8 = field("1: it drops the kernel's, too")
     quiet: u8 = field("1: nothing happened to instruction TLBs since the text was last touched, and hit")
     random: i64 = field("state of random replacement, not 0")
+    distances: Distances = field("what TLBs of other sizes would miss; null: nobody asks")
     notes: Noted = field("where the soft machine notes which processor runs; null: nobody asks")
     hardware: Hardware = inline("how it walks tables, but that such a walk marks nothing")
     marks: u8 = field("1: what it uses is marked as used, by the processor or by whoever loads its TLB")
@@ -130,6 +133,14 @@ class Noted(Record):
     """A reference to a processor."""
 
     core: Core = field("the processor that runs")
+
+
+@kernel
+def distance_told(core: Core, slot: Slot, what: int) -> int:
+    """An access to data found its translation in that slot. One that is locked takes no part in replacement."""
+    if slot.locked == 0:
+        distance_noted(core.distances, what, slot.space, slot.page, slot.size)
+    return 0
 
 
 @kernel
@@ -414,6 +425,8 @@ def _drop_from(tlb: Tlb, space: int, first: int, pages: int) -> int:
 def tlb_drop(core: Core, space: int, first: int, pages: int) -> int:
     """Forget these pages of an address space, or of the kernel."""
     core.quiet = 0
+    if core.distances != 0:
+        distances_dropped(core.distances, space, first, pages)
     for i in range(core.tlb_count):
         _drop_from(element(core.tlbs, i), space, first, pages)
     return 0
@@ -423,6 +436,8 @@ def tlb_drop(core: Core, space: int, first: int, pages: int) -> int:
 def tlb_clear(core: Core, spared: int) -> int:
     """Forget everything but slots that are GLOBAL, if `spared` is GLOBAL, and those that are locked; else all."""
     core.quiet = 0
+    if core.distances != 0:
+        distances_cleared(core.distances, GLOBAL if spared == GLOBAL else NONE)
     for i in range(core.tlb_count):
         tlb = element(core.tlbs, i)
         for number in range(tlb.sets * tlb.ways):
