@@ -23,6 +23,7 @@ from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_strea
 from kernmalloc.cli.plan import plan
 from kernmalloc.cli.replay import replay
 from kernmalloc.cli.run import run
+from kernmalloc.cli.tlb import tlb
 
 app = typer.Typer(
     name="kernmalloc",
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, plan, compare, run, replay, bench, check, arch, export, emulate, inspect):
+for command in (boot, plan, compare, tlb, run, replay, bench, check, arch, export, emulate, inspect):
     app.command()(command if command in (arch, bench, export, emulate) else limited(command))
 
 
