@@ -38,6 +38,10 @@ def test_both_sizes_of_pages_are_measured_on_the_same_load(monkeypatch):
     times = [row for row in rows if row.unit == "ns"]
     assert [row.who for row in times] == [SMALL_PAGES, HUGE_PAGES]
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in times)
+    counted = {(row.work, row.who): row.median for row in rows if row.unit == tlb.PER}
+    for what in ("misses of level 1", "walks"):
+        work = f"in mode soft, {what}: {TRACES[0].name}"
+        assert counted[work, SMALL_PAGES] > counted[work, HUGE_PAGES] > 0
     held = {row.who: row.median for row in rows if row.unit == "MiB"}
     assert held[SMALL_PAGES] == 0 < held[HUGE_PAGES]
 

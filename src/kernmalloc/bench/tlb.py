@@ -10,6 +10,8 @@ Concepts
   3. Beside the time stand the processor's own counts, where it has counters for them (`counters`).
   4. What was promised may not be had: it is looked up in /proc/self/smaps how much of the heap's memory huge pages
      hold after the load.
+  5. Side by side with it stands what mode soft counts for a processor of this kind, once, under the same load: of a
+     heap that is mapped page by page, and of one in large pages (`sim/tlb.py`).
 
 Limits: the tables by which the kernel describes its heap are small pages in both.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy
 
 from kernmalloc.bench import native, traces
 from kernmalloc.bench.counters import Counters, NoCounters
@@ -32,14 +35,22 @@ from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bytes, Profile
 from kernmalloc.inputs.dumps.segments import data_in
+from kernmalloc.inputs.traces.trace import OP, Skipped
+from kernmalloc.inputs.traces.trace import Trace as RecordedTrace
 from kernmalloc.machine.ram import FIXED, NORESERVE, libc
 from kernmalloc.plan.plan import with_strategy
+from kernmalloc.sim.tlb import LARGE, PAGES, Side, growing, measured
+from kernmalloc.sim.tlb_loads import Replay
 
 HUGE = 2 << 20
 ADVICE = {"pages of 4 KiB": 15, "pages of 2 MiB": 14}  # MADV_NOHUGEPAGE, MADV_HUGEPAGE
 SMALL_PAGES, HUGE_PAGES = ADVICE
 SPARE = 512 << 20  # bytes that malloc may hand out
 ALWAYS = 2  # replays that the harness adds to those asked for: a cold one, and one of single calls
+PER = "a thousand operations"
+CPU = Path("/proc/cpuinfo")
+USUAL = {"AuthenticAMD": "zen4", "GenuineIntel": "skylake"}
+"""Of whom mode soft has the TLBs, by the maker of this computer's processor."""
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -116,6 +127,17 @@ def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figu
         return Figures(h.warm, huge_bytes(place), counts)
 
 
+def modelled(trace: Trace) -> dict[str, Side]:
+    """What mode soft counts on that load, by the size of pages."""
+    pairs = numpy.ascontiguousarray(trace.pairs)
+    slots = int(pairs[:, 0].max()) + 1
+    load = Replay(RecordedTrace(trace.name, "generated", pairs.view(OP).reshape(-1), slots, (), Skipped()))
+    vendor = next((name for name in USUAL if name in CPU.read_text()), "") if CPU.exists() else ""
+    large = msgspec.structs.replace(profile(), tlb=msgspec.structs.replace(profile().tlb, processor=USUAL.get(vendor)))
+    kernels = {SMALL_PAGES: (growing(large), PAGES), HUGE_PAGES: (large, LARGE)}
+    return {who: measured(machine(), kernel, load, mapping).side for who, (kernel, mapping) in kernels.items()}
+
+
 def run(works: Sequence[Trace], timed: int, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     """Both sizes of pages on each trace, in turns; a time is the mean of `timed` operations at least. What cannot be
     had is told. NoCompiler, Wrong."""
@@ -146,8 +168,13 @@ def _rows(trace: Trace, replays: int, runs: int, counters: Counters) -> Iterator
     for who, figures in found.items():
         share = tuple(each.huge / 2**20 for each in figures)
         yield Row("tlb", f"heap in huge pages: {trace.name}", who, "MiB", share, judged=False)
+    for name, pick in (("misses of level 1", "misses"), ("walks", "walks")):
+        for who, side in modelled(trace).items():
+            assert side.load
+            counted = getattr(side.load.kernel, pick) * 1000 / side.load.operations
+            yield Row("tlb", f"in mode soft, {name}: {trace.name}", who, PER, (counted,), judged=False)
     operations = len(trace.pairs) * (replays + ALWAYS) / 1000
     for name in found[SMALL_PAGES][0].counts:
         for who, figures in found.items():
             counts = tuple(each.counts[name] / operations for each in figures)
-            yield Row("tlb", f"{name}: {trace.name}", who, "a thousand operations", counts, judged=False)
+            yield Row("tlb", f"{name}: {trace.name}", who, PER, counts, judged=False)
