@@ -1,5 +1,7 @@
 """Example kernels are built and booted under QEMU; the simulation of what they did comes to an equal end."""
 
+import random
+import re
 import shutil
 import threading
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from kernmalloc.emulate.example import HELD, HOLD, LONG, Example, MissingTool, R
 from kernmalloc.emulate.simulation import compare, go_on
 from kernmalloc.facade.holdings import processors
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.profile import SHIPPED, Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +76,80 @@ def test_i386_pae_with_frames_above_4_gib(built):
     assert high and high[0] >= 1 << 20
 
 
+TRANSLATIONS = 2_000
+OWNERS = [("riscv64_owner", 4), ("aarch64_owner", 4), ("armv7_owner", 4), ("i386_two_level", 1)]
+
+
+def addresses(kernel, count):
+    """Random addresses of a window, more where it begins, and where each of its parts does."""
+    info, pick = kernel.view.loaded.info, random.Random(count)
+    places = [int(info[name]) for name in ("window", "tables", "heap_map", "heap", "windows")]
+    end = places[0] + int(info["window_bytes"])
+    for _ in range(count):
+        base = pick.choice(places)
+        yield base + pick.randrange(min(pick.choice((1 << 14, MIB, end - base)), end - base))
+
+
+def mapped(kernel, va):
+    """What the kernel's own walk makes of an address."""
+    try:
+        return kernel.view.pa(va)
+    except KeyError:
+        return None
+
+
+@pytest.mark.parametrize(("name", "cpus"), OWNERS)
+def test_owners_of_page_tables_in_each_format(name, cpus, built, tmp_path):
+    """Every call has the result that a simulation of the shipped profile has, with pages taken from all processors. On
+    the way QEMU walks the window's tables (E17), and finds what the kernel thinks is there."""
+    example, into = built(name)
+
+    def walk(line, machine):
+        if line == HELD:
+            machine.dump(tmp_path / "core")
+            with Kernel.open(tmp_path / "core") as kernel:
+                asked = list(addresses(kernel, TRANSLATIONS))
+                ours = [mapped(kernel, va) for va in asked]
+            assert machine.translate(asked, cpus - 1) == ours  # the last one waits, in no firmware
+            assert TRANSLATIONS // 8 < ours.count(None) < TRANSLATIONS * 7 // 8
+            machine.send("\n")
+
+    told = same(example, run(example, into, 64 * MIB, wish=HOLD, at=walk))
+    assert {step.cpu for step in told.steps} == set(range(cpus)) and told.frames["mapping"] > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "memory", "high"),
+    [("riscv64_owner", 3, True), ("aarch64_owner", 4, True), ("armv7_owner", 3, False), ("i386_two_level", 3, False)],
+)
+def test_owners_of_much_memory(name, memory, high, built):
+    """All of it is taken and given back; where there is RAM above 4 GiB, windows show it (E15)."""
+    example, into = built(name)
+    told = same(example, run(example, into, memory * GIB))
+    assert any(step.name == "range_get" and step.result >= 1 << 20 for step in told.steps) == high
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "cpus"), OWNERS)
+def test_a_heap_in_large_pages(name, cpus, tmp_path, monkeypatch):
+    """The affine heap's large pages (C2) are the processor's: on ARMv7 each is four sections."""
+    usual = Example(name).profile
+    text = (SHIPPED / f"{usual}.toml").read_text()
+    text = re.sub('strategy = "demand"', 'strategy = "hybrid"', text)
+    text = text.replace("[heap]\n", '[heap]\ngrowable = "32 MiB"\nspare = "1 MiB"\n')
+    file = tmp_path / "hybrid.toml"
+    file.write_text(text)
+    monkeypatch.setenv("PROFILE", str(file))
+    example = Example(name)
+    try:
+        example.build(tmp_path)
+    except MissingTool as missing:
+        pytest.skip(str(missing))
+    told = same(example, run(example, tmp_path, 256 * MIB))
+    assert {step.cpu for step in told.steps} == set(range(cpus)) and told.heap["backed"] > 32 * MIB
+
+
 @pytest.mark.nightly
 def test_i386_pae_with_64_gib(built):
     """The machine of the note (E3, E4): every frame that can be managed is."""
@@ -83,8 +159,18 @@ def test_i386_pae_with_64_gib(built):
     assert sum(told.frames.values()) == ram > 16_000_000
 
 
+NIGHTLY = pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
-    ("name", "ram"), [("i386", 0), ("x86_64", 0), ("riscv64", 2 * GIB), ("aarch64", GIB), ("armv7", GIB)]
+    ("name", "ram"),
+    [
+        *[("i386", 0), ("x86_64", 0), ("riscv64", 2 * GIB), ("aarch64", GIB), ("armv7", GIB)],
+        pytest.param("riscv64_owner", 2 * GIB, marks=NIGHTLY),
+        pytest.param("aarch64_owner", GIB, marks=NIGHTLY),
+        pytest.param("armv7_owner", GIB, marks=NIGHTLY),
+        pytest.param("i386_two_level", 0, marks=NIGHTLY),
+    ],
 )
 def test_it_can_be_held_and_dumped(name, ram, built, tmp_path):
     """Where it waits a magazine is half full. It goes on, and comes to the end that it would have come to: under QEMU,
@@ -144,9 +230,10 @@ def test_arenas(name, built):
 
 
 @pytest.mark.nightly
-def test_four_processors_free_each_others_blocks_for_a_minute(built):
+@pytest.mark.parametrize("name", ["x86_64", "riscv64_owner", "aarch64_owner", "armv7_owner"])
+def test_four_processors_free_each_others_blocks_for_a_minute(name, built):
     """And then one of them has every frame back: what the others keep idle is fetched."""
-    example, into = built("x86_64")
+    example, into = built(name)
 
     def stop_later(line, machine):
         if line.startswith("all processors"):

@@ -158,6 +158,8 @@ static void exhaust_frames(void)
 	had(CALL(free, (int64_t)(uintptr_t)kept));
 }
 
+static void arrive(int64_t unused) { (void)unused; }
+
 /* Whoever looks at the machine from outside may do it here: it waits for a character, if that was the wish. */
 static void hold(int wish)
 {
@@ -168,6 +170,8 @@ static void hold(int wish)
 	for (int i = 0; i < 8; i++)
 		had(CALL(free, blocks[i]));  /* these are in the magazine, half full */
 	if (wish == HOLD) {
+		for (int i = processor_count(); --i;)
+			on_processor(i, arrive, 0);
 		say("held\n");
 		while (console_get() < 0)
 			processor_pause();

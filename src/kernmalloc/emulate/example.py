@@ -28,7 +28,7 @@ from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.sizes import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PLACES = (
     Path(__file__).parents[3] / "examples" / "kernels",  # a checkout
@@ -169,6 +169,14 @@ class Running:
         with _monitor(self._monitor) as ask:
             ask("pmemsave", val=base, size=size, filename=str(file))
 
+    def translate(self, addresses: Iterable[int], cpu: int) -> list[int | None]:
+        """What one of its processors makes of virtual addresses: physical ones, None for what is not mapped.
+        InputError: QEMU cannot."""
+        with _monitor(self._monitor) as ask:
+            lines = [f"gva2gpa {va % (1 << 64):#x}" for va in addresses]
+            told = [ask("human-monitor-command", **{"command-line": line, "cpu-index": cpu}) for line in lines]
+        return [int(text.split()[1], 0) if text.startswith("gpa: ") else None for text in map(str, told)]
+
 
 @contextmanager
 def _monitor(place: Path) -> Iterator[_Ask]:
@@ -190,7 +198,7 @@ class _Ask:
     def __init__(self, stream: _Stream) -> None:
         self._stream = stream
 
-    def __call__(self, name: str, **arguments: object) -> None:
+    def __call__(self, name: str, **arguments: object) -> object:
         self._stream.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         self._stream.flush()
         while line := self._stream.readline():
@@ -198,5 +206,5 @@ class _Ask:
             if "error" in answer:
                 raise InputError("QEMU", 0, answer["error"]["desc"])
             if "return" in answer:
-                return
+                return answer["return"]
         raise InputError("QEMU", 0, "it has ended")
