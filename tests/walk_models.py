@@ -259,10 +259,8 @@ def coldfire(memory: Memory, root: int, va: int, kind: str, user: bool) -> Answe
         if shift == 27 and bit(e, 4):
             raise Fault("reserved")
         if shift == 13 or bit(e, 4):
-            allow(bit(e, 4))
             allow(not (user and bit(e, 5)))
-            allow(kind != "write" or bit(e, 3))
-            allow(kind != "execute" or bit(e, 2))
+            allow(bit(e, {"read": 4, "write": 3, "execute": 2}[kind]))  # each by itself
             memory.marks[at] = e | 1 << 10
             return bits(e, 31, shift) << shift | va & (1 << shift) - 1, shift
         table = bits(e, 31, 13) << 13

@@ -273,7 +273,7 @@ def _given(form: Form, entry: int) -> int:
 def _rights(h: Hardware, given: int) -> int:
     """What the supervisor and users may do, as all entries on the way give it."""
     user = given & _USER
-    data = given & (MAY_READ | MAY_WRITE) if given & _READ != 0 else 0
+    data = given & (MAY_READ | MAY_WRITE)
     rights = data
     if user != 0 and h.habits & GUARDS_PAGES != 0:
         rights = 0

@@ -1,4 +1,4 @@
-"""AArch64 against the ARM Architecture Reference Manual, ARMv8-A: C4.1, C5.2.4 (DAIF), C5.5 (TLBI), D8.13, and
+"""AArch64 against the ARM Architecture Reference Manual, ARMv8-A: C4.1, C5.2.4 (DAIF), C5.5 (TLBI), D8.16, and
 D8.2, D8.3 (descriptors), MAIR_EL1."""
 
 import pytest

@@ -187,7 +187,7 @@ AARCH64 = Arch(
     ),
     target=Target("aarch64-none-elf", "generic", "-neon,-fp-armv8", pause="@llvm.aarch64.hint(i32 1)"),
     instructions=machine_code.primitives(
-        # D8.13: lsr x0, x0, #12; dsb ishst; tlbi vaae1is, x0; dsb ish; isb; ret
+        # D8.16: lsr x0, x0, #12; dsb ishst; tlbi vaae1is, x0; dsb ish; isb; ret
         invalidate=(0xD34CFC00, 0xD5033A9F, 0xD5088360, 0xD5033B9F, 0xD5033FDF, 0xD65F03C0),
         save=(0xD53B4220, 0xD50342DF, 0xD65F03C0),  # C5.2.4: mrs x0, daif; msr daifset, #2; ret
         restore=(0xD51B4220, 0xD65F03C0),  # msr daif, x0; ret
