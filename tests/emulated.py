@@ -57,6 +57,8 @@ class Family(NamedTuple):
     faults: dict[int, Callable[[int], str]]  # what the exceptions say, by their numbers, from the fault's status
     forget: bytes = bytes.fromhex("0f013b")  # INVLPG: the translation of a page, whose address is in `address`, or else
     # in `value`: code of `machine/arch`, which has a call's argument there
+    forgets_upper: str = "all"  # of the entries that lead to tables, what that forgets, too: "all", those on the "way",
+    # or "none"
     sets_used: bool = True  # in the entries that it uses; else these are refused until somebody has
     user: Callable[[unicorn.Uc, int], None] | None = None  # leave the kernel's rights, by way of a page of RAM
     last: Registers = []  # noqa: RUF012 (nobody changes it) for a process, behind the control registers
@@ -126,7 +128,8 @@ def _riscv(bits: int, load: str, store: str) -> Family:
         constant=lambda n: 0x513 | n << 20,  # addi a0, zero, n
         address="A1",
         value="A0",
-        forget=_forgetting("riscv64"),
+        forget=(forget := _forgetting("riscv64")),
+        forgets_upper="none" if forget[1] & 0x80 or forget[2] & 0xF else "all",  # rs1: 4.2.1
         last=[("PRIV", 0)],  # SATP is the supervisor's to write
         faults=_RISCV_FAULTS,
     )
@@ -169,6 +172,7 @@ ARM = Family(
     user=_register("ARM", "CPSR", 0x1D0),
     faults={3: _arm_status, 4: _arm_status},
     forget=_forgetting("armv7"),
+    forgets_upper="way",
     sets_used=False,
     known=(0x7, 0x807, 0x80F),
 )
@@ -184,6 +188,7 @@ AARCH64 = Family(
     user=_register("ARM64", "PSTATE", 0x3C0),
     faults={3: _long_status, 4: _long_status},
     forget=_forgetting("aarch64"),
+    forgets_upper="way",
     sets_used=False,
     known=(0x9600_0007, 0x9600_0047, 0x9600_004F),
 )

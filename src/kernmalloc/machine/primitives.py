@@ -10,7 +10,7 @@ flush = primitive(
     "km_port_flush",
     2,
     """flush(va, pages): forget this processor's translations of these pages.
-Before: the table entries are written. After: the next access to each page walks the tables.""",
+Before: the table entries are written. After: the next access to each page walks the tables, from the root.""",
 )
 
 shootdown = primitive(

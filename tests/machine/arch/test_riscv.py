@@ -69,7 +69,7 @@ def test_objects() -> None:
 
 
 def test_primitives_are_the_instructions_of_the_manual() -> None:
-    sfence_vma = system(0b0001001 << 5, A0, 0, 0)
+    sfence_vma = system(0b0001001 << 5, 0, 0, 0)  # of all addresses: else what leads to tables would stay
     assert words("riscv64", "km_port_invalidate") == [sfence_vma, RET]
     csrrci, andi = system(SSTATUS, SIE, 7, A0), op_imm(SIE, A0, 7, A0)
     assert words("riscv64", "km_port_interrupts_save") == [csrrci, andi, RET]

@@ -1,13 +1,18 @@
 """A processor that keeps its translations until the kernel has it forget them finds what the tables say all the same.
 
 The kernel's calls of `flush`, `shootdown` and `forget` are made by the instructions of `machine/arch`, on the emulated
-processor. Rows E14, E16 (a window that was opened for another frame shows that one), E17, E30 (a page that was stolen
-can be reached no more)."""
+processor. Whenever it has forgotten something it looks at other places at once, as one that speculates does. Entries
+that lead to tables it does not keep: what a processor would keep of these is noted, and may not have changed.
+
+Rows E14, E16 (a window that was opened for another frame shows that one), E17 (tables come and go)."""
+
+from collections.abc import Callable
 
 import pytest
 from emulated import PROCESSORS, Emulated
 from oracle import Tables
 
+from kernmalloc.lang import twin
 from kernmalloc.machine import lives
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.lives import Twin
@@ -24,6 +29,8 @@ class Watched(Twin):
 
     cpu: Emulated | None = None
     deaf = False
+    forgets_upper: Callable[[int], None]
+    speculates: Callable[[], None]
 
     def __init__(self, ram: Ram) -> None:
         super().__init__(ram)
@@ -33,7 +40,11 @@ class Watched(Twin):
         if self.cpu is not None:
             self.forgotten += pages
             for page in range(0 if self.deaf else pages):
-                self.cpu.invalidate((va + (page << self.shift)) % (1 << 8 * self.cpu.family.word))
+                at = (va + (page << self.shift)) % (1 << 8 * self.cpu.family.word)
+                self.cpu.invalidate(at)
+                self.forgets_upper(at)
+            self.speculates()
+            twin.use(self)
         return 0
 
     def km_port_flush(self, va: int, pages: int) -> int:
@@ -56,9 +67,34 @@ class Watch:
         self.cpu.begin(tables.loaded.root, 0, tables.base % (1 << 8 * tables.words))
         self.life = tables.kernel.handle.life
         assert isinstance(self.life, Watched)
-        self.life.cpu, self.life.deaf = self.cpu, deaf
+        self.life.cpu, self.life.deaf, self.life.forgets_upper = self.cpu, deaf, self.forget_upper
+        self.life.speculates = self.speculate
+        self.upper: dict[tuple[int, int], tuple[int, int]] = {}  # where it lies and what it is, by level and address
         self.blocks: list[int] = []
         self.seen: list[int] = []
+
+    def keep_upper(self, va: int) -> None:
+        """Note what led to the last table of a walk."""
+        walks, levels = self.tables.walks, self.tables.arch.levels
+        for number, at in enumerate(walks.way[: len(levels) - 1]):
+            entry = walks.memory.load(at, walks.width)
+            if entry & self.tables.arch.present:
+                self.upper[number, va >> levels[number].shift] = at, entry
+
+    def forget_upper(self, va: int) -> None:
+        """What goes when the page at va is forgotten."""
+        if self.cpu.family.forgets_upper == "all":
+            self.upper.clear()
+        elif self.cpu.family.forgets_upper == "way":
+            for number, level in enumerate(self.tables.arch.levels):
+                self.upper.pop((number, va >> level.shift), None)
+
+    def speculate(self) -> None:
+        """Load from places for no reason, and fault for no reason."""
+        for va in self.pick.sample(self.seen, min(3, len(self.seen))):
+            self.tables.walks(self.tables.loaded.root, va, READ)
+            self.keep_upper(va)
+            self.cpu.load(va)
 
     def change(self) -> None:
         """Let the heap grow or shrink, or show another frame."""
@@ -84,6 +120,7 @@ class Watch:
                 continue  # nobody looks into a window that is closed
             self.seen.append(va)
             expected = self.tables.expected(self.cpu, self.tables.loaded.root, va, READ)
+            self.keep_upper(va)
             if expected.pa >= 0:
                 there = self.tables.ram.bytes[expected.pa : expected.pa + self.tables.words]
                 expected = expected._replace(value=int.from_bytes(there, "little"))
@@ -97,6 +134,8 @@ def watch(format: str, steps: int, deaf: bool = False) -> None:
             watched = Watch(tables, deaf)
             for _ in range(steps):
                 watched.change()
+                for (_, prefix), (at, entry) in watched.upper.items():
+                    assert tables.walks.memory.load(at, tables.walks.width) == entry, f"kept of {prefix:#x}"
                 watched.look()
             print(f"{format}: {watched.life.forgotten} pages forgotten, {dict(tables.counts)}")
             assert watched.life.forgotten > steps

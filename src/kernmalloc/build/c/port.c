@@ -69,7 +69,8 @@ static void interrupts_as(int64_t flags)
 	__asm__ volatile(".4byte 0x10052073" /* csrs sstatus, a0 */ : : "r"(status) : "memory");
 }
 
-#define INVALIDATE(va) __asm__ volatile("sfence.vma %0, zero" : : "r"((uintptr_t)(va)) : "memory")
+/* with an address it would leave what leads to tables, and tables are dropped, too */
+#define INVALIDATE(va) __asm__ volatile("sfence.vma zero, zero" : : "r"((uintptr_t)(va)) : "memory")
 
 #elif defined(__aarch64__)
 

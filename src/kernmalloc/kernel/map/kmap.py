@@ -24,7 +24,7 @@ from kernmalloc.kernel.core.kern import ABSENT, HEAP, MAPPING, Cpu, Kern
 from kernmalloc.kernel.core.modes import has_shadow, has_tables
 from kernmalloc.kernel.frames.space import fresh, space_give, space_take
 from kernmalloc.kernel.map.direct import direct_pfn
-from kernmalloc.lang import element, kernel
+from kernmalloc.lang import ctz, element, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
     entry_pa,
@@ -201,6 +201,16 @@ def back(cpu: Cpu, va: int, pages: int) -> int:
 
 
 @kernel
+def _forget_tables(kern: Kern, span: int) -> int:
+    """Let every processor forget that there was a leaf table of a span: of each of its own tables that this was, by one
+    page."""
+    part = kern.span_shift - ctz(kern.format.group)
+    for i in range(kern.format.group):
+        shootdown(kern.base + (span << kern.span_shift) + (i << part), 1)
+    return OK
+
+
+@kernel
 def _drop_table(cpu: Cpu, span: int) -> int:
     """Take an empty leaf table out of the map and give its frame back."""
     kern = cpu.kern
@@ -210,7 +220,7 @@ def _drop_table(cpu: Cpu, span: int) -> int:
     store_entry(kern.format, leaf_at(kern, table), 0)
     _count_mapped(kern, span_of(kern, table), -1)
     if has_shadow(kern) == 0:
-        shootdown(kern.base + (span << kern.span_shift), 1)
+        _forget_tables(kern, span)
     vanish(kern, table, 1)
     return space_give(cpu, pfn)
 

@@ -221,7 +221,8 @@ RISCV64 = Arch(
         "riscv64-unknown-none-elf", "generic-rv64", "+m,+a,+zihintpause", "medium", pause="@llvm.riscv.pause()"
     ),
     instructions=machine_code.primitives(
-        invalidate=(0x12050073, 0x00008067),  # 4.2.1: sfence.vma a0, zero; ret
+        # 4.2.1: sfence.vma zero, zero; ret. With an address it would leave what leads to tables, and these are dropped.
+        invalidate=(0x12000073, 0x00008067),
         save=(0x10017573, 0x00257513, 0x00008067),  # 4.1.1: csrrci a0, sstatus, SIE; andi a0, a0, SIE; ret
         restore=(0x10052073, 0x00000513, 0x00008067),  # csrs sstatus, a0; li a0, 0; ret
     ),
