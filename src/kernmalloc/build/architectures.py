@@ -28,6 +28,8 @@ from `src/kernmalloc/machine/arch`; `kernmalloc_entries.h` of an export has the 
   a page in them. Bits that no field covers are reserved.
 - What the kernel makes is said by fields that are not 0. *page* and *user large* are for processes: they may execute,
   and not write yet.
+- *in a walk* a right must be given by every entry on the way that has the field. Some processors of RISC-V and ARM set
+  what was used themselves, where software may.
 - *cached* says what a leaf has for each way to cache its page. *registers* are those that whoever boots must set, for
   entries to mean this.
 - The source of a field is a place in the manual that the format names.
@@ -80,6 +82,7 @@ def _chapter(arch: Arch) -> Iterator[str]:
             told[fields] = f"a *{kind}* entry of {format.name}"
             yield f"A *{kind}* entry:\n"
             yield _fields(fields)
+        yield _walked(format)
         yield _made(format)
         yield _cached(format)
         if format.registers:
@@ -114,6 +117,35 @@ def _fields(fields: Iterable[Field]) -> str:
         bits = str(low) if width == 1 else f"{low + width - 1}:{low}"
         rows.append((bits, f"`{name}`", meaning, source))
     return table(("bits", "field", "meaning", "source"), rows)
+
+
+def _walked(format: Format) -> str:
+    """What a processor, or the handler that loads its TLB, makes of entries."""
+    walking = format.walking
+    guarded = (
+        (walking.keeps_from_users_pages, "read or write what users may access"),
+        (walking.keeps_from_users_code, "execute what users may access"),
+        (walking.keeps_from_users_data, "execute what users may write"),
+    )
+    keeps = [what for has, what in guarded if has]
+    marked = ", ".join(f"`{name}`" for name in (format.meaning.used, walking.dirty) if name)
+    addresses = {
+        "none": f"{format.va_bits} bits",
+        "sign": f"{format.va_bits} bits, the highest extended",
+        "both": f"{format.va_bits} bits, and zeros or ones above",
+    }
+    rows = [
+        ("may be read", _recipe(walking.read) or "always"),
+        ("may be written", _recipe(walking.write)),
+        ("the kernel may execute", _recipe(walking.execute) or "always"),
+        ("users may access", _recipe(walking.user)),
+        ("users may execute", _recipe(walking.user_execute) or "what they may access"),
+        *[("the kernel may not", "; ".join(keeps))] * bool(keeps),
+        (f"{marked} is set", "by the processor" if walking.sets_used else "by software, on a fault"),
+        ("reserved bits", "are a fault" if walking.strict else "are ignored"),
+        ("addresses have", addresses[walking.halves]),
+    ]
+    return table(("in a walk", "what counts"), rows)
 
 
 def _made(format: Format) -> str:
