@@ -31,6 +31,7 @@ KEYS = [
     "added",
     "kernel",
     "note",
+    "tlb_counted",
 ]
 
 SMALL = """
@@ -93,9 +94,26 @@ def test_json_is_one_stable_object_per_machine(small, tiny, mode):
 
 def test_all_modes_report_the_same_kernel(small):
     told = [json.loads(run(small, "--json", "--mode", mode).stdout) for mode in ("raw", "soft", "twin")]
+    counted = [outcome.pop("tlb_counted") for outcome in told]
     for outcome in told:
         del outcome["seconds"]
     assert told[0] == told[1] == told[2]
+    assert [bool(each) for each in counted] == [False, True, False], "only the soft machine has TLBs of its own"
+
+
+def test_the_soft_machine_tells_its_tlbs(small):
+    """C2: accesses, misses, walks and cycles of the kernel's memory, as text and as JSON."""
+    told = run(small, "--mode", "soft", "--kernel", "riscv64").output
+    line = json.loads(run(small, "--mode", "soft", "--kernel", "riscv64", "--json").stdout)["tlb_counted"]
+    assert "TLB of SiFive U74, from power-on on" in told and line["processor"] == "sifive-u74"
+    assert line["misses"] == sum(each["misses"] for each in line["structures"].values()) > 0
+    assert line["cycles"] == 5 * (line["misses"] - line["walks"]) + 20 * line["walks"]
+    assert f"misses of level 1 cost {line['cycles']:,} cycles" in told
+    for name, each in line["structures"].items():
+        assert (f"\n  {name} " in told) == (each["accesses"] > 0)
+    assert (
+        "TLB of" not in run(small).output and "TLB of" not in run(small, "--mode", "soft", "--kernel", "guest").output
+    )
 
 
 @pytest.mark.parametrize("kernel", [name for name in Profile.shipped() if not Profile.load(name).direct])

@@ -27,7 +27,7 @@ REAL = sorted(path for path in FOUND if path.name != "ls.trace-cmd.zst" and (EFF
 def figures(done):
     """All but the times, the mode and how many invariants there are to look at."""
     told = {name: getattr(done, name) for name in done.__struct_fields__}
-    return told | {"ns": 0, "ns_per_operation": 0, "seconds": 0, "mode": "", "assertions": 0}
+    return told | {"ns": 0, "ns_per_operation": 0, "seconds": 0, "mode": "", "assertions": 0, "tlb_counted": 0}
 
 
 @pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)

@@ -50,6 +50,7 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, ste
     from kernmalloc.report import machine as machines
     from kernmalloc.report import plan as plans
     from kernmalloc.report.outcome import Outcome
+    from kernmalloc.report.tlb_counts import counted
 
     asked, told = wanted.kernel, not json and (found.alone or step)
     try:
@@ -66,10 +67,12 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, ste
             done = configure(kernel, shuffle, ram)
             with patience(mode):
                 operations = exercise(kernel)
+                counts = kernel.tlb_counts()
                 checked = kernel.check()
-            outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note)
+            outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note, counts)
             if found.alone and not json:
                 say_all(report.whole(kernel, heap, done, operations))
+                say_all(counted(counts, "from power-on on"))
                 made = plan(machine, profile, ram)
                 advice = advise(made)
                 line = asked.line([*found.words, *more.words], advice.settings if advice else {})

@@ -36,7 +36,7 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Snapshot, Step, failure
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
-from kernmalloc.facade.tlb import TlbFigures, figures, reset, tell_core_tables
+from kernmalloc.facade.tlb import TlbCounts, TlbFigures, counts, figures, reset, tell_core_tables
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
 from kernmalloc.inputs.dumps import Dump
@@ -347,6 +347,10 @@ class Kernel:
         """What the soft machine's TLBs counted since the boot, or `tlb_reset`. None: in other modes and in a direct map
         nothing is counted."""
         return figures(self.handle)
+
+    def tlb_counts(self) -> TlbCounts | None:
+        """`tlb` in plain numbers."""
+        return counts(self.handle)
 
     def tlb_reset(self, processor: Processor | None = None, locked: bool = False) -> None:
         """Let the TLBs of mode soft be empty, those of a processor, by default of the profile's, and count from 0.

@@ -29,7 +29,7 @@ from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, MAX_PFN, MODE_NAM
 from kernmalloc.kernel.core.modes import allocates, writes_tables
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LARGEST_OBJECT
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.arch.processors import PROCESSORS
+from kernmalloc.machine.arch.processors import PROCESSORS, Processor, processor_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +243,11 @@ class Profile(_Table, frozen=True):
     def large_page(self) -> int:
         """Bytes in a large page."""
         return self.page << FORMATS[self.arch].index_bits
+
+    @property
+    def processor(self) -> Processor | None:
+        """The processor whose TLBs count; None: there are no page tables."""
+        return PROCESSORS[self.tlb.processor] if self.tlb.processor else processor_for(self.arch)
 
     @staticmethod
     def shipped() -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy
 
 from kernmalloc.kernel.heap.bins import HeapPage
-from kernmalloc.machine.arch.processors import PROCESSORS
 from kernmalloc.machine.lives import SoftLife
 
 if TYPE_CHECKING:
@@ -64,6 +64,42 @@ class TlbFigures:
         """So many for each thousand operations."""
         return 1000 * count / self.operations if self.operations else 0.0
 
+    def line(self) -> TlbCounts:
+        """All of it in plain numbers."""
+        return TlbCounts(
+            processor=self.processor.name,
+            operations=self.operations,
+            accesses=self.total.accesses,
+            misses=self.total.misses,
+            walks=self.total.walks,
+            cycles=self.cycles(self.total),
+            structures={
+                name: StructureCounts(each.accesses, each.misses, each.walks, self.held[name])
+                for name, each in self.by_structure.items()
+            },
+        )
+
+
+class StructureCounts(msgspec.Struct, frozen=True):
+    """Accesses to one structure, misses of level 1, walks, and the entries that level 1 holds of it."""
+
+    accesses: int
+    misses: int
+    walks: int
+    held: int
+
+
+class TlbCounts(msgspec.Struct, frozen=True):
+    """`TlbFigures` as JSON has them. `operations` are calls of the kernel, `cycles` what all misses cost."""
+
+    processor: str
+    operations: int
+    accesses: int
+    misses: int
+    walks: int
+    cycles: int
+    structures: dict[str, StructureCounts]
+
 
 def figures(handle: Handle) -> TlbFigures | None:
     """What was counted; None: nothing is, for this is not the soft machine, or the kernel has no page tables."""
@@ -82,25 +118,30 @@ def figures(handle: Handle) -> TlbFigures | None:
     )
 
 
+def counts(handle: Handle) -> TlbCounts | None:
+    """`figures` in plain numbers."""
+    found = figures(handle)
+    return found.line() if found else None
+
+
 def reset(handle: Handle, processor: Processor | None, locked: bool) -> None:
     """As `Kernel.tlb_reset`."""
-    life = handle.life
+    life, profile = handle.life, handle.profile
     if not isinstance(life, SoftLife) or not handle.loaded.has_tables:
         return
-    wanted = handle.profile.tlb
-    life.model(processor or (PROCESSORS[wanted.processor] if wanted.processor else None))
-    page, kern = handle.profile.page, handle.view.kern
+    used = processor or profile.processor
+    if locked and not (used and used.locks):
+        raise ValueError(f"{used.title if used else 'a direct map'} locks no entries of its TLB")
+    life.cores.become(used)
+    page, kern = profile.page, handle.view.kern
     image = int(handle.loaded.info["image_bytes"])
-    stack = min(-(-wanted.stack // page), image // page)
-    text = min(-(-wanted.text // page), image // page - stack)
+    stack = min(-(-profile.tlb.stack // page), image // page)
+    text = min(-(-profile.tlb.text // page), image // page - stack)
     life.declare(text, stack, int(handle.loaded.info["window"]) + image)
     tell_core_tables(handle)
-    used = life.cores.processor
-    if locked and used is not None:
-        if not used.locks:
-            raise ValueError(f"{used.title} locks no entries of its TLB")
+    if locked:
         life.call("tlb_fix", int(kern["heap"]), int(kern["fixed"]))
-        life.cores.reset()
+    life.cores.reset()
 
 
 def tell_core_tables(handle: Handle) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from kernmalloc.machine import tlb
+from kernmalloc.machine.arch.processors import processor_for
 from kernmalloc.machine.walker import hardware
 
 if TYPE_CHECKING:
@@ -46,40 +47,55 @@ class Cores:
     they have no TLBs, for there are no tables. ValueError: its TLBs hold no such pages."""
 
     def __init__(self, processor: Processor | None, page_shift: int, pages: Iterable[int], count: int) -> None:
-        self.processor, self.page_shift, self.pages, self.count = processor, page_shift, sorted(set(pages)), count
+        self.page_shift, self.pages, self.count = page_shift, sorted(set(pages)), count
         self.records = _aligned(count, tlb.Core.dtype)
-        self._tlbs = tlbs = processor.tlbs if processor else ()
-        self.slots = _aligned(count * sum(each.entries for each in tlbs), tlb.Slot.dtype)
+        self.records["always"]["rights"] = tlb.WRITABLE
+        for number in range(count):
+            self.shortcuts["slot"][number] = self.address(number) + tlb.Core.offset("always")
+        self.become(processor)
+
+    def become(self, processor: Processor | None) -> None:
+        """Have the TLBs of another processor. They are empty, and nothing is counted yet."""
+        tlbs = processor.tlbs if processor else ()
+        described = [self._described(each, tlbs) for each in tlbs]
+        if tlbs and not any(each["level"] == 1 and each["sizes"] & 1 for each in described):
+            raise ValueError(f"no TLB of level 1 holds pages of {1 << self.page_shift} bytes")
+        self.processor = processor
+        self.slots = _aligned(self.count * sum(each.entries for each in tlbs), tlb.Slot.dtype)
         self.slots["page"] = tlb.NONE
         self.shortcuts["read"] = self.shortcuts["write"] = tlb.NONE
-        self.shortcuts["what"] = tlb.UNCOUNTED
-        self.records["always"]["rights"], self.records["random"] = tlb.WRITABLE, SEED
+        self.shortcuts["what"], self.records["random"] = tlb.UNCOUNTED, SEED
+        self.records["clock"] = self.records["space"] = self.records["quiet"] = 0
+        self.records["drops"] = processor is not None and processor.asid_bits == 0
+        self.records["drops_all"] = processor is not None and not processor.global_entries
+        self.records["tlb_count"] = len(tlbs)
+        self.reset()
         at = self.slots.ctypes.data
-        for number in range(count):
-            core = self.records[number]
-            core["tlb_count"] = len(tlbs)
-            if processor:
-                core["drops"], core["drops_all"] = processor.asid_bits == 0, not processor.global_entries
-            self.shortcuts["slot"][number] = self.address(number) + tlb.Core.offset("always")
-            for record, each in zip(core["tlbs"], tlbs, strict=False):
-                self._describe(record, each, at)
-                at += each.entries * tlb.Slot.size
-        if tlbs and not any(each["level"] == 1 and each["sizes"] & 1 for each in self.records[0]["tlbs"]):
-            raise ValueError(f"no TLB of level 1 holds pages of {1 << page_shift} bytes")
+        for core in self.records:
+            for record, each in zip(core["tlbs"], described, strict=False):
+                record["slots"], at = at, at + int(each["sets"] * each["ways"]) * tlb.Slot.size
+                for name, value in each.items():
+                    record[name] = value
 
-    def _describe(self, record: numpy.void, each: Tlb, slots: int) -> None:
-        below = [_held(tlb, page) for tlb in self._tlbs for page in self.pages if tlb.level == 2]
-        sizes = {_held(each, page) for page in [*self.pages, *below] if page}
-        record["slots"], record["sets"], record["ways"] = slots, each.sets, each.ways
-        record["sizes"] = sum(1 << size.bit_length() - 1 - self.page_shift for size in sizes if size >> self.page_shift)
-        record["splits"], record["level"] = each.splits, each.level
-        record["kinds"], record["replacement"] = KINDS[each.kind], REPLACEMENTS[each.replacement]
+    def _described(self, of: Tlb, tlbs: Iterable[Tlb]) -> dict[str, int]:
+        """A TLB in numbers."""
+        below = [_held(each, page) for each in tlbs for page in self.pages if each.level == 2]
+        sizes = {_held(of, page) for page in [*self.pages, *below] if page}
+        return {
+            "sets": of.sets,
+            "ways": of.ways,
+            "sizes": sum(1 << size.bit_length() - 1 - self.page_shift for size in sizes if size >> self.page_shift),
+            "splits": of.splits,
+            "level": of.level,
+            "kinds": KINDS[of.kind],
+            "replacement": REPLACEMENTS[of.replacement],
+        }
 
     @classmethod
-    def of(cls, processor: Processor | None, format: Format, count: int) -> Cores:
-        """So many that walk the tables of a format."""
+    def of(cls, format: Format, count: int) -> Cores:
+        """So many of the kind that is usual for a format."""
         pages = [1 << form.page for level in format.levels for form in level.forms if form.page]
-        made = cls(processor, format.page_shift, pages, count)
+        made = cls(processor_for(format.name), format.page_shift, pages, count)
         if format.has_tables:
             made.records["hardware"] = hardware(format, sets_used=False)
             made.records["marks"] = format.walking.sets_used

@@ -19,7 +19,6 @@ from kernmalloc.lang import objects, twin
 from kernmalloc.lang.functions import REGISTRY, group
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.arch.processors import Processor, processor_for
 from kernmalloc.machine.cores import Cores
 from kernmalloc.machine.hosted import Hosted
 from kernmalloc.machine.mmu import Format, entry_pa, walk
@@ -143,14 +142,14 @@ class _Compiled:
         self.state["users"], self.state["processors"] = cores.address(0), cores.count
         return cores.address(0)
 
-    def _cores(self, processor: Processor | None, count: int) -> Cores:
-        """So many processors for the format: of that kind, or the usual one."""
-        format = next(each for each in FORMATS.values() if each.number == self.state["format"]["number"])
-        return Cores.of(processor or processor_for(format.name), format, count)
+    def _cores(self, count: int) -> Cores:
+        """So many processors as there usually are for the format."""
+        number = self.state["format"]["number"]
+        return Cores.of(next(each for each in FORMATS.values() if each.number == number), count)
 
     def processors(self, count: int) -> int:
         """Give so many processors TLBs to run processes with: their host address."""
-        return self._have(self._cores(None, count))
+        return self._have(self._cores(count))
 
     def reach(self, top: int) -> None:
         self.ram.reach(top)
@@ -292,12 +291,7 @@ class SoftLife(_Compiled):
         for name, at in zip(("tables", "heap_map", "heap", "windows"), paging.parts, strict=True):
             self.state[name] = at
         self._runs = dict.fromkeys(paging.processors, 0)
-        self.model(None)
-
-    def model(self, processor: Processor | None) -> None:
-        """Let the TLBs be those of a processor; None: of the one that is usual for the format. They hold nothing, and
-        nothing is counted yet. ValueError: they take no pages of this size."""
-        self._have(self._cores(processor, len(self._runs)))
+        self._have(self._cores(len(self._runs)))
 
     def processors(self, count: int) -> int:
         """The kernel's own."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `frames` counts by type; `page` is the bytes of one. What does not exist because nothing booted is null. `released`
     are the bytes that the heap gave back once its devices were published, `clipped` those of RAM above the kernel's
     address limit, `added` what came of RAM after the boot. `seconds` is all the time that this machine
-    took. `note` says how the kernel was chosen where that is not obvious."""
+    took. `note` says how the kernel was chosen where that is not obvious. `tlb_counted` is what the TLBs of mode soft
+    counted, without the check."""
 
     file: str
     machine: str
@@ -105,6 +107,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     added: tuple[AddedLine, ...] = ()
     kernel: str = ""
     note: str = ""
+    tlb_counted: TlbCounts | None = None
 
     @classmethod
     def of(
@@ -117,6 +120,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         file: str,
         machine: str,
         note: str,
+        counted: TlbCounts | None,
     ) -> Outcome:
         """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
         donation, ledger = kernel.donation, done.ledger
@@ -142,6 +146,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             added=tuple(AddedLine(*each) for each in done.added),
             kernel=kernel.profile.name,
             note=note,
+            tlb_counted=counted,
         )
 
     @classmethod

@@ -78,6 +78,15 @@ def _layout(plan: Plan) -> Iterator[str]:
     )
     if held := FORMATS[plan.profile.arch].tlb:
         yield from fitted(f"the processor's TLB, loaded by software, holds {held}: {_loaded(plan, held)}")
+    elif processor := plan.profile.processor:
+        first, second = (
+            sum(tlb.entries for tlb in processor.tlbs if tlb.level == level and tlb.kind != "instruction")
+            for level in (1, 2)
+        )
+        more = f", {second:,} more in level 2" if second else ""
+        yield from fitted(
+            f"the TLB of {processor.title} holds {first:,} for data{more}; the heap takes {plan.tlb.heap:,}"
+        )
 
 
 def _loaded(plan: Plan, held: int) -> str:

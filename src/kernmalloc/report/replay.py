@@ -6,6 +6,7 @@ from kernmalloc.inputs.sizes import size
 from kernmalloc.inputs.traces.trace import Skipped
 from kernmalloc.report.boot import CLIPPED
 from kernmalloc.report.text import Cells, columns, fitted, section
+from kernmalloc.report.tlb_counts import counted
 from kernmalloc.report.units import several
 from kernmalloc.sim.replay import CacheLine, Replayed
 
@@ -31,6 +32,7 @@ def whole(done: Replayed) -> Iterator[str]:
         yield from section("Not in it", columns(left, notes=True))
     if done.caches:
         yield from section("Caches at the peak of backed memory (as /proc/slabinfo)", [HEAD, *map(_cache, done.caches)])
+    yield from counted(done.tlb_counted, "in the timed replay")
     yield ""
     yield from fitted(verdict(done))
 

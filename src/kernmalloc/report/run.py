@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kernmalloc.inputs.sizes import size
 from kernmalloc.report.boot import CLIPPED
 from kernmalloc.report.text import Cells, columns, fitted, section
+from kernmalloc.report.tlb_counts import counted
 from kernmalloc.report.units import several
 from kernmalloc.sim.outcome import Load, Outcome
 
@@ -17,6 +18,7 @@ def whole(run: Outcome) -> Iterator[str]:
     yield from section("Load", columns(_loads(run), notes=True))
     yield from section("Memory at the end", columns(_memory(run)))
     yield from section("Free blocks, from one frame on", fitted(" ".join(map(str, run.free_blocks))))
+    yield from counted(run.tlb_counted, "until the last touch")
     yield ""
     yield from fitted(verdict(run))
 

@@ -7,6 +7,7 @@ import numpy
 
 from kernmalloc.facade.blocks import free_blocks
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.kernel.core.kern import Cpu
 from kernmalloc.lang import status as codes
 from kernmalloc.sim.crowd import Crowd
@@ -70,6 +71,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     assertions: int = 0
     seconds: float = 0.0
     touch_seconds: float = 0.0
+    tlb_counted: TlbCounts | None = None  # until the last touch, in mode soft
 
 
 LARGE = 9  # order of a block of 2 MiB

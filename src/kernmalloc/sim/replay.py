@@ -36,6 +36,7 @@ from kernmalloc.drivers.replay import SPAN_SHIFT, WORD_SHIFT, Note
 from kernmalloc.facade.errors import BadRequest, checked
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.traces.trace import ORDERS, Skipped, Trace
 from kernmalloc.kernel.core.kern import SIZE_CLASSES
@@ -70,7 +71,8 @@ class Replayed(msgspec.Struct, kw_only=True):
     """What became of a trace. Sizes are bytes. `status` is replayed, refused or unreadable; `reason` says why it is not
     the first. `ns` are nanoseconds per operation of each timed replay; `ns_per_operation` is their median. `refused`
     counts allocations by status. `clipped`: RAM above the kernel's address limit. `grown`: frames that the heap took,
-    one time or another. `uncached` names the caches whose objects got size classes. `lost`: frames."""
+    one time or another. `uncached` names the caches whose objects got size classes. `lost`: frames. `tlb_counted`: of
+    the timed replays, frees of what is live at their end included, in mode soft."""
 
     file: str
     status: str = "replayed"
@@ -98,6 +100,7 @@ class Replayed(msgspec.Struct, kw_only=True):
     assertions: int = 0
     lost: int = 0
     seconds: float = 0.0
+    tlb_counted: TlbCounts | None = None
 
 
 def replay(
@@ -151,8 +154,10 @@ def _timed(result: Replayed, trace: Trace, stage: "Stage", peak: int, progress: 
     result.caches = list(stage.caches())
     stage.marked(trace.ops[peak:], lambda done: progress("marked, from the peak on", done))
     stage.end(result)
+    stage.kernel.tlb_reset()
     for _ in range(TIMED[result.mode]):
         result.ns.append(stage.timed(trace.ops, lambda done: progress("timed", done)))
+    result.tlb_counted = stage.kernel.tlb_counts()
     result.ns_per_operation = statistics.median(result.ns)
     stage.end(result)
 

@@ -57,7 +57,10 @@ def run(
         raise LifeError(f"threads in mode {mode}: only in raw do processors run at the same time")
     started = time.perf_counter()
     with Kernel.boot(scenario.machine_made(), scenario.profile(), mode, cpus=scenario.cpus + threads) as kernel:
-        done = run_on(kernel, scenario, threads, progress)
+        kernel.tlb_reset()
+        counts = []
+        done = run_on(kernel, scenario, threads, progress, lambda: counts.append(kernel.tlb_counts()))
+        done.tlb_counted = counts[0]
     done.seconds = time.perf_counter() - started
     return done
 
