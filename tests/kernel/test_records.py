@@ -146,6 +146,9 @@ LAYOUTS = {
     "kernmalloc.kernel.pages.umap.Umap": (48, "root@0 next@8 prev@16 pages@24 tables@32 root_pa@40"),
     "kernmalloc.machine.bare.Byte": (1, "value@0"),
     "kernmalloc.machine.bare.Cell": (8, "value@0"),
+    "kernmalloc.machine.distances.Count": (8, "count@0"),
+    "kernmalloc.machine.distances.Distances": (81992, "used@0 places@8 near@16392 far@81928"),
+    "kernmalloc.machine.distances.Place": (16, "key@0 space@8"),
     "kernmalloc.machine.hosted.Hosted": (
         328,
         "ram@0 ram_bytes@8 fd@16 format@24 root@256 window@264 target@272 fresh@280 users@288 "
@@ -171,8 +174,9 @@ LAYOUTS = {
     "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
     "kernmalloc.machine.tlb.Core": (
         36480,
-        "clock@0 operations@8 space@16 tlb_count@24 drops@32 drops_all@33 quiet@34 random@40 notes@48 "
-        "hardware@56 marks@2984 walked@2992 busy@3096 always@3104 tlbs@3168 traffic@3488 shortcuts@3712",
+        "clock@0 operations@8 space@16 tlb_count@24 drops@32 drops_all@33 quiet@34 random@40 "
+        "distances@48 notes@56 hardware@64 marks@2992 walked@3000 busy@3104 always@3112 tlbs@3176 "
+        "traffic@3496 shortcuts@3712",
     ),
     "kernmalloc.machine.tlb.Noted": (8, "core@0"),
     "kernmalloc.machine.tlb.Shortcut": (
