@@ -15,7 +15,7 @@ LAYERS = ("lang", "inputs", "machine", "kernel", "drivers", "facade", "plan", "s
 BESIDE = {"build": "facade", "emulate": "sim", "kernel.loaders": "lang"}
 """What stands beside another layer: what loaders hand over is read without a kernel, by inputs, too."""
 ROOMS = (
-    *(("loaders",), ("core",), ("frames",), ("map",), ("heap",), ("pages", "devices"), ("boot", "stalls")),
+    *(("loaders",), ("core",), ("frames",), ("map",), ("heap",), ("pages", "devices"), ("boot", "stalls", "held")),
     ("check", "calls"),
 )
 """The rooms of the kernel, lowest first; those of one level do not know each other."""

@@ -18,16 +18,16 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
-        720,
+        776,
         "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
-        "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 area_pa@120 "
-        "area_room@128 cpus@136 stride@144 identity@152 no_pages@160 growth@168 idle_most@176 bound@184 static@192 "
-        "affine@200 growable@208 excess@216 headroom@224 device_ranges@232 reserves@240 device_pages@248 "
-        "last_frames@256 last_ranges@264 last_maps@272 lenient@280 withheld@288 promised@296 cleaner_frames@304 "
-        "ranges@312 range_count@320 objects@328 object_count@336 info_bytes@344 cpu@352 kern@360 root@368 "
-        "directory@376 directories@384 image_tables@392 window_tables@400 cpu_tables@408 leaf_tables@416 "
-        "area_bytes@424 tables@432 heap_map@440 heap@448 heap_pages@456 region@464 spans@472 windows@480 "
-        "format@488",
+        "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 "
+        "area_pa@120 area_room@128 cpus@136 stride@144 identity@152 no_pages@160 growth@168 idle_most@176 "
+        "bound@184 static@192 affine@200 growable@208 excess@216 headroom@224 device_ranges@232 reserves@240 "
+        "device_pages@248 last_frames@256 last_ranges@264 last_maps@272 lenient@280 withheld@288 promised@296 "
+        "cleaner_frames@304 ranges@312 range_count@320 objects@328 object_count@336 info_bytes@344 cpu@352 "
+        "kern@360 root@368 directory@376 directories@384 image_tables@392 window_tables@400 cpu_tables@408 "
+        "leaf_tables@416 area_bytes@424 tables@432 heap_map@440 heap@448 heap_pages@456 region@464 spans@472 "
+        "windows@480 format@488",
     ),
     "kernmalloc.kernel.boot.sizing.Plan": (
         152,
@@ -36,21 +36,22 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.check.check.Finding": (24, "record@0 equation@8 address@16"),
     "kernmalloc.kernel.check.tally.Tally": (
-        864,
+        896,
         "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 "
         "regions@80 kern_seal@88 area_seal@96 map_pages@104 span_errors@112 link_errors@120 unused_errors@128 "
-        "steps@136 told@144 told_due@152 ram_errors@160 windows@168 aim_errors@176 stock_errors@184 heap_sum@192 "
-        "unlisted@200 unlisted_sum@208 stocked@216 stock_sum@224 drawn@232 mapped@240 mapped_sum@248 tables@256 "
-        "table_errors@264 idle@272 kept@280 backed@288 runs@296 filed@304 bin_errors@312 own@320 owned@328 "
-        "user_tables@336 states@344 cached@400 state_errors@408 named@416 bucket_errors@424 queued@432 "
-        "queue_errors@440 depends@448 source_errors@456 in_flight@464 leaves@472 spaces@480 threads@488 "
-        "waiting@496 ticketed@504 owed@512 run_errors@520 wait_errors@528 overdue@536 seal@544 run_by@552 "
-        "layout_errors@560 region_free@568 summary_errors@576 entry_errors@584 order_errors@592 told_errors@600 "
-        "cut_errors@608 live@616 ready@624 used@632 chunk_used@640 device_count@648 fold@656 depend_errors@664 "
-        "umap_pages@672 umap_tables@680 umap_root@688 umap_errors@696 tail_pages@704 page_errors@712 joinable@720 "
-        "slab_free@728 stacked@736 slab_errors@744 id@752 slabs@760 partial@768 empty@776 given_back@784 "
-        "listed@792 empties@800 returned@808 pointed@816 stack_errors@824 magazine_size@832 magazine_keep@840 "
-        "magazine_stack@848 magazine_empty_pages@856",
+        "steps@136 told@144 told_due@152 ram_errors@160 windows@168 aim_errors@176 stock_errors@184 "
+        "heap_sum@192 unlisted@200 unlisted_sum@208 stocked@216 stock_sum@224 drawn@232 mapped@240 "
+        "mapped_sum@248 tables@256 table_errors@264 idle@272 kept@280 backed@288 runs@296 filed@304 "
+        "bin_errors@312 own@320 owned@328 user_tables@336 states@344 cached@400 state_errors@408 named@416 "
+        "bucket_errors@424 queued@432 queue_errors@440 depends@448 source_errors@456 in_flight@464 leaves@472 "
+        "spaces@480 blocks_held@488 blocks_mapped@496 devices_held@504 devices_mapped@512 threads@520 "
+        "waiting@528 ticketed@536 owed@544 run_errors@552 wait_errors@560 overdue@568 seal@576 run_by@584 "
+        "layout_errors@592 region_free@600 summary_errors@608 entry_errors@616 order_errors@624 "
+        "told_errors@632 cut_errors@640 live@648 ready@656 used@664 chunk_used@672 device_count@680 fold@688 "
+        "depend_errors@696 umap_pages@704 umap_tables@712 umap_root@720 umap_errors@728 tail_pages@736 "
+        "page_errors@744 joinable@752 slab_free@760 stacked@768 slab_errors@776 id@784 slabs@792 partial@800 "
+        "empty@808 given_back@816 listed@824 empties@832 returned@840 pointed@848 stack_errors@856 "
+        "magazine_size@864 magazine_keep@872 magazine_stack@880 magazine_empty_pages@888",
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
@@ -63,21 +64,22 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
-        13760,
-        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@296 span_shift@300 stage@304 mode@308 "
-        "max_pfn@312 base@320 bytes@328 directory@336 tables@344 spans@352 windows@360 cpus@368 cpu_count@376 "
-        "hit@384 regions@392 region_count@400 boot_region@408 ram@416 ram_last@424 supply@432 frames@440 "
-        "free_frames@448 heap_frames@456 mapping_frames@464 page_frames@472 dma_frames@480 device_frames@488 "
-        "reserved_frames@496 stocked@504 returned@512 moved@520 stride@528 identity@536 donation_pfn@544 "
-        "donation_frames@552 donation_maps@560 donated_heap@568 donated_maps@576 heap@584 heap_pages@592 "
-        "heap_map@600 top@608 map_pages@616 backed@624 idle@632 peak@640 growth@648 idle_most@656 bin_bits@664 "
-        "bins@760 fixed@3832 kept@3840 recycled@3848 excess@3856 released@3864 headroom@3872 growable@3880 "
-        "affine@3888 wanted@3896 pages@3904 stalls@4128 promised@4224 lenient@4232 withheld@4240 opening@4248 "
-        "opening_heap@4256 device_ranges@4264 device_pages@4272 reserves@4280 device_count@4288 last_frames@4296 "
-        "last_ranges@4304 last_maps@4312 caches@4320 cache_count@4328 class_of@4336 common@4352 info@12544 "
-        "ranges@12552 range_count@12560 range_next@12568 range_left@12576 objects@12584 object_count@12592 "
-        "static@12600 plan@12608 asked@12760 added@12768 coming@12776 adding@12784 root@12848 static_end@12856 "
-        "seal@12864 area_seal@12872 checked@12880",
+        13888,
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@352 span_shift@356 stage@360 "
+        "mode@364 max_pfn@368 base@376 bytes@384 directory@392 tables@400 spans@408 windows@416 cpus@424 "
+        "cpu_count@432 hit@440 regions@448 region_count@456 boot_region@464 ram@472 ram_last@480 supply@488 "
+        "frames@496 free_frames@504 heap_frames@512 mapping_frames@520 page_frames@528 dma_frames@536 "
+        "device_frames@544 reserved_frames@552 stocked@560 returned@568 moved@576 stride@584 identity@592 "
+        "donation_pfn@600 donation_frames@608 donation_maps@616 donated_heap@624 donated_maps@632 heap@640 "
+        "heap_pages@648 heap_map@656 top@664 map_pages@672 backed@680 idle@688 peak@696 growth@704 "
+        "idle_most@712 bin_bits@720 bins@816 fixed@3888 kept@3896 recycled@3904 excess@3912 released@3920 "
+        "headroom@3928 growable@3936 affine@3944 wanted@3952 pages@3960 stalls@4184 promised@4280 "
+        "lenient@4288 withheld@4296 opening@4304 opening_heap@4312 device_ranges@4320 device_pages@4328 "
+        "reserves@4336 device_count@4344 last_frames@4352 last_ranges@4360 last_maps@4368 caches@4376 "
+        "cache_count@4384 class_of@4392 common@4416 info@12608 ranges@12616 range_count@12624 "
+        "range_next@12632 range_left@12640 objects@12648 object_count@12656 static@12664 plan@12672 "
+        "asked@12824 added@12832 coming@12840 adding@12848 root@12912 static_end@12920 seal@12928 "
+        "area_seal@12936 checked@12944",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),
@@ -150,26 +152,27 @@ LAYOUTS = {
     "kernmalloc.machine.distances.Distances": (81992, "used@0 places@8 near@16392 far@81928"),
     "kernmalloc.machine.distances.Place": (16, "key@0 space@8"),
     "kernmalloc.machine.hosted.Hosted": (
-        328,
-        "ram@0 ram_bytes@8 fd@16 format@24 root@256 window@264 target@272 fresh@280 users@288 "
-        "processors@296 mapped@304 failed@312 membarrier@320",
+        384,
+        "ram@0 ram_bytes@8 fd@16 format@24 root@312 window@320 target@328 fresh@336 users@344 processors@352 "
+        "mapped@360 failed@368 membarrier@376",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
-        232,
-        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 "
-        "entry_shift@9 upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 "
-        "present@24 large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 "
-        "execute_mask@80 execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 "
-        "table@120 user_root@128 user_table@136 leaf@144 large@152 page@160 user_large@168 "
-        "table_step@176 large_step@184 cache_mask@192 cache@200",
+        288,
+        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 entry_shift@9 "
+        "upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 present@24 "
+        "large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 execute_mask@80 "
+        "execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 table@120 user_root@128 "
+        "user_table@136 leaf@144 large@152 page@160 user_large@168 table_step@176 large_step@184 "
+        "cache_mask@192 cache@200 large_write_mask@232 large_read_only@240 large_cache_mask@248 "
+        "large_cache@256",
     ),
     "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
-        408,
-        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@264 window@272 target@280 fresh@288 "
-        "users@296 processors@304 sink@312 faults@320 fault@328 tables@336 heap_map@344 heap@352 "
-        "windows@360 cores@368 core_count@376 text_pages@384 stack_pages@392 image_end@400",
+        464,
+        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@320 window@328 target@336 fresh@344 users@352 "
+        "processors@360 sink@368 faults@376 fault@384 tables@392 heap_map@400 heap@408 windows@416 cores@424 "
+        "core_count@432 text_pages@440 stack_pages@448 image_end@456",
     ),
     "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
     "kernmalloc.machine.tlb.Core": (

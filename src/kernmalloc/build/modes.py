@@ -20,7 +20,8 @@ from kernmalloc.machine.arch.none import NONE
 KERNEL = "kernmalloc.kernel."
 PAGE_CACHE = (
     *("page_get", "page_pin", "page_unpin", "page_dirty", "page_clean", "page_discard"),
-    *("umap_make", "umap_map", "umap_unmap", "umap_free", "source_open", "source_close", "source_poll"),
+    *("umap_make", "umap_map", "umap_map_large", "umap_map_device", "umap_unmap", "umap_unmap_range", "umap_free"),
+    *("source_open", "source_close", "source_poll"),
 )
 THREADS = ("thread_make", "thread_run", "thread_next", "thread_limit", "thread_cancel", "thread_free", "tick")
 LOADED = tuple(name for made in MISSES.values() for name in made)

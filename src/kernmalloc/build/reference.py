@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
 
-ROOMS = ("loaders", "core", "frames", "map", "heap", "pages", "devices", "boot", "stalls", "check", "calls")
+ROOMS = ("loaders", "core", "frames", "map", "heap", "pages", "devices", "boot", "stalls", "held", "check", "calls")
 """The rooms of the kernel, lowest first."""
 
 HEAD = """# Reference

@@ -85,7 +85,7 @@ class AddressSpace:
 
     @property
     def mapped(self) -> int:
-        """Pages mapped."""
+        """Pages mapped, those of large pages among them."""
         return int(self._record["pages"])
 
     @property
@@ -98,9 +98,21 @@ class AddressSpace:
         there), and as `Pages.get`."""
         self._pages.call("umap_map", self.va, va, oid, int(write))
 
-    def unmap(self, va: int) -> None:
-        """Raises BadAddress where nothing is mapped."""
-        self._pages.call("umap_unmap", self.va, va)
+    def map_large(self, va: int, pfn: int, write: bool = False) -> None:
+        """Map a large page of frames from `pfn` on: of a block or range that somebody holds, or of a published device.
+        They stay theirs, and there, until it is unmapped. Raises BadAddress, Busy (something is mapped there),
+        OutOfMemory, Promised."""
+        self._pages.call("umap_map_large", self.va, va, pfn, int(write))
+
+    def map_device(self, va: int, pfn: int, pages: int, write: bool = False) -> None:
+        """Map so many frames of a published device, cached as its range says. Raises as `map_large`, and OutOfMemory
+        where the reserve of entries is used up."""
+        self._pages.call("umap_map_device", self.va, va, pfn, pages, int(write))
+
+    def unmap(self, va: int, pages: int = 1) -> None:
+        """Take out what is mapped in so many pages. Raises BadAddress where nothing is mapped, or for a part of a large
+        page."""
+        self._pages.call("umap_unmap_range", self.va, va, pages)
 
     def free(self) -> None:
         """Give it back, and all that it maps."""

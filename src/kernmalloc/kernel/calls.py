@@ -27,7 +27,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kernmalloc.kernel import devices, stalls
+from kernmalloc.kernel import devices, held, stalls
 from kernmalloc.kernel.boot import added
 from kernmalloc.kernel.boot.arena import SEVERAL, next_of
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
@@ -227,8 +227,11 @@ page_clean = call(faults.page_clean, settled=FRAMES)
 page_discard = call(faults.page_discard, settled=FRAMES)
 umap_make = call(umap.umap_make)
 umap_map = call(faults.umap_map)
-umap_unmap = call(faults.umap_unmap, settled=MEMORY)
-umap_free = call(faults.umap_free, settled=MEMORY)
+umap_map_large = call(held.umap_map_large)
+umap_map_device = call(held.umap_map_device)
+umap_unmap = call(held.umap_unmap, settled=MEMORY)
+umap_unmap_range = call(held.umap_unmap_range, settled=MEMORY)
+umap_free = call(held.umap_free, settled=MEMORY)
 source_open = call(source.source_open)
 source_close = call(source.source_close, settled=MEMORY)
 source_poll = call(source.source_poll, settled=FRAMES)

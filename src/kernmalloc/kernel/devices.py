@@ -23,6 +23,7 @@ Concepts
 
     ready_count + live >= guaranteed     chunks on the region's list, chunks in its tree
     used = frames of the region in use;  a chunk hangs in the tree  <=>  one of its frames is in use
+    link(device frame) = entries of address spaces that map it <= pins
 """
 
 from __future__ import annotations
@@ -333,7 +334,7 @@ def device_get(cpu: Cpu, pfn: int) -> int:
 def device_put(cpu: Cpu, pfn: int) -> int:
     """Let device frame `pfn` go, which `device_get` held: OK.
 
-    BAD_FRAME: no published range has it. NOT_ALLOCATED: it is not held.
+    BAD_FRAME: no published range has it. NOT_ALLOCATED: it is not held, but by address spaces that map it.
     """
     region = device_region(cpu, pfn)
     if region == 0:
@@ -343,7 +344,7 @@ def device_put(cpu: Cpu, pfn: int) -> int:
         return NOT_ALLOCATED
     kern = cpu.kern
     frame = entry_in(kern, chunk, pfn)
-    if frame.pins == 0:
+    if frame.pins == frame.link:
         return NOT_ALLOCATED
     frame.pins = frame.pins - 1
     if frame.pins > 0:
@@ -359,6 +360,38 @@ def device_put(cpu: Cpu, pfn: int) -> int:
     if region.live + region.ready_count < region.guaranteed:
         return _push(region, chunk)
     return own_free(cpu, chunk.addr)
+
+
+@kernel
+def device_unmap(cpu: Cpu, pfn: int, count: int) -> int:
+    """Let device frames [pfn, pfn + count) go, each of which an address space mapped."""
+    region = device_region(cpu, pfn)
+    for at in range(pfn, pfn + count):
+        frame = entry_in(cpu.kern, _chunk_of(region, at), at)
+        frame.link = frame.link - 1
+        device_put(cpu, at)
+    return OK
+
+
+@kernel
+def device_map(cpu: Cpu, pfn: int, count: int) -> int:
+    """Hold device frames [pfn, pfn + count), each for an address space that maps it: OK.
+
+    BAD_FRAME: no published range has them all. Else a status of `device_get`. Then nothing has changed.
+    """
+    region = device_region(cpu, pfn)
+    if region == 0:
+        return BAD_FRAME
+    if count > region.base + region.count - pfn:
+        return BAD_FRAME
+    for at in range(pfn, pfn + count):
+        status = device_get(cpu, at)
+        if failed(status):
+            device_unmap(cpu, pfn, at - pfn)
+            return status
+        frame = entry_in(cpu.kern, _chunk_of(region, at), at)
+        frame.link = frame.link + 1
+    return OK
 
 
 @kernel

@@ -67,7 +67,7 @@ class Format(Record):
     group: u8 = field("words of an upper entry")
     pa_shift: u8 = field("an entry holds a physical address, shifted right by so much")
     root_pages: u8 = field("pages of the kernel's root table, which is aligned to its length")
-    break_first: u8 = field("1: what an entry led to is forgotten before it leads elsewhere")
+    break_first: u16 = field("1: what an entry led to is forgotten before it leads elsewhere")
     address: i64 = field("the bits of an entry that are its physical address")
     present: i64 = field("the bits of which an entry that leads somewhere has one")
     large_mask: i64 = field("the bits that tell an upper entry that maps a large page from one that leads to a table")
@@ -92,6 +92,13 @@ class Format(Record):
     large_step: i64 = field("from one word of an upper entry that maps a large page to the next")
     cache_mask: i64 = field("the bits of a leaf entry that say how its page is cached")
     cache: Entry = array(ATTRIBUTES, "their value for each way to cache a page")
+    large_write_mask: i64 = field("as write_mask, of an entry that maps a large page")
+    large_read_only: i64 = field("as read_only, of an entry that maps a large page")
+    large_cache_mask: i64 = field("as cache_mask, of an entry that maps a large page")
+    large_cache: Entry = array(ATTRIBUTES, "as cache, of an entry that maps a large page")
+
+
+_WAYS = ("cache", "large_cache")  # the arrays among them
 
 
 def _filling() -> str:
@@ -102,11 +109,11 @@ def _filling() -> str:
     ]
     for known in (each for each in FORMATS.values() if ONLY_FORMAT in (0, each.number)):
         lines.append(f"    if number == {known.number}:  # {known.name}")
-        numbers = ((name, int(getattr(known, name))) for name in Format.fields if name != "cache")
+        numbers = ((name, int(getattr(known, name))) for name in Format.fields if name not in _WAYS)
         lines += [f"        format.{name} = {_number(value)}" for name, value in numbers]
-        lines += [
-            f"        element(format.cache, {i}).bits = {_number(bits or 0)}" for i, bits in enumerate(known.cache)
-        ]
+        for name in _WAYS:
+            ways = enumerate(getattr(known, name))
+            lines += [f"        element(format.{name}, {i}).bits = {_number(bits or 0)}" for i, bits in ways]
         lines.append("        return OK")
     return "\n".join([*lines, "    return BAD_BOOT", ""])
 
@@ -249,6 +256,20 @@ def page_entry(format: Format, pa: int, write: int) -> int:
 def with_attribute(format: Format, entry: int, attribute: int) -> int:
     """The leaf entry, whose page is cached that way, which there is."""
     return (entry & ~format.cache_mask) | element(format.cache, attribute).bits
+
+
+@kernel
+def device_entry(format: Format, pa: int, write: int, attribute: int) -> int:
+    """The entry that maps a device's page at pa for a process, cached that way: used already, for it never goes."""
+    return with_attribute(format, page_entry(format, pa, write) | format.used, attribute)
+
+
+@kernel
+def user_large_entry(format: Format, pa: int, write: int, attribute: int) -> int:
+    """The entry that maps the large page at pa for a process, cached that way: used already, for it never goes."""
+    rights = (format.user_large & ~format.large_write_mask) | format.large_read_only
+    rights = rights ^ (format.large_write_mask if write != 0 else 0)
+    return (pa >> format.pa_shift) | (rights & ~format.large_cache_mask) | element(format.large_cache, attribute).bits
 
 
 @kernel

@@ -568,6 +568,12 @@ def page_that_points_back_at_itself(s: Scene) -> int:
     return s.page_cache
 
 
+@breaks(Pages, "tally.blocks_held == tally.blocks_mapped and tally.devices_held == tally.devices_mapped")
+def block_that_is_held_though_nothing_maps_it(s: Scene) -> int:
+    s.add(Frame, s.entry(s.pair), "pins")
+    return s.page_cache
+
+
 @breaks(Pages, "tally.leaves == tally.depends")
 def mapping_that_nobody_knows_of(s: Scene) -> int:
     s.set(Page, s.entry(s.cached[4]), depends=0)

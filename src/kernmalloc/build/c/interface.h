@@ -483,9 +483,35 @@ static inline int64_t km_umap_map(struct km_umap *space, uint64_t va, int64_t ob
 	return km_call_umap_map(km_port_processor(), space, (int64_t)va, object, write);
 }
 
+/* A large page, of memory from `pa` on that km_range_get gave or of a published range. */
+static inline int64_t km_umap_map_large(struct km_umap *space, uint64_t va, uint64_t pa, int write)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_umap_map_large(cpu, space, (int64_t)va, km_pfn(cpu, pa), write);
+}
+
+/* Memory of a published range, all frames that it touches, cached as the range says. */
+static inline int64_t km_umap_map_device(struct km_umap *space, uint64_t va, uint64_t pa,
+					 uint64_t bytes, int write)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_umap_map_device(cpu, space, (int64_t)va, km_pfn(cpu, pa),
+				       km_touched(cpu, pa, bytes), write);
+}
+
 static inline int64_t km_umap_unmap(struct km_umap *space, uint64_t va)
 {
 	return km_call_umap_unmap(km_port_processor(), space, (int64_t)va);
+}
+
+/* All that is mapped in so many bytes, whole pages. */
+static inline int64_t km_umap_unmap_range(struct km_umap *space, uint64_t va, uint64_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_umap_unmap_range(cpu, space, (int64_t)va, km_frames(cpu, bytes));
 }
 
 static inline int64_t km_umap_free(struct km_umap *space)

@@ -23,6 +23,7 @@ from kernmalloc.kernel.check.recount import (
     block_errors,
     count_bitmaps,
     count_cpu,
+    count_held,
     count_ready,
     layout_errors,
     mix,
@@ -166,6 +167,7 @@ def _count_frames(cpu: Cpu, region: Region, tally: Tally) -> int:
         elif free != (1 if entry.type == FREE else 0):
             tally.entry_errors = tally.entry_errors + 1
         elif entry.type != FREE:
+            count_held(tally, entry, pfn)
             count = 1 << entry.order
             tally.entry_errors = tally.entry_errors + block_errors(cpu, region, pfn, count)
         total = element(Word(tally.addr + TALLY_COUNTS), entry.type)
@@ -185,7 +187,7 @@ def _check_chunks(cpu: Cpu, region: Region, tally: Tally) -> int:
         return OK
     chunk = Chunk(tree_above(region.chunks, -1).addr)
     while chunk != 0:
-        tally.chunk_used = used_in(cpu, region, chunk)
+        tally.chunk_used = used_in(cpu, region, chunk, tally)
         if failed(_held(tally, CHUNK, chunk.addr, verify_chunk(cpu, chunk, tally))):
             return BROKEN
         tally.live = tally.live + 1

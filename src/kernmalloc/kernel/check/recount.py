@@ -14,14 +14,14 @@ from kernmalloc.kernel.boot.coretable import table_bytes
 from kernmalloc.kernel.boot.sizing import range_at
 from kernmalloc.kernel.check.rooms import goes_on, is_area, is_region
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import ABSENT, DEVICE, LARGEST_CLASS, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import ABSENT, DEVICE, DMA, EMPTY, LARGEST_CLASS, PAGE, RAM, Cpu, Kern, Word
 from kernmalloc.kernel.core.locks import gate_of
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, UNPUBLISHED, Chunk, chunk_cache, entry_in
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
 from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.stock import Group, Stock, bottom_of, group_shift, places
-from kernmalloc.kernel.frames.table import FrameWords, entry_of
+from kernmalloc.kernel.frames.table import Frame, FrameWords, Page, entry_of
 from kernmalloc.lang import ctz, element, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
 
@@ -249,6 +249,14 @@ def count_cpu(cpu: Cpu, tally: Tally) -> int:
     return OK
 
 
+@kernel
+def count_held(tally: Tally, frame: Frame, pfn: int) -> int:
+    """Count how often a block of callers is held in place."""
+    if frame.type == DMA or (frame.type == PAGE and Page(frame.addr).state == EMPTY):
+        tally.blocks_held = tally.blocks_held + mix(pfn) * frame.pins
+    return OK
+
+
 # --- devices
 
 
@@ -266,15 +274,16 @@ def count_ready(cpu: Cpu, region: Region, tally: Tally) -> int:
 
 
 @kernel
-def used_in(cpu: Cpu, region: Region, chunk: Chunk) -> int:
+def used_in(cpu: Cpu, region: Region, chunk: Chunk, tally: Tally) -> int:
     """Frames in use that a chunk of a range describes; a number below 0 if one of its entries makes no sense."""
     used = 0
     for i in range(CHUNK_FRAMES):
         pfn = (chunk.base << CHUNK_SHIFT) + i
         frame = entry_in(cpu.kern, chunk, pfn)
         inside = 1 if pfn >= region.base and pfn < region.base + region.count else 0
-        if frame.type == DEVICE and frame.order == 0 and frame.pins > 0 and inside != 0:
+        if frame.type == DEVICE and frame.order == 0 and frame.pins > 0 and frame.link <= frame.pins and inside != 0:
             used += 1
+            tally.devices_held = tally.devices_held + mix(pfn) * frame.link
         elif FrameWords(frame.addr).head != 0 or frame.owner != 0:
             used -= CHUNK_FRAMES + 1
     return used

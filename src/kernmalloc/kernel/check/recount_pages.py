@@ -2,15 +2,20 @@
 
 Concepts
   1. What a reference leads to is looked at only after that has been found to be a record of its kind.
-  2. Every mapping has a depend entry, and every depend entry a mapping: each depend entry leads to a leaf that maps its
-     page, and there are as many leaves as depend entries.
+  2. Every mapping of a page has a depend entry, and every depend entry a mapping: each depend entry leads to a leaf
+     that maps its page, and there are as many such leaves as depend entries.
+  3. What else is mapped is held as often as it is mapped: blocks of callers, and frames of devices, one by one.
 """
 
 from __future__ import annotations
 
+from kernmalloc.kernel.check.recount import mix
 from kernmalloc.kernel.check.rooms import goes_on, is_block, table_at
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import DIRTY, EMPTY, MAIN, REWRITTEN, SMALL, STATES, Cpu
+from kernmalloc.kernel.devices import device_region
+from kernmalloc.kernel.frames.regions import Region, region_of
+from kernmalloc.kernel.frames.table import entry_of, head_of
 from kernmalloc.kernel.heap.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.kernel.pages.depends import Depend, first_depend
@@ -26,15 +31,21 @@ from kernmalloc.kernel.pages.pages import (
 )
 from kernmalloc.kernel.pages.source import in_flight
 from kernmalloc.kernel.pages.umap import Umap, entries_in, entry_in_table, table_frame
-from kernmalloc.lang import element, kernel
+from kernmalloc.lang import element, failed, kernel
 from kernmalloc.lang.status import OK
 from kernmalloc.machine.mmu import (
+    WRITE_BACK,
+    device_entry,
     entry_pa,
+    is_large,
     is_present,
     is_upper,
     is_writable,
+    large_pa,
     load_entry,
+    span_shift,
     stride_at,
+    user_large_entry,
     user_table_entry,
 )
 
@@ -158,16 +169,66 @@ def count_cache_of_pages(cpu: Cpu, tally: Tally) -> int:
 
 
 @kernel
-def _leaf_errors(cpu: Cpu, entry: int) -> int:
+def _device_errors(cpu: Cpu, tally: Tally, region: Region, entry: int) -> int:
+    """1 if a leaf entry that maps a frame of a published range is not as one is made. It may be used."""
+    format = cpu.kern.format
+    pa = entry_pa(format, entry)
+    tally.devices_mapped = tally.devices_mapped + mix(pa >> format.page_shift)
+    due = device_entry(format, pa, is_writable(format, entry), region.attribute)
+    return 1 if (entry ^ due) & ~format.leaf != 0 else 0
+
+
+@kernel
+def _leaf_errors(cpu: Cpu, tally: Tally, entry: int) -> int:
     """1 if a leaf entry of an address space maps no page, or gives rights that it must not give. It may be used."""
     format = cpu.kern.format
     pfn = entry_pa(format, entry) >> cpu.kern.page_shift
+    device = device_region(cpu, pfn)
+    if device != 0:
+        return _device_errors(cpu, tally, device, entry)
+    tally.leaves = tally.leaves + 1
     may = format.address | format.page | format.write_mask | format.used | format.leaf
     due = format.page & ~format.write_mask
     if entry & due != due or entry & ~may != 0 or holds_page(cpu, pfn) == 0:
         return 1
     state = entry_at(cpu, pfn).state
     return 1 if is_writable(format, entry) != 0 and state != DIRTY and state != REWRITTEN else 0
+
+
+@kernel
+def _block_errors(cpu: Cpu, tally: Tally, pfn: int, pages: int) -> int:
+    """1 if the frames of a large page do not lie in one block."""
+    region = region_of(cpu, pfn)
+    if region == 0:
+        return 1
+    if region.area == 0:
+        return 1
+    head = head_of(cpu, region, pfn)
+    if failed(head):
+        return 1
+    tally.blocks_mapped = tally.blocks_mapped + mix(head)
+    return 1 if head + (1 << entry_of(cpu, region, head).order) < pfn + pages else 0
+
+
+@kernel
+def _large_errors(cpu: Cpu, tally: Tally, at: int, entry: int) -> int:
+    """1 if the upper entry of an address space that maps a large page, and lies at `at`, is not as one is made."""
+    format = cpu.kern.format
+    pa = large_pa(format, entry)
+    pfn = pa >> format.page_shift
+    pages = 1 << format.index_bits
+    attribute = WRITE_BACK
+    errors = 1 - is_upper(format, at, entry)
+    device = device_region(cpu, pfn)
+    if device == 0:
+        errors = errors | _block_errors(cpu, tally, pfn, pages)
+    else:
+        attribute = device.attribute
+        errors = errors | (1 if pfn + pages > device.base + device.count else 0)
+        for frame in range(pfn, pfn + pages):
+            tally.devices_mapped = tally.devices_mapped + mix(frame)
+    both = format.large | format.large_write_mask
+    return errors | (1 if (entry ^ user_large_entry(format, pa, 0, attribute)) & ~both != 0 else 0)
 
 
 @kernel
@@ -187,7 +248,12 @@ def _count_tables(cpu: Cpu, tally: Tally, table: int, shift: int) -> int:
         used += 1
         if shift == kern.page_shift:
             tally.umap_pages = tally.umap_pages + 1
-            wrong = _leaf_errors(cpu, entry)
+            wrong = _leaf_errors(cpu, tally, entry)
+            tally.umap_errors = tally.umap_errors + wrong
+            continue
+        if shift == span_shift(format) and is_present(format, entry) != 0 and is_large(format, entry) != 0:
+            tally.umap_pages = tally.umap_pages + (1 << format.index_bits)
+            wrong = _large_errors(cpu, tally, at, entry)
             tally.umap_errors = tally.umap_errors + wrong
             continue
         pa = entry_pa(format, entry)
@@ -214,6 +280,5 @@ def count_umap(cpu: Cpu, tally: Tally, umap: Umap, before: Umap) -> int:
     root = _root_of(cpu, umap)
     if root != 0:
         _count_tables(cpu, tally, root, kern.format.root_shift)
-    tally.leaves = tally.leaves + tally.umap_pages
     tally.spaces = tally.spaces + tally.umap_tables
     return OK

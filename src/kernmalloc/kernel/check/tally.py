@@ -67,8 +67,12 @@ class Tally(Record):
         "1 if the ring of the source is no page of the heap, or there is none for what is in flight"
     )
     in_flight: usize = field("pages that the source is asked to read or write")
-    leaves: usize = field("leaf entries of address spaces")
+    leaves: usize = field("leaf entries of address spaces that map pages of the cache")
     spaces: usize = field("tables of address spaces")
+    blocks_held: usize = field("sum of the first pfns of blocks of callers, hashed, times their pins")
+    blocks_mapped: usize = field("sum of the same, for each large page of an address space")
+    devices_held: usize = field("sum of the pfns of device frames, hashed, times the entries that map them")
+    devices_mapped: usize = field("sum of the same, for each such entry of an address space")
     threads: usize = field("threads")
     waiting: usize = field("threads in the queue")
     ticketed: usize = field("threads with a ticket")

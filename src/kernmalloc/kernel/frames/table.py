@@ -259,6 +259,43 @@ def take_back(frame: Frame) -> int:
 
 
 @kernel
+def block_hold(cpu: Cpu, pfn: int, count: int) -> int:
+    """Hold the block of callers that has frames [pfn, pfn + count) in place: OK.
+
+    BAD_FRAME: there is none. BUSY: it is held 65535 times."""
+    region = region_of(cpu, pfn)
+    if region == 0:
+        return BAD_FRAME
+    if region.area == 0:
+        return BAD_FRAME
+    head = head_of(cpu, region, pfn)
+    if failed(head):
+        return BAD_FRAME
+    status = puttable(cpu, region, head)
+    if failed(status) and status != BUSY:
+        return BAD_FRAME
+    frame = entry_of(cpu, region, head)
+    if head + (1 << frame.order) < pfn + count:
+        return BAD_FRAME
+    pins = frame.pins
+    if pins == MOST_PINS:
+        return BUSY
+    if pins == 0 and take_back(frame) == 0:
+        return BAD_FRAME
+    frame.pins = pins + 1  # what is held no other processor puts
+    return OK
+
+
+@kernel
+def block_release(cpu: Cpu, pfn: int) -> int:
+    """Let the block that has frame `pfn` go, which `block_hold` held."""
+    region = region_of(cpu, pfn)
+    frame = entry_of(cpu, region, head_of(cpu, region, pfn))
+    frame.pins = frame.pins - 1
+    return OK
+
+
+@kernel
 def own_run(cpu: Cpu, region: Region, pfn: int, count: int, type: int) -> int:
     """Give contiguous free frames of a region an owner, each by itself."""
     bits_take(region, pfn, count)

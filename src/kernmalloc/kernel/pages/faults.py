@@ -6,7 +6,8 @@ Concepts
      source has answered.
   2. A process faults when it touches an address that is not mapped, or writes to one that is mapped to be read:
      `umap_map`. A page is mapped writable only once it is DIRTY: so the kernel knows what was written without asking
-     any processor.
+     any processor. A fault is a use of the page, and is noted as one. So a processor that does not do so itself, but
+     faults where no use is noted, goes on.
   3. All that a mapping takes (depend entry, tables) is allocated before the first leaf entry changes.
 """
 
@@ -31,10 +32,10 @@ from kernmalloc.kernel.frames.claims import takeable
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.space import space_short
 from kernmalloc.kernel.frames.table import MOST_PINS, supply, take
-from kernmalloc.kernel.heap.caches import DEPEND_CACHE, UMAP_CACHE, is_object
+from kernmalloc.kernel.heap.caches import DEPEND_CACHE
 from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import own_free
-from kernmalloc.kernel.pages.depends import Depend, depend_add, depend_number, depend_remove, depends_clear
+from kernmalloc.kernel.pages.depends import Depend, depend_add, depend_number, depends_clear
 from kernmalloc.kernel.pages.pages import (
     entry_at,
     ghost_recall,
@@ -48,7 +49,7 @@ from kernmalloc.kernel.pages.pages import (
 )
 from kernmalloc.kernel.pages.reclaim import MOST_USES
 from kernmalloc.kernel.pages.source import READ, request, ring_room, write_back
-from kernmalloc.kernel.pages.umap import Umap, counted, leaf_in, leaf_made, next_leaf, umap_drop
+from kernmalloc.kernel.pages.umap import Umap, counted, large_at, leaf_in, tables_make, umap_spans
 from kernmalloc.lang import failed, kernel
 from kernmalloc.lang.status import (
     BAD_ADDRESS,
@@ -61,7 +62,7 @@ from kernmalloc.lang.status import (
     OK,
     WOULD_BLOCK,
 )
-from kernmalloc.machine.mmu import entry_pa, is_present, load_entry, page_entry, store_entry
+from kernmalloc.machine.mmu import entry_pa, is_present, is_writable, load_entry, page_entry, store_entry, with_use
 from kernmalloc.machine.primitives import forget
 
 
@@ -212,30 +213,24 @@ def page_discard(cpu: Cpu, pfn: int) -> int:
 
 
 @kernel
-def _range_ok(cpu: Cpu, umap: Umap, va: int) -> int:
-    """1 if va is the address of a page that the address space may map."""
-    kern = cpu.kern
-    if va < 0 or va >= kern.format.user_end or va & ((1 << kern.page_shift) - 1) != 0:
-        return 0
-    return is_object(cpu, UMAP_CACHE, umap.addr)
-
-
-@kernel
 def _map_new(cpu: Cpu, umap: Umap, va: int, pfn: int) -> int:
     """A mapping for a page at an address that has none: VA of its leaf entry, which is not present yet.
 
-    LIMIT, NO_VA, or what `malloc` says."""
+    BUSY: the address lies in a large page. LIMIT, NO_VA, or what `malloc` says."""
     kern = cpu.kern
+    if large_at(cpu, umap, va) != 0:
+        return BUSY
     depend = slot_take(cpu, DEPEND_CACHE)
     if failed(depend):
         return depend
     if depend_number(kern, Depend(depend)) >= LINKS:
         own_free(cpu, depend)
         return NO_VA
-    leaf = leaf_made(cpu, umap, va)
-    if failed(leaf):
+    status = tables_make(cpu, umap, va, va + 1, kern.page_shift)
+    if failed(status):
         own_free(cpu, depend)
-        return leaf
+        return status
+    leaf = leaf_in(cpu, umap, va)
     depend_add(cpu, pfn, Depend(depend), umap, va)
     counted(cpu, leaf, 1)
     umap.pages = umap.pages + 1
@@ -246,63 +241,30 @@ def _map_new(cpu: Cpu, umap: Umap, va: int, pfn: int) -> int:
 def umap_map(cpu: Cpu, umap: Umap, va: int, oid: int, write: int) -> int:
     """Map the page of object id `oid` at va in an address space, as a page fault asks: OK.
 
-    It is writable if `write` is not 0. BAD_ADDRESS: there is no such address space or object id, or va is no page of a
-    process. BUSY: another page is mapped there. LIMIT, NO_VA: there is no room for a depend entry. Else a status of
-    `page_get` or of `malloc`.
+    It can be written to if `write` is not 0, or if it could be before. BAD_ADDRESS: there is no such address space or
+    object id, or va is no page of a process. BUSY: something else is mapped there. LIMIT, NO_VA: there is no room for a
+    depend entry. Else a status of `page_get` or of `malloc`.
     """
     kern = cpu.kern
-    if _range_ok(cpu, umap, va) == 0 or oid < 0:
+    if umap_spans(cpu, umap, va, 1, kern.page_shift) == 0 or oid < 0:
         return BAD_ADDRESS
     pfn = _there(cpu, oid)
     if failed(pfn):
         return pfn
+    format = kern.format
     leaf = leaf_in(cpu, umap, va)
-    present = 0
-    if leaf != 0:
-        present = is_present(kern.format, load_entry(kern.format, leaf))
-    if present == 0:
+    entry = load_entry(format, leaf) if leaf != 0 else 0
+    if is_present(format, entry) == 0:
         made = _map_new(cpu, umap, va, pfn)
         if failed(made):
             return made
         leaf = made
-    elif entry_pa(kern.format, load_entry(kern.format, leaf)) != pfn << kern.page_shift:
+    elif entry_pa(format, entry) != pfn << kern.page_shift:
         return BUSY
     pages = kern.pages
     pages.hits = pages.hits + 1
     if write != 0:
         page_dirty(cpu, pfn)
-    store_entry(kern.format, leaf, page_entry(kern.format, pfn << kern.page_shift, write))
+    rights = write | (is_present(format, entry) & is_writable(format, entry))
+    store_entry(format, leaf, with_use(format, page_entry(format, pfn << kern.page_shift, rights)))
     return forget(umap.root_pa, va)
-
-
-@kernel
-def umap_unmap(cpu: Cpu, umap: Umap, va: int) -> int:
-    """Take the page at va out of an address space: OK.
-
-    BAD_ADDRESS: there is no such address space, or va is no page of a process. NOT_ALLOCATED: nothing is mapped there.
-    """
-    kern = cpu.kern
-    if _range_ok(cpu, umap, va) == 0:
-        return BAD_ADDRESS
-    leaf = leaf_in(cpu, umap, va)
-    if leaf == 0:
-        return NOT_ALLOCATED
-    entry = load_entry(kern.format, leaf)
-    if is_present(kern.format, entry) == 0:
-        return NOT_ALLOCATED
-    depend_remove(cpu, entry_pa(kern.format, entry) >> kern.page_shift, umap, va)
-    return OK
-
-
-@kernel
-def umap_free(cpu: Cpu, umap: Umap) -> int:
-    """Give back an address space, and all mappings in it: OK. BAD_ADDRESS: there is no such address space."""
-    kern = cpu.kern
-    if is_object(cpu, UMAP_CACHE, umap.addr) == 0:
-        return BAD_ADDRESS
-    end = kern.format.user_end
-    va = next_leaf(cpu, umap, 0, end)
-    while va < end:
-        umap_unmap(cpu, umap, va)
-        va = next_leaf(cpu, umap, va, end)
-    return umap_drop(cpu, umap)

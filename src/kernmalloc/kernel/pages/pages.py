@@ -79,6 +79,7 @@ class Pages(Record):
         "tally.named == tally.cached and tally.bucket_errors == 0",
         "tally.queue_errors == 0",
         "tally.leaves == tally.depends",
+        "tally.blocks_held == tally.blocks_mapped and tally.devices_held == tally.devices_mapped",
         "asked - seen + lies == tally.in_flight and tally.source_errors == 0",
     )
 
