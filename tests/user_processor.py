@@ -1,28 +1,19 @@
-"""A processor in user mode, on the page tables of a process: Unicorn, which is QEMU's emulation, and machine code of
-LLVM's. Nothing of the kernel's own walks or entries is used.
+"""Programs of processes: machine code of LLVM's, run with users' rights by a processor of `emulated`."""
 
-Unicorn 2.1.4 tells a fault by its number and delivers none: the program is stopped there, the kernel does what it does
-for a fault, and the instruction is begun again. A first fault of a page is taken for a read, one of a page that the
-process could read for a write. So a store to a new page faults twice, as on a processor that does not tell."""
-
+import importlib
 import io
 import struct
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import NamedTuple
 
 import llvmlite.binding as llvm
-from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_32, UC_MODE_64, UC_PROT_ALL, Uc
-from unicorn import x86_const as x86
+from elftools.elf.elffile import ELFFile
+from emulated import Emulated, _places
 
-from kernmalloc.bench.emulator import link
 from kernmalloc.lang.backend import target_machine
+from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import TARGETS
 from kernmalloc.machine.ram import Ram
-
-PROTECTED, WRITE_PROTECT, PAGING = 1 << 0, 1 << 16, 1 << 31  # CR0
-PRIVILEGE = 3 << 45  # of a descriptor
-RETURNED = 0x1000  # an address that is not executed
-WORD_BITS = {"i386": 32, "x86_64": 64}
 
 PROGRAM = """
 target triple = "{triple}"
@@ -73,16 +64,13 @@ end:
 PRIME, STEP = 16777619, 512
 
 
-def machine_code(arch: str, page: int) -> bytes:
-    """The program, for an architecture and a size of pages; it begins with its first instruction."""
-    target = TARGETS[arch]
-    inreg = "inreg" if arch == "i386" else ""
-    word = f"i{WORD_BITS[arch]}"
+def machine_code(target: Target, page: int) -> bytes:
+    """The program, for a target and a size of pages; it begins with its first instruction."""
+    inreg = "inreg" if target.triple.startswith("i386") else ""
+    word = f"i{target.pointer}"
     text = PROGRAM.format(triple=target.triple, word=word, inreg=inreg, prime=PRIME, step=STEP, page=page)
     made = target_machine(target).emit_object(llvm.parse_assembly(text))
-    code, symbols = link(io.BytesIO(made), 0)
-    assert symbols["program"] == 0
-    return code
+    return bytes(ELFFile(io.BytesIO(made)).get_section_by_name(".text").data())
 
 
 def summed(data: list[bytearray], passes: int) -> int:
@@ -98,87 +86,109 @@ def summed(data: list[bytearray], passes: int) -> int:
     return total
 
 
-class Processor:
-    """An x86 of 32 bits with PAE paging, or of 64 bits, at privilege level 3 on the tables at `root`: SDM volume 3A,
-    3.4.5 (descriptors), 4.4 and 4.5 (paging), 4.6 (rights), 4.7 (faults)."""
+class Convention(NamedTuple):
+    """How a program is called, and what it may change, by Unicorn's names; where a fault's status says that it was a
+    write, or -1: its number does."""
 
-    PAGE_FAULT: ClassVar = 14
-    GENERAL: ClassVar = ("EAX", "EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "ESP")
-    MORE: ClassVar = ("R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15")
+    target: str
+    arguments: tuple[str, str, str]
+    result: str
+    stack: str
+    back: str  # the register with the address to return to; x86 finds it on the stack
+    pc: str
+    general: tuple[str, ...]  # what is put back when Unicorn's state is restored
+    wrote: int
+    behind: int = 0  # bytes by which Unicorn's pc is beyond the instruction that faulted
 
-    def __init__(self, arch: str, ram: Ram, root: int) -> None:
-        self.wide = arch == "x86_64"
-        self.uc = Uc(UC_ARCH_X86, UC_MODE_64 if self.wide else UC_MODE_32)
-        self.uc.mem_map_ptr(0, ram.top, UC_PROT_ALL, ram.address)
-        self.uc.hook_add(UC_HOOK_INTR, self._stop)
-        self._descend(ram.top)
-        self.root = self["CR3"] = root
-        self["CR4"] = 1 << 5  # PAE
-        if self.wide:
-            self["MSR"] = (0xC0000080, 1 << 8 | 1 << 10)  # IA32_EFER: LME, LMA
-        self["CR0"] = PROTECTED | WRITE_PROTECT | PAGING
-        names = self.GENERAL if not self.wide else (*(f"R{name[1:]}" for name in self.GENERAL), *self.MORE)
-        self._registers = [*names, "EFLAGS", self.pc]
-        self._fresh = self.uc.context_save()
-        self.stopped: int | None = None
 
-    @property
-    def sp(self) -> str:
-        return "RSP" if self.wide else "ESP"
+_X86 = ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "FLAGS", "IP")
+CONVENTIONS = {
+    ("X86", "32"): Convention(
+        "i386", ("EAX", "EDX", "ECX"), "EAX", "ESP", "", "EIP", tuple(f"E{name}" for name in _X86), 1 << 1
+    ),
+    ("X86", "64"): Convention(
+        "x86_64",
+        ("RDI", "RSI", "RDX"),
+        "EAX",
+        "RSP",
+        "",
+        "RIP",
+        ("EFLAGS", *(f"R{name}" for name in (*_X86[:8], "IP", *map(str, range(8, 16))))),
+        1 << 1,
+    ),
+    ("ARM", "ARM"): Convention("armv7", ("R0", "R1", "R2"), "R0", "SP", "LR", "PC", (), 1 << 11),
+    ("ARM64", "ARM"): Convention("aarch64", ("X0", "X1", "X2"), "W0", "SP", "X30", "PC", (), 1 << 6),
+    ("RISCV", "RISCV32"): Convention("riscv32", ("A0", "A1", "A2"), "A0", "SP", "RA", "PC", (), -1, 4),
+    ("RISCV", "RISCV64"): Convention("riscv64", ("A0", "A1", "A2"), "A0", "SP", "RA", "PC", (), -1, 4),
+}
+SV32 = Target("riscv32-unknown-none-elf", "generic-rv32", "+m,+a", "medium", pointer=32)
+STORE_FAULT = 15  # RISC-V privileged ISA, table 3.6
+DATA_ABORT = 4  # of Unicorn's, for ARM
 
-    @property
-    def pc(self) -> str:
-        return "RIP" if self.wide else "EIP"
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.uc.reg_write(getattr(x86, f"UC_X86_REG_{name}"), value)
+class Fault(NamedTuple):
+    """A page fault: of which address, whether by a write, and what else it says (`emulated`)."""
+
+    va: int
+    write: bool
+    kind: str
+
+
+class Processor(Emulated):
+    """With users' rights, on the tables at `root`, and the kernel's at `kernel`."""
+
+    def __init__(self, format: str, ram: Ram, kernel: int, root: int) -> None:
+        super().__init__(format, [(0, ram.top, ram.address)], user=True)
+        self.begin(kernel, root, 0)
+        self.convention = CONVENTIONS[self.family.arch, self.family.mode]
+        self._names = importlib.import_module(f"unicorn.{self.family.arch.lower()}_const")
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self.uc.reg_write(getattr(self._names, f"UC_{self.family.arch}_REG_{name}"), value)
 
     def __getitem__(self, name: str) -> int:
-        return int(self.uc.reg_read(getattr(x86, f"UC_X86_REG_{name}")))
+        return int(self.uc.reg_read(getattr(self._names, f"UC_{self.family.arch}_REG_{name}")))
 
-    def _descend(self, free: int) -> None:
-        """Go to privilege level 3, as a kernel does: by an interrupt's return, from a page behind RAM."""
-        code, data = (0x00AF if self.wide else 0x00CF) << 48 | 0xFB00_0000_FFFF, 0x00CF_F300_0000_FFFF
-        self.uc.mem_map(free, 4096)
-        self.uc.mem_write(
-            free, struct.pack("<4Q", 0, code, data, data & ~PRIVILEGE) + bytes.fromhex("48cf" if self.wide else "90cf")
-        )
-        frame = (RETURNED, 8 | 3, 2, 0, 16 | 3)  # instruction, CS, EFLAGS, stack, SS
-        stack = free + 2048
-        self.uc.mem_write(stack, struct.pack("<5Q" if self.wide else "<5I", *frame))
-        self["GDTR"] = (0, free, 31, 0)
-        self["CR0"] = PROTECTED
-        self["SS"] = 24
-        self[self.sp] = stack
-        self.uc.emu_start(free + 32, RETURNED)
-        assert self["CS"] == 8 | 3 and self["SS"] == 16 | 3
-        if not self.wide:
-            self["DS"] = self["ES"] = 16 | 3
+    @property
+    def target(self) -> Target:
+        """What programs are compiled for."""
+        return SV32 if self.convention.target == "riscv32" else TARGETS[self.convention.target]
 
-    def _stop(self, uc: Uc, number: int, _: object) -> None:
-        self.stopped = number
-        uc.emu_stop()
-
-    def run(self, entry: int, until: int, stack: int, args: tuple[int, ...], fault: Callable[[int, bool], None]) -> int:
-        """Call the program at `entry`, which returns to `until`: what it answers. `fault` is called for a page fault,
-        with its address and whether the page could be read."""
-        order = ("RDI", "RSI", "RDX") if self.wide else ("EAX", "EDX", "ECX")
-        for name, value in zip(order, args, strict=True):
+    def run(self, entry: int, until: int, stack: int, args: tuple[int, ...], fault: Callable[[Fault], None]) -> int:
+        """Call the program at `entry`, which returns to `until`: what it answers. `fault` is called for each page
+        fault; then the instruction is begun again."""
+        for name, value in zip(self.convention.arguments, args, strict=True):
             self[name] = value
-        self[self.sp] = stack
-        at, before = entry, None
+        self[self.convention.stack] = stack
+        if self.convention.back:
+            self[self.convention.back] = until
+        at = entry
         while True:
-            self.stopped = None
+            self._number, self._nowhere = -1, False
             self.uc.emu_start(at, until)
-            if self.stopped is None:
-                assert self[self.pc] == until
-                return self["EAX"]
-            assert self.stopped == self.PAGE_FAULT, self.stopped
-            va, now = self["CR2"], [self[name] for name in self._registers]
-            fault(va, before == (va, now))
-            before = (va, now)
-            self.uc.context_restore(self._fresh)  # Unicorn takes a second fault for a double one
-            for name, value in zip(self._registers, now, strict=True):
+            if self._number < 0:
+                assert self[self.convention.pc] == until
+                return self[self.convention.result] & 0xFFFFFFFF
+            at = self[self.convention.pc] - self.convention.behind
+            fault(self.fault())
+            self._again()
+
+    def fault(self) -> Fault:
+        """The fault that stopped the program."""
+        state, places = self.state(), _places(self._format)
+        status = int.from_bytes(state[places.status : places.status + 4], "little")
+        va = int.from_bytes(state[places.va : places.va + self.family.word], "little")
+        wrote = self.convention.wrote
+        write = bool(status & wrote) if wrote > 0 else self._number == STORE_FAULT
+        if self.family.arch.startswith("ARM") and self._number != DATA_ABORT:
+            write = False  # the bit means something else for instructions
+        return Fault(va, write, self.family.faults[self._number](status))
+
+    def _again(self) -> None:
+        """Go on where the program is: Unicorn would take a second fault on x86 for a double one."""
+        if self.convention.general:
+            kept = [(name, self[name]) for name in self.convention.general]
+            self.uc.context_restore(self._start)
+            for name, value in kept:
                 self[name] = value
-            self["CR3"] = self.root  # forgets all translations
-            at = self[self.pc]
+        self.forget()
