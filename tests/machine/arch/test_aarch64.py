@@ -45,6 +45,10 @@ def test_depth_and_widths_E3() -> None:
         assert f.root_bits == f.index_bits and f.entry_shift == f.upper_entry_shift == f.word_shift == 3
         assert f.address == (1 << 48) - (1 << page) and f.phys_bits == 48 and f.pa_shift == 0
         assert f.user_end == 1 << va
+        told = {register: value for register, value, _ in f.registers}
+        assert told["TCR_EL1.T0SZ"] == told["TCR_EL1.T1SZ"] == 64 - va
+        granules = {12: (0b00, 0b10), 14: (0b10, 0b01), 16: (0b01, 0b11)}  # TG0 and TG1 have codes of their own
+        assert (told["TCR_EL1.TG0"], told["TCR_EL1.TG1"]) == granules[page]
 
 
 @FORMAT

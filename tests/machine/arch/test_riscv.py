@@ -94,3 +94,16 @@ def test_Svnapot_maps_64_KiB(format: Format) -> None:
     assert found is not None and (found.kind, found.page, found.pa) == ("napot", 16, 0x123450 << 12)
     assert format.decode(entry ^ 1 << PPN, last) is None, "other sizes are reserved"
     assert format.levels[last].pages == (12, 16)
+
+
+def test_who_boots_says_which_format() -> None:
+    """4.1.11: satp's MODE. Svpbmt counts once menvcfg says so."""
+    told = {format.name: {name: value for name, value, _ in format.registers} for format in EVERY.values()}
+    assert {name: each.pop("satp.MODE") for name, each in told.items()} == {
+        "riscv32-sv32": 1,
+        "riscv64-sv39": 8,
+        "riscv64-sv48": 9,
+        "riscv64-sv39-svpbmt": 8,
+        "riscv64-sv48-svpbmt": 9,
+    }
+    assert [each for each in told.values() if each] == [{"menvcfg.PBMTE": 1}] * 2

@@ -85,6 +85,16 @@ def test_the_sixth_field_of_IA32_PAT_combines_writes() -> None:
     assert all(format.registers[0].value == sum(n << 8 * i for i, n in enumerate(fields)) for format in EVERY.values())
 
 
+def test_who_boots_turns_on_what_entries_say() -> None:
+    """4.1.1 and 4.6: PAE for 8 bytes, LME for 64 bits, LA57 for 5 levels, PSE for large pages of 4 bytes."""
+    told = {format.name: {name for name, value, _ in format.registers if value == 1} for format in EVERY.values()}
+    always = {"CR0.WP", "CR4.PGE"}
+    assert told["i386"] == always | {"CR4.PSE"}
+    assert told["i386-pae"] == always | {"CR4.PAE", "IA32_EFER.NXE"}
+    assert told["x86_64"] == told["i386-pae"] | {"IA32_EFER.LME"}
+    assert told["x86_64-la57"] == told["x86_64"] | {"CR4.LA57"}
+
+
 @pytest.mark.parametrize(("architecture", "made"), [("i386", ("EM_386", 32)), ("x86_64", ("EM_X86_64", 64))])
 def test_objects(architecture: str, made: tuple[str, int]) -> None:
     """For their processor, and with general registers only: a kernel does not save the others on entry."""

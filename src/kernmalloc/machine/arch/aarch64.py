@@ -155,7 +155,10 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
                 0x4404_BBFF,
                 "attributes 0 write-back, 1 write-through, 2 Device-nGnRE, 3 Normal, not cacheable",
             ),
-            Register("TCR_EL1.T0SZ", 64 - va_bits, "and T1SZ: so many bits of an address are not translated"),
+            Register("TCR_EL1.T0SZ", 64 - va_bits, "so many bits of an address of a process are not translated"),
+            Register("TCR_EL1.T1SZ", 64 - va_bits, "nor of one of the kernel"),
+            Register("TCR_EL1.TG0", {12: 0, 14: 2, 16: 1}[page_shift], "the granule of processes"),
+            Register("TCR_EL1.TG1", {12: 2, 14: 1, 16: 3}[page_shift], "the granule of the kernel"),
         ),
     )
 

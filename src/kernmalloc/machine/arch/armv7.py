@@ -14,7 +14,7 @@ frames. TTBCR.N = 2 gives processes the first 1 GiB, by a root of one frame in T
 with all memory shareable. All domains are 0, and DACR says that it is checked.
 
 Long descriptors. The root has four entries, in TTBR0 with TTBCR.T0SZ = 0; or its halves are those of TTBR0 and TTBR1,
-with T0SZ = T1SZ = 1.
+with T0SZ = T1SZ = 1, as said here.
 """
 
 from __future__ import annotations
@@ -273,6 +273,8 @@ _LONG = Format(
             "attributes 0 write-back, 1 write-through, 2 Device, 3 Normal, not cacheable: B4.1.104",
         ),
         Register("TTBCR.EAE", 1, "descriptors are long: B4.1.153"),
+        Register("TTBCR.T0SZ", 1, "processes have the first 2 GiB: B3.6.4"),
+        Register("TTBCR.T1SZ", 1, "the kernel has the others, by the second half of its root"),
     ),
 )
 

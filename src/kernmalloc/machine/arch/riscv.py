@@ -13,6 +13,9 @@ that may be written has D.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from kernmalloc.lang.target import Target
 from kernmalloc.machine.arch import machine_code
 from kernmalloc.machine.arch.entries import (
@@ -26,10 +29,14 @@ from kernmalloc.machine.arch.entries import (
     Level,
     Made,
     Meaning,
+    Register,
     Walking,
     layout,
 )
 from kernmalloc.machine.arch.model import Arch, Compiler, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _V = ("V", 0, 1, "valid")
 _G = ("G", 5, 1, "global")
@@ -62,7 +69,7 @@ def _fields(source: str, index_bits: int, phys_bits: int) -> dict[str, tuple[Fie
     }
 
 
-def _extended(fields: dict[str, tuple[Field, ...]]) -> dict[str, tuple[Field, ...]]:
+def _extended(fields: Mapping[str, tuple[Field, ...]]) -> dict[str, tuple[Field, ...]]:
     """These entries on a processor that has Svpbmt and Svnapot."""
     pbmt = layout("6, Svpbmt", ("PBMT", 61, 2, "how it is cached: 0 as its address says, 1 NC, 2 IO"))
     n = layout("5, Svnapot", ("N", 63, 1, "one of 16 adjacent entries that are alike"))
@@ -89,14 +96,13 @@ def _maps(kind: str, page: int, **tells: int) -> tuple[Form, ...]:
     return Form(kind, {"V": 1, "R": 1, **tells}, page), Form(kind, {"V": 1, "R": 0, "W": 0, "X": 1, **tells}, page)
 
 
-def _levels(first: int, *, extended: bool = False) -> tuple[Level, ...]:
+def _levels(first: int) -> tuple[Level, ...]:
     """Levels of 9 bits from a shift down."""
-    lowest = (*_maps(LEAF, 12, N=0), *_maps(NAPOT, 16, N=1, size=8)) if extended else _maps(LEAF, 12)
     upper = (
         Level(shift, 9, (_leads(ROOT if shift == first else TABLE), *_maps(LARGE, shift)))
         for shift in range(first, 12, -9)
     )
-    return (*upper, Level(12, 9, lowest))
+    return (*upper, Level(12, 9, _maps(LEAF, 12)))
 
 
 _LEAF = {"V": 1, "R": 1, "W": 1, "X": 1, "G": 1, "A": 1, "D": 1}
@@ -114,6 +120,7 @@ def _format(
     levels: tuple[Level, ...],
     fields: dict[str, tuple[Field, ...]],
     caching: Caching,
+    registers: tuple[Register, ...],
 ) -> Format:
     return Format(
         name=name,
@@ -138,6 +145,7 @@ def _format(
             user_large={**_PAGE, "A": 1},
         ),
         caching=caching,
+        registers=registers,
         walking=Walking(  # 4.3.2
             read={"R": 1},
             write={"W": 1},
@@ -160,6 +168,11 @@ _BY_ENTRY = Caching(  # 6: NC is idempotent and weakly ordered, IO is not
     write_back={"PBMT": 0}, write_through=None, uncached={"PBMT": 2}, write_combining={"PBMT": 1}
 )
 
+
+def _mode(number: int) -> tuple[Register, ...]:
+    return (Register("satp.MODE", number, "which of the formats: 4.1.11"),)
+
+
 RISCV32 = Arch(
     name="riscv32",
     formats=(
@@ -173,48 +186,52 @@ RISCV32 = Arch(
             levels=(Level(22, 10, (_leads(ROOT), *_maps(LARGE, 22))), Level(12, 10, _maps(LEAF, 12))),  # 4.3
             fields=_fields("4.3.1", 10, 34),
             caching=_BY_ADDRESS,
+            registers=_mode(1),
         ),
     ),
 )
 
 
-def _sv39(name: str, number: int, *, extended: bool) -> Format:
-    fields = _fields("4.4.1", 9, 56)
+def _wide(name: str, number: int, *, va_bits: int, mode: int, source: str) -> Format:
+    """A format with entries of 8 bytes."""
     return _format(
         name=name,
         number=number,
-        va_bits=39,
+        va_bits=va_bits,
         phys_bits=56,
-        user_end=1 << 38,  # the lower half
+        user_end=1 << va_bits - 1,  # the lower half
         word_shift=3,
-        levels=_levels(30, extended=extended),  # 4.4
-        fields=_extended(fields) if extended else fields,
-        caching=_BY_ENTRY if extended else _BY_ADDRESS,
+        levels=_levels(va_bits - 9),
+        fields=_fields(source, 9, 56),
+        caching=_BY_ADDRESS,
+        registers=_mode(mode),
     )
 
 
-def _sv48(name: str, number: int, *, extended: bool) -> Format:
-    fields = _fields("4.5.1", 9, 56)
-    return _format(
+def _with_extensions(format: Format, name: str, number: int) -> Format:
+    """The format on a processor that has Svpbmt and Svnapot."""
+    lowest = Level(12, 9, (*_maps(LEAF, 12, N=0), *_maps(NAPOT, 16, N=1, size=8)))
+    return replace(
+        format,
         name=name,
         number=number,
-        va_bits=48,
-        phys_bits=56,
-        user_end=1 << 47,
-        word_shift=3,
-        levels=_levels(39, extended=extended),  # 4.5
-        fields=_extended(fields) if extended else fields,
-        caching=_BY_ENTRY if extended else _BY_ADDRESS,
+        levels=(*format.levels[:-1], lowest),
+        fields=_extended(format.fields),
+        caching=_BY_ENTRY,
+        registers=(*format.registers, Register("menvcfg.PBMTE", 1, "PBMT counts: 3.1.18")),
     )
 
+
+_SV39 = _wide("riscv64-sv39", 13, va_bits=39, mode=8, source="4.4.1")
+_SV48 = _wide("riscv64-sv48", 14, va_bits=48, mode=9, source="4.5.1")
 
 RISCV64 = Arch(
     name="riscv64",
     formats=(
-        _sv39("riscv64-sv39", 13, extended=False),
-        _sv48("riscv64-sv48", 14, extended=False),
-        _sv39("riscv64-sv39-svpbmt", 15, extended=True),
-        _sv48("riscv64-sv48-svpbmt", 16, extended=True),
+        _SV39,
+        _SV48,
+        _with_extensions(_SV39, "riscv64-sv39-svpbmt", 15),
+        _with_extensions(_SV48, "riscv64-sv48-svpbmt", 16),
     ),
     # the code model "medium" is medany: RAM starts at 2 GiB there
     target=Target(

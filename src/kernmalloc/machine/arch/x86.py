@@ -31,7 +31,13 @@ from kernmalloc.machine.arch.entries import (
 from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _MANUAL = "Intel SDM volume 3A, chapter 4"
-_PAT = Register("IA32_PAT", 0x0001_0406_0007_0406, "as after reset, but PA6, which is write combining: 12.12.4")
+_EVERY = (
+    Register("IA32_PAT", 0x0001_0406_0007_0406, "as after reset, but PA6, which is write combining: 12.12.4"),
+    Register("CR0.WP", 1, "read only holds for the kernel, too: 4.6.1"),
+    Register("CR4.PGE", 1, "G counts: 4.10.2.4"),
+)
+_WIDE = (Register("CR4.PAE", 1, "entries have 8 bytes: 4.1.1"), Register("IA32_EFER.NXE", 1, "XD counts: 4.6"))
+_LONG = (*_WIDE, Register("IA32_EFER.LME", 1, "4 levels: 4.1.1"))
 
 _P = ("P", 0, 1, "present")
 _RW = ("RW", 1, 1, "may be written: 4.6")
@@ -132,6 +138,7 @@ def _format(
     root: dict[str, int],
     user_root: dict[str, int],
     executable: dict[str, int],
+    registers: tuple[Register, ...],
 ) -> Format:
     return Format(
         name=name,
@@ -171,7 +178,7 @@ def _format(
             strict=True,
             halves="sign" if va_bits > 32 else "none",
         ),
-        registers=(_PAT,),
+        registers=(*_EVERY, *registers),
     )
 
 
@@ -215,6 +222,7 @@ I386 = Arch(
             root={"P": 1},  # table 4-8 reserves the rights bits
             user_root={"P": 1},
             executable={"XD": 0},
+            registers=_WIDE,
         ),
         _format(
             name="i386",
@@ -228,6 +236,7 @@ I386 = Arch(
             root=_TABLE,
             user_root=_USER_TABLE,
             executable={},
+            registers=(Register("CR4.PSE", 1, "PS counts: 4.3"),),
         ),
     ),
     target=Target("i386-unknown-none-elf", "i686", _FEATURES, pause=_PAUSE, pointer=32),
@@ -252,6 +261,7 @@ X86_64 = Arch(
             root=_TABLE,
             user_root=_USER_TABLE,
             executable={"XD": 0},
+            registers=_LONG,
         ),
         _format(
             name="x86_64-la57",
@@ -269,6 +279,7 @@ X86_64 = Arch(
             root=_TABLE,
             user_root=_USER_TABLE,
             executable={"XD": 0},
+            registers=(*_LONG, Register("CR4.LA57", 1, "5 levels: 4.1.1")),
         ),
     ),
     target=Target("x86_64-unknown-none-elf", "x86-64", _FEATURES, pause=_PAUSE),
