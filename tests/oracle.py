@@ -3,6 +3,7 @@ of their map."""
 
 import random
 from collections import Counter
+from functools import partial
 from mmap import mmap
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from kernmalloc.lang import twin
 from kernmalloc.lang.status import OK
 from kernmalloc.machine import mmu, walker
 from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.ram import Ram
 
 REACH = {"i386-pae": 40, "x86_64": 40, "x86_64-la57": 40, "riscv32-sv32": 32}
 """Bits of a physical address of the emulated processor, where these are fewer than the format has."""
@@ -52,23 +54,47 @@ def profile(format: str, strategy: str) -> Profile:
     )
 
 
-def booted(format: str, strategy: str, guarded: bool, mode: str) -> Kernel:
+CLIENT = 0x1_0000
+"""Physical address of the root of a kernel that has tables already; 1 MiB is none of RAM then."""
+
+
+def client_page(format: str) -> tuple[int, int]:
+    """What that kernel maps: an address, which leads through tables that the window needs too, and a physical one."""
+    arch = FORMATS[format]
+    return int(profile(format, "demand").va.base) - (arch.large_page << arch.index_bits), 8 * CLIENT
+
+
+def hang(format: str, ram: Ram) -> None:
+    """Write that kernel's tables."""
+    arch, (va, pa) = FORMATS[format], client_page(format)
+    table, size = CLIENT, 1 << arch.word_shift
+    for number, level in enumerate(arch.levels):
+        at = table + (va >> level.shift & (1 << level.bits) - 1) * size
+        table += CLIENT
+        bits = arch.leaf if number + 1 == len(arch.levels) else arch.table if number else arch.root
+        entry = bits | (pa if number + 1 == len(arch.levels) else table) >> arch.pa_shift
+        ram.bytes[at : at + size] = entry.to_bytes(size, "little")
+
+
+def booted(format: str, strategy: str, mode: str, guarded: bool, hung: bool) -> Kernel:
     """On RAM at the bottom, at the top, and below and above 4 GiB, if the format has as much. `guarded`: but for the
-    image nothing can be executed."""
+    image nothing can be executed. `hung`: in tables that are there already."""
     told = loader.configuration
 
     def configuration(profile: Profile, frames: int) -> numpy.void:
         info = told(profile, frames)
-        info["no_execute"] = guarded
+        info["no_execute"], info["upper"] = guarded, CLIENT if hung else 0
         return info
 
     large, page, top = FORMATS[format].large_page, 1 << FORMATS[format].page_shift, 1 << phys_bits(format)
     middle = min(5 << 30, top - 64 * MIB) - 77 * page
     size = 8 * MIB + (128 * page if strategy == "demand" else 5 * large)
-    ranges = ((0, 24 * MIB), (middle, size), (top - 32 * page, 32 * page))
+    low = MIB if hung else 0
+    ranges = ((low, 24 * MIB - low), (middle, size), (top - 32 * page, 32 * page))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "configuration", configuration)
-        return Kernel.boot(machine(*ranges), profile(format, strategy), mode)
+        prepare = partial(hang, format) if hung else None
+        return Kernel.boot(machine(*ranges), profile(format, strategy), mode, prepare=prepare)
 
 
 class Physical:
@@ -133,9 +159,12 @@ class Walks:
 class Tables:
     """A kernel that has done something, and a processor that walks its tables. Every invariant holds at the end."""
 
-    def __init__(self, format: str, strategy: str, seed: int, guarded: bool = False, mode: str = "soft") -> None:
+    def __init__(
+        self, format: str, strategy: str, seed: int, mode: str = "soft", guarded: bool = False, hung: bool = False
+    ) -> None:
         self.format, self.arch, self.pick = format, FORMATS[format], random.Random(seed)
-        self.kernel = booted(format, strategy, guarded and self.arch.execute_mask != 0, mode)
+        self.kernel = booted(format, strategy, mode, guarded and self.arch.execute_mask != 0, hung)
+        self.client = client_page(format)[0] if hung else 0
         self.loaded, self.ram = self.kernel.handle.loaded, self.kernel.view.ram
         self.page, self.words = self.kernel.profile.page, 4 if self.arch.va_bits == 32 else 8
         self.base, self.end = self.loaded.target, self.loaded.target + self.loaded.window_bytes
@@ -156,10 +185,9 @@ class Tables:
         self.kernel.close()
 
     def emulated(self, user: bool = False) -> Emulated:
-        """A processor on this RAM."""
-        return Emulated(
-            self.format, [(r.base, r.size, self.ram.address + r.base) for r in self.kernel.machine.ram], user
-        )
+        """A processor on this RAM, and what lies below it."""
+        ranges = [(r.base, r.size) for r in self.kernel.machine.ram[1:]]
+        return Emulated(self.format, [(pa, size, self.ram.address + pa) for pa, size in ((0, 24 * MIB), *ranges)], user)
 
     def use(self) -> None:
         """Let the heap grow, scatter and shrink, and open windows."""
@@ -186,8 +214,9 @@ class Tables:
             (self.base, self.end - self.base),
             (0, 1 << self.arch.va_bits),
             (-SIGN, 1 << 64),
+            (self.client, self.page),
         )
-        start, size = self.pick.choices(parts, (3, 2, 2, 6, 2, 1, 1, 1, 1, 1))[0]
+        start, size = self.pick.choices(parts, (3, 2, 2, 6, 2, 1, 1, 1, 1, 1, 1))[0]
         va = start + self.pick.randrange(size // self.words) * self.words
         return va % (1 << 8 * self.words)
 

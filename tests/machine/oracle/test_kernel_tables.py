@@ -43,9 +43,9 @@ def accessed(tables: Tables, cpu: Emulated, va: int, access: int) -> None:
     tables.counts["above 4 GiB"] += pa >= 1 << 32
 
 
-def oracle(format: str, strategy: str, accesses: int) -> None:
+def oracle(format: str, strategy: str, accesses: int, hung: bool = False) -> None:
     """Of a kernel with large pages the image alone may be executed."""
-    with Tables(format, strategy, accesses, guarded=strategy == "hybrid") as tables:
+    with Tables(format, strategy, accesses, guarded=strategy == "hybrid", hung=hung) as tables:
         tables.use()
         cpu, code = tables.emulated(), int(tables.loaded.info["image_pa"])
         tables.ram.bytes[code : code + len(cpu.instructions)] = cpu.instructions
@@ -67,6 +67,12 @@ def oracle(format: str, strategy: str, accesses: int) -> None:
 @pytest.mark.parametrize("format", KNOWN)
 def test_a_processor_finds_what_the_kernel_mapped_E3_E4_E14_E16_E17_E20(format: str, strategy: str) -> None:
     oracle(format, strategy, DAY)
+
+
+@pytest.mark.parametrize("format", [name for name in KNOWN if len(FORMATS[name].levels) > 2])
+def test_a_window_is_hung_in_tables_that_are_there_E14_E17(format: str) -> None:
+    """What a kernel around maps is found beside it."""
+    oracle(format, "demand", DAY // 4, hung=True)
 
 
 @pytest.mark.nightly
