@@ -368,7 +368,7 @@ class Emulated:
         self._spare = parts[0][0] + parts[0][1]  # behind RAM: for code that runs with the MMU off
         self.uc.mem_map(self._spare, 0x1_0000)
         self.uc.mem_write(self._spare, family.forget)
-        self._supervisor = self.uc.context_save()
+        self._supervisor = self._off = self.uc.context_save()
         self._user = user
         if user and family.user is not None:
             family.user(self.uc, parts[0][0])

@@ -4,57 +4,23 @@ The kernel's calls of `flush`, `shootdown` and `forget` are made by the instruct
 processor. Whenever it has forgotten something it looks at other places at once, as one that speculates does. Entries
 that lead to tables it does not keep: what a processor would keep of these is noted, and may not have changed.
 
-Rows E14, E16 (a window that was opened for another frame shows that one), E17 (tables come and go)."""
+Rows E14, E16 (a window that was opened for another frame shows that one), E17 (tables come and go), E30 (a page that
+was stolen is reached no more)."""
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from emulated import PROCESSORS, Emulated
+from emulated import PROCESSORS
 from oracle import Tables
+from processes import World
+from watched import Watched, watched
 
-from kernmalloc.lang import twin
-from kernmalloc.machine import lives
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.lives import Twin
-from kernmalloc.machine.ram import Ram
 from kernmalloc.machine.walker import READ
 
 KNOWN = [name for name in FORMATS if name in PROCESSORS]
 BY_DAY = ("i386-pae", "armv7", "aarch64-16k", "riscv64-sv39")  # the twin takes its time
-STEPS = 60
-
-
-class Watched(Twin):
-    """The twin, whose processor is the emulated one."""
-
-    cpu: Emulated | None = None
-    deaf = False
-    forgets_upper: Callable[[int], None]
-    speculates: Callable[[], None]
-
-    def __init__(self, ram: Ram) -> None:
-        super().__init__(ram)
-        self.forgotten = 0
-
-    def _forget(self, va: int, pages: int) -> int:
-        if self.cpu is not None:
-            self.forgotten += pages
-            for page in range(0 if self.deaf else pages):
-                at = (va + (page << self.shift)) % (1 << 8 * self.cpu.family.word)
-                self.cpu.invalidate(at)
-                self.forgets_upper(at)
-            self.speculates()
-            twin.use(self)
-        return 0
-
-    def km_port_flush(self, va: int, pages: int) -> int:
-        super().km_port_flush(va, pages)
-        return self._forget(va, pages)
-
-    km_port_shootdown = km_port_flush
-
-    def km_port_forget(self, root: int, va: int) -> int:
-        return self._forget(va, 1)
+STEPS, ROUNDS = 40, 12
 
 
 class Watch:
@@ -67,8 +33,8 @@ class Watch:
         self.cpu.begin(tables.loaded.root, 0, tables.base % (1 << 8 * tables.words))
         self.life = tables.kernel.handle.life
         assert isinstance(self.life, Watched)
-        self.life.cpu, self.life.deaf, self.life.forgets_upper = self.cpu, deaf, self.forget_upper
-        self.life.speculates = self.speculate
+        self.life.cpu, self.life.deaf = self.cpu, deaf
+        self.life.forgets, self.life.speculates = self.forget_upper, self.speculate
         self.upper: dict[tuple[int, int], tuple[int, int]] = {}  # where it lies and what it is, by level and address
         self.blocks: list[int] = []
         self.seen: list[int] = []
@@ -128,17 +94,29 @@ class Watch:
 
 
 def watch(format: str, steps: int, deaf: bool = False) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(lives.LIVES, "watched", Watched)
-        with Tables(format, "demand", steps, mode="watched") as tables:
-            watched = Watch(tables, deaf)
-            for _ in range(steps):
-                watched.change()
-                for (_, prefix), (at, entry) in watched.upper.items():
-                    assert tables.walks.memory.load(at, tables.walks.width) == entry, f"kept of {prefix:#x}"
-                watched.look()
-            print(f"{format}: {watched.life.forgotten} pages forgotten, {dict(tables.counts)}")
-            assert watched.life.forgotten > steps
+    with watched() as mode, Tables(format, "demand", steps, mode) as tables:
+        watch = Watch(tables, deaf)
+        for _ in range(steps):
+            watch.change()
+            for (_, prefix), (at, entry) in watch.upper.items():
+                assert tables.walks.memory.load(at, tables.walks.width) == entry, f"kept of {prefix:#x}"
+            watch.look()
+        print(f"{format}: {watch.life.forgotten} pages forgotten, {dict(tables.counts)}")
+        assert watch.life.forgotten > steps
+
+
+def watch_process(format: str, rounds: int, file: Path, deaf: bool = False) -> None:
+    """One process, whose processor is never told to forget but by the kernel."""
+    with watched() as mode, Tables(format, "demand", rounds, mode) as tables:
+        world = World(tables, file, spaces=1, keeps=True)
+        life = tables.kernel.handle.life
+        assert isinstance(life, Watched)
+        life.cpu, life.deaf = world.cpu, deaf
+        for _ in range(rounds):
+            world.run(world.change(), 20)
+        print(f"{format}: {life.forgotten} pages of a process forgotten, {dict(tables.counts)}")
+        assert life.forgotten > rounds
+        world.close()
 
 
 @pytest.mark.parametrize("format", BY_DAY)
@@ -146,14 +124,21 @@ def test_a_processor_forgets_what_the_kernel_says_and_no_more_E14_E16_E17(format
     watch(format, STEPS)
 
 
-@pytest.mark.parametrize("format", BY_DAY[:1])
-def test_one_that_does_not_forget_finds_what_was_there_before_E16(format: str) -> None:
+@pytest.mark.parametrize("format", BY_DAY)
+def test_a_process_is_to_forget_what_was_taken_from_it_E14_E30(format: str, tmp_path: Path) -> None:
+    watch_process(format, ROUNDS, tmp_path / "pages")
+
+
+def test_one_that_does_not_forget_finds_what_was_there_before_E16(tmp_path: Path) -> None:
     """Or nothing would be tested here."""
     with pytest.raises(AssertionError, match="0x"):
-        watch(format, STEPS, deaf=True)
+        watch(BY_DAY[0], STEPS, deaf=True)
+    with pytest.raises(AssertionError, match="0x"):
+        watch_process(BY_DAY[0], ROUNDS, tmp_path / "pages", deaf=True)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("format", KNOWN)
-def test_every_processor_forgets_what_the_kernel_says_E14_E16_E17(format: str) -> None:
+def test_every_processor_forgets_what_the_kernel_says_E14_E16_E17(format: str, tmp_path: Path) -> None:
     watch(format, 20 * STEPS)
+    watch_process(format, 20 * ROUNDS, tmp_path / "pages")
