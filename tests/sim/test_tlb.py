@@ -5,12 +5,14 @@ from itertools import count, pairwise
 
 import msgspec
 import pytest
+from collection import DATA
 from small_machines import MIB, machine
 
 from kernmalloc import Kernel, Machine, Profile
 from kernmalloc.bench import traces
+from kernmalloc.facade.choice import usual_kernel
 from kernmalloc.facade.distances import Distances
-from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.errors import TooLarge, TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Bytes
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.arch.processors import PROCESSORS
@@ -72,7 +74,7 @@ def test_C2_without_a_load_the_fixed_entries_are_those_of_the_plan():
     """C2: the plan of the board's own kernel says how many."""
     done = compare(BOARD, COLDFIRE, load_named("boot"))
     fixed, made = sides(done)[FIXED], plan(BOARD, COLDFIRE)
-    assert fixed.fixed == made.tlb.large == made.fixed.bytes // MIB
+    assert fixed.fixed == made.locked == made.tlb.large == made.fixed.bytes // MIB
     assert fixed.heap_entries == made.tlb.heap and fixed.large + fixed.small == made.tlb.entries
     assert fixed.load.heap.misses == 0 < fixed.load.heap.accesses
 
@@ -147,6 +149,41 @@ def test_E10_a_direct_map_of_all_RAM(kernel, possible):
     assert fixed.load is None and "entries of 2 MiB, and the TLB can keep" in fixed.reason
     assert pages.strategy == "static" and pages.boot.heap.misses > 5 * large.boot.heap.misses
     assert not done.locks and done.tlb_entries > 0
+
+
+OWNERS = [name for name in Profile.shipped() if not Profile.load(name).direct]
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_C3_C12_on_every_architecture(name, replay):
+    """C3, C12: page by page the heap misses more than in large pages, by whatever processor; and only heaps that grow
+    add entries."""
+    done = compare(machine((64 * MIB, 192 * MIB)), Profile.load(name), replay)
+    pages, large, fixed = (sides(done)[mapping] for mapping in MAPPINGS)
+    assert pages.load.heap.misses > large.load.heap.misses and pages.load.cycles > large.load.cycles
+    assert fixed.reason or (fixed.fixed == fixed.large and fixed.load.heap.misses == 0)
+    assert grown(done, AFFINE) == dict.fromkeys(AFFINE, 0) and min(grown(done, ("demand", "hybrid")).values()) > 100
+    assert not pages.refused and not large.refused
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the collection of machines is not at {DATA}")
+@pytest.mark.parametrize("folder, step", [("dmesg", 25), ("dts", 12)])
+def test_C12_on_machines_of_the_collection(folder, step):
+    """C12: on real machines, each with its own kernel, publishing the devices adds no entry in the affine strategies; a
+    heap that is directly mapped misses nothing, or says how many entries it takes."""
+    compared = 0
+    for path in sorted((DATA / "machines" / folder).iterdir())[::step]:
+        try:
+            board = Machine.read(path)
+            done = compare(board, usual_kernel(board).profile, load_named("boot"))
+        except (InputError, TooLarge, TooSmall):
+            continue
+        assert grown(done, AFFINE) == dict.fromkeys(AFFINE, 0), path
+        fixed = sides(done)[FIXED]
+        assert fixed.reason or fixed.load.heap.misses == 0, path
+        compared += 1
+    assert compared >= 5
 
 
 def test_what_is_too_small_is_said():
