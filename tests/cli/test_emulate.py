@@ -69,6 +69,12 @@ def test_how_a_kernel_ends_is_how_it_ends(said, status, told, tmp_path):
     assert done.stdout.startswith(said.split("\\n")[0])
 
 
+def test_a_kernel_that_does_not_come_to_its_memory_is_not_compared(tmp_path):
+    made = SAYS.format("no window\\nstatus 3").replace("profile:\n", "profile:\n\t@echo eros2\n")
+    done = emulate(kernel(tmp_path, made))
+    assert (done.returncode, done.stderr) == (1, "") and done.stdout.endswith("the kernel ended with status 3\n")
+
+
 def test_what_the_build_says_is_told(tmp_path):
     broken = SAYS.format("").replace("all:\n", "all:\n\t@echo 'kernel.c:1: error: no kernel'; exit 1\n")
     done = emulate(kernel(tmp_path, broken))

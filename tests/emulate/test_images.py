@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from effort import EFFORT
 
 from kernmalloc.emulate import console
 from kernmalloc.emulate.example import HELD, HOLD, LONG, Example, MissingTool, Running
@@ -76,7 +77,9 @@ def test_i386_pae_with_frames_above_4_gib(built):
     assert high and high[0] >= 1 << 20
 
 
-TRANSLATIONS = 2_000
+TRANSLATIONS = 2_000 * EFFORT
+NIGHTLY = pytest.mark.nightly
+FURTHER = [("i386", 1), ("x86_64", 4)]
 OWNERS = [("riscv64_owner", 4), ("aarch64_owner", 4), ("armv7_owner", 4), ("i386_two_level", 1)]
 
 
@@ -98,7 +101,7 @@ def mapped(kernel, va):
         return None
 
 
-@pytest.mark.parametrize(("name", "cpus"), OWNERS)
+@pytest.mark.parametrize(("name", "cpus"), [*OWNERS, *(pytest.param(*each, marks=NIGHTLY) for each in FURTHER)])
 def test_owners_of_page_tables_in_each_format(name, cpus, built, tmp_path):
     """Every call has the result that a simulation of the shipped profile has, with pages taken from all processors. On
     the way QEMU walks the window's tables (E17), and finds what the kernel thinks is there."""
@@ -157,9 +160,6 @@ def test_i386_pae_with_64_gib(built):
     told = same(example, run(example, into, 64 * GIB))
     ram = sum(count for _, count, kind in told.ranges if kind == "ram")
     assert sum(told.frames.values()) == ram > 16_000_000
-
-
-NIGHTLY = pytest.mark.nightly
 
 
 @pytest.mark.parametrize(

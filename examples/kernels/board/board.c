@@ -40,10 +40,10 @@ void board_boot(struct km_config *config)
 	config->image_pa = (int64_t)((uintptr_t)image - OFFSET);
 	config->image_bytes = image_end - image;
 	config->cpus = processors;
+	if (config->mode == KM_OWNER && config->window != (int64_t)(uintptr_t)image)
+		fail("the image must be where the window begins", config->window);
 	int64_t root = boot_init(config, 0);
 	if (config->mode == KM_OWNER) {
-		if (config->window != (int64_t)(uintptr_t)image)
-			fail("the image must be where the window begins", config->window);
 		int64_t flags = km_port_interrupts_save();  /* for a moment the window is not mapped */
 		adopt(root);
 		km_port_interrupts_restore(flags);
