@@ -79,7 +79,7 @@ def test_i386_pae_with_frames_above_4_gib(built):
 
 TRANSLATIONS = 2_000 * EFFORT
 NIGHTLY = pytest.mark.nightly
-FURTHER = [("i386", 1), ("x86_64", 4)]
+FURTHER = [("i386", 1), ("x86_64", 4), ("armv7_lpae", 4)]
 OWNERS = [("riscv64_owner", 4), ("aarch64_owner", 4), ("armv7_owner", 4), ("i386_two_level", 1)]
 
 
@@ -124,7 +124,13 @@ def test_owners_of_page_tables_in_each_format(name, cpus, built, tmp_path):
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "memory", "high"),
-    [("riscv64_owner", 3, True), ("aarch64_owner", 4, True), ("armv7_owner", 3, False), ("i386_two_level", 3, False)],
+    [
+        ("riscv64_owner", 3, True),
+        ("aarch64_owner", 4, True),
+        ("armv7_lpae", 5, True),
+        ("armv7_owner", 3, False),
+        ("i386_two_level", 3, False),
+    ],
 )
 def test_owners_of_much_memory(name, memory, high, built):
     """All of it is taken and given back; where there is RAM above 4 GiB, windows show it (E15)."""
@@ -169,6 +175,7 @@ def test_i386_pae_with_64_gib(built):
         pytest.param("riscv64_owner", 2 * GIB, marks=NIGHTLY),
         pytest.param("aarch64_owner", GIB, marks=NIGHTLY),
         pytest.param("armv7_owner", GIB, marks=NIGHTLY),
+        pytest.param("armv7_lpae", GIB, marks=NIGHTLY),
         pytest.param("i386_two_level", 0, marks=NIGHTLY),
     ],
 )

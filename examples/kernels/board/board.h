@@ -13,7 +13,7 @@ struct local {  /* what a processor has for itself */
 	intptr_t number, id;  /* the kernel's number for it, the firmware's */
 };
 
-/* What an architecture supplies. Boot's tables map memory and devices where they are, 3 GiB at least, and go on to. */
+/* What an architecture supplies. Boot's tables map memory and devices where they are, the device tree for one, and go on to. */
 
 struct local *processor_local(void);
 void processor_init(struct local *own);  /* what a processor does first */
