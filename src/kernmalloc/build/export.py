@@ -92,6 +92,8 @@ def write(folder: Path, content: Mapping[str, bytes]) -> dict[str, int]:
 
 
 PORT = Path(__file__).parent / "c" / "port.c"
+LOADED = {"coldfire": Path(__file__).parent / "c" / "coldfire.c"}
+"""By architecture whose TLB software loads, the file that does."""
 CONFIG = "config.h"
 """The file that has a profile's configuration (`facade.c_config`)."""
 
@@ -99,6 +101,7 @@ _FILES = {
     "README.md",
     CONFIG,
     PORT.name,
+    *(path.name for path in LOADED.values()),
     "kernmalloc.c",
     "kernmalloc.h",
     entries_header.NAME,
@@ -117,6 +120,8 @@ def _content(architectures: list[str], layout: Layout) -> dict[str, bytes]:
     if formats and layout == LAYOUT:
         content[entries_header.NAME] = (LICENCE + entries_header.entries_header(formats)).encode()
     for name in architectures:
+        if name in LOADED and layout == LAYOUT:
+            content[LOADED[name].name] = (LICENCE + LOADED[name].read_text()).encode()
         if name in TARGETS:
             content |= archive.libraries(name, layout)
     return content
@@ -167,6 +172,7 @@ the memory that it is given; it has no data of its own.
     kernmalloc_entries.h     page tables of the architectures, field by field, if the tables are ours
     kernmalloc.c             the kernel as C11
     port.c                   a port to fill in: what has an obvious answer is there
+    coldfire.c               the TLB of a ColdFire V4e, if you exported for it
     config.h                 what a profile says of your kernel, if you exported with --kernel
     libkernmalloc-*.a        the kernel as a library, ready to be linked
 

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 
 import numpy
 import pytest
-from coldfire_mmu import ENTRIES, FETCH, READ, WRITE, AccessError, Processor
+import walk_models
+from coldfire_mmu import ENTRIES, FETCH, LK, READ, SG, WRITE, AccessError, Entry, Processor, V
 from collection import DATA
 from effort import EFFORT
+from flat_memory import FlatMemory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from page_walk import Translation, coldfire
 from small_machines import MIB, conserved, machine
 
 from kernmalloc import Kernel, Machine, Profile
 from kernmalloc.facade.errors import OutOfMemory, TooSmall, WouldBlock
 from kernmalloc.facade.profile import STRATEGIES
-from kernmalloc.kernel.map.miss import Refill
+from kernmalloc.kernel.map.miss import MISSES, Refill
+from kernmalloc.lang import twin
 from kernmalloc.plan.plan import plan, with_strategy
 
 PROFILE = Profile.load("coyotos-coldfire")
@@ -217,11 +222,11 @@ def test_processes_each_see_their_own_pages(board: Board, tmp_path: object) -> N
         for turn in range(4):
             number = turn % 2
             board.run(spaces[number].root, number + 1)
-            leaves = {t[0]: t for t in _leaves(board, spaces[number].root)}
+            if turn < 2:  # as the page cache does, which then looks whether the note is made again
+                _forget_use(board, spaces[number].root)
+            assert all(bool(word & USED) == (turn >= 2) for _, word, _ in _leaves(board, spaces[number].root))
             for page in range(10):
                 va = 0x10_0000 + page * 37 * PAGE
-                if turn < 2:
-                    assert not leaves[va][1] & USED
                 assert board.access(va + 12, FETCH, supervisor=False) == frames[number][page] + 12
                 assert board.access(va + 4, READ, supervisor=False) == frames[number][page] + 4
                 if page % 2:
@@ -230,7 +235,7 @@ def test_processes_each_see_their_own_pages(board: Board, tmp_path: object) -> N
                     assert refused.value.status == 0b1001, "a protected page"
                 else:
                     assert board.access(va, WRITE, supervisor=False) == frames[number][page]
-            assert all(word & USED for _, word in _leaves(board, spaces[number].root))
+            assert all(word & USED for _, word, _ in _leaves(board, spaces[number].root))
             with pytest.raises(AccessError) as refused:
                 board.access(0x10_0000 + PAGE, supervisor=False)
             assert refused.value.status == 0b1110, "nothing is mapped there"
@@ -238,20 +243,72 @@ def test_processes_each_see_their_own_pages(board: Board, tmp_path: object) -> N
             space.free()
 
 
-def _leaves(board: Board, root: int) -> Iterator[tuple[int, int]]:
-    """(address, entry) of the pages of a process, by the levels' shifts."""
+def _forget_use(board: Board, root: int) -> None:
+    for _, word, at in _leaves(board, root):
+        board.life.ram.bytes[at : at + 4] = (word & ~USED).to_bytes(4, "little")
+
+
+def _leaves(board: Board, root: int) -> Iterator[tuple[int, int, int]]:
+    """(address, entry, its place) of the pages of a process, by the levels' shifts."""
     words = memoryview(board.life.ram.bytes).cast("I")
 
-    def entries(table: int) -> Iterator[tuple[int, int]]:
+    def entries(table: int) -> Iterator[tuple[int, int, int]]:
         for i in range(128):
             word = words[(table + 64 * i) // 4]
             if word & 1:
-                yield i, word
+                yield i, word, table + 64 * i
 
-    for i, root_word in entries(root):
-        for j, word in entries(root_word & -PAGE):
-            for page, leaf in entries(word & -PAGE):
-                yield i << 27 | j << 20 | page << 13, leaf
+    for i, root_word, _ in entries(root):
+        for j, word, _ in entries(root_word & -PAGE):
+            for page, leaf, at in entries(word & -PAGE):
+                yield i << 27 | j << 20 | page << 13, leaf, at
+
+
+LOOKUP = twin.compile([MISSES["coldfire"]["coldfire_miss"]])["coldfire_miss"]
+BASE, TABLES = 2 * PAGE, 4  # where physical address 0 is, and in how many frames there are tables
+
+
+@settings(max_examples=20 * EFFORT)
+@given(st.integers(0, 1 << 32), st.integers(0, 1), st.integers(0, 255))
+def test_whatever_the_tables_say_the_handler_loads_what_a_walk_finds(seed: int, root: int, space: int) -> None:
+    """Over tables of random entries, which lead to one another, on memory of nothing else: the model of a walk, written
+    from the manual, finds that page, of that size, with those rights, and marks that entry and no other."""
+    numbers = numpy.random.default_rng(seed)
+    entries = numpy.zeros((TABLES * 128, 16), "<u4")
+    entries[:, 0] = numbers.integers(0, 1 << 32, len(entries)) & 0xFFFF_E7FD | 0x10  # it maps
+    leads = numbers.random(len(entries)) < 0.6
+    leads[: 2 * 128] = True  # two frames of roots
+    entries[leads, 0] = numbers.integers(2, TABLES, leads.sum()) << 13 | (numbers.random(leads.sum()) < 0.9)
+    flat = FlatMemory(BASE + TABLES * PAGE + 4096)
+    flat.top = len(flat.bytes)
+    flat.bytes[BASE : BASE + TABLES * PAGE] = entries.tobytes()
+    tables = bytearray(entries.tobytes())
+    refill = BASE + TABLES * PAGE
+    memory = walk_models.Memory(lambda at, width: int.from_bytes(tables[at : at + width], "little"), len(tables))
+    twin.use(flat)
+    for _ in range(20):
+        va = int(numbers.integers(0, 1 << 32))
+        for offset, value in ((0, BASE), (8, BASE), (16, BASE + root * PAGE), (24, space << 2 | V)):
+            flat.store(refill + offset, 8, value)
+        mine, shared = (0, SG | V) if va >= 0xC000_0000 else (root * PAGE, space << 2 | V)
+        words = LOOKUP(refill, va) % (1 << 64)
+        memory.marks.clear()
+        try:
+            pa, shift = walk_models.coldfire(memory, mine, va, "read", user=False)
+        except walk_models.Fault as fault:
+            assert words == 0 or str(fault) != "not present"
+        else:
+            entry = Entry(words >> 32, words & 0xFFFF_FFFF)
+            assert entry.tag == va >> shift << shift | shared
+            word = next(iter(memory.marks.values()))
+            assert entry.data & 0x3FC == word & 0x3FC and not entry.data & LK and not entry.data & USED
+            assert entry.data & -1 << shift == pa & -1 << shift
+        for at, word in memory.marks.items():
+            tables[at : at + 4] = word.to_bytes(4, "little")
+        if words == 0 or memory.marks:
+            assert flat.bytes[BASE : BASE + len(tables)] == tables
+        else:
+            tables[:] = flat.bytes[BASE : BASE + len(tables)]  # the root is not asked whether it maps
 
 
 def test_C2_the_number_on_every_board_of_the_collection() -> None:

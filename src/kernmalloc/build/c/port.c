@@ -13,6 +13,8 @@
  *     km_port_reach       how many processors that reaches
  *     km_port_barrier     interrupt all others, wait until each has answered: 1
  * A processor that waits for the kernel's lock takes interrupts, and must answer these.
+ *
+ * Of a ColdFire with an MMU, flush, shootdown and forget are in coldfire.c.
  */
 #include "kernmalloc.h"
 
