@@ -246,6 +246,14 @@ def test_contradictions_are_refused_by_name(old, new, said):
     assert "\n" not in text
 
 
+def test_frames_have_numbers_that_the_kernel_has():
+    """An entry of RISC-V holds 56 bits of an address, and the kernel has frames up to 2^40."""
+    text = SMALL.replace('"i386-pae"', '"riscv64-sv39"')
+    with pytest.raises(ProfileError, match=r"phys_bits: 56 is not possible on riscv64-sv39 \(20 to 52\)"):
+        Profile.parse(text.replace("phys_bits = 36", "phys_bits = 56"))
+    assert Profile.parse(text.replace("phys_bits = 36", "phys_bits = 52")).phys_bits == 52
+
+
 def test_a_high_half_window_is_one_of_its_architecture():
     text = (SHIPPED / "x86_64.toml").read_text()
     with pytest.raises(ProfileError, match=r"va\.base: .* is not canonical"):
