@@ -26,6 +26,6 @@ def table(found: Iterable[tuple[Profile, Capacity]]) -> Iterator[str]:
         )
     yield from columns(rows, notes=True)
     yield from paragraph(
-        "In full: with every object that the profile's ratios ask for, depend entries among them, and with an entry, "
-        "an identity and a bit for every page. At all: with at least one of each."
+        "In full: with every object that the profile's ratios ask for, depend entries among them, and with an entry, a "
+        "bit and, where there is a page cache, an identity for every page. At all: with at least one of each."
     )
