@@ -21,9 +21,9 @@ def test_C2_the_three_mappings_are_told():
     done = run(BOARD)
     assert done.exit_code == 0, done.output
     for told in (
-        "kernel coyotos-coldfire, load boot", "ColdFire V4e: 32 entries for data", "page by page",
+        "kernel coyotos-coldfire, load boot", "32 entries for data, loaded by software", "page by page",
         "in large pages", "fixed entries", "Entries that the load adds to the kernel's window",
-        "A direct map of all RAM would take 64 MiB", "fixed entries 0;",
+        "A direct map of all RAM would take 64 MiB", " and 0; ",
     ):  # fmt: skip
         assert told in done.output, told
 

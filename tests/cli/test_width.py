@@ -32,6 +32,7 @@ COMMANDS = [
     ("check", DESKTOP),
     ("run", "steady", "--touches", "2000"),
     ("replay", GCC),
+    ("tlb", "m5475-64m"),
 ]
 AS_THEY_ARE = re.compile(
     r" *[0-9a-f]{8,}-[0-9a-f]{8,} +: "  # /proc/iomem

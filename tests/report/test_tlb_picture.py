@@ -22,8 +22,9 @@ def side(mapping, scale, fixed=0):
 @pytest.fixture
 def done():
     return Compared(
-        file="file", machine='a <machine> & "more"', kernel="kernel", processor="p", title="Processor", locks=True,
-        tlb_entries=32, second_cycles=7, walk_cycles=20, cost="estimate", load="a & b", page=4096, large_page=1 << 20,
+        file="file", machine='a <machine> & "more"', kernel="kernel", processor="p", title="Processor",
+        loads="hardware", locks=True, tlb_entries=32, second_cycles=7, walk_cycles=20, cost="estimate",
+        load="a & b", page=4096, large_page=1 << 20,
         window=1 << 30, direct_map=1 << 26, room=0, growth=(), seconds=1.0,
         sides=(side(PAGES, 90_000), side(LARGE, 4000), side(FIXED, 0, 12)),
     )  # fmt: skip

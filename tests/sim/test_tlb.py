@@ -106,6 +106,11 @@ def test_C12_devices_and_processes_add_none_either(load):
     assert grown(done, AFFINE) == dict.fromkeys(AFFINE, 0) and grown(done, ["demand"])["demand"] > 0
 
 
+def test_the_same_load_gives_the_same_figures():
+    once, again = (compare(BOARD, COLDFIRE, load_named("boot")) for _ in range(2))
+    assert msgspec.structs.replace(once, seconds=0) == msgspec.structs.replace(again, seconds=0)
+
+
 def test_the_curve_falls_and_page_mapped_lies_above(board):
     pages, large, fixed = (sides(board)[mapping].curve for mapping in MAPPINGS)
     for curve in (pages, large, fixed):

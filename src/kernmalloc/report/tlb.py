@@ -42,10 +42,11 @@ def processor(done: Compared) -> str:
     """Its TLB, and what a miss costs."""
     entries = several(done.tlb_entries, "entry", "entries")
     if done.second_cycles:
-        cost = f"{entries} of level 1 for data; a miss costs {done.second_cycles} cycles if level 2 has it, else "
+        cost = f"{entries} of level 1 for data; a miss costs {done.second_cycles} cycles if level 2 has it, "
+        cost += f"else {done.walk_cycles}"
     else:
-        cost = f"{entries} for data; a miss costs "
-    return f"{done.title}: {cost}{done.walk_cycles} ({done.cost})"
+        cost = f"{entries} for data, loaded by {done.loads}; a miss costs {done.walk_cycles} cycles"
+    return f"{done.title}: {cost} ({done.cost})"
 
 
 def unit_of(done: Compared) -> str:
@@ -120,10 +121,18 @@ def _growth(growth: tuple[Growth, ...]) -> list[Cells]:
 
 
 def _refusals(each: Growth) -> str:
-    return each.reason or (f"{several(each.refused, 'request')} of the load refused" if each.refused else "")
+    return each.reason or (unserved(each.refused) if each.refused else "")
+
+
+def unserved(requests: int) -> str:
+    """What of the load was refused."""
+    return f"{several(requests, 'request')} of the load not served in full"
 
 
 def _notes(done: Compared) -> Iterator[str]:
+    for side in done.sides:
+        if side.refused:
+            yield from fitted(f"{NAMES[side.mapping].capitalize()}: {unserved(side.refused)}.")
     fixed = next(side for side in done.sides if side.mapping == FIXED)
     if fixed.load and not done.locks:
         yield from fitted(f"{done.title} locks no entries: {NAMES[FIXED]} are what it would do if it could.")
@@ -136,5 +145,12 @@ def _notes(done: Compared) -> Iterator[str]:
         f"A direct map of all RAM would take {size(done.direct_map)} of the window's {size(done.window)}, "
         f"{entries} of {size(done.large_page)}: {verdict}."
     )
-    told = (f"{NAMES[s.mapping]} {number(scaled(s, s.load.heap.misses))}" for s in done.sides if s.load)
-    yield from fitted(f"Misses on the heap {unit_of(done)}: {', '.join(told)}; {done.seconds:.1f} s")
+    told = ", ".join(_of_the_heap(side) for side in done.sides)
+    yield from fitted(f"Misses on the heap at boot, and then {unit_of(done)}: {told}; {done.seconds:.1f} s")
+
+
+def _of_the_heap(side: Side) -> str:
+    """What it misses, when it boots and then."""
+    if not side.load or not side.boot:
+        return f"{NAMES[side.mapping]} -"
+    return f"{NAMES[side.mapping]} {side.boot.heap.misses:,} and {number(scaled(side, side.load.heap.misses))}"

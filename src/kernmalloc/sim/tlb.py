@@ -79,7 +79,7 @@ class Point(msgspec.Struct, frozen=True):
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One way to map the heap. `reason` says why it could not be measured. `large` and `small` are the entries that map
     the kernel's window after the boot; of those the heap and what describes it have `heap_entries`, by the plan.
-    `fixed` stay in the TLB. `grown` are what the load added at most. `refused`: requests of the load."""
+    `fixed` stay in the TLB. `grown` are what the load added at most. `refused`: requests not served in full."""
 
     mapping: str
     strategy: str
@@ -114,6 +114,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     processor: str
     title: str
+    loads: str
     locks: bool
     tlb_entries: int
     second_cycles: int
@@ -158,6 +159,7 @@ def compare(machine: Machine, profile: Profile, load: Load, progress: Progress =
         kernel=profile.name,
         processor=processor.name,
         title=processor.title,
+        loads=processor.loads,
         locks=processor.locks,
         tlb_entries=level_1(processor, profile.page),
         second_cycles=processor.second_cycles,

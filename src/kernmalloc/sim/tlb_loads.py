@@ -2,7 +2,7 @@
 
 A load is begun on a kernel: what it needs beforehand is made, and what it then does can be run, once. Meanwhile it has
 somebody `look`, also when most is allocated, and last when it is over: what it does then, to see that all is well, does
-not count. It returns how many of its requests were refused: a load that was not served is another load.
+not count. It returns how many of its requests were refused, or not served in full: that is another load.
 
     boot       the machine's devices are published, and what the strategy reserves in excess is released
     a trace    what a real kernel allocated (`sim/replay.py`), once, and all is freed
@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from kernmalloc.facade.configure import REFUSED, configure
+from kernmalloc.facade.configure import FITS, configure
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.inputs.traces import read_trace
 from kernmalloc.inputs.traces.trace import Trace
@@ -53,7 +53,7 @@ class Boot:
         def go(look: Look) -> int:
             done = configure(kernel)
             look()
-            return sum(device.status == REFUSED for device in done.devices)
+            return sum(device.status != FITS for device in done.devices)
 
         return go
 
