@@ -57,6 +57,9 @@ def profile(format: str, strategy: str) -> Profile:
 CLIENT = 0x1_0000
 """Physical address of the root of a kernel that has tables already; 1 MiB is none of RAM then."""
 
+DEVICE = 1 << 31
+"""Physical address of a device, of two large pages."""
+
 
 def client_page(format: str) -> tuple[int, int]:
     """What that kernel maps: an address, which leads through tables that the window needs too, and a physical one."""
@@ -88,7 +91,7 @@ def booted(format: str, strategy: str, mode: str, guarded: bool, hung: bool) -> 
 
     large, page, top = FORMATS[format].large_page, 1 << FORMATS[format].page_shift, 1 << phys_bits(format)
     middle = min(5 << 30, top - 64 * MIB) - 77 * page
-    size = 8 * MIB + (128 * page if strategy == "demand" else 5 * large)
+    size = 8 * MIB + 128 * page + (2 if strategy == "demand" else 5) * large
     low = MIB if hung else 0
     ranges = ((low, 24 * MIB - low), (middle, size), (top - 32 * page, 32 * page))
     with pytest.MonkeyPatch.context() as patch:
@@ -185,8 +188,8 @@ class Tables:
         self.kernel.close()
 
     def emulated(self, user: bool = False) -> Emulated:
-        """A processor on this RAM, and what lies below it."""
-        ranges = [(r.base, r.size) for r in self.kernel.machine.ram[1:]]
+        """A processor on this RAM, what lies below it, and a device."""
+        ranges = [(r.base, r.size) for r in self.kernel.machine.ram[1:]] + [(DEVICE, 2 * self.arch.large_page)]
         return Emulated(self.format, [(pa, size, self.ram.address + pa) for pa, size in ((0, 24 * MIB), *ranges)], user)
 
     def use(self) -> None:
@@ -245,6 +248,34 @@ class Tables:
             assert idea < 0, f"{va:#x}: {fault}, and the kernel thinks of {idea:#x}"
         self.counts[fault or ("in a page" if found["page"] == self.arch.page_shift else "in a large page")] += 1
         return Outcome(pa) if not fault else told(cpu, fault, va, access)
+
+    def access(self, cpu: Emulated, root: int, va: int, access: int) -> Outcome:
+        """One access: it arrives where it should, or is refused as it should be, and the entries on the way are marked
+        as they should be. What it stored is taken back. What should come of it."""
+        kind, number, memory = access & ~walker.USER, self.pick.getrandbits(11), self.ram.bytes
+        size = 8 if kind == walker.EXECUTE else self.words
+        va &= -size
+        expected = self.expected(cpu, root, va, access)
+        pa = expected.pa
+        before = bytes(memory[pa : pa + size]) if pa >= 0 else b""
+        if kind == walker.WRITE:
+            outcome = cpu.store(va, number)
+            assert pa < 0 or int.from_bytes(memory[pa : pa + size], "little") == number
+        elif kind == walker.EXECUTE:
+            if pa >= 0:
+                memory[pa : pa + size] = cpu.constant(number).ljust(size, b"\0")
+            outcome = cpu.execute(va)._replace(pa=pa)
+        else:
+            outcome = cpu.load(va)
+            number = int.from_bytes(before, "little")
+        if pa >= 0:
+            memory[pa : pa + size] = before
+            expected = Outcome(pa, number)
+        assert outcome == expected, f"{va:#x}: {outcome}, and not {expected}"
+        assert self.walks.entries() == self.walks.marked, f"{va:#x}"
+        self.counts["accesses"] += 1
+        self.counts["above 4 GiB"] += pa >= 1 << 32
+        return expected
 
     def leaf_at(self, root: int, va: int) -> int:
         """The physical address of the leaf entry of an address of a process; 0: it maps nothing there."""

@@ -5,7 +5,7 @@ Rows E3, E4 (frames above 4 GiB behind 32-bit addresses), E14 and E16 (nothing e
 mapped themselves), E20 (scattered frames)."""
 
 import pytest
-from emulated import PROCESSORS, Emulated, Outcome
+from emulated import PROCESSORS
 from oracle import Tables
 
 from kernmalloc.machine.arch import FORMATS
@@ -14,33 +14,6 @@ from kernmalloc.machine.walker import EXECUTE, READ, WRITE
 KNOWN = [name for name in FORMATS if name in PROCESSORS]
 STRATEGIES = ("demand", "hybrid")
 DAY, NIGHT = 1000, 50_000  # accesses for each format and strategy
-
-
-def accessed(tables: Tables, cpu: Emulated, va: int, access: int) -> None:
-    """One access: it arrives where it should, or is refused as it should be. Memory is what it was."""
-    words, memory, number = tables.words, tables.ram.bytes, tables.pick.getrandbits(11)
-    if access == EXECUTE:
-        va &= -8
-        words = 8
-    expected = tables.expected(cpu, tables.loaded.root, va, access)
-    pa = expected.pa
-    before = bytes(memory[pa : pa + words]) if pa >= 0 else b""
-    if access == EXECUTE and pa >= 0:
-        memory[pa : pa + words] = cpu.constant(number).ljust(words, b"\0")
-    if access == WRITE:
-        outcome = cpu.store(va, number)
-        assert pa < 0 or int.from_bytes(memory[pa : pa + words], "little") == number
-    else:
-        outcome = cpu.load(va) if access == READ else cpu.execute(va)
-    if pa >= 0:
-        expected = Outcome(
-            -1 if access == EXECUTE else pa, int.from_bytes(before, "little") if access == READ else number
-        )
-        memory[pa : pa + words] = before
-    assert outcome == expected, f"{va:#x}: {outcome}, and not {expected}"
-    assert tables.walks.entries() == tables.walks.marked
-    tables.counts["accesses"] += 1
-    tables.counts["above 4 GiB"] += pa >= 1 << 32
 
 
 def oracle(format: str, strategy: str, accesses: int, hung: bool = False) -> None:
@@ -54,7 +27,7 @@ def oracle(format: str, strategy: str, accesses: int, hung: bool = False) -> Non
         for _ in range(accesses):
             va, access = tables.address(), tables.pick.choices((READ, WRITE, EXECUTE), (5, 3, 2))[0]
             if not 0 <= va - tables.base % (1 << 8 * tables.words) < 64:  # there are the instructions
-                accessed(tables, cpu, va, access)
+                tables.access(cpu, tables.loaded.root, va, access)
         assert tables.kernel.snapshot() == before
         counts = tables.counts
         print(f"{format}, {strategy}: {dict(counts)}")

@@ -25,6 +25,7 @@ def oracle(format: str, rounds: int, file: Path) -> None:
         world.close()
         print(f"{format}: {dict(tables.counts)}, {evicted} pages stolen")
         assert tables.counts["in a page"] > 4 * rounds and evicted > rounds
+        assert tables.counts["in a large page"]
 
 
 @pytest.mark.parametrize("format", KNOWN)
