@@ -68,7 +68,7 @@ class Watch:
             tables_windows.append(self.kernel.call("window_open", self.kernel.frame_get()))
         elif self.pick.random() < 0.3 and self.tables.windows:
             assert self.kernel.call("window_close", self.tables.windows.pop()) == 0
-        elif self.pick.random() < 0.5 or not self.blocks:
+        elif (len(self.blocks) < 3 and self.pick.random() < 0.5) or not self.blocks:
             self.blocks.append(self.kernel.malloc(self.pick.choice([3000, 100_000, 3_000_000])))
         else:
             self.kernel.free(self.blocks.pop(self.pick.randrange(len(self.blocks))))
@@ -140,5 +140,5 @@ def test_one_that_does_not_forget_finds_what_was_there_before_E16(tmp_path: Path
 @pytest.mark.nightly
 @pytest.mark.parametrize("format", KNOWN)
 def test_every_processor_forgets_what_the_kernel_says_E14_E16_E17(format: str, tmp_path: Path) -> None:
-    watch(format, 20 * STEPS)
-    watch_process(format, 20 * ROUNDS, tmp_path / "pages")
+    watch(format, 10 * STEPS)
+    watch_process(format, 10 * ROUNDS, tmp_path / "pages")
