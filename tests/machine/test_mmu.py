@@ -235,9 +235,9 @@ def test_pages_and_tables_have_the_architectures_sizes() -> None:
 
 @given(st.integers(0, (1 << 19) - 1).map(lambda pfn: pfn << 13))
 def test_coldfires_entries_are_words_for_its_TLB(pa: int) -> None:
-    """MMUDR: X 2, W 3, R 4, SP 5, copy back 6, 8 KiB 9; bit 0, which it does not use, says that there is one."""
+    """MMUDR: X 2, W 3, R 4, SP 5, copy back 6, 8 KiB 9; it does not use bit 0, there is one, and 10, it was used."""
     frame = bits(pa)
-    assert bits(do("leaf_entry", COLDFIRE, pa)) == {0, 2, 3, 4, 5, 6, 9} | frame
+    assert bits(do("leaf_entry", COLDFIRE, pa)) == {0, 2, 3, 4, 5, 6, 9, 10} | frame
     for make in ("table_entry", "root_entry"):
         assert bits(do(make, COLDFIRE, pa)) == {0} | frame
     assert do("is_large", COLDFIRE, do("table_entry", COLDFIRE, pa)) == 0
@@ -249,7 +249,7 @@ def test_coldfires_entries_are_words_for_its_TLB(pa: int) -> None:
         assert do("was_used", COLDFIRE, page | 1 << 10) == 1, "the miss handler's note"
     start = pa & -(1 << 20)
     large = do("large_entry", COLDFIRE, start)
-    assert bits(large) == {0, 2, 3, 4, 5, 6} | bits(start) and do("is_large", COLDFIRE, large) == 1
+    assert bits(large) == {0, 2, 3, 4, 5, 6, 10} | bits(start) and do("is_large", COLDFIRE, large) == 1
     for make in ("leaf_entry", "table_entry", "root_entry"):
         entry = do(make, COLDFIRE, pa)
         gone = do("without_presence", COLDFIRE, entry)
@@ -285,16 +285,16 @@ def test_the_walk_of_coldfires_tables(slots: dict[int, dict[int, int] | None], o
     for slot, pages in slots.items():
         directory = below(root, slot >> 7)
         if pages is None:
-            memory.views[8][(directory + 64 * (slot & 127)) // 8] = (slot ^ 5) << 20 | 0x7D
+            memory.views[8][(directory + 64 * (slot & 127)) // 8] = (slot ^ 5) << 20 | 0x47D
             wanted |= {(slot << 20) + (i << 13): ((slot ^ 5) << 20) + (i << 13) for i in range(128)}
             continue
         leaf_table = below(directory, slot & 127)
         for i, pfn in pages.items():
-            memory.views[8][(leaf_table + 64 * i) // 8] = pfn << 13 | 0x27D
+            memory.views[8][(leaf_table + 64 * i) // 8] = pfn << 13 | 0x67D
             wanted[(slot << 20) + (i << 13)] = pfn << 13
     seen = {t.va + at: t.pa + at for t in coldfire(memory.bytes, root) for at in range(0, t.size, 1 << 13)}
     assert seen == wanted
     for slot in (*slots, 77):
         for va in range(slot << 20, slot + 1 << 20, 1 << 13):
             entry = DO["walk"](format, 0, len(memory.bytes), root, va + offset % (1 << 13))
-            assert entry == (wanted[va] | 0x27D if va in wanted else 0)
+            assert entry == (wanted[va] | 0x67D if va in wanted else 0)
