@@ -304,6 +304,7 @@ class SoftLife(_Compiled):
         size = distances.itemsize
         self._distances = distances  # keeps the memory
         self.cores.records["distances"] = range(distances.ctypes.data, distances.ctypes.data + distances.nbytes, size)
+        self.call("tlb_settle")
 
     def declare(self, text_pages: int, stack_pages: int, image_end: int) -> None:
         """Let each operation touch the first pages of the image as text, and the last ones as stack."""

@@ -34,7 +34,6 @@ from kernmalloc.machine.tlb import (
     WRITABLE,
     Core,
     Slot,
-    distance_told,
     remember,
     settle_all,
     tlb_clear,
@@ -166,8 +165,6 @@ def miss(m: Soft, va: int, write: int) -> int:
         m.faults = m.faults + 1
         return m.sink + va - start
     remember(core, tag, slot, GLOBAL, what, delta)
-    if core.distances != 0 and what != UNCOUNTED:
-        distance_told(core, slot, what)
     return va + delta
 
 
@@ -184,8 +181,6 @@ def translate(va: int, write: int) -> int:
         core.clock = clock
         slot.stamp = clock
         known.hits = known.hits + 1
-        if core.distances != 0:
-            distance_told(core, slot, known.what)
         return va + known.delta
     return miss(m, va, write)
 

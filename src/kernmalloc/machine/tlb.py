@@ -13,7 +13,8 @@ Concepts
      spaces apart, a change of the address space drops what is not global, or all.
   6. A `Shortcut` remembers in which slot a page was found. It holds as long as the slot's serial number does. So a hit
      takes one look, in a fully associative TLB, too. It counts its hits, and settles them when another takes its place.
-  7. Where somebody asks, each access to data is noted, too, for what TLBs of other sizes would miss (`distances`).
+  7. Where somebody asks, each access to data is noted, too, for what TLBs of other sizes would miss (`distances`). Then
+     there are no shortcuts, and a hit is no slower where nobody asks.
 
 Page numbers are of the page tables' smallest pages and of the target's addresses. Host-level code: its accesses are to
 the host's memory.
@@ -136,14 +137,6 @@ class Noted(Record):
 
 
 @kernel
-def distance_told(core: Core, slot: Slot, what: int) -> int:
-    """An access to data found its translation in that slot. One that is locked takes no part in replacement."""
-    if slot.locked == 0:
-        distance_noted(core.distances, what, slot.space, slot.page, slot.size)
-    return 0
-
-
-@kernel
 def shortcut_of(core: Core, tag: int) -> Shortcut:
     """Where it would be remembered where a page was found."""
     return element(core.shortcuts, tag & (SHORTCUTS - 1))
@@ -171,7 +164,12 @@ def settle_all(core: Core) -> int:
 
 @kernel
 def remember(core: Core, tag: int, slot: Slot, space: int, what: int, delta: int) -> int:
-    """Make a shortcut to a slot."""
+    """Make a shortcut to a slot that an access found. If somebody asks for distances, note the access instead: a slot
+    that is locked takes no part in replacement."""
+    if core.distances != 0 and what != UNCOUNTED:
+        if slot.locked == 0:
+            distance_noted(core.distances, what, slot.space, slot.page, slot.size)
+        return 0
     shortcut = shortcut_of(core, tag)
     settle(core, shortcut)
     shortcut.read = tag

@@ -25,7 +25,6 @@ from kernmalloc.machine.tlb import (
     WRITABLE,
     Core,
     Slot,
-    distance_told,
     remember,
     shortcut_of,
     tlb_drop,
@@ -107,8 +106,6 @@ def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int)
         return 0
     delta = phys + slot.pa - (slot.page << shift)
     remember(core, page + PROCESS_TAG, slot, root, PROCESSES, delta)
-    if core.distances != 0:
-        distance_told(core, slot, PROCESSES)
     return va + delta
 
 
@@ -125,7 +122,5 @@ def user_touch(format: Format, users: Core, processor: int, phys: int, root: int
         core.clock = clock
         slot.stamp = clock
         known.hits = known.hits + 1
-        if core.distances != 0:
-            distance_told(core, slot, PROCESSES)
         return va + known.delta
     return _miss(core, format, phys, root, va, write)

@@ -322,9 +322,10 @@ _PROCESSORS = (
         ),
         loads="software",
         second_cycles=0,
-        walk_cycles=60,
+        walk_cycles=73,
         cost="estimate",
-        cost_source="nothing is published: an exception, the miss handler, and the way back",
+        cost_source="73 instructions from the exception to the return (docs/software-tlb.md), a cycle each; the "
+        "exception itself takes more",
         asid_bits=8,
         global_entries=True,
         locks=True,
