@@ -189,6 +189,18 @@ def test_a_run_tells_its_tlbs() -> None:
     assert run(scenario).tlb_counted is None
 
 
+@pytest.mark.parametrize("kernel", ["i386", "armv7", "aarch64", "riscv64", "coyotos-coldfire"])
+def test_processes_run_on_every_architecture(kernel: str) -> None:
+    """Whether the processor marks what is used or faults for it: the same run in raw and in soft, every page right."""
+    text = CROWD.replace('ram = "4 MiB"', f'ram = "8 MiB"\nkernel = "{kernel}"').replace("pages = 60", "pages = 900")
+    outcomes = [run(Scenario.parse(text), mode) for mode in ("raw", "soft")]
+    assert all(each.held and each.evictions > 0 and each.touches >= 6000 for each in outcomes)
+    same = [(each.faults, each.misses, each.evictions, each.ticks, each.frames) for each in outcomes]
+    assert same[0] == same[1]
+    counted = outcomes[1].tlb_counted
+    assert counted and counted.structures["processes"].walks > 0
+
+
 @pytest.mark.parametrize(
     "key, said",
     [

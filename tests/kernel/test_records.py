@@ -153,26 +153,26 @@ LAYOUTS = {
     "kernmalloc.machine.distances.Place": (16, "key@0 space@8"),
     "kernmalloc.machine.hosted.Hosted": (
         384,
-        "ram@0 ram_bytes@8 fd@16 format@24 root@312 window@320 target@328 fresh@336 users@344 processors@352 "
-        "mapped@360 failed@368 membarrier@376",
+        "ram@0 ram_bytes@8 fd@16 format@24 root@312 window@320 target@328 fresh@336 users@344 "
+        "processors@352 mapped@360 failed@368 membarrier@376",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
         288,
-        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 entry_shift@9 "
-        "upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 present@24 "
-        "large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 execute_mask@80 "
-        "execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 table@120 user_root@128 "
-        "user_table@136 leaf@144 large@152 page@160 user_large@168 table_step@176 large_step@184 "
-        "cache_mask@192 cache@200 large_write_mask@232 large_read_only@240 large_cache_mask@248 "
-        "large_cache@256",
+        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 "
+        "entry_shift@9 upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 "
+        "present@24 large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 "
+        "execute_mask@80 execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 "
+        "table@120 user_root@128 user_table@136 leaf@144 large@152 page@160 user_large@168 "
+        "table_step@176 large_step@184 cache_mask@192 cache@200 large_write_mask@232 large_read_only@240 "
+        "large_cache_mask@248 large_cache@256",
     ),
     "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
         464,
-        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@320 window@328 target@336 fresh@344 users@352 "
-        "processors@360 sink@368 faults@376 fault@384 tables@392 heap_map@400 heap@408 windows@416 cores@424 "
-        "core_count@432 text_pages@440 stack_pages@448 image_end@456",
+        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@320 window@328 target@336 fresh@344 "
+        "users@352 processors@360 sink@368 faults@376 fault@384 tables@392 heap_map@400 heap@408 "
+        "windows@416 cores@424 core_count@432 text_pages@440 stack_pages@448 image_end@456",
     ),
     "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
     "kernmalloc.machine.tlb.Core": (
