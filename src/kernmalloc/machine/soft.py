@@ -170,7 +170,7 @@ def miss(m: Soft, va: int, write: int) -> int:
 
 @port
 def translate(va: int, write: int) -> int:
-    """The host address of va."""
+    """The host address of va. This is part of every access of the kernel: what is not needed for a hit is in `miss`."""
     m = Soft(machine_record())
     core = m.core
     tag = va >> m.page_shift

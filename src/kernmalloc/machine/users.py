@@ -95,7 +95,7 @@ def _load(core: Core, format: Format, phys: int, root: int, page: int, write: in
 
 @kernel
 def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int) -> int:
-    """A touch that no shortcut leads to: the host address; 0: a fault."""
+    """A touch that no shortcut leads to: the host address; 0: a fault. All are such where distances are noted."""
     shift = format.page_shift
     page = va >> shift
     tlb_enter(core, root)
