@@ -69,6 +69,16 @@ def test_E30_E31_shipped_scenarios_hold(name, touches):
         assert loads["graphics"].got > 0 and loads["accelerator"].refused.keys() <= {"PROMISED"}
 
 
+@pytest.mark.parametrize("kernel", ["coyotos-coldfire", "i386", "armv7", "aarch64", "riscv64"])
+@pytest.mark.parametrize("name", ["hotplug", "smp"])
+def test_E3_shipped_scenarios_hold_on_every_architecture(name, kernel):
+    """Also where a page is larger than the scenario's author thought, and a device has fewer than its driver uses."""
+    done = run(Scenario.load(name).with_changes(touches=8000, kernel=kernel))
+    assert done.held and done.kernel == kernel and done.broken_by == 0
+    if name == "hotplug":
+        assert {load.name: load for load in done.loads}["controller"].got > 0
+
+
 @pytest.mark.skipif(EFFORT < 20, reason="10 million touches: make nightly")
 def test_storm_whole():
     done = run(Scenario.load("storm"))

@@ -135,19 +135,21 @@ class Loads:
         )
 
     def _device(self, device: Device, tally: Tally) -> None:
-        devices, first = self.kernel.devices, device.base // self.kernel.pages.page
+        devices, page = self.kernel.devices, self.kernel.pages.page
+        first, frames = device.base // page, device.size // page
+        used = range(first, first + min(device.used, frames))
 
         def come() -> int:
             devices.publish(device.base, device.size)
             return 0
 
         def use(_: int) -> None:
-            for pfn in range(first, first + device.used):
+            for pfn in used:
                 devices.get(pfn)
             self._hold(device.hold, go)
 
         def go() -> None:
-            for pfn in range(first, first + device.used):
+            for pfn in used:
                 devices.put(pfn)
             devices.withdraw(device.base)
 

@@ -92,8 +92,8 @@ class Dma(_Table, frozen=True, kw_only=True):
 
 
 class Device(_Table, frozen=True, kw_only=True):
-    """A device range of `size` bytes at `base`: it comes every `every` ticks, all its first `used` frames are used, and
-    it goes `hold` ticks later."""
+    """A device range of `size` bytes at `base`: it comes every `every` ticks, its first `used` frames, or all, are
+    used, and it goes `hold` ticks later."""
 
     name: Name
     every: Ticks
