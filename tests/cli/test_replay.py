@@ -37,6 +37,16 @@ def test_traces_are_told_and_json_agrees():
     assert f"{gcc['fragmentation']:.1%}" in told.output and gcc["skipped"]["null"] == 1
 
 
+def test_the_soft_machine_tells_its_tlbs():
+    """C2, C12: what the timed replay missed, with the heap page by page on an ARM of 32 bits."""
+    told = run(GCC, "--mode", "soft", "--kernel", "armv7")
+    assert told.exit_code == 0 and "TLB of ARM Cortex-A7, in the timed replay" in told.output
+    line = json.loads(run(GCC, "--mode", "soft", "--kernel", "armv7", "--json").stdout)["tlb_counted"]
+    assert line["operations"] > 48 and line["structures"]["heap"]["misses"] > 0
+    assert f"cost {line['cycles']:,} cycles" in told.output
+    assert json.loads(run(GCC, "--json").stdout)["tlb_counted"] is None
+
+
 def test_the_table_is_that_of_slabinfo():
     """Readers of /proc/slabinfo take it: a name, five numbers, tunables, slabdata."""
     lines = run(GCC).stdout.splitlines()

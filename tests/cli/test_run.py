@@ -27,6 +27,15 @@ def test_a_run_is_told_and_json_agrees():
     assert other["held"] and other["misses"] != line["misses"]
 
 
+def test_the_soft_machine_tells_its_tlbs():
+    """C2: of the kernel and of the processes that it runs beside."""
+    told = run("run", "steady", "--touches", "3000", "--mode", "soft")
+    assert told.exit_code == 0 and "TLB of Intel Skylake, until the last touch" in told.output
+    counted = json.loads(run("run", "steady", "--touches", "3000", "--mode", "soft", "--json").stdout)["tlb_counted"]
+    assert counted["structures"]["processes"]["accesses"] >= 3000
+    assert f"misses of level 1 cost {counted['cycles']:,} cycles" in told.output
+
+
 def test_a_full_temporary_folder_is_one_line_and_is_left_empty(tmp_path):
     """The room for the pages is taken before the first is written: nothing ends in the middle of a run."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], capture_output=True).returncode:

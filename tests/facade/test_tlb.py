@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy
 import pytest
 
+from kernmalloc.facade.distances import Distances
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile, ProfileError
 from kernmalloc.facade.tlb import STRUCTURES, TlbFigures
+from kernmalloc.kernel.map.miss import Refill
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.arch.processors import KIB, PROCESSORS, processor_for
 from kernmalloc.machine.memory_map import Machine
@@ -180,6 +183,41 @@ def test_processes_and_the_kernel_share_a_tlb() -> None:
     assert walks[0] < walks[1] / 2 and 0.9 < walks[1] / walks[2] < 1.1
     kernel = [each.kernel.walks for each in (apart, changing, forgetful)]
     assert kernel[1] <= kernel[0] * 1.1 and kernel[2] > 1.5 * kernel[1]
+
+
+@pytest.mark.parametrize("name", ["pentium", "i486", "cortex-a53", "zen4", "skylake"])
+def test_shortcuts_change_nothing(name: str) -> None:
+    """The short way of a hit and the long way come to the same counts, access by access, for kernel and processes."""
+    scenario, found = Scenario.parse(CROWD), list[TlbFigures]()
+    for long_way in (False, True):
+        with Kernel.boot(scenario.machine_made(), scenario.profile(), "soft", cpus=scenario.cpus) as kernel:
+            kernel.tlb_reset(PROCESSORS[name])
+            watching = Distances(kernel) if long_way else None
+            work(kernel)
+            assert run_on(kernel, scenario, over=lambda kernel=kernel: found.append(counted(kernel))).held
+            assert watching is None or watching.misses(1)["heap"] > 0
+    assert found[0] == found[1]
+
+
+def test_C2_what_a_soft_tlb_loads_is_what_the_miss_handler_answers() -> None:
+    """ColdFire: every entry that the TLBs hold after the same work, asked of the kernel's own handler."""
+    valid_read_write, sizes = 0x18, {0: 2, 7: 0}  # log2 of pages: MMUDR's SZ
+    with booted("coyotos-coldfire") as soft, booted("coyotos-coldfire", mode="raw") as raw:
+        for kernel in (soft, raw):
+            work(kernel)
+        life, refill = raw.handle.life, numpy.zeros((), Refill.dtype)
+        at, memory = refill.ctypes.data, life.ram.address
+        assert life.call("coldfire_aim", at, memory, raw.handle.loaded.root) == 0
+        slots = soft.handle.life.cores.held()
+        assert len(slots) > 12
+        for slot in slots:
+            va = int(slot["page"]) << 13
+            words = life.call("coldfire_miss", at, va) & (1 << 64) - 1
+            tag, data = words >> 32, words & 0xFFFF_FFFF
+            size = int(slot["size"])
+            assert tag & -(1 << 13 + size) == va and tag & 1 and data & -(1 << 13 + size) == int(slot["pa"])
+            assert data >> 8 & 3 == sizes[size] and data & valid_read_write == valid_read_write
+        assert soft.check().passed and raw.check().passed
 
 
 def test_a_run_tells_its_tlbs() -> None:
