@@ -22,6 +22,7 @@ class Watched(Twin):
         super().__init__(ram)
         self.forgotten = 0
         self.forgets: Callable[[int], None] = lambda va: None  # called for each page that it forgets
+        self.stores: Callable[[int, int], None] = lambda addr, value: None  # called before
         self.speculates: Callable[[], None] = lambda: None  # called then: it may look at anything
 
     def _forget(self, va: int, pages: int) -> int:
@@ -34,6 +35,10 @@ class Watched(Twin):
             self.speculates()
             twin.use(self)
         return 0
+
+    def store(self, addr: int, width: int, value: int) -> None:
+        self.stores(addr, value)
+        super().store(addr, width, value)
 
     def km_port_flush(self, va: int, pages: int) -> int:
         super().km_port_flush(va, pages)

@@ -34,7 +34,12 @@ class Watch:
         self.life = tables.kernel.handle.life
         assert isinstance(self.life, Watched)
         self.life.cpu, self.life.deaf = self.cpu, deaf
-        self.life.forgets, self.life.speculates = self.forget_upper, self.speculate
+        self.life.forgets, self.life.speculates = self.forget, self.speculate
+        kern = self.kernel.view.kern
+        self.leaves = range(int(kern["tables"]), int(kern["tables"]) + self.page_of(self.tables.end) * self.step)
+        self.broken: set[int] = set()  # leaf entries that led somewhere, and have not been forgotten yet
+        if tables.arch.break_first:
+            self.life.stores = self.breaks
         self.upper: dict[tuple[int, int], tuple[int, int]] = {}  # where it lies and what it is, by level and address
         self.blocks: list[int] = []
         self.seen: list[int] = []
@@ -47,8 +52,35 @@ class Watch:
             if entry & self.tables.arch.present:
                 self.upper[number, va >> levels[number].shift] = at, entry
 
-    def forget_upper(self, va: int) -> None:
+    @property
+    def step(self) -> int:
+        """Bytes from one leaf entry of the window to the next."""
+        return 1 << self.tables.arch.entry_shift
+
+    def page_of(self, va: int) -> int:
+        """The number of a page of the window."""
+        return (va - self.tables.base) // self.tables.page
+
+    def breaks(self, at: int, entry: int) -> None:
+        """A leaf entry leads elsewhere only after it led nowhere, and that was forgotten: `break_first`."""
+        arch = self.tables.arch
+        if at in self.leaves:
+            before = self.life.load(at, 1 << arch.word_shift)
+            if before & arch.present and entry & arch.present:
+                assert before & arch.address == entry & arch.address, f"0x{at:x} led elsewhere"
+            elif before & arch.present:
+                self.broken.add(at)
+            elif entry & arch.present:
+                assert at not in self.broken, f"0x{at:x} was not forgotten"
+
+    def forget(self, va: int) -> None:
         """What goes when the page at va is forgotten."""
+        signed = va - (1 << 64) if va >> 63 else va
+        self.broken.discard(self.leaves.start + self.page_of(signed) * self.step)
+        self.forget_upper(va)
+
+    def forget_upper(self, va: int) -> None:
+        """Of the entries that lead to tables."""
         if self.cpu.family.forgets_upper == "all":
             self.upper.clear()
         elif self.cpu.family.forgets_upper == "way":
