@@ -18,7 +18,7 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
-        776,
+        784,
         "version@0 bytes@4 mode@8 arch@16 page_shift@24 max_pfn@32 window@40 target@48 window_bytes@56 "
         "cpu_windows@64 upper@72 no_execute@80 direct@88 direct_bytes@96 image_pa@104 image_bytes@112 "
         "area_pa@120 area_room@128 cpus@136 stride@144 identity@152 no_pages@160 growth@168 idle_most@176 "
@@ -65,18 +65,18 @@ LAYOUTS = {
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
         13888,
-        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@352 span_shift@356 stage@360 "
-        "mode@364 max_pfn@368 base@376 bytes@384 directory@392 tables@400 spans@408 windows@416 cpus@424 "
-        "cpu_count@432 hit@440 regions@448 region_count@456 boot_region@464 ram@472 ram_last@480 supply@488 "
-        "frames@496 free_frames@504 heap_frames@512 mapping_frames@520 page_frames@528 dma_frames@536 "
-        "device_frames@544 reserved_frames@552 stocked@560 returned@568 moved@576 stride@584 identity@592 "
-        "donation_pfn@600 donation_frames@608 donation_maps@616 donated_heap@624 donated_maps@632 heap@640 "
-        "heap_pages@648 heap_map@656 top@664 map_pages@672 backed@680 idle@688 peak@696 growth@704 "
-        "idle_most@712 bin_bits@720 bins@816 fixed@3888 kept@3896 recycled@3904 excess@3912 released@3920 "
-        "headroom@3928 growable@3936 affine@3944 wanted@3952 pages@3960 stalls@4184 promised@4280 "
-        "lenient@4288 withheld@4296 opening@4304 opening_heap@4312 device_ranges@4320 device_pages@4328 "
-        "reserves@4336 device_count@4344 last_frames@4352 last_ranges@4360 last_maps@4368 caches@4376 "
-        "cache_count@4384 class_of@4392 common@4416 info@12608 ranges@12616 range_count@12624 "
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@360 span_shift@364 stage@368 "
+        "mode@372 max_pfn@376 base@384 bytes@392 directory@400 tables@408 spans@416 windows@424 cpus@432 "
+        "cpu_count@440 hit@448 regions@456 region_count@464 boot_region@472 ram@480 ram_last@488 supply@496 "
+        "frames@504 free_frames@512 heap_frames@520 mapping_frames@528 page_frames@536 dma_frames@544 "
+        "device_frames@552 reserved_frames@560 stocked@568 returned@576 moved@584 stride@592 identity@600 "
+        "donation_pfn@608 donation_frames@616 donation_maps@624 donated_heap@632 donated_maps@640 heap@648 "
+        "heap_pages@656 heap_map@664 top@672 map_pages@680 backed@688 idle@696 peak@704 growth@712 "
+        "idle_most@720 bin_bits@728 bins@824 fixed@3896 kept@3904 recycled@3912 excess@3920 released@3928 "
+        "headroom@3936 growable@3944 affine@3952 wanted@3960 pages@3968 stalls@4192 promised@4288 "
+        "lenient@4296 withheld@4304 opening@4312 opening_heap@4320 device_ranges@4328 device_pages@4336 "
+        "reserves@4344 device_count@4352 last_frames@4360 last_ranges@4368 last_maps@4376 caches@4384 "
+        "cache_count@4392 class_of@4400 common@4416 info@12608 ranges@12616 range_count@12624 "
         "range_next@12632 range_left@12640 objects@12648 object_count@12656 static@12664 plan@12672 "
         "asked@12824 added@12832 coming@12840 adding@12848 root@12912 static_end@12920 seal@12928 "
         "area_seal@12936 checked@12944",
@@ -152,27 +152,27 @@ LAYOUTS = {
     "kernmalloc.machine.distances.Distances": (81992, "used@0 places@8 near@16392 far@81928"),
     "kernmalloc.machine.distances.Place": (16, "key@0 space@8"),
     "kernmalloc.machine.hosted.Hosted": (
-        384,
-        "ram@0 ram_bytes@8 fd@16 format@24 root@312 window@320 target@328 fresh@336 users@344 "
-        "processors@352 mapped@360 failed@368 membarrier@376",
+        392,
+        "ram@0 ram_bytes@8 fd@16 format@24 root@320 window@328 target@336 fresh@344 users@352 processors@360 "
+        "mapped@368 failed@376 membarrier@384",
     ),
     "kernmalloc.machine.mmu.Entry": (8, "bits@0"),
     "kernmalloc.machine.mmu.Format": (
-        288,
-        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 "
-        "entry_shift@9 upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 "
-        "present@24 large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 "
-        "execute_mask@80 execute_value@88 execute_large_mask@96 execute_large_value@104 root@112 "
-        "table@120 user_root@128 user_table@136 leaf@144 large@152 page@160 user_large@168 "
-        "table_step@176 large_step@184 cache_mask@192 cache@200 large_write_mask@232 large_read_only@240 "
-        "large_cache_mask@248 large_cache@256",
+        296,
+        "number@0 attributes@2 page_shift@4 index_bits@5 root_shift@6 root_bits@7 word_shift@8 entry_shift@9 "
+        "upper_entry_shift@10 group@11 pa_shift@12 root_pages@13 break_first@14 address@16 present@24 "
+        "large_mask@32 large_value@40 used@48 write_mask@56 read_only@64 user_end@72 root_end@80 "
+        "execute_mask@88 execute_value@96 execute_large_mask@104 execute_large_value@112 root@120 table@128 "
+        "user_root@136 user_table@144 leaf@152 large@160 page@168 user_large@176 table_step@184 "
+        "large_step@192 cache_mask@200 cache@208 large_write_mask@240 large_read_only@248 "
+        "large_cache_mask@256 large_cache@264",
     ),
     "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
-        464,
-        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@320 window@328 target@336 fresh@344 "
-        "users@352 processors@360 sink@368 faults@376 fault@384 tables@392 heap_map@400 heap@408 "
-        "windows@416 cores@424 core_count@432 text_pages@440 stack_pages@448 image_end@456",
+        472,
+        "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@328 window@336 target@344 fresh@352 users@360 "
+        "processors@368 sink@376 faults@384 fault@392 tables@400 heap_map@408 heap@416 windows@424 cores@432 "
+        "core_count@440 text_pages@448 stack_pages@456 image_end@464",
     ),
     "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
     "kernmalloc.machine.tlb.Core": (

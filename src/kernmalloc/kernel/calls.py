@@ -41,7 +41,7 @@ from kernmalloc.kernel.heap import usage as figures
 from kernmalloc.kernel.heap.caches import slot_bytes
 from kernmalloc.kernel.heap.resize import MOVE, product
 from kernmalloc.kernel.map import windows
-from kernmalloc.kernel.pages import faults, ranges, reclaim, source, umap
+from kernmalloc.kernel.pages import faults, ranges, reclaim, roots, source
 from kernmalloc.lang import entry, failed, parameter, rare, small
 from kernmalloc.lang.functions import signature
 from kernmalloc.lang.status import BAD_ADDRESS, NO_FRAMES, NO_VA, WOULD_BLOCK
@@ -225,7 +225,7 @@ page_unpin = call(faults.page_unpin, settled=FRAMES)
 page_dirty = call(faults.page_dirty)
 page_clean = call(faults.page_clean, settled=FRAMES)
 page_discard = call(faults.page_discard, settled=FRAMES)
-umap_make = call(umap.umap_make)
+umap_make = call(roots.umap_make)
 umap_map = call(faults.umap_map)
 umap_map_large = call(held.umap_map_large)
 umap_map_device = call(held.umap_map_device)

@@ -76,6 +76,7 @@ class Format(Record):
     write_mask: i64 = field("the bits of a leaf entry that say whether its users may write")
     read_only: i64 = field("their value if they may not; all are the other way if they may")
     user_end: i64 = field("first address above what an address space may map")
+    root_end: i64 = field("first physical address above those at which a root can lie")
     execute_mask: i64 = field("the bits of a leaf entry that say whether the kernel may execute its page; 0: it may")
     execute_value: i64 = field("their value if it may; all are the other way if it may not")
     execute_large_mask: i64 = field("as execute_mask, of an entry that maps a large page")

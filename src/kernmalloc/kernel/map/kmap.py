@@ -248,6 +248,21 @@ def unback(cpu: Cpu, va: int, pages: int) -> int:
 
 
 @kernel
+def back_by(cpu: Cpu, va: int, pfn: int) -> int:
+    """Put frame pfn, filled with zeros, behind a page in place of the frame that is there: that one, which every
+    processor has forgotten."""
+    kern = cpu.kern
+    leaf = leaf_at(kern, va)
+    old = entry_pa(kern.format, load_entry(kern.format, leaf)) >> kern.page_shift
+    store_entry(kern.format, leaf, 0)
+    vanish(kern, va, 1)
+    store_entry(kern.format, leaf, leaf_entry(kern.format, pfn << kern.page_shift))
+    appear(kern, va, pfn, 1)
+    zero(va, 1 << kern.page_shift)
+    return old
+
+
+@kernel
 def pfn_at(cpu: Cpu, va: int) -> int:
     """The frame behind a page of the window. ABSENT: there is none."""
     kern = cpu.kern

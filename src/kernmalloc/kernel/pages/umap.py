@@ -22,7 +22,6 @@ from kernmalloc.kernel.core.lists import linked_list
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import Frame, entry_of, set_type
 from kernmalloc.kernel.heap.caches import UMAP_CACHE, is_object
-from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import own_free, own_zeroed
 from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.lang import Record, ctz, failed, field, i64, kernel
@@ -66,7 +65,7 @@ def table_frame(cpu: Cpu, pfn: int) -> Frame:
 
 
 @kernel
-def _table_make(cpu: Cpu) -> int:
+def table_make(cpu: Cpu) -> int:
     """A table of zeros: its VA, or what `own_zeroed` says."""
     kern = cpu.kern
     va = own_zeroed(cpu, 1 << kern.page_shift)
@@ -80,7 +79,7 @@ def _table_make(cpu: Cpu) -> int:
 
 
 @kernel
-def _table_free(cpu: Cpu, va: int) -> int:
+def table_free(cpu: Cpu, va: int) -> int:
     """Give a table back, as the heap page that it was before."""
     kern = cpu.kern
     frame = table_frame(cpu, pfn_at(cpu, va))
@@ -176,11 +175,11 @@ def _spare_tables(cpu: Cpu, count: int) -> int:
     `own_zeroed` says: then none was made."""
     first = 0
     for _ in range(count):
-        table = _table_make(cpu)
+        table = table_make(cpu)
         if failed(table):
             while first != 0:
                 next = Word(first).bits
-                _table_free(cpu, first)
+                table_free(cpu, first)
                 first = next
             return table
         Word(table).bits = first
@@ -233,7 +232,7 @@ def table_drop(cpu: Cpu, umap: Umap, va: int, at: int) -> int:
     counted(cpu, at, -1)
     umap.tables = umap.tables - 1
     large_forget(cpu, umap, va)
-    return _table_free(cpu, table)
+    return table_free(cpu, table)
 
 
 umap_link, umap_unlink = linked_list(
@@ -249,26 +248,6 @@ umap_link, umap_unlink = linked_list(
 
 
 @kernel
-def umap_make(cpu: Cpu) -> int:
-    """Make an empty address space: its VA. LIMIT: there are as many as may be. Else a status of `malloc`."""
-    kern = cpu.kern
-    umap = slot_take(cpu, UMAP_CACHE)
-    if failed(umap):
-        return umap
-    root = _table_make(cpu)
-    if failed(root):
-        own_free(cpu, umap)
-        return root
-    u = Umap(umap)
-    u.root = root
-    u.root_pa = pfn_at(cpu, root) << kern.page_shift
-    u.pages = 0
-    u.tables = 1
-    umap_link(kern.pages, u, Umap(0))
-    return umap
-
-
-@kernel
 def _tables_free(cpu: Cpu, table: int, shift: int) -> int:
     """Give a table and all below it back."""
     kern = cpu.kern
@@ -278,7 +257,7 @@ def _tables_free(cpu: Cpu, table: int, shift: int) -> int:
             entry = load_entry(kern.format, table + (i << stride_at(kern.format, shift)))
             if is_present(kern.format, entry) != 0:
                 _tables_free(cpu, table_below(cpu, entry), below)
-    return _table_free(cpu, table)
+    return table_free(cpu, table)
 
 
 @kernel

@@ -75,6 +75,7 @@ class Format:
     manual: str  # whose places the sources of fields are
     va_bits: int  # of a virtual address that the tables reach
     phys_bits: int  # width of a physical address in an entry
+    root_phys_bits: int | None = None  # in the register that leads to the root; None: the same
     tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
     loading: Loading | None = None  # how software loads them
     user_end: int  # first address above what a process may map: the kernel's share begins there, or the format ends
@@ -130,6 +131,11 @@ class Format:
     def root_pages(self) -> int:
         """Adjacent frames of the kernel's root, which is aligned to its length."""
         return max(1, (1 << self.root_bits << self.upper_entry_shift) >> self.page_shift)
+
+    @property
+    def root_end(self) -> int:
+        """First physical address above those at which a root can lie."""
+        return 1 << (self.phys_bits if self.root_phys_bits is None else self.root_phys_bits)
 
     @property
     def large_page(self) -> int:

@@ -131,6 +131,7 @@ def _format(
     number: int,
     va_bits: int,
     phys_bits: int,
+    root_phys_bits: int | None = None,
     user_end: int,
     word_shift: int,
     levels: tuple[Level, ...],
@@ -146,6 +147,7 @@ def _format(
         manual=_MANUAL,
         va_bits=va_bits,
         phys_bits=phys_bits,
+        root_phys_bits=root_phys_bits,
         user_end=user_end,
         page_shift=12,
         word_shift=word_shift,
@@ -211,6 +213,7 @@ I386 = Arch(
             number=1,
             va_bits=32,
             phys_bits=52,
+            root_phys_bits=32,  # CR3: table 4-7
             user_end=0xC000_0000,  # the kernel's share is the last 1 GiB: one entry of the root
             word_shift=3,
             levels=(
