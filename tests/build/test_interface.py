@@ -215,6 +215,20 @@ def test_devices(km: Called, kernel: Kernel) -> None:
     assert km.withdraw(base) == status.OK
 
 
+def test_large_pages_and_devices_of_processes(km: Called) -> None:
+    """By physical addresses and bytes: all frames that a device's memory touches, whole large pages."""
+    base, large = 0xF000_0000, 2 * MIB
+    assert km.publish(base, large, 4, large, 1) == status.OK
+    space, pa = km.umap_make(), km.range_get(large, large, 0, 1 << 32, 0, 4)
+    assert km.umap_map_large(space, 0, pa, 1) == km.umap_map_large(space, large, base, 0) == status.OK
+    assert km.umap_map_device(space, 3 * large, base + 0x800, 0x1000, 1) == status.OK
+    assert km.umap_unmap(space, 3 * large + 0x1000) == status.OK
+    assert km.umap_unmap_range(space, large, large - 4096) == status.INTERIOR
+    assert km.umap_unmap_range(space, large, 3 * large) == status.OK
+    assert km.range_put(pa, large) == status.BUSY and km.withdraw(base) == status.OK
+    assert km.umap_free(space) == km.range_put(pa, large) == status.OK
+
+
 def test_later_ram_is_whole_frames(km: Called, kernel: Kernel) -> None:
     """As much of it as is whole frames: one byte more on each side is not."""
     assert km.add_ram(12 * MIB + 1, 2 * MIB) == status.OK

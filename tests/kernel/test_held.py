@@ -12,6 +12,7 @@ from emulated import ABSENT, PERMISSION, PROCESSORS, Emulated
 from oracle import profile
 from page_source import Source
 from small_machines import MIB, MODES, machine
+from watched import Watched, watched
 
 from kernmalloc.facade.errors import BadAddress, Busy
 from kernmalloc.facade.kernel import Kernel
@@ -128,6 +129,32 @@ def test_a_processor_finds_large_pages_and_devices_E12_E13(format):
             assert cpu.load(va + pick.randrange(3 * page // 8) * 8).fault == absent
         assert h.mapped(space) == 1 and h.call("device_used", h.device) == 0
         assert h.call("range_put", h.held, 2 * h.pages + 1) == OK
+
+
+@pytest.mark.parametrize("format", ("i386-pae", "armv7", "riscv64-sv39"))
+def test_a_processor_forgets_large_pages_when_the_kernel_says_so_E14(format):
+    """It keeps what it knows but for that. Where a table has lost its last page a large page is found, and where that
+    went another one, at all its addresses; a device's page takes its place in the end."""
+    with watched() as mode, Held(format, mode) as h:
+        space, pick, large, page = h.spaces[0], random.Random(format), h.large, h.page
+        ram, life = h.kernel.view.ram, h.kernel.handle.life
+        assert isinstance(life, Watched)
+        cpu = Emulated(format, [(r.base, r.size, ram.address + r.base) for r in h.kernel.machine.ram], user=True)
+        h.source.disk = {0: cpu.instructions.ljust(page, b"\0"), 1: b"one!" * (page // 4)}
+        va, there = 2 * large, [pick.randrange(large // 8) * 8 for _ in range(8)] + [0, large - 8]
+        assert h.call("umap_map", space, large, 0, 0) == h.call("umap_map", space, va, 1, 0) == OK
+        cpu.begin(h.kernel.handle.loaded.root, h.root(space), large)
+        life.cpu = cpu
+        absent = ABSENT if cpu.family.known else "page"
+        assert cpu.load(va).value & 0xFFFF_FFFF == int.from_bytes(b"one!", "little")
+        assert h.call("umap_unmap", space, va) == OK and cpu.load(va).fault == absent
+        for pfn in (h.held, h.held + h.pages, h.held):
+            assert h.call("umap_map_large", space, va, pfn, 0) == OK
+            assert [cpu.load(va + at).pa for at in there] == [pfn * page + at for at in there]
+            assert h.call("umap_unmap_range", space, va, h.pages) == OK
+            assert {cpu.load(va + at).fault for at in there} == {absent}
+        assert h.call("umap_map", space, va, 1, 0) == OK
+        assert cpu.load(va).value & 0xFFFF_FFFF == int.from_bytes(b"one!", "little")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,6 +12,9 @@ Concepts
      used: nobody asks.
   5. A range of addresses is unmapped, whatever is mapped in it; of a large page all or nothing.
 
+Limits: a process may execute what it may read, a device's memory, too. A device's frames and its large pages are mapped
+by different calls.
+
     pins(block of callers)  = large pages of address spaces in it
     link(frame of a device) = entries of address spaces that map it, a large page's for each of its frames
 """

@@ -53,8 +53,10 @@ reach = primitive(
 forget = primitive(
     "km_port_forget",
     2,
-    """forget(root, va): every processor forgets the translation of the page at va in the
-address space whose root table is at physical address root. After: no process reaches the frame that the page had.""",
+    """forget(root, va): every processor forgets the translation of the page at va, which may be a large one, in the
+address space whose root table is at physical address root, and what led to it: under PAE paging the entries of the
+root, too, which it has read when CR3 was loaded. After: no process reaches the frame that the page had, and each finds
+what is mapped there now.""",
 )
 
 zero = primitive(

@@ -9,7 +9,8 @@
  * With several processors yours are
  *     km_port_processor   from gs, tpidr_el1, tp: each one's own record, which km_cpu_online gave
  *     km_port_shootdown   flush here, interrupt all others, wait until each has flushed
- *     km_port_forget      as km_port_shootdown; of the address space whose root is told, if it matters
+ *     km_port_forget      as km_port_shootdown; of the address space whose root is told, if it matters.
+ *                         Under PAE paging CR3 is loaded again where it has that root
  *     km_port_reach       how many processors that reaches
  *     km_port_barrier     interrupt all others, wait until each has answered: 1
  * A processor that waits for the kernel's lock takes interrupts, and must answer these.
