@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+C = ["kernmalloc.c", "kernmalloc.h", "kernmalloc_entries.h"]
+
 
 def export(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "export", *map(str, words)]
@@ -22,22 +24,13 @@ def test_the_kernel_is_written(tmp_path: Path) -> None:
     made = tmp_path / "made"
     done = export("-o", made, "--arch", "x86_64", "--arch", "coldfire")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(made) == [
-        "README.md",
-        "kernmalloc.c",
-        "kernmalloc.h",
-        "kernmalloc_entries.h",
-        "libkernmalloc-x86_64.a",
-        "port.c",
-    ]
+    assert names(made) == ["README.md", "coldfire.c", *C, "libkernmalloc-x86_64.a", "port.c"]
     assert done.stdout.endswith("\ncoldfire: C only, LLVM makes no objects for it\n")
     for name in names(made):
         assert f"{made / name}: {(made / name).stat().st_size:,} bytes\n" in done.stdout
     first = {name: (made / name).read_bytes() for name in names(made)}
     assert export("-o", made, "--arch", "coldfire").returncode == 0
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "kernmalloc_entries.h", "port.c"], (
-        "an older export is renewed as a whole"
-    )
+    assert names(made) == ["README.md", "coldfire.c", *C, "port.c"], "an older export is renewed as a whole"
     for name in ("kernmalloc.c", "kernmalloc.h"):
         assert (made / name).read_bytes() == first[name]
     assert names(tmp_path) == ["made"]
@@ -81,12 +74,12 @@ def test_the_crate_comes_and_goes_with_its_option(tmp_path: Path) -> None:
     made = tmp_path / "made"
     done = export("-o", made, "--arch", "coldfire", "--rust")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "kernmalloc_entries.h", "port.c", "rust"]
+    assert names(made) == ["README.md", "coldfire.c", *C, "port.c", "rust"]
     assert names(made / "rust") == ["Cargo.toml", "bindings.rs", "build.rs", "lib.rs"]
     assert f"{made / 'rust/lib.rs'}: {(made / 'rust/lib.rs').stat().st_size:,} bytes\n" in done.stdout
     (made / "rust" / "target").mkdir()
     assert export("-o", made, "--arch", "coldfire").returncode == 0
-    assert names(made) == ["README.md", "kernmalloc.c", "kernmalloc.h", "kernmalloc_entries.h", "port.c", "rust"]
+    assert names(made) == ["README.md", "coldfire.c", *C, "port.c", "rust"]
     assert names(made / "rust") == ["target"]
 
 
