@@ -77,7 +77,7 @@ def test_i386_pae_with_frames_above_4_gib(built):
     assert high and high[0] >= 1 << 20
 
 
-TRANSLATIONS = 2_000 * EFFORT
+TRANSLATIONS = 2_000 * min(EFFORT, 50)
 NIGHTLY = pytest.mark.nightly
 FURTHER = [("i386", 1), ("x86_64", 4), ("armv7_lpae", 4)]
 OWNERS = [("riscv64_owner", 4), ("aarch64_owner", 4), ("armv7_owner", 4), ("i386_two_level", 1)]
@@ -114,6 +114,7 @@ def test_owners_of_page_tables_in_each_format(name, cpus, built, tmp_path):
                 asked = list(addresses(kernel, TRANSLATIONS))
                 ours = [mapped(kernel, va) for va in asked]
             assert machine.translate(asked, cpus - 1) == ours  # the last one waits, in no firmware
+            print(f"{name}: {TRANSLATIONS} translations, {TRANSLATIONS - ours.count(None)} of them to memory")
             assert TRANSLATIONS // 8 < ours.count(None) < TRANSLATIONS * 7 // 8
             machine.send("\n")
 
