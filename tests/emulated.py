@@ -31,6 +31,7 @@ PAGE = "page"  # a page fault, and no more than that
 GENERAL = "no address"
 NOWHERE = "no memory"  # translated, and there is none
 
+SPARE = 0x1_0000  # bytes behind the first part of RAM, for code that runs with the MMU off
 Registers = list[tuple[str, Any]]
 
 
@@ -365,8 +366,8 @@ class Emulated:
         self.uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._arrives)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._arrives_nowhere)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
-        self._spare = parts[0][0] + parts[0][1]  # behind RAM: for code that runs with the MMU off
-        self.uc.mem_map(self._spare, 0x1_0000)
+        self._spare = parts[0][0] + parts[0][1]
+        self.uc.mem_map(self._spare, SPARE)
         self.uc.mem_write(self._spare, family.forget)
         self._supervisor = self._off = self.uc.context_save()
         self._user = user
