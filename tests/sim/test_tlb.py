@@ -17,7 +17,7 @@ from kernmalloc.facade.profile import STRATEGIES, Bytes
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.arch.processors import PROCESSORS
 from kernmalloc.plan.plan import plan, with_strategy
-from kernmalloc.sim.tlb import FIXED, MAPPINGS, OF_THE_HEAP, PAGES, SERVING, compare, growing
+from kernmalloc.sim.tlb import FIXED, MAPPINGS, OF_THE_HEAP, PAGES, SERVING, compare
 from kernmalloc.sim.tlb_loads import load_named
 
 BOARD, COLDFIRE = Machine.shipped("m5475-64m"), Profile.load("coyotos-coldfire")
@@ -101,7 +101,7 @@ def test_C12_growth_after_boot_is_none_in_the_affine_strategies(board):
 
 @pytest.mark.parametrize("load", ["boot", pytest.param("steady", marks=pytest.mark.nightly)])
 def test_C12_devices_and_processes_add_none_either(load):
-    """C12: devices are published, or a scenario's processes map and fault."""
+    """C12: devices are published, or processes of a scenario map and fault."""
     done = compare(BOARD, COLDFIRE, load_named(load))
     assert grown(done, AFFINE) == dict.fromkeys(AFFINE, 0) and grown(done, ["demand"])["demand"] > 0
 
@@ -201,7 +201,7 @@ def test_what_is_too_small_is_said():
 def test_a_load_leaves_a_sound_kernel(replay):
     """All that is looked at is as it must be, and somebody looks."""
     for each in (load_named("boot"), replay):
-        with Kernel.boot(BOARD, growing(COLDFIRE), "soft") as kernel:
+        with Kernel.boot(BOARD, with_strategy(each.fitted(COLDFIRE), "demand"), "soft") as kernel:
             looks = []
             assert each.begin(kernel)(lambda seen=looks, of=kernel: seen.append(of.heap.backed)) == 0
             assert looks and kernel.check().passed

@@ -39,7 +39,7 @@ from kernmalloc.inputs.traces.trace import OP, Skipped
 from kernmalloc.inputs.traces.trace import Trace as RecordedTrace
 from kernmalloc.machine.ram import FIXED, NORESERVE, libc
 from kernmalloc.plan.plan import with_strategy
-from kernmalloc.sim.tlb import LARGE, PAGES, Side, growing, measured
+from kernmalloc.sim.tlb import DEMAND, LARGE, PAGES, Side, measured
 from kernmalloc.sim.tlb_loads import Replay
 
 HUGE = 2 << 20
@@ -134,7 +134,7 @@ def modelled(trace: Trace) -> dict[str, Side]:
     load = Replay(RecordedTrace(trace.name, "generated", pairs.view(OP).reshape(-1), slots, (), Skipped()))
     vendor = next((name for name in USUAL if name in CPU.read_text()), "") if CPU.exists() else ""
     large = msgspec.structs.replace(profile(), tlb=msgspec.structs.replace(profile().tlb, processor=USUAL.get(vendor)))
-    kernels = {SMALL_PAGES: (growing(large), PAGES), HUGE_PAGES: (large, LARGE)}
+    kernels = {SMALL_PAGES: (with_strategy(load.fitted(large), DEMAND), PAGES), HUGE_PAGES: (large, LARGE)}
     return {who: measured(machine(), kernel, load, mapping).side for who, (kernel, mapping) in kernels.items()}
 
 

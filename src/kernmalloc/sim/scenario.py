@@ -181,7 +181,10 @@ class Scenario(_Table, frozen=True, kw_only=True):
 
     def profile(self) -> Profile:
         """The kernel. Raises InputError."""
-        profile = self.choice().profile
+        return self.changed(self.choice().profile)
+
+    def changed(self, profile: Profile) -> Profile:
+        """A kernel, with what the scenario says instead of it."""
         changes = {key: value for key, value in msgspec.structs.asdict(self.bank).items() if value is not None}
         bank = msgspec.structs.replace(profile.bank, **changes)
         heap = profile.heap if self.spare is None else msgspec.structs.replace(profile.heap, spare=self.spare)

@@ -142,12 +142,13 @@ def compare(machine: Machine, profile: Profile, load: Load, progress: Progress =
     own = STRATEGIES[profile.strategy]
     affine = profile.strategy if own.affine and not own.grows else USUAL
     progress(DEMAND, 0)
-    grows = measured(machine, growing(profile), load, PAGES)
+    fitted = load.fitted(profile)
+    grows = measured(machine, with_strategy(fitted, DEMAND), load, PAGES)
     room = grows.room if load.mallocs else 0
-    kernels = {name: _with_room(profile, name, room) for name in SERVING if name != DEMAND}
+    kernels = {name: _with_room(fitted, name, room) for name in SERVING if name != DEMAND}
     jobs = {name: (kernel, LARGE) for name, kernel in kernels.items()} | {FIXED: (kernels[affine], FIXED)}
     if not load.mallocs:
-        jobs[PAGES] = with_strategy(profile, STATIC), PAGES
+        jobs[PAGES] = with_strategy(fitted, STATIC), PAGES
     done = {DEMAND: grows.side, PAGES: grows.side}
     for number, (what, (kernel, mapping)) in enumerate(jobs.items(), 1):
         progress(what, number / (1 + len(jobs)))
@@ -169,7 +170,7 @@ def compare(machine: Machine, profile: Profile, load: Load, progress: Progress =
         page=profile.page,
         large_page=profile.large_page,
         window=int(profile.va.size),
-        direct_map=plan(machine, growing(profile)).direct_map,
+        direct_map=plan(machine, with_strategy(fitted, DEMAND)).direct_map,
         room=room,
         sides=(done[PAGES], done[affine], done[FIXED]),
         growth=tuple(Growth(name, done[name].grown, done[name].refused, done[name].reason) for name in SERVING),
@@ -183,12 +184,6 @@ class Measured(msgspec.Struct, frozen=True):
     side: Side
     room: int
     processor: Processor
-
-
-def growing(profile: Profile) -> Profile:
-    """The kernel with a heap that grows by single frames, as far as a load wants it."""
-    bank = msgspec.structs.replace(profile.bank, lenient=True)
-    return msgspec.structs.replace(with_strategy(profile, DEMAND), bank=bank)
 
 
 def _with_room(profile: Profile, strategy: str, room: int) -> Profile:

@@ -17,6 +17,7 @@ import msgspec
 
 from kernmalloc.facade.configure import FITS, configure
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.traces import read_trace
 from kernmalloc.inputs.traces.trace import Trace
 from kernmalloc.sim.replay import Stage
@@ -31,12 +32,20 @@ Look = Callable[[], object]
 Go = Callable[[Look], int]
 
 
+def _lenient(profile: Profile) -> Profile:
+    """The kernel with a bank whose promise growth may break."""
+    return msgspec.structs.replace(profile, bank=msgspec.structs.replace(profile.bank, lenient=True))
+
+
 class Load(Protocol):
     """A load: its name, the processors that it needs, and whether it takes memory that a heap must have for it."""
 
     name: str
     cpus: int
     mallocs: bool
+
+    def fitted(self, profile: Profile) -> Profile:
+        """The kernel with the bank that the load is for."""
 
     def begin(self, kernel: Kernel) -> Go:
         """Make what is needed beforehand: what does the load."""
@@ -46,6 +55,10 @@ class Boot:
     """What a machine asks of a kernel that has just booted."""
 
     name, cpus, mallocs = BOOT, 1, False
+
+    def fitted(self, profile: Profile) -> Profile:
+        """A heap on demand takes what it wants."""
+        return _lenient(profile)
 
     def begin(self, kernel: Kernel) -> Go:
         """Nothing is needed."""
@@ -65,6 +78,10 @@ class Replay:
 
     def __init__(self, trace: Trace) -> None:
         self.name, self.trace = Path(trace.file).name, trace
+
+    def fitted(self, profile: Profile) -> Profile:
+        """A heap on demand takes what it wants."""
+        return _lenient(profile)
 
     def begin(self, kernel: Kernel) -> Go:
         """Its caches, and room in the kernel's heap for its list of operations and its table of blocks."""
@@ -90,6 +107,10 @@ class Play:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = msgspec.structs.replace(scenario, touches=min(scenario.touches, TOUCHES))
         self.name, self.cpus = scenario.name, scenario.cpus
+
+    def fitted(self, profile: Profile) -> Profile:
+        """The bank is the scenario's: what it lets the heap take is part of it."""
+        return msgspec.structs.replace(profile, bank=self.scenario.changed(profile).bank)
 
     def begin(self, kernel: Kernel) -> Go:
         """Nothing is needed."""
