@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kernmalloc import Machine, Profile
 from kernmalloc.facade.choice import usual_kernel, usual_of
 from kernmalloc.inputs.facts import Device, Range
-from kernmalloc.machine.memory_map import shipped_names
+from kernmalloc.machine.memory_map import SHIPPED
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 GIB = 1 << 30
@@ -60,9 +60,9 @@ def test_each_architecture_has_one_kernel_of_each_reach() -> None:
 
 
 def test_the_machines_here_get_the_kernels_of_their_architectures() -> None:
-    usual = {name: usual_kernel(Machine.shipped(name)).profile.name for name in shipped_names()}
-    assert usual == {"desktop-16g": "eros2", "workstation-64g": "x86_64", "xeon-32g": "eros2"}
-    for path in MACHINES.glob("*.toml"):
+    usual = {"desktop-16g": "eros2", "workstation-64g": "x86_64", "xeon-32g": "eros2"}
+    assert {name: usual_kernel(Machine.shipped(name)).profile.name for name in usual} == usual
+    for path in (*MACHINES.glob("*.toml"), *SHIPPED.glob("*.toml")):
         machine = Machine.read(path)
         choice = usual_kernel(machine)
         assert machine.arch in choice.profile.machines or choice.note, path
