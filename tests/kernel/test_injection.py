@@ -36,6 +36,7 @@ HISTORY = {
     "bin_bits", "bins", "checked", "hit", "pages", "plan", "returned", "recycled", "stocked", "supply", "common",
     "wanted", "peak",
     "idle", "backed", "top", "map_pages", "moved", "adding",
+    "format",  # constant; its arrays cannot be compared as lists
 }  # fmt: skip
 COUNTED = {"free_frames", "page_frames", "heap_frames", "mapping_frames"}  # `room` and `held` say what they must be
 REGION = ("base", "count", "live", "ready_count", "used")
@@ -68,6 +69,7 @@ class World:
             "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (),
             "ram_add": (0x4000, 900),
             "page_get": (77,),
+            "umap_map_device": (self.umap, 3 << 29, NODE + 60, 10, 1),
             "umap_map": (self.umap, 1 << 31, 3, 1), "umap_map of a page to be read": (self.umap, 1 << 30, 99, 0),
         }  # fmt: skip
 
@@ -157,7 +159,7 @@ def attempt(world: World, name: str, fails: dict[int, int]) -> int:
 CALLS = (
     "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "block_get",
     "range_get", "publish",
-    "device_get", "umap_make", "page_get", "umap_map", "umap_map of a page to be read", "ram_add",
+    "device_get", "umap_make", "umap_map_device", "page_get", "umap_map", "umap_map of a page to be read", "ram_add",
 )  # fmt: skip
 
 
