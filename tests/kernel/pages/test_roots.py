@@ -53,7 +53,7 @@ def taken(kernel: Kernel, low: int, high: int) -> list[int]:
     return frames
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ("raw", "soft", pytest.param("twin", marks=pytest.mark.nightly)))
 def test_pages_make_room_E3(mode):
     """Where every low frame holds a page of the cache, one of them moves; it is as it was."""
     with booted(mode) as kernel:
