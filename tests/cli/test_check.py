@@ -140,7 +140,7 @@ def test_a_refused_profile_is_one_line_and_exit_status_2(log, monkeypatch, capsy
         main()
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith(
-        "nobody: no such profile (shipped are coyotos-coldfire, coyotos-i386, eros"
+        "nobody: no such profile (shipped are aarch64, armv7, coyotos-coldfire, coyotos-i386, eros"
     )
 
 

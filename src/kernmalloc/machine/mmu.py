@@ -65,7 +65,7 @@ class Format(Record):
     entry_shift: u8 = field("log2 of the bytes from one leaf entry to the next")
     upper_entry_shift: u8 = field("log2 of the bytes from one upper entry to the next")
     group: u8 = field("words of an upper entry")
-    pa_shift: u8 = field("an entry holds a physical address, shifted right by so much")
+    pa_shift: u8 = field("an address of memory stands in an entry shifted right by so much")
     root_pages: u8 = field("pages of the kernel's root table, which is aligned to its length")
     break_first: u16 = field("1: what an entry led to is forgotten before it leads elsewhere")
     address: i64 = field("the bits of an entry that are its physical address")

@@ -126,12 +126,12 @@ class Hardware(Record):
     """How a processor walks the tables of a format."""
 
     word_shift: u8 = field("log2 of the bytes of an entry")
-    pa_shift: u8 = field("an entry holds a physical address, shifted right by so much")
+    pa_shift: u8 = field("an address of memory stands in an entry shifted right by so much")
     levels: u8 = field("how many")
     va_bits: u8 = field("of a virtual address")
     high: u8 = field("what the bits above are: 0 not there, SIGN, HALVES")
     formless: u8 = field("the fault of a present entry that has no form")
-    beyond: u8 = field("the fault of a physical address that the processor does not have")
+    beyond: u8 = field("the fault of an address beyond what the processor can reach in memory")
     habits: u8 = field("SETS_USED and its like, together")
     present: i64 = field("the bits of which an entry that leads somewhere has one")
     level: Level = array(LEVELS, "from the root down")
@@ -149,7 +149,7 @@ class Walked(Record):
     number: i64 = field("its level, counted from the root")
     used: i64 = field("of an entry that maps: the bits that use sets")
     dirty: i64 = field("and those that a write sets")
-    steps: Word = array(LEVELS, "physical addresses of the entries on the way")
+    steps: Word = array(LEVELS, "where in memory the entries on the way lie")
 
 
 def hardware(format: Format, *, phys_bits: int = 0, sets_used: bool | None = None) -> Any:
