@@ -79,7 +79,7 @@ def test_a_block_that_is_freed_by_another_is_seen(stage):
     """In the replays that are timed, too: its own free is refused."""
     stage.kernel.free(given_out(stage, 0))
     with pytest.raises(Wrong, match="a free: the address or frame is free already"):
-        stage.timed(stage._ending[:0], lambda done: None)
+        stage.timed(stage.ending[:0], lambda done: None)
 
 
 def test_a_block_that_is_left_is_seen(stage):
