@@ -259,6 +259,7 @@ def test_exceptions_are_typed(boot_kernel, mode):
     for frame in held:
         kernel.frame_put(frame)
     assert len(set(taken)) == full.limit
+    poke(kernel.view, entry + Frame.offset("pins"), struct.pack("<H", 0))
 
 
 def state_of(snapshot, kernel):
