@@ -65,7 +65,7 @@ def x86(memory: Memory, root: int, va: int, kind: str, user: bool, *, levels: in
         if pae:
             reserved = bits(e, 51, width) if width < 52 else 0
             if pdpte_of_pae:
-                reserved |= bits(e, 2, 1) | bits(e, 8, 5) | bits(e, 63, 52)
+                reserved |= bits(e, 2, 1) | bits(e, 8, 6) | bits(e, 63, 52)  # bit 5: asked when CR3 is loaded only
             elif levels == 3:
                 reserved |= bits(e, 62, 52)
             if level >= 4:

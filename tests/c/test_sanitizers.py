@@ -44,7 +44,7 @@ def library(name: str) -> str:
     [
         ("memory", "trace"),
         ("memory", "loaders"),
-        ("thread", "two"),
+        pytest.param("thread", "two", marks=pytest.mark.nightly),
         pytest.param("memory", "storm", marks=pytest.mark.nightly),
         pytest.param("memory", "two", marks=pytest.mark.nightly),
         pytest.param("memory", "smp", marks=pytest.mark.nightly),

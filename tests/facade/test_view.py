@@ -66,9 +66,13 @@ def test_a_view_gives_its_memory_back():
     assert "memfd:kernmalloc" not in Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("profile", ["eros2", "coyotos-coldfire", "x86_64", "i386", "armv7", "aarch64", "riscv64"])
-def test_memory_is_found_page_by_page_and_in_runs(mode, profile):
+FORMATS = ("coyotos-coldfire", "x86_64", "i386", "armv7", "aarch64", "riscv64")
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode"), [*(("eros2", mode) for mode in MODES), *((profile, "soft") for profile in FORMATS)]
+)
+def test_memory_is_found_page_by_page_and_in_runs(profile, mode):
     """A copy, the memory itself and the way of each single page agree, over large pages and single ones."""
     with boot(mode, profile, 16 * MIB if profile == "coyotos-coldfire" else 25 * MIB) as kernel:
         view = kernel.view

@@ -15,6 +15,7 @@ from kernmalloc.lang import failed
 
 LENGTH = 50
 
+SHORT = "a short direct map"
 MACHINES = {
     "one range": ([(0, 6 * MIB)], "eros2", None),
     "four ranges, poisoned": (
@@ -29,7 +30,7 @@ MACHINES = {
     "nearly full": ([(0, 3 * MIB + 0x50000)], "eros2", poison),
     "a direct map": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(), poison),
     "frames alone": ([(0, MIB), (2 * MIB, 5 * MIB)], guest(name="frames"), poison),
-    "a short direct map": ([(0, 5 * MIB), (8 * MIB, 3 * MIB)], guest(4 * MIB), None),
+    SHORT: ([(0, 5 * MIB), (8 * MIB, 3 * MIB)], guest(4 * MIB), None),
 }
 
 SIZES = st.one_of(
@@ -119,7 +120,10 @@ def in_every_mode(name: str) -> list[Kernel]:
     return kernels
 
 
-@pytest.fixture(scope="module", params=MACHINES)
+@pytest.fixture(
+    scope="module",
+    params=[*(name for name in MACHINES if name != SHORT), pytest.param(SHORT, marks=pytest.mark.nightly)],
+)
 def trio(request) -> Iterator[tuple[list[Kernel], list[dict]]]:
     """The same machine booted in each life, and the memory after boot."""
     kernels = in_every_mode(request.param)

@@ -33,7 +33,6 @@ from kernmalloc.kernel.core.kern import CPUS, MAGIC, MODE_NAMES, VERSION, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.arch.entries import ROOT
 from kernmalloc.machine.lives import LIVES, LifeError
 from kernmalloc.machine.ram import HIGHEST, LATER, PAGE, Ram
 
@@ -192,7 +191,6 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
         view = view_of(ram, loaded)
         _add_later(view, life.reach)
         _refuse_incomplete(dump, found, view)
-        _unmark_root(ram, loaded)
         life.enter(loaded)
         life.refresh()
         machine = recovered.machine(dump.name, shift, ranges)
@@ -202,20 +200,6 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
         raise
     handle.held = int(view.kern["lock"])
     return handle
-
-
-def _unmark_root(ram: Ram, loaded: Loaded) -> None:
-    """Take away what says that entries of the root were used, where that bit is reserved: QEMU 7.2 marks the four of
-    PAE paging, and a processor that meets such an entry refuses it (Intel SDM 3A, table 4-8)."""
-    format = loaded.format
-    if not loaded.has_tables or format.covered(ROOT) & format.used:
-        return
-    word = 1 << format.word_shift
-    for number in range(1 << format.root_bits):
-        at = loaded.root + (number << format.upper_entry_shift)
-        entry = int.from_bytes(ram.bytes[at : at + word], "little")
-        if entry & format.present:
-            ram.bytes[at : at + word] = (entry & ~format.used).to_bytes(word, "little")
 
 
 def _records(dump: Dump, area: int, info: numpy.void, record: Any, name: str) -> list[numpy.void]:

@@ -85,8 +85,9 @@ def _mapping(high: tuple[tuple[str, int, int, str], ...], large: str, leaf: str)
 
 
 _ADDRESS = ("address", 12, 40, "of a table")
+_NOTED = ("noted", 5, 1, "reserved, which a load of CR3 asks and no walk: QEMU's processor notes a use here")
 _PAE_FIELDS = {
-    ROOT: layout("table 4-8", _P, _PWT, _PCD, _IGNORED, _ADDRESS),
+    ROOT: layout("table 4-8", _P, _PWT, _PCD, _NOTED, _IGNORED, _ADDRESS),
     TABLE: layout(
         "table 4-10", *_RIGHTS, ("unused", 6, 1, "ignored"), _PS, ("ignored", 8, 4, "ignored"), _ADDRESS, _XD
     ),
