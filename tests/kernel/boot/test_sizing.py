@@ -16,9 +16,11 @@ from small_machines import MIB, machine
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel, _boot
 from kernmalloc.facade.profile import STRATEGIES, Bank, Devices, Heap, ObjectType, Profile
+from kernmalloc.kernel.core.kern import Kern
 from kernmalloc.kernel.devices import CHUNK_FRAMES
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes
 from kernmalloc.kernel.pages.pages import pages_bytes
+from kernmalloc.lang import twin
 from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.machine import lives
 from kernmalloc.machine.lives import LifeError
@@ -40,8 +42,8 @@ OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from t
 # what says where something lies, whether it can be, how a page table is made, or only adds up what the others say
 DECIDE = {
     "plan", "range_at", "_boot_frames", "allocates", "area_cost", "block_in", "direct_end", "has_heap", "has_tables",
-    "objects_scale", "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor", "_growth",
-    "_place", "_plan_affine", "_plan_carved", "_plan_fixed", "_plan_growing", "_plan_heap", "_plan_objects",
+    "has_pages", "objects_scale", "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor",
+    "_growth", "_place", "_plan_affine", "_plan_carved", "_plan_fixed", "_plan_growing", "_plan_heap", "_plan_objects",
     "ranges_ok", "_type_at",
 }  # fmt: skip
 
@@ -64,7 +66,9 @@ def hashed() -> Machine:
     """A machine whose page cache's hash fills whole pages."""
     with Kernel.load(machine((MIB, 10 * MIB)), profile("demand"), "twin") as kernel:
         lower = sum(end - first for first, end in kernel.placement.ram)
-    upper = next(n for n in range(4000, 9000) if pages_bytes(lower + n) % 4096 == 0)
+        twin.use(kernel.handle.life)
+        kern = Kern(kernel.view.kern_va)
+        upper = next(n for n in range(4000, 9000) if pages_bytes(kern, lower + n) % 4096 == 0)
     return machine((MIB, 10 * MIB), (UPPER << 12, upper << 12))
 
 
