@@ -25,7 +25,7 @@ from kernmalloc.machine.ram import Ram
 REACH = {"i386-pae": 40, "x86_64": 40, "x86_64-la57": 40, "riscv32-sv32": 32}
 """Bits of a physical address of the emulated processor, where these are fewer than the format has."""
 
-DO = twin.compile([mmu.walk, mmu.leaf_entry_at, mmu.entry_pa, walker.walk_hardware])
+DO = twin.compile([mmu.walk, mmu.index_at, mmu.entry_pa, walker.walk_hardware])
 SIGN = 1 << 63
 
 
@@ -280,7 +280,14 @@ class Tables:
     def leaf_at(self, root: int, va: int) -> int:
         """The physical address of the leaf entry of an address of a process; 0: it maps nothing there."""
         twin.use(self.physical)
-        return DO["leaf_entry_at"](self.loaded.format_pa, 0, root, va)
+        table = root
+        for shift in range(self.arch.root_shift, self.arch.page_shift - 1, -self.arch.index_bits):
+            at = table + DO["index_at"](self.loaded.format_pa, va, shift)
+            entry = self.entry(at)
+            if not entry & self.arch.present:
+                return 0
+            table = self.arch.pa(entry)
+        return at
 
     def entry(self, at: int) -> int:
         """A leaf entry."""

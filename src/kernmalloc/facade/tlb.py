@@ -60,10 +60,6 @@ class TlbFigures:
         second = traffic.misses - traffic.walks
         return second * self.processor.second_cycles + traffic.walks * self.processor.walk_cycles
 
-    def per_thousand(self, count: int) -> float:
-        """So many for each thousand operations."""
-        return 1000 * count / self.operations if self.operations else 0.0
-
     def line(self) -> TlbCounts:
         """All of it in plain numbers."""
         return TlbCounts(

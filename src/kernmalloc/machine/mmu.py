@@ -390,21 +390,3 @@ def walk(format: Format, phys: int, bytes: int, root: int, va: int) -> int:
     if is_present(format, entry) == 0:  # as one expression it is miscompiled by gcc 12.2 at -O2 (peephole2)
         return 0
     return entry
-
-
-@kernel
-def leaf_entry_at(format: Format, phys: int, root: int, va: int) -> int:
-    """Where the present leaf entry for va lies, in tables without large pages; 0 if none is present.
-
-    `phys` is what turns a physical address into one that can be loaded from here.
-    """
-    shift = format.root_shift
-    table = root
-    while shift > format.page_shift:
-        entry = load_entry(format, phys + table + index_at(format, va, shift))
-        if is_present(format, entry) == 0:
-            return 0
-        table = entry_pa(format, entry)
-        shift -= format.index_bits
-    at = phys + table + index_at(format, va, shift)
-    return at if is_present(format, load_entry(format, at)) != 0 else 0

@@ -23,7 +23,7 @@ def test_short_descriptors_have_the_bits_of_the_manual_E3() -> None:
     section, ap0, ap1, ap2, ng = 1 << 1, 1 << 10, 1 << 11, 1 << 15, 1 << 17
     assert SHORT.large == section | ap0 | C | B
     assert SHORT.user_large == section | ap0 | ap1 | ap2 | ng | C | B
-    assert (SHORT.large_used, SHORT.large_write_mask, SHORT.large_read_only) == (ap0, ap2, ap2)
+    assert (SHORT.mask("large", ["AP0"]), SHORT.large_write_mask, SHORT.large_read_only) == (ap0, ap2, ap2)
     assert (SHORT.execute_large_mask, SHORT.execute_large_value) == (1 << 4, 0)
     assert SHORT.root == SHORT.table == SHORT.user_root == SHORT.user_table == 1
     assert (SHORT.present, SHORT.large_mask, SHORT.large_value) == (3, 2, 2)
@@ -36,7 +36,7 @@ def test_four_first_level_entries_are_one_E3() -> None:
     assert (SHORT.word_shift, SHORT.entry_shift, SHORT.upper_entry_shift) == (2, 2, 4)
     assert (SHORT.table_step, SHORT.large_step) == (1 << 10, 1 << 20)
     assert SHORT.root_pages << 12 == 4096 * 4 and SHORT.large_page == 4 << 20
-    assert SHORT.address == (1 << 32) - (1 << 12) and SHORT.large_address == (1 << 32) - (1 << 20)
+    assert SHORT.address == (1 << 32) - (1 << 12) and SHORT.mask("large", ["address"]) == (1 << 32) - (1 << 20)
     assert SHORT.user_end == 1 << 32 - 2, "TTBCR.N = 2"
 
 

@@ -23,7 +23,7 @@ def test_entries_are_words_for_the_TLB() -> None:
 
 
 def test_the_note_of_use_lies_in_address_bits_that_a_page_leaves_free() -> None:
-    assert FORMAT.used == FORMAT.large_used == 1 << USED
+    assert FORMAT.used == FORMAT.mask("large", ["used"]) == 1 << USED
     assert FORMAT.address == (1 << 32) - (8 << 10)
 
 

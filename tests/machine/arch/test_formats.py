@@ -18,6 +18,7 @@ from kernmalloc.lang.functions import REGISTRY
 from kernmalloc.lang.status import BAD_BOOT
 from kernmalloc.machine import mmu
 from kernmalloc.machine.arch import FORMATS
+from kernmalloc.machine.arch.entries import ADDRESS, LARGE
 from kernmalloc.machine.arch.model import Format
 
 EVERY = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
@@ -68,7 +69,7 @@ def test_what_is_no_format_is_refused(number: int) -> None:
 def test_bits_and_address_of_an_entry_are_apart(format: Format) -> None:
     words = (format.root, format.table, format.user_root, format.user_table, format.leaf, format.page)
     assert all(word & format.present and not word & format.address for word in words)
-    assert format.large & format.present and not format.large & format.large_address
+    assert format.large & format.present and not format.large & format.mask(LARGE, [ADDRESS])
     tested = (format.present, format.write_mask, format.used)
     assert all(bits and not bits & format.address for bits in tested)
     assert format.pa(format.address) == (1 << format.phys_bits) - (1 << format.page_shift)
@@ -117,20 +118,19 @@ def step(f: Format, entry: int) -> int:
     return (f.large_step if f.is_large(entry) else f.table_step) if entry & f.present else 0
 
 
-def walk(f: Format, phys: int, root: int, va: int, large: bool = True, bytes: int = 1 << 62) -> tuple[int, int]:
-    """(address of the entry, leaf entry) that the tables hold for va; zeros if none is present."""
+def walk(f: Format, phys: int, root: int, va: int, bytes: int) -> int:
+    """The leaf entry that the tables hold for va; 0 if none is present."""
     table = root
     for shift in range(f.root_shift, f.page_shift - 1, -f.index_bits):
         if table < 0 or table + (1 << f.page_shift) > bytes:
-            return 0, 0
-        at = phys + table + STRAIGHT["index_at"](f, va, shift)
-        entry = load(f, at)
+            return 0
+        entry = load(f, phys + table + STRAIGHT["index_at"](f, va, shift))
         if not entry & f.present:
-            return 0, 0
-        if large and f.page_shift < shift and f.is_large(entry):
-            return at, STRAIGHT["page_inside"](f, entry, shift, va)
+            return 0
+        if f.page_shift < shift and f.is_large(entry):
+            return STRAIGHT["page_inside"](f, entry, shift, va)
         table = f.pa(entry)
-    return at, entry
+    return entry
 
 
 def inside(f: Format, shift: int) -> int:
@@ -191,10 +191,9 @@ STRAIGHT: dict[str, Callable[..., int]] = {
         (entry & ~(inside(f, shift) >> f.pa_shift) | (va & inside(f, shift)) >> f.pa_shift) & ~(f.large & ~f.leaf)
         | f.leaf & ~f.large
     ),
-    "walk": lambda f, phys, bytes, root, va: walk(f, phys, root, va, bytes=bytes)[1],
-    "leaf_entry_at": lambda f, phys, root, va: walk(f, phys, root, va, large=False)[0],
+    "walk": lambda f, phys, bytes, root, va: walk(f, phys, root, va, bytes),
 }
-IN_MEMORY = {"walk", "leaf_entry_at"}
+IN_MEMORY = {"walk"}
 STORING = {"load_entry", "store_entry", "swap_entry", "store_upper", "is_upper"}
 
 
@@ -249,7 +248,6 @@ def test_the_walk_is_straight_line_arithmetic(format: Format, seed: int, va: int
     for function, *arguments in (
         ("walk", page, 8 * page, root << format.page_shift, va),
         ("walk", page, 3 * page, root << format.page_shift, va),  # some tables lie beyond
-        ("leaf_entry_at", page, root << format.page_shift, va),
     ):
         assert DO[function](RECORDS[format.number], *arguments) == STRAIGHT[function](format, *arguments)
 

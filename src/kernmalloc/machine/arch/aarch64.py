@@ -9,24 +9,22 @@ The manual is the ARM Architecture Reference Manual, DDI 0487, issue K.a.
 
 Addresses are as wide as a root of one frame reaches: TCR_EL1.T0SZ and T1SZ are 64 less their bits. TTBR1_EL1 leads to
 the kernel's tables, whose addresses have ones above these bits, TTBR0_EL1 to those of a process, whose addresses have
-zeros. Physical addresses have 48 bits. The access flag is software's to set where TCR_EL1.HA is 0: what the kernel maps
-for itself has it.
+zeros. Physical addresses have 48 bits. Entries are made like the long descriptors of ARMv7. The access flag is
+software's to set where TCR_EL1.HA is 0: what the kernel maps for itself has it.
 """
 
 from __future__ import annotations
 
 from kernmalloc.lang.target import Target
-from kernmalloc.machine.arch import machine_code
+from kernmalloc.machine.arch import armv7, machine_code
 from kernmalloc.machine.arch.entries import (
     LARGE,
     LEAF,
     ROOT,
     TABLE,
-    Caching,
     Field,
     Form,
     Level,
-    Made,
     Meaning,
     Register,
     Walking,
@@ -90,20 +88,16 @@ def _fields(page_shift: int, span_shift: int) -> dict[str, tuple[Field, ...]]:
     return {ROOT: table, TABLE: table, LARGE: large, LEAF: leaf}
 
 
-_TOP = (Form(ROOT, {"valid": 1, "type": 1}),)
+_TOP = (Form(ROOT, armv7.LONG_LEADS),)
 
 
 def _upper(page: int, kind: str = TABLE) -> tuple[Form, ...]:
     """Forms where an entry leads to a table or maps a block."""
-    return Form(kind, {"valid": 1, "type": 1}), Form(LARGE, {"valid": 1, "type": 0}, page)
+    return Form(kind, armv7.LONG_LEADS), Form(LARGE, armv7.LONG_BLOCK, page)
 
 
 def _lowest(page: int) -> tuple[Form, ...]:
-    return (Form(LEAF, {"valid": 1, "type": 1}, page),)
-
-
-_KERNEL = {"valid": 1, "SH": 3, "AF": 1, "UXN": 1}
-_PAGE = {"valid": 1, "AP1": 1, "AP2": 1, "SH": 3, "nG": 1, "PXN": 1}
+    return (Form(LEAF, armv7.LONG_LEADS, page),)
 
 
 def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tuple[Level, ...]) -> Format:
@@ -119,22 +113,8 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
         levels=levels,
         fields=_fields(page_shift, levels[-2].shift),
         meaning=Meaning(present="valid", large={"type": 0}, used="AF", writable={"AP2": 0}, executable={"PXN": 0}),
-        made=Made(
-            root={"valid": 1, "type": 1},
-            table={"valid": 1, "type": 1},
-            user_root={"valid": 1, "type": 1},
-            user_table={"valid": 1, "type": 1},
-            leaf={**_KERNEL, "type": 1},
-            large=_KERNEL,
-            page={**_PAGE, "type": 1},
-            user_large={**_PAGE, "AF": 1},
-        ),
-        caching=Caching(
-            write_back={"AttrIndx": 0},
-            write_through={"AttrIndx": 1},
-            uncached={"AttrIndx": 2},
-            write_combining={"AttrIndx": 3},
-        ),
+        made=armv7.long_made({**armv7.LONG_KERNEL, "UXN": 1}),
+        caching=armv7.LONG_CACHING,
         walking=Walking(  # D8.4
             read={},
             write={"AP2": 0, "APTable1": 0},
@@ -152,7 +132,7 @@ def _format(*, name: str, number: int, page_shift: int, va_bits: int, levels: tu
         registers=(
             Register(
                 "MAIR_EL1",
-                0x4404_BBFF,
+                armv7.LONG_MAIR,
                 "attributes 0 write-back, 1 write-through, 2 Device-nGnRE, 3 Normal, not cacheable",
             ),
             Register("TCR_EL1.T0SZ", 64 - va_bits, "so many bits of an address of a process are not translated"),

@@ -27,10 +27,12 @@ from kernmalloc.machine.arch.entries import (
     ROOT,
     TABLE,
     Caching,
+    Field,
     Form,
     Level,
     Made,
     Meaning,
+    Recipe,
     Register,
     Walking,
     layout,
@@ -39,8 +41,10 @@ from kernmalloc.machine.arch.model import Arch, Compiler, Format
 
 _MANUAL = "ARM DDI 0406C"
 
+_FIGURES = "B3.5.1, figure B3-4", "B3.5.1, figure B3-5"  # of first-level and second-level descriptors
+
 _TABLE = layout(
-    "B3.5.1, figure B3-4",
+    _FIGURES[0],
     ("type", 0, 2, "1: leads to a table"),
     ("PXN", 2, 1, "PL1 may not execute below, where there is PXN"),
     ("NS", 3, 1, "not secure below"),
@@ -48,55 +52,50 @@ _TABLE = layout(
     ("implementation", 9, 1, "implementation defined"),
     ("address", 10, 22, "of a table of 1 KiB"),
 )
-_SECTION = layout(
-    "B3.5.1, figure B3-4",
+_MAPS = {  # what every entry says that maps, wherever it says it: bits, meaning
+    "XN": (1, "may not be executed"),
+    "B": (1, "with C and TEX, how it is cached: B3.8.3"),
+    "C": (1, "see B"),
+    "AP0": (1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
+    "AP1": (1, "PL0 may access: B3.7.1"),
+    "TEX": (3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
+    "AP2": (1, "read only: B3.7.1"),
+    "S": (1, "shareable: PRRR says what that means"),
+    "nG": (1, "not global"),
+}
+
+
+def _mapping(figure: str, lowest: dict[str, int], *own: tuple[str, int, int, str]) -> tuple[Field, ...]:
+    """Fields of an entry that maps: its own, and those of `_MAPS` by their lowest bits."""
+    shared = ((name, low, *_MAPS[name]) for name, low in lowest.items())
+    return layout(figure, *sorted((*own, *shared), key=lambda each: each[1]))
+
+
+_SECTION = _mapping(
+    _FIGURES[0],
+    {"B": 2, "C": 3, "XN": 4, "AP0": 10, "AP1": 11, "TEX": 12, "AP2": 15, "S": 16, "nG": 17},
     ("PXN", 0, 1, "PL1 may not execute, where there is PXN"),
     ("type", 1, 1, "1: maps a section"),
-    ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
-    ("C", 3, 1, "see B"),
-    ("XN", 4, 1, "may not be executed"),
     ("domain", 5, 4, "whose rights DACR says"),
     ("implementation", 9, 1, "implementation defined"),
-    ("AP0", 10, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
-    ("AP1", 11, 1, "PL0 may access: B3.7.1"),
-    ("TEX", 12, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
-    ("AP2", 15, 1, "read only: B3.7.1"),
-    ("S", 16, 1, "shareable: PRRR says what that means"),
-    ("nG", 17, 1, "not global"),
     ("supersection", 18, 1, "1: maps 16 MiB"),
     ("NS", 19, 1, "not secure"),
     ("address", 20, 12, "of a section"),
 )
-_SMALL = layout(
-    "B3.5.1, figure B3-5",
-    ("XN", 0, 1, "may not be executed"),
+_SMALL = _mapping(
+    _FIGURES[1],
+    {"XN": 0, "B": 2, "C": 3, "AP0": 4, "AP1": 5, "TEX": 6, "AP2": 9, "S": 10, "nG": 11},
     ("type", 1, 1, "1: maps a small page"),
-    ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
-    ("C", 3, 1, "see B"),
-    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
-    ("AP1", 5, 1, "PL0 may access: B3.7.1"),
-    ("TEX", 6, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
-    ("AP2", 9, 1, "read only: B3.7.1"),
-    ("S", 10, 1, "shareable: PRRR says what that means"),
-    ("nG", 11, 1, "not global"),
     ("address", 12, 20, "of a page"),
 )
 _SUPERSECTION = (  # B3.5.1: no domain, which is 0; an address of 32 bits
     *(each for each in _SECTION if each.name not in ("domain", "address")),
-    *layout("B3.5.1, figure B3-4", ("address", 24, 8, "of a supersection")),
+    *layout(_FIGURES[0], ("address", 24, 8, "of a supersection")),
 )
-_PAGE_64K = layout(
-    "B3.5.1, figure B3-5",
+_PAGE_64K = _mapping(
+    _FIGURES[1],
+    {"B": 2, "C": 3, "AP0": 4, "AP1": 5, "AP2": 9, "S": 10, "nG": 11, "TEX": 12, "XN": 15},
     ("type", 0, 2, "1: maps a large page"),
-    ("B", 2, 1, "with C and TEX, how it is cached: B3.8.3"),
-    ("C", 3, 1, "see B"),
-    ("AP0", 4, 1, "access flag, with SCTLR.AFE = 1: B3.7.4"),
-    ("AP1", 5, 1, "PL0 may access: B3.7.1"),
-    ("AP2", 9, 1, "read only: B3.7.1"),
-    ("S", 10, 1, "shareable: PRRR says what that means"),
-    ("nG", 11, 1, "not global"),
-    ("TEX", 12, 3, "see B; with SCTLR.TRE = 1 the upper two are for software"),
-    ("XN", 15, 1, "may not be executed"),
     ("address", 16, 16, "of a page of 64 KiB"),
 )
 _WRITE_BACK = {"C": 1, "B": 1}
@@ -171,6 +170,34 @@ _SHORT = Format(
     ),
 )
 
+# of long descriptors, of AArch64, too
+LONG_LEADS = {"valid": 1, "type": 1}  # to a table; a lowest entry that maps a page has it, too
+LONG_BLOCK = {"valid": 1, "type": 0}
+LONG_KERNEL = {"valid": 1, "SH": 3, "AF": 1}
+LONG_MAIR = 0x4404_BBFF  # attributes 0 write-back, 1 write-through, 2 Device, 3 Normal, not cacheable
+LONG_CACHING = Caching(
+    write_back={"AttrIndx": 0},
+    write_through={"AttrIndx": 1},
+    uncached={"AttrIndx": 2},
+    write_combining={"AttrIndx": 3},
+)
+_LONG_PAGE = {"valid": 1, "AP1": 1, "AP2": 1, "SH": 3, "nG": 1, "PXN": 1}
+
+
+def long_made(kernel: Recipe) -> Made:
+    """Recipes of long descriptors; `kernel` is what maps a block for the kernel."""
+    return Made(
+        root=LONG_LEADS,
+        table=LONG_LEADS,
+        user_root=LONG_LEADS,
+        user_table=LONG_LEADS,
+        leaf={**kernel, "type": 1},
+        large=kernel,
+        page={**_LONG_PAGE, "type": 1},
+        user_large={**_LONG_PAGE, "AF": 1},
+    )
+
+
 _LONG_MAPS = (
     ("AttrIndx", 2, 3, "which attribute of MAIR0 and MAIR1"),
     ("NS", 5, 1, "not secure"),
@@ -200,10 +227,6 @@ _LONG_TABLE = layout(
     ("APTable1", 62, 1, "read only below"),
     ("NSTable", 63, 1, "not secure below"),
 )
-_LONG_LEADS = {"valid": 1, "type": 1}
-_LONG_MAPS_BLOCK = {"valid": 1, "type": 0}
-_LONG_KERNEL = {"valid": 1, "SH": 3, "AF": 1}
-_LONG_PAGE = {"valid": 1, "AP1": 1, "AP2": 1, "SH": 3, "nG": 1, "PXN": 1}
 
 _LONG = Format(
     name="armv7-lpae",
@@ -215,9 +238,9 @@ _LONG = Format(
     break_first=True,
     page_shift=12,
     levels=(
-        Level(30, 2, (Form(ROOT, _LONG_LEADS), Form(LARGE, _LONG_MAPS_BLOCK, 30))),
-        Level(21, 9, (Form(TABLE, _LONG_LEADS), Form(LARGE, _LONG_MAPS_BLOCK, 21))),
-        Level(12, 9, (Form(LEAF, _LONG_LEADS, 12),)),
+        Level(30, 2, (Form(ROOT, LONG_LEADS), Form(LARGE, LONG_BLOCK, 30))),
+        Level(21, 9, (Form(TABLE, LONG_LEADS), Form(LARGE, LONG_BLOCK, 21))),
+        Level(12, 9, (Form(LEAF, LONG_LEADS, 12),)),
     ),
     fields={
         ROOT: _LONG_TABLE,
@@ -240,22 +263,8 @@ _LONG = Format(
         ),
     },
     meaning=Meaning(present="valid", large={"type": 0}, used="AF", writable={"AP2": 0}, executable={"XN": 0}),
-    made=Made(
-        root={"valid": 1, "type": 1},
-        table={"valid": 1, "type": 1},
-        user_root={"valid": 1, "type": 1},
-        user_table={"valid": 1, "type": 1},
-        leaf={**_LONG_KERNEL, "type": 1},
-        large=_LONG_KERNEL,
-        page={**_LONG_PAGE, "type": 1},
-        user_large={**_LONG_PAGE, "AF": 1},
-    ),
-    caching=Caching(
-        write_back={"AttrIndx": 0},
-        write_through={"AttrIndx": 1},
-        uncached={"AttrIndx": 2},
-        write_combining={"AttrIndx": 3},
-    ),
+    made=long_made(LONG_KERNEL),
+    caching=LONG_CACHING,
     walking=Walking(  # B3.7
         read={},
         write={"AP2": 0, "APTable1": 0},
@@ -269,7 +278,7 @@ _LONG = Format(
     registers=(
         Register(
             "MAIR0",
-            0x4404_BBFF,
+            LONG_MAIR,
             "attributes 0 write-back, 1 write-through, 2 Device, 3 Normal, not cacheable: B4.1.104",
         ),
         Register("TTBCR.EAE", 1, "descriptors are long: B4.1.153"),

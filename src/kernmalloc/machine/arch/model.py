@@ -75,7 +75,7 @@ class Format:
     manual: str  # whose places the sources of fields are
     va_bits: int  # of a virtual address that the tables reach
     phys_bits: int  # width of a physical address in an entry
-    root_phys_bits: int | None = None  # in the register that leads to the root; None: the same
+    root_phys_bits: int | None = None  # in the register that leads to the root; None: phys_bits
     tlb: int = 0  # entries of a TLB that software loads; 0: the processor walks the tables itself
     loading: Loading | None = None  # how software loads them
     user_end: int  # first address above what a process may map: the kernel's share begins there, or the format ends
@@ -169,11 +169,6 @@ class Format:
         say something else."""
         return self.mask(LEAF, [ADDRESS]) if self.levels else 0
 
-    @cached_property
-    def large_address(self) -> int:
-        """Where the entry of a large page has its physical address."""
-        return self.mask(LARGE, [ADDRESS]) if self.levels else 0
-
     def pa(self, entry: Word) -> Word:
         """The physical address in an entry, or in an array of entries. Of one that maps a large page the bits below its
         size say something else."""
@@ -207,11 +202,6 @@ class Format:
     def used(self) -> int:
         """The bit of a leaf entry that its use sets."""
         return self.mask(LEAF, [self.meaning.used]) if self.levels else 0
-
-    @cached_property
-    def large_used(self) -> int:
-        """`used`, of an entry that maps a large page."""
-        return self.mask(LARGE, [self.meaning.used]) if self.levels else 0
 
     @cached_property
     def write_mask(self) -> int:

@@ -27,7 +27,7 @@ Known = Literal["documented", "measured", "estimate"]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Tlb:
     """One TLB."""
 
@@ -37,10 +37,10 @@ class Tlb:
     entries: int
     ways: int  # entries of a set; all of them: fully associative
     pages: tuple[int, ...]  # bytes of a page, the sizes that an entry can have, ascending
-    splits: bool = True  # a page of another size is held in pieces; otherwise it is not held
-    replacement: Replacement
-    replacement_known: Known
     source: str
+    replacement: Replacement = "pseudo-lru"
+    replacement_known: Known = "estimate"
+    splits: bool = True  # a page of another size is held in pieces; otherwise it is not held
 
     @property
     def sets(self) -> int:
@@ -67,32 +67,7 @@ class Processor:
     source: str
 
 
-def _tlb(
-    name: str,
-    kind: Kind,
-    level: int,
-    entries: int,
-    ways: int,
-    pages: tuple[int, ...],
-    source: str,
-    replacement: Replacement = "pseudo-lru",
-    known: Known = "estimate",
-    splits: bool = True,
-) -> Tlb:
-    return Tlb(
-        name=name,
-        kind=kind,
-        level=level,
-        entries=entries,
-        ways=ways,
-        pages=pages,
-        splits=splits,
-        replacement=replacement,
-        replacement_known=known,
-        source=source,
-    )
-
-
+_V4E_PAGES = KIB, 4 * KIB, 8 * KIB, MIB
 ARM_BLOCKS = (4 * KIB, 16 * KIB, 64 * KIB, MIB, 2 * MIB, 16 * MIB, 32 * MIB, 512 * MIB)
 """Page and block sizes of VMSAv7 and VMSAv8 below 1 GiB."""
 
@@ -113,9 +88,9 @@ _PROCESSORS = (
         title="ARM Cortex-A53",
         formats=("aarch64", "aarch64-64k", "armv7", "armv7-lpae"),
         tlbs=(
-            _tlb("data micro TLB", "data", 1, 10, 10, ARM_BLOCKS, _A53 + "5.2.1; the page sizes are not documented"),
-            _tlb("instruction micro TLB", "instruction", 1, 10, 10, ARM_BLOCKS, _A53 + "5.2.1"),
-            _tlb("main TLB", "unified", 2, 512, 4, ARM_BLOCKS, _A53 + "5.2.2: all sizes but 1 GiB, which is split"),
+            Tlb("data micro TLB", "data", 1, 10, 10, ARM_BLOCKS, _A53 + "5.2.1; the page sizes are not documented"),
+            Tlb("instruction micro TLB", "instruction", 1, 10, 10, ARM_BLOCKS, _A53 + "5.2.1"),
+            Tlb("main TLB", "unified", 2, 512, 4, ARM_BLOCKS, _A53 + "5.2.2: all sizes but 1 GiB, which is split"),
         ),
         loads="hardware",
         second_cycles=2,
@@ -131,9 +106,9 @@ _PROCESSORS = (
         title="ARM Cortex-A72",
         formats=("aarch64", "aarch64-64k", "armv7", "armv7-lpae"),
         tlbs=(
-            _tlb("L1 data TLB", "data", 1, 32, 32, (4 * KIB, 64 * KIB, MIB), _A72 + "5.2.2"),
-            _tlb("L1 instruction TLB", "instruction", 1, 48, 48, (4 * KIB, 64 * KIB, MIB), _A72 + "5.2.1"),
-            _tlb(
+            Tlb("L1 data TLB", "data", 1, 32, 32, (4 * KIB, 64 * KIB, MIB), _A72 + "5.2.2"),
+            Tlb("L1 instruction TLB", "instruction", 1, 48, 48, (4 * KIB, 64 * KIB, MIB), _A72 + "5.2.1"),
+            Tlb(
                 "L2 TLB",
                 "unified",
                 2,
@@ -157,16 +132,8 @@ _PROCESSORS = (
         title="ARM Cortex-A76",
         formats=("aarch64", "aarch64-16k", "aarch64-64k"),
         tlbs=(
-            _tlb(
-                "L1 data TLB",
-                "data",
-                1,
-                48,
-                48,
-                (4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB, 512 * MIB),
-                _A76 + "A5.2.2",
-            ),
-            _tlb(
+            Tlb("L1 data TLB", "data", 1, 48, 48, (4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB, 512 * MIB), _A76 + "A5.2.2"),
+            Tlb(
                 "L1 instruction TLB",
                 "instruction",
                 1,
@@ -175,7 +142,7 @@ _PROCESSORS = (
                 (4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB, 32 * MIB),
                 _A76 + "A5.2.1",
             ),
-            _tlb(
+            Tlb(
                 "L2 TLB",
                 "unified",
                 2,
@@ -199,17 +166,9 @@ _PROCESSORS = (
         title="ARM Cortex-A7",
         formats=("armv7", "armv7-lpae"),
         tlbs=(
-            _tlb("data micro TLB", "data", 1, 10, 10, ARM_BLOCKS, _A7 + "5.3.1; the page sizes are not documented"),
-            _tlb("instruction micro TLB", "instruction", 1, 10, 10, ARM_BLOCKS, _A7 + "5.3.1"),
-            _tlb(
-                "main TLB",
-                "unified",
-                2,
-                256,
-                2,
-                (4 * KIB, 64 * KIB, MIB, 2 * MIB, 16 * MIB, GIB),
-                _A7 + "5.3.2",
-            ),
+            Tlb("data micro TLB", "data", 1, 10, 10, ARM_BLOCKS, _A7 + "5.3.1; the page sizes are not documented"),
+            Tlb("instruction micro TLB", "instruction", 1, 10, 10, ARM_BLOCKS, _A7 + "5.3.1"),
+            Tlb("main TLB", "unified", 2, 256, 2, (4 * KIB, 64 * KIB, MIB, 2 * MIB, 16 * MIB, GIB), _A7 + "5.3.2"),
         ),
         loads="hardware",
         second_cycles=2,
@@ -225,9 +184,9 @@ _PROCESSORS = (
         title="SiFive U74",
         formats=("riscv64-sv39",),
         tlbs=(
-            _tlb("data TLB", "data", 1, 40, 40, (4 * KIB, 2 * MIB, GIB), _U74),
-            _tlb("instruction TLB", "instruction", 1, 40, 40, (4 * KIB, 2 * MIB, GIB), _U74),
-            _tlb(
+            Tlb("data TLB", "data", 1, 40, 40, (4 * KIB, 2 * MIB, GIB), _U74),
+            Tlb("instruction TLB", "instruction", 1, 40, 40, (4 * KIB, 2 * MIB, GIB), _U74),
+            Tlb(
                 "L2 TLB",
                 "unified",
                 2,
@@ -255,10 +214,10 @@ _PROCESSORS = (
         title="AMD Zen 4",
         formats=("x86_64", "x86_64-la57", "i386-pae", "i386"),
         tlbs=(
-            _tlb("L1 DTLB", "data", 1, 72, 72, (4 * KIB, 2 * MIB, GIB), _ZEN4 + "72 entries, fully associative"),
-            _tlb("L1 ITLB", "instruction", 1, 64, 64, (4 * KIB, 2 * MIB, GIB), _ZEN4 + "64 entries, fully associative"),
-            _tlb("L2 DTLB", "data", 2, 3072, 24, (4 * KIB, 2 * MIB), _ZEN4 + "3072 entries, 24 ways"),
-            _tlb("L2 ITLB", "instruction", 2, 512, 8, (4 * KIB, 2 * MIB), _ZEN4 + "512 entries, 8 ways"),
+            Tlb("L1 DTLB", "data", 1, 72, 72, (4 * KIB, 2 * MIB, GIB), _ZEN4 + "72 entries, fully associative"),
+            Tlb("L1 ITLB", "instruction", 1, 64, 64, (4 * KIB, 2 * MIB, GIB), _ZEN4 + "64 entries, fully associative"),
+            Tlb("L2 DTLB", "data", 2, 3072, 24, (4 * KIB, 2 * MIB), _ZEN4 + "3072 entries, 24 ways"),
+            Tlb("L2 ITLB", "instruction", 2, 512, 8, (4 * KIB, 2 * MIB), _ZEN4 + "512 entries, 8 ways"),
         ),
         loads="hardware",
         second_cycles=7,
@@ -274,13 +233,13 @@ _PROCESSORS = (
         title="Intel Skylake",
         formats=("x86_64", "i386-pae", "i386"),
         tlbs=(
-            _tlb("DTLB, small pages", "data", 1, 64, 4, (4 * KIB,), _SKYLAKE),
-            _tlb("DTLB, large pages", "data", 1, 32, 4, (2 * MIB, 4 * MIB), _SKYLAKE),
-            _tlb("DTLB, 1 GiB pages", "data", 1, 4, 4, (GIB,), _SKYLAKE),
-            _tlb("ITLB, small pages", "instruction", 1, 128, 8, (4 * KIB,), _SKYLAKE),
-            _tlb("ITLB, large pages", "instruction", 1, 8, 8, (2 * MIB, 4 * MIB), _SKYLAKE + "; of one thread"),
-            _tlb("STLB", "unified", 2, 1536, 12, (4 * KIB, 2 * MIB, 4 * MIB), _SKYLAKE),
-            _tlb("STLB, 1 GiB pages", "unified", 2, 16, 4, (GIB,), _SKYLAKE),
+            Tlb("DTLB, small pages", "data", 1, 64, 4, (4 * KIB,), _SKYLAKE),
+            Tlb("DTLB, large pages", "data", 1, 32, 4, (2 * MIB, 4 * MIB), _SKYLAKE),
+            Tlb("DTLB, 1 GiB pages", "data", 1, 4, 4, (GIB,), _SKYLAKE),
+            Tlb("ITLB, small pages", "instruction", 1, 128, 8, (4 * KIB,), _SKYLAKE),
+            Tlb("ITLB, large pages", "instruction", 1, 8, 8, (2 * MIB, 4 * MIB), _SKYLAKE + "; of one thread"),
+            Tlb("STLB", "unified", 2, 1536, 12, (4 * KIB, 2 * MIB, 4 * MIB), _SKYLAKE),
+            Tlb("STLB, 1 GiB pages", "unified", 2, 16, 4, (GIB,), _SKYLAKE),
         ),
         loads="hardware",
         second_cycles=7,
@@ -297,28 +256,8 @@ _PROCESSORS = (
         title="ColdFire V4e",
         formats=("coldfire",),
         tlbs=(
-            _tlb(
-                "DTLB",
-                "data",
-                1,
-                32,
-                32,
-                (KIB, 4 * KIB, 8 * KIB, MIB),
-                _V4E,
-                "pseudo-lru",
-                "documented",
-            ),
-            _tlb(
-                "ITLB",
-                "instruction",
-                1,
-                32,
-                32,
-                (KIB, 4 * KIB, 8 * KIB, MIB),
-                _V4E,
-                "pseudo-lru",
-                "documented",
-            ),
+            Tlb("DTLB", "data", 1, 32, 32, _V4E_PAGES, _V4E, "pseudo-lru", "documented"),
+            Tlb("ITLB", "instruction", 1, 32, 32, _V4E_PAGES, _V4E, "pseudo-lru", "documented"),
         ),
         loads="software",
         second_cycles=0,
@@ -335,7 +274,7 @@ _PROCESSORS = (
         name="i486",
         title="Intel486",
         formats=("i386",),  # without its large pages: 4 KiB is the only size
-        tlbs=(_tlb("TLB", "unified", 1, 32, 4, (4 * KIB,), _I486, "pseudo-lru", "documented"),),
+        tlbs=(Tlb("TLB", "unified", 1, 32, 4, (4 * KIB,), _I486, "pseudo-lru", "documented"),),
         loads="hardware",
         second_cycles=0,
         walk_cycles=13,
@@ -351,9 +290,9 @@ _PROCESSORS = (
         title="Intel Pentium",
         formats=("i386",),
         tlbs=(
-            _tlb("data TLB", "data", 1, 64, 4, (4 * KIB,), _PENTIUM, "pseudo-lru", "documented"),
-            _tlb("data TLB, large pages", "data", 1, 8, 4, (4 * MIB,), _PENTIUM, "pseudo-lru", "documented"),
-            _tlb("code TLB", "instruction", 1, 32, 4, (4 * KIB,), _PENTIUM, "pseudo-lru", "documented"),
+            Tlb("data TLB", "data", 1, 64, 4, (4 * KIB,), _PENTIUM, "pseudo-lru", "documented"),
+            Tlb("data TLB, large pages", "data", 1, 8, 4, (4 * MIB,), _PENTIUM, "pseudo-lru", "documented"),
+            Tlb("code TLB", "instruction", 1, 32, 4, (4 * KIB,), _PENTIUM, "pseudo-lru", "documented"),
         ),
         loads="hardware",
         second_cycles=0,
