@@ -98,7 +98,7 @@ class Shortcut(Record, size=64):
     """Where a page was found, by the low bits of its tag."""
 
     read: i64 = field("tag of the page; NONE: no page")
-    write: i64 = field("the same, if it can be written to")
+    write: i64 = field("tag of the page, if it can be written to; else NONE")
     delta: i64 = field("host address minus VA")
     slot: Slot = field("where it was found")
     serial: i64 = field("the slot's number then")

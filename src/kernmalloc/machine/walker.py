@@ -45,7 +45,7 @@ NO_MEMORY = 7  # a table, or a page, where there is no memory
 
 FAULT_NAMES = ("", "not present", "no right", "reserved", "not used", "too high", "no address", "no memory")
 
-# rights, as a walk finds them: those of the supervisor, and the same of users above
+# rights, as a walk finds them: the supervisor's; users' are USERS_SHIFT bits above
 MAY_READ = 1
 MAY_WRITE = 2
 MAY_EXECUTE = 4

@@ -93,7 +93,7 @@ class Made(NamedTuple):
     user_root: Recipe  # of the root of a process, leads to a table; the page entry gives the rights
     user_table: Recipe  # below that root, leads to a table
     leaf: Recipe  # maps a page for the kernel, writable, and used already, to spare the walker
-    large: Recipe  # maps a large page for the kernel, the same
+    large: Recipe  # maps a large page for the kernel, writable, and used already
     page: Recipe  # maps a page for a process: it may execute, not write; not used yet
     user_large: Recipe  # maps a large page for a process: it may execute, not write; used already
 
