@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_machines import MIB, conserved, poison
 
+from kernmalloc.kernel.core.kern import FREE
 from kernmalloc.kernel.heap.caches import FIRST_TYPE
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.status import BAD_ALIGN, BAD_SIZE, NO_VA, OK
@@ -115,6 +116,75 @@ def test_a_run_grows_and_shrinks_where_it_is(boot, mode):
     assert kernel.call("resize", first, 20 * PAGE) == first, "what was cut off is idle, and joined with the rest"
     kernel.free(first)
     conserved(kernel)
+
+
+@pytest.mark.parametrize("mode", ["raw", "soft", "twin"])
+def test_a_run_grows_into_pages_without_frames(boot, mode):
+    """Behind it there are idle pages, then bare ones, then the top: it takes all of them, where it is."""
+    kernel = boot((0, 16 * MIB), mode=mode)
+    first, gap, last = (kernel.malloc(100 * PAGE) for _ in range(3))
+    assert (first + 100 * PAGE, gap + 100 * PAGE) == (gap, last)
+    write(kernel, first, b"first" * 8000)
+    kernel.free(gap)  # of it only a growth step stays idle
+    assert 0 < kernel.view.kern["idle"] < 100
+    backed = int(kernel.view.kern["backed"]) - int(kernel.view.kern["idle"])
+    assert kernel.call("realloc", first, 200 * PAGE) == first and kernel.call("resize", first, 201 * PAGE) == 0
+    assert int(kernel.view.kern["backed"]) - int(kernel.view.kern["idle"]) == backed + 100
+    assert kernel.check()
+    assert kernel.call("realloc", last, 500 * PAGE) == last, "there is nothing behind it but the top"
+    assert read(kernel, first, 40_000) == b"first" * 8000
+    kernel.free(first)
+    kernel.free(last)
+    conserved(kernel)
+
+
+def test_a_run_that_cannot_grow_stays_as_it_is(boot):
+    """Where frames are short, nothing changes: not the top, not what is wanted."""
+    kernel = boot((0, 16 * MIB))
+    block = kernel.malloc(10 * PAGE)
+    before = kernel.snapshot()
+    assert kernel.call("resize", block, 32 * MIB) == 0 and kernel.snapshot() == before
+    kernel.free(block)
+    conserved(kernel)
+
+
+def test_a_run_of_a_direct_map_grows_into_free_frames():
+    """Frames behind a run become its own where all of them are free, and not where one is another's."""
+    profile = altered("guest", growth=16)
+    with booted((0, 64 * MIB), profile=profile) as kernel:
+        heap, fixed = (int(kernel.view.kern[name]) for name in ("heap", "fixed"))
+        blocks = []
+        while (block := kernel.malloc(64 * PAGE)) < heap + fixed * PAGE:
+            blocks.append(block)
+        grown = 64
+        while kernel.call("resize", block, (grown + 1) * PAGE) == block:
+            grown += 1
+            assert grown < 64 * MIB // PAGE
+        assert kernel.size_of(block) == grown * PAGE and kernel.check()
+        behind = block + grown * PAGE
+        end = heap + int(kernel.view.kern["heap_pages"]) * PAGE
+        assert behind == end or kernel.call("frame_type", (behind - int(kernel.view.kern["base"])) // PAGE) != FREE
+        for va in (*blocks, block):
+            kernel.free(va)
+        assert kernel.check()
+
+
+@pytest.mark.parametrize("profile", ["eros2", "x86_64"])
+def test_three_blocks_that_keep_growing(profile):
+    """Page by page, in turn: they seldom move, and into what the others left."""
+    with booted((0, 64 * MIB), profile=profile) as kernel:
+        start = int(kernel.view.kern["backed"])
+        blocks, most, moved = [kernel.malloc(16 * PAGE) for _ in range(3)], 0, 0
+        for pages in range(17, 400):
+            before = list(blocks)
+            for i in range(3):
+                blocks[i] = kernel.call("realloc", blocks[i], pages * PAGE)
+                most = max(most, int(kernel.view.kern["backed"]) - start)
+            moved += sum(va != was for va, was in zip(blocks, before, strict=True))
+        assert moved < 60 and most <= 2 * 3 * 399
+        for va in blocks:
+            kernel.free(va)
+        conserved(kernel)
 
 
 def test_a_fixed_part_ends_where_it_ends():

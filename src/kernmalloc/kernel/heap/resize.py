@@ -2,7 +2,8 @@
 
 Concepts
   1. A slot stays where it is as long as the bytes asked for fit, and are more than half of it once they are rounded up
-     to a size class. A run of pages loses its last pages, or takes those of a free run that follows it.
+     to a size class. A run of pages loses its last pages, or takes those that follow it: free ones that have frames,
+     and behind them bare ones, or the heap's top, for which frames are taken.
   2. What cannot be had in place is another block, and a copy. `calls` makes it: nobody holds the lock meanwhile.
 """
 

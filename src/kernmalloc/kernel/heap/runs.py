@@ -39,7 +39,7 @@ from kernmalloc.kernel.heap.bins import (
     unfile_run,
     va_of,
 )
-from kernmalloc.kernel.map.direct import free_run_at, is_heap, longest_free_run, run_disown, run_own, wiped
+from kernmalloc.kernel.map.direct import free_run_at, is_free_run, is_heap, longest_free_run, run_disown, run_own, wiped
 from kernmalloc.kernel.map.kmap import back, map_large, pfn_at, span_pages, tables_missing, unback, unmap_large
 from kernmalloc.lang import failed, kernel, poison, unpoison
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, OK
@@ -126,6 +126,15 @@ def _lower_top(cpu: Cpu, top: int) -> int:
 
 
 @kernel
+def _own(cpu: Cpu, page: int, pages: int) -> int:
+    """Make a run of free frames of a direct map the heap's: its first page. They have been asked for."""
+    kern = cpu.kern
+    run_own(cpu, page, pages)
+    kern.backed = kern.backed + pages
+    return page
+
+
+@kernel
 def _grow_direct(cpu: Cpu, pages: int, align: int) -> int:
     """What `grow` does in a direct map."""
     kern = cpu.kern
@@ -138,9 +147,28 @@ def _grow_direct(cpu: Cpu, pages: int, align: int) -> int:
     page = free_run_at(cpu, pages, align)
     if page == ABSENT:
         return NO_FRAMES
-    run_own(cpu, page, pages)
+    return _own(cpu, page, pages)
+
+
+@kernel
+def _grow_into(cpu: Cpu, low: int, start: int, pages: int) -> int:
+    """Back pages from `start` on, of the bare run at `low`, or behind the top, if that is `low`: the first of them.
+
+    Their frames have been asked for."""
+    kern = cpu.kern
+    kern.wanted = 0  # a whole growth step may have been refused before
+    end = start + pages
+    if low < kern.top:
+        end = low + unfile_run(kern, low)
+    else:
+        _raise_top(cpu, end)
+    if start > low:
+        file_run(kern, low, start - low, BARE)
+    if end > start + pages:
+        file_run(kern, start + pages, end - start - pages, BARE)
+    back(cpu, va_of(kern, start), pages)
     kern.backed = kern.backed + pages
-    return page
+    return start
 
 
 @kernel
@@ -152,28 +180,15 @@ def grow(cpu: Cpu, pages: int, align: int) -> int:
     if has_tables(kern) == 0:
         return _grow_direct(cpu, pages, align)
     bare = find_run(kern, BARE, pages + align - 1)
-    start = _aligned_up(kern, kern.top if bare == ABSENT else bare, align)
+    low = kern.top if bare == ABSENT else bare
+    start = _aligned_up(kern, low, align)
     top = max(kern.top, start + pages)
     if top > kern.heap_pages:
         return NO_VA
     status = space_ask(cpu, growth_cost(kern, start, pages, top))
     if failed(status):
         return status
-    kern.wanted = 0  # a whole growth step may have been refused before
-    low = kern.top
-    end = start + pages
-    if bare != ABSENT:
-        low = bare
-        end = bare + unfile_run(kern, bare)
-    else:
-        _raise_top(cpu, top)
-    if start > low:
-        file_run(kern, low, start - low, BARE)
-    if end > start + pages:
-        file_run(kern, start + pages, end - start - pages, BARE)
-    back(cpu, va_of(kern, start), pages)
-    kern.backed = kern.backed + pages
-    return start
+    return _grow_into(cpu, low, start, pages)
 
 
 @kernel
@@ -266,21 +281,55 @@ def taken(kern: Kern, page: int) -> int:
 
 
 @kernel
+def _can_grow_at(cpu: Cpu, page: int, pages: int) -> int:
+    """1 if so many pages from `page` on can be backed: nobody has them, and there are frames for them."""
+    kern = cpu.kern
+    top = max(kern.top, page + pages)
+    if top > kern.heap_pages or pages > kern.heap_pages - kern.backed:
+        return 0
+    if has_tables(kern) == 0:
+        return 1 if is_free_run(cpu, page, pages) != 0 and not failed(space_ask(cpu, pages)) else 0
+    if page < kern.top:
+        bare = record_of(kern, page)
+        if bare.use != BARE or bare.pages < pages:
+            return 0
+    return 0 if failed(space_ask(cpu, growth_cost(kern, page, pages, top))) else 1
+
+
+@kernel
+def _grow_at(cpu: Cpu, page: int, pages: int) -> int:
+    """Grow by pages from `page` on, if they can be had: 1 or 0."""
+    if _can_grow_at(cpu, page, pages) == 0:
+        cpu.kern.wanted = 0  # nobody waits for these
+        return 0
+    if has_tables(cpu.kern) == 0:
+        _own(cpu, page, pages)
+    else:
+        _grow_into(cpu, page, page, pages)
+    return 1
+
+
+@kernel
 def extend_run(cpu: Cpu, page: int, pages: int, more: int) -> int:
-    """Take the first `more` pages of the free run behind a run in use, which has frames: 1. 0: it is not that long."""
+    """Take the `more` pages behind a run in use: 1. They are free and have frames, or the heap grows by those that have
+    none. 0: that cannot be."""
     kern = cpu.kern
     end = page + pages
     use = KEPT if page < kern.fixed else IDLE  # a run lies in the fixed part as a whole, or not at all
-    if end >= kern.top:
-        return 0
-    behind = record_of(kern, end)
-    if behind.use != use or behind.pages < more:
-        return 0
-    left = unfile_run(kern, end) - more
-    if left > 0:
-        file_run(kern, end + more, left, use)
-    _count_free(kern, use, -more)
-    unpoison(va_of(kern, end), more << kern.page_shift)
+    free = 0
+    if end < kern.top:
+        behind = record_of(kern, end)
+        free = behind.pages if behind.use == use else 0
+    cut = min(free, more)
+    if cut < more:
+        if use == KEPT or _grow_at(cpu, end + cut, more - cut) == 0:
+            return 0
+    if cut > 0:
+        unfile_run(kern, end)
+        if free > cut:
+            file_run(kern, end + cut, free - cut, use)
+        _count_free(kern, use, -cut)
+        unpoison(va_of(kern, end), cut << kern.page_shift)
     taken(kern, page)
     return 1
 

@@ -95,6 +95,18 @@ def free_run_at(cpu: Cpu, pages: int, align: int) -> int:
 
 
 @kernel
+def is_free_run(cpu: Cpu, page: int, pages: int) -> int:
+    """1 if the frames of so many pages of the stretch, from `page` on, are free."""
+    pfn = heap_pfn(cpu.kern, page)
+    region = region_of(cpu, pfn)
+    if region == 0:
+        return 0
+    if region.area == 0:
+        return 0
+    return 1 if highest_range(region, pages, 1, 0, pfn, pfn + pages) == pfn else 0
+
+
+@kernel
 def longest_free_run(kern: Kern) -> int:
     """Pages in the longest run of free frames of the stretch."""
     low = heap_pfn(kern, 0)
