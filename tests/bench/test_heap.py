@@ -41,6 +41,37 @@ def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
         heap.Peer("nolib", "nolib.so").measure("time", trace, file, 1)
 
 
+@pytest.mark.parametrize("one", [heap.Ours(OURS), heap.Peer("glibc", "-")], ids=lambda one: one.who)
+def test_a_row_ends(one, tmp_path, monkeypatch):
+    """Warm replays end when their time is over, of which one is done; a replay that takes longer is no figure."""
+    file = tmp_path / "trace"
+    few = traces.Trace("few", "few", numpy.array([(0, 1 << 20), (0, 0)], numpy.int32))
+    many = few._replace(name="many", pairs=numpy.tile(few.pairs, (100_000, 1)))
+    monkeypatch.setattr(heap, "MOST", 0.001)
+    file.write_bytes(few.pairs.tobytes())
+    assert one.measure("time", few, file, 1 << 40).warm > 0
+    file.write_bytes(many.pairs.tobytes())
+    with pytest.raises(heap.Late, match=rf"^{one.who} on many: a replay takes more than 0.001 seconds$"):
+        one.measure("time", many, file, 1)
+
+
+def test_who_is_late_is_told_and_has_no_row_of_that_trace(monkeypatch):
+    monkeypatch.setattr(heap, "peers", lambda: ([heap.Peer("glibc", "-")], []))
+    late = heap.Late("glibc", traces.generated(0.001)[1])
+
+    def slow(self, what, trace, file, replays):
+        if what == "time" and self.who == "glibc":
+            raise late
+        return measure(self, what, trace, file, replays)
+
+    measure = heap.Peer.measure
+    monkeypatch.setattr(heap.Peer, "measure", slow)
+    told = []
+    rows = list(heap.run([traces.generated(0.001)[1]], 100, 2, lambda what, done: None, told.append))
+    assert told == [late]
+    assert "glibc" not in {row.who for row in rows} and OURS in {row.who for row in rows}
+
+
 def test_the_footprint_is_that_of_what_was_written(tmp_path):
     """4 MiB live in blocks of 4 KiB: everybody needs as much, and nobody half as much again."""
     pairs = numpy.array([(slot, 4096) for slot in range(1024)] + [(slot, 0) for slot in range(1024)], numpy.int32)

@@ -101,4 +101,6 @@ def test_rows_tell_of_all_traces_together():
         middle, high, most = (rows[f"{operation}: {what}"] for what in ("median", "99.9th percentile", MOST))
         assert 5 < middle <= high <= most and middle <= rows[f"{operation}: {QUICK}"]
     verdicts = judge(goals(), found)
-    assert len(verdicts) == 6 and all(verdict.reached for verdict in verdicts)
+    pair, *bounds = verdicts
+    assert pair.ours.median == rows["malloc: median"] + rows["free: median"]
+    assert len(bounds) == 6 and all(verdict.reached for verdict in bounds)

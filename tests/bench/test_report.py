@@ -46,6 +46,20 @@ def test_what_was_to_be_reached_and_what_was():
     assert list(report.verdicts([])) == []
 
 
+def test_no_time_is_negative_and_quick_tables_say_so():
+    rows = [
+        Row("frames", "2 threads: pair", OURS, "ns", (1.0, 1.2), 2.0),
+        Row("frames", "2 threads: pair", "bitmap", "ns", (9.0,), 2.0),
+    ]
+    assert list(report.tables(rows, report.QUICK)) == [
+        "", f"frames, 2 threads (ns); {report.QUICK}",
+        "               kernmalloc  bitmap  harness",
+        "  pair  below the harness    7.00     2.00",
+    ]  # fmt: skip
+    text = "\n".join(report.verdicts(judge([Goal("frames", "2 threads: pair", 1.0)], rows), report.QUICK))
+    assert text.count(report.BELOW) == 2 and "-" not in text and f"Figures to reach; {report.QUICK}" in text
+
+
 def test_a_row_is_a_json_object():
     told = report.told(rows()[0])
     assert told["values"] == (5.0, 4.0, 6.0)

@@ -50,5 +50,15 @@ def test_goals_of_its_own_and_figures():
     assert not rest
 
 
+def test_what_cannot_be_told_from_the_harness_is_below_it():
+    """And so is a ratio with it, which is a bound; a harness that costs nothing hides nothing."""
+    quick, slow = row(OURS, 2.2, harness=2.0), row("bitmap", 5.0, harness=2.0)
+    assert quick.below and not slow.below and not row(OURS, 0.1).below and row(OURS, 1.0, harness=2.0).below
+    (verdict,) = judge([Goal("frames", "pair", 0.2)], [quick, slow])
+    assert verdict.below and verdict.ratio == pytest.approx(0.1) and verdict.reached
+    (gross,) = judge([Goal("frames", "pair", 2.5, than=LIMIT, gross=True)], [quick])
+    assert not gross.below and gross.reached
+
+
 def test_no_peer_no_verdict():
     assert judge([Goal("frames", "pair", 1.0)], [row(OURS, 1.0)]) == []

@@ -88,7 +88,8 @@ GOALS = (
     *(Goal("frames", f"{_name(order, 1)}: {work}", limit, keeps=keeps) for order, work, limit, keeps in _JUDGED),
     *(
         Goal("frames", f"{_name(order, 2)}: {work}", 1.15, than=SELF, other=f"{_name(order, 1)}: {work}")
-        for order, work, _, _ in _JUDGED
+        for order in ORDERS
+        for work in WORKS
     ),
     Goal("frames", STATE, 0.25, than=LIMIT),
 )

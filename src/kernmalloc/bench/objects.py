@@ -66,7 +66,8 @@ def numbered(pairs: NDArray[numpy.int32], caches: dict[int, int]) -> NDArray[num
 
 
 def _heap(harness: Any, kernel: Kernel, ours: bool, ops: NDArray[numpy.int32], calls: int) -> Heap:
-    h = Heap(2, ops=ops.ctypes.data, count=calls, slots=int(ops[:, 0].max()) + 1, replays=1, context=kernel.processor)
+    h = Heap.of(2, ops, 1, context=kernel.processor)
+    h.count = calls
     entries = kernel.entry if ours else lambda name: address(harness, f"nothing_call_{name}")
     h.malloc, h.free = entries("cache_get"), entries("cache_put")
     return h

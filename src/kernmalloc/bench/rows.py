@@ -4,6 +4,8 @@ Concepts
   1. A row is one allocator on one work: the values of its runs, in the order in which they were taken. What a figure is
      called (median) and how far it can be trusted (quartiles) follow from them.
   2. `harness` is what a do-nothing allocator of the same calling shape came to in the same runs: `net` is without it.
+     Where the work takes less than can be told from the harness it is `below` it, and a figure of it, or a ratio with
+     it, means nothing.
   3. A goal names one work, what this project is compared with there, and the ratio to reach. Peers that keep nothing
      per frame do less work: a row says whether it `keeps` a checked entry for each, and a goal, against which of them
      it is.
@@ -44,6 +46,11 @@ class Row:
         return self.median - self.harness
 
     @property
+    def below(self) -> bool:
+        """Whether the work cannot be told from the harness."""
+        return self.harness > 0 and self.net < (RESOLVED if self.unit == "ns" else 0)
+
+    @property
     def spread(self) -> tuple[float, float]:
         """First and third quartile of the runs."""
         if len(self.values) == 1:
@@ -79,6 +86,11 @@ class Verdict:
     best: Row | None
     ratio: float
     raw: float | None
+
+    @property
+    def below(self) -> bool:
+        """Whether one of the two that are compared cannot be told from the harness: then the ratio is a bound."""
+        return not self.goal.gross and any(row.below for row in (self.ours, self.best) if row)
 
     @property
     def reached(self) -> bool:

@@ -113,8 +113,7 @@ def huge_bytes(place: range) -> int:
 
 def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figures:
     """One run. Wrong if a call was refused, or an invariant does not hold at the end."""
-    pairs = trace.pairs
-    h = Heap(1, ops=pairs.ctypes.data, count=len(pairs), slots=int(pairs[:, 0].max()) + 1, replays=replays)
+    h = Heap.of(1, trace.pairs, replays)
     with Kernel.boot(machine(), profile()) as kernel:
         place = exchange(kernel, advice)
         h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor

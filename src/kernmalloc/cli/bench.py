@@ -61,7 +61,8 @@ def bench(
         for verdict in judged:
             say_json(report.verdict_told(verdict))
     else:
-        say_all(report.tables(found))
-        say_all(report.verdicts(judged))
+        how = report.QUICK if quick else ""
+        say_all(report.tables(found, how))
+        say_all(report.verdicts(judged, how))
     for why in untold:
         complain(f"not measured: {why}")

@@ -1,7 +1,9 @@
 """What moves on standard error while a command works."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +19,8 @@ from rich.progress import (
 from kernmalloc.cli.options import Mode
 from kernmalloc.lang import objects
 from kernmalloc.report.printable import printable
+
+NOW_AND_THEN = 10.0  # seconds
 
 
 def load_objects(mode: Mode) -> None:
@@ -52,10 +56,27 @@ def touched(total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def measured() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar of measurements; it is told what is measured, and how much of its part is done."""
+    """A progress bar of measurements; it is told what is measured, and how much of its part is done. Where there is no
+    terminal, a line now and then says so."""
+    if not Console(stderr=True).is_terminal:
+        yield _lines()
+        return
     with _on_terminal(*_elapsed(), per_second=1) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda what, done: bar.update(task, description=printable(what), completed=done)
+
+
+def _lines() -> Callable[[str, float], None]:
+    """What writes a line if NOW_AND_THEN has passed since the last one."""
+    last = monotonic()
+
+    def line(what: str, done: float) -> None:
+        nonlocal last
+        if monotonic() - last >= NOW_AND_THEN:
+            last = monotonic()
+            print(f"measuring: {printable(what)}, {done:.0%} of its part", file=sys.stderr, flush=True)
+
+    return line
 
 
 def patience(mode: Mode) -> AbstractContextManager[object]:

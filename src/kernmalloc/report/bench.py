@@ -7,10 +7,13 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
+from kernmalloc.bench.heap import MOST
 from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+BELOW = "below the harness"
+QUICK = "quick: on a hundredth of the work, no figures to quote"
 HOW = {
     "": """\
 Medians of {runs} runs, plus or minus half the distance of their quartiles; the allocators take turns, run by run. Each
@@ -24,9 +27,10 @@ where both processors are free. Single frames are frame_get and frame_put, block
 the product's entries, wrong puts refused (which was tried before).""",
     "heap": """\
 Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by
-the processor's counter; interruptions by this computer show as the worst. Backed: the most resident memory, or frames
-of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the peers'
-is; what describes RAM was made before. malloc and free are the product's entries.""",
+the processor's counter; interruptions by this computer show as the worst. A replay may take {most:g} seconds, so may
+all warm ones of a run together. Backed: the most resident memory, or frames of heap, its map and tables, while every
+byte is written; at 2 MiB live or more. It is backed on demand, as the peers' is; what describes RAM was made before.
+malloc and free are the product's entries.""",
     "map": "Instructions are the freestanding object's, counted on an emulated processor, every one.",
     "tlb": """\
 One heap at one place, under one load, with memory of small pages behind it and with memory of huge pages, in turns.""",
@@ -55,7 +59,7 @@ def opening(parts: Sequence[str], runs: int) -> Iterator[str]:
     yield from fitted(f"{_processor()}, {processors} processors, {platform.system()} {platform.release()}")
     for part in ("", *parts):
         if part in HOW:
-            yield from paragraph(HOW[part].format(runs=runs))
+            yield from paragraph(HOW[part].format(runs=runs, most=MOST))
 
 
 def _processor() -> str:
@@ -65,13 +69,19 @@ def _processor() -> str:
     return platform.machine()
 
 
-def tables(rows: Sequence[Row]) -> Iterator[str]:
-    """A table for each kind of work and unit: works down, allocators across, net of the harness."""
+def tables(rows: Sequence[Row], how: str = "") -> Iterator[str]:
+    """A table for each kind of work and unit: works down, allocators across, net of the harness. `how` they were
+    measured stands in their titles."""
     tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         tables.setdefault((row.group, row.work.rpartition(": ")[0], row.unit), []).append(row)
     for (group, title, unit), found in tables.items():
-        yield from section(f"{group}, {title} ({unit})" if title else f"{group} ({unit})", columns(_table(found)))
+        what = f"{group}, {title} ({unit})" if title else f"{group} ({unit})"
+        yield from section(_titled(what, how), columns(_table(found)))
+
+
+def _titled(what: str, how: str) -> str:
+    return f"{what}; {how}" if how else what
 
 
 def _who(row: Row) -> str:
@@ -93,6 +103,8 @@ def _table(rows: list[Row]) -> list[Cells]:
 
 def _cell(row: Row) -> str:
     low, high = row.spread
+    if row.below:
+        return BELOW
     return f"{_number(row.net)} ±{_number((high - low) / 2)}" if high > low else _number(row.net)
 
 
@@ -102,19 +114,23 @@ def _number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
-    """Figures to reach, and what was reached."""
+def verdicts(found: Sequence[Verdict], how: str = "") -> Iterator[str]:
+    """Figures to reach, and what was reached; `how` they were measured stands in the title."""
     if found:
         head = ("", "ours", "compared with", "", "ratio", "raw", "to reach", "")
-        yield from section("Figures to reach", columns([head, *map(_verdict, found)], notes=True))
+        yield from section(_titled("Figures to reach", how), columns([head, *map(_verdict, found)], notes=True))
+
+
+def _figure(row: Row, gross: bool) -> str:
+    return _number(row.median) if gross else BELOW if row.below else _number(row.net)
 
 
 def _verdict(v: Verdict) -> Cells:
     goal = v.goal
     best = _who(v.best) if v.best and goal.than == BEST else "its own, 1 thread" if goal.than == SELF else ""
-    figure = _number(v.best.median if goal.gross else v.best.net) if v.best else ""
+    figure = _figure(v.best, goal.gross) if v.best else ""
     bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{f' {TIMES}' if goal.than else ''}"
-    ratio = _number(v.ratio) if goal.than else ""
-    raw = "" if v.raw is None else _number(v.raw)
-    ours = _number(v.ours.median if goal.gross else v.ours.net)
+    ratio = "" if not goal.than else BELOW if v.below else _number(v.ratio)
+    raw = "" if v.raw is None else BELOW if v.ours.below and not goal.gross else _number(v.raw)
+    ours = _figure(v.ours, goal.gross)
     return f"{goal.group}, {goal.work}", ours, best, figure, ratio, raw, bound, "" if v.reached else "NOT reached"

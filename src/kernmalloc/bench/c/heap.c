@@ -5,7 +5,7 @@
  * of a size,
  * and its negative to free. The first 8 bytes of each block are written; where the footprint is taken, all of it.
  * As a program it measures one of the peers in a process of its own, which has no second thread: glibc is at its fastest.
- *     heap time|backed LIBRARY TRACE REPLAYS      LIBRARY: a shared object, - for the C library, 0 for what does nothing
+ *     heap time|backed LIBRARY TRACE REPLAYS MOST      LIBRARY: a shared object, - for the C library, 0 for what does nothing
  * As a library it measures whatever `struct heap` points to. */
 #include "heap.h"
 #include <dlfcn.h>
@@ -89,6 +89,8 @@ static void calibrate(double *ns, uint32_t *clock) /* of a tick; what reading th
 	}
 }
 
+#define SLICE 4096              /* operations of a replay between two looks at the clock */
+#define WRITTEN (16ll << 30)    /* bytes: where the footprint is taken, a trace ends after so many */
 #define SHAPED(name) name##_peer
 #define ENTRIES void *(*get)(size_t) = h->malloc; void (*put)(void *) = h->free
 #define MALLOC(bytes) get(bytes)
@@ -120,7 +122,7 @@ void heap_objects(struct heap *h)
 	void **slots = memory((h->slots + 1) * sizeof *slots);
 	memset(slots, 0, (h->slots + 1) * sizeof *slots);
 	h->cold = replay_objects(h, slots) / h->count;
-	for (int64_t i = -1; i < h->replays && !h->wrong; i++) {
+	for (int64_t i = -1; i < h->replays && !h->wrong && !h->late; i++) {
 		double ns = replay_objects(h, slots);
 		h->warm += i < 0 ? 0 : ns / h->count / h->replays;
 	}
@@ -165,10 +167,10 @@ int main(int argc, char **argv)
 {
 	struct heap h = { 0 };
 	struct stat about;
-	int fd = argc == 5 ? open(argv[3], O_RDONLY) : -1;
+	int fd = argc == 6 ? open(argv[3], O_RDONLY) : -1;
 	if (fd < 0 || fstat(fd, &about))
 		return 2;
-	h.replays = atol(argv[4]);
+	h.replays = atol(argv[4]), h.most = atof(argv[5]);
 	struct op *ops = memory(about.st_size + 1);
 	if (read(fd, ops, about.st_size) != about.st_size)
 		return 2;
@@ -188,7 +190,7 @@ int main(int argc, char **argv)
 		}
 	}
 	(strcmp(argv[1], "time") ? heap_backed : heap_time)(&h);
-	printf("%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %ld %ld %ld\n", h.cold, h.warm, h.got.median, h.got.p999,
-	       h.got.worst, h.freed.median, h.freed.p999, h.freed.worst, h.live, h.peak, h.wrong);
+	printf("%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %ld %ld %ld %ld\n", h.cold, h.warm, h.got.median, h.got.p999,
+	       h.got.worst, h.freed.median, h.freed.p999, h.freed.worst, h.live, h.peak, h.wrong, h.late);
 	return 0;
 }

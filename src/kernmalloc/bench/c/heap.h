@@ -19,6 +19,7 @@ struct heap {
 	const struct op *ops;
 	int64_t count, slots;
 	int64_t replays;            /* warm ones that are timed together */
+	double most;                /* ns that a replay may take, and all warm ones together */
 	const int64_t *backed[3];   /* this project's counts of pages with frames, heap map pages, mapping frames */
 	int64_t page;
 	/* answers */
@@ -26,5 +27,6 @@ struct heap {
 	struct tail got, freed;     /* warm */
 	int64_t live, peak;         /* bytes, at most: asked for; backed, more than at the start */
 	int64_t wrong;              /* calls that were refused */
+	int64_t late;               /* 1: a replay took longer, and was ended */
 };
 #endif

@@ -6,19 +6,25 @@ static __attribute__((noinline)) double SHAPED(replay)(struct heap *h, void **sl
 	const struct op *ops = h->ops;
 	const int64_t count = h->count;
 	double start = now();
-	for (int64_t i = 0; i < count; i++) {
-		int32_t slot = ops[i].slot, size = ops[i].size;
-		if (size > 0) {
-			int64_t *p = MALLOC(size);
-			if (__builtin_expect(NONE(p), 0)) {
-				h->wrong++;
-				break;
+	for (int64_t i = 0, end; i < count; ) {
+		for (end = i + SLICE < count ? i + SLICE : count; i < end; i++) {
+			int32_t slot = ops[i].slot, size = ops[i].size;
+			if (size > 0) {
+				int64_t *p = MALLOC(size);
+				if (__builtin_expect(NONE(p), 0)) {
+					h->wrong++;
+					return 0;
+				}
+				*p = i;
+				slots[slot] = p;
+			} else {
+				FREE(slots[slot], size);
+				slots[slot] = 0;
 			}
-			*p = i;
-			slots[slot] = p;
-		} else {
-			FREE(slots[slot], size);
-			slots[slot] = 0;
+		}
+		if (i < count && now() - start > h->most) {
+			h->late = 1;
+			break;
 		}
 	}
 	return now() - start;
@@ -45,7 +51,7 @@ static void SHAPED(latency)(struct heap *h, void **slots)
 	unsigned x;
 	memset(got, 0, h->count * 4), memset(freed, 0, h->count * 4);
 	calibrate(&ns, &clock);
-	for (int64_t i = 0; i < h->count && !h->wrong; i++) {
+	for (int64_t i = 0; i < h->count && !h->wrong && !h->late; i++) {
 		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
 		if (size > 0) {
 			uint64_t a = __rdtscp(&x);
@@ -75,22 +81,23 @@ static void SHAPED(latency)(struct heap *h, void **slots)
 static void SHAPED(time)(struct heap *h, void **slots)
 {
 	double warm = 0;
+	int64_t done = 0;
 	h->cold = SHAPED(replay)(h, slots) / h->count;
 	SHAPED(empty)(h, slots);
-	for (int64_t i = 0; i < h->replays && !h->wrong; i++) {
+	for (; done < h->replays && (!done || warm < h->most) && !h->wrong && !h->late; done++) {
 		warm += SHAPED(replay)(h, slots);
 		SHAPED(empty)(h, slots);
 	}
-	h->warm = warm / h->count / h->replays;
+	h->warm = done ? warm / h->count / done : 0;
 	SHAPED(latency)(h, slots);
 }
 
 static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
 {
 	ENTRIES;
-	int64_t live = 0;
+	int64_t live = 0, written = 0;
 	PEAK_BEGINS;
-	for (int64_t i = 0; i < h->count; i++) {
+	for (int64_t i = 0; i < h->count && written < WRITTEN; i++) {
 		int32_t slot = h->ops[i].slot, size = h->ops[i].size;
 		if (size > 0) {
 			char *p = MALLOC(size);
@@ -100,7 +107,7 @@ static void SHAPED(backed)(struct heap *h, void **slots, int32_t *sizes)
 			}
 			memset(p, slot | 1, size);
 			slots[slot] = p, sizes[slot] = size;
-			live += size;
+			live += size, written += size;
 			h->live = live > h->live ? live : h->live;
 			PEAK_NOW;
 		} else {
