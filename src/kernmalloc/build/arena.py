@@ -43,6 +43,7 @@ _NO_FRAMES: dict[str, int | str] = {
     "heap.runs.new_pages": NO_VA,
     "heap.runs.trim": OK,
     "heap.runs._grow_or_trim": NO_VA,
+    "heap.runs._grow_at": 0,
     "heap.runs._cut_idle": ABSENT,
     "core.modes.has_heap": 1,
     "core.modes.has_tables": 1,
