@@ -12,7 +12,7 @@ from __future__ import annotations
 from kernmalloc.kernel.check.recount import mix
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import DMA, FREE, HEAP, MAPPING, PAGE, WINDOWS_SHIFT, Cpu, Kern
-from kernmalloc.kernel.frames.regions import region_of
+from kernmalloc.kernel.frames.regions import described
 from kernmalloc.kernel.frames.table import FrameWords, entry_of, frame_type, head_word
 from kernmalloc.kernel.heap.bins import va_of
 from kernmalloc.kernel.heap.runs import backed_at
@@ -71,10 +71,8 @@ def _count_mapped(cpu: Cpu, tally: Tally, va: int, pfn: int) -> int:
 @kernel
 def _is_leaf_table(cpu: Cpu, pfn: int) -> int:
     """1 if a frame is that of a leaf table of the window, of which nothing else is known."""
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 0
-    if region.area == 0:
         return 0
     entry = FrameWords(entry_of(cpu, region, pfn).addr)
     return 1 if entry.head == head_word(MAPPING, 0) and entry.owner == 0 else 0

@@ -14,7 +14,7 @@ from kernmalloc.kernel.check.rooms import goes_on, is_block, table_at
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import DIRTY, EMPTY, MAIN, REWRITTEN, SMALL, STATES, Cpu
 from kernmalloc.kernel.devices import device_region
-from kernmalloc.kernel.frames.regions import Region, region_of
+from kernmalloc.kernel.frames.regions import Region, described
 from kernmalloc.kernel.frames.table import entry_of, head_of
 from kernmalloc.kernel.heap.caches import DEPEND_CACHE, UMAP_CACHE, is_object
 from kernmalloc.kernel.map.kmap import pfn_at
@@ -198,10 +198,8 @@ def _leaf_errors(cpu: Cpu, tally: Tally, entry: int) -> int:
 @kernel
 def _block_errors(cpu: Cpu, tally: Tally, pfn: int, pages: int) -> int:
     """1 if the frames of a large page do not lie in one block."""
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 1
-    if region.area == 0:
         return 1
     head = head_of(cpu, region, pfn)
     if failed(head):

@@ -15,7 +15,7 @@ from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import MAPPING, Cpu, Kern
 from kernmalloc.kernel.core.modes import has_heap
 from kernmalloc.kernel.core.tree import Link
-from kernmalloc.kernel.frames.regions import Region, region_of
+from kernmalloc.kernel.frames.regions import Region, described
 from kernmalloc.kernel.frames.table import entry_of
 from kernmalloc.kernel.heap.bins import OWN, record_of, va_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, is_object
@@ -102,10 +102,8 @@ def table_at(cpu: Cpu, pa: int) -> int:
     """VA of the table of an address space in the frame at pa; 0 if there is none in it."""
     kern = cpu.kern
     pfn = pa >> kern.page_shift
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 0
-    if region.area == 0:
         return 0
     frame = entry_of(cpu, region, pfn)
     if frame.type != MAPPING or is_block(cpu, frame.owner, 1 << kern.page_shift) == 0:

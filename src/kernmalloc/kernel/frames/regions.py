@@ -101,6 +101,15 @@ def region_of(cpu: Cpu, pfn: int) -> Region:
 
 
 @kernel
+def described(cpu: Cpu, pfn: int) -> Region:
+    """The region that holds a frame, if a core table describes it; else null."""
+    region = region_of(cpu, pfn)
+    if region == 0:
+        return region
+    return region if region.area != 0 else Region(0)
+
+
+@kernel
 def next_region(cpu: Cpu, pfn: int) -> Region:
     """The lowest region that ends after pfn, or null: with pfn 0 and each region's end this visits all in order."""
     root = cpu.kern.regions

@@ -32,7 +32,7 @@ from kernmalloc.kernel.frames.bitmap import (
     run_length,
 )
 from kernmalloc.kernel.frames.claims import kept_back, takeable
-from kernmalloc.kernel.frames.regions import Region, region_of
+from kernmalloc.kernel.frames.regions import Region, described, region_of
 from kernmalloc.lang import Record, cas64, element, failed, field, i64, inlined, kernel, little, u8, u16, u32
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, INTERIOR, NO_FRAMES, NOT_ALLOCATED, OK, PROMISED
 
@@ -263,10 +263,8 @@ def block_hold(cpu: Cpu, pfn: int, count: int) -> int:
     """Hold the block of callers that has frames [pfn, pfn + count) in place: OK.
 
     BAD_FRAME: there is none. BUSY: it is held 65535 times."""
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return BAD_FRAME
-    if region.area == 0:
         return BAD_FRAME
     head = head_of(cpu, region, pfn)
     if failed(head):

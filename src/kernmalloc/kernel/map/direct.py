@@ -21,7 +21,7 @@ Limits: a run of pages needs frames side by side. Where page space has one frame
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, HEAP, MAPPING, Cpu, Kern
-from kernmalloc.kernel.frames.regions import region_of
+from kernmalloc.kernel.frames.regions import described, region_of
 from kernmalloc.kernel.frames.searches import highest_range, longest_range
 from kernmalloc.kernel.frames.space import fresh, space_give
 from kernmalloc.kernel.frames.table import entry_of, own_run
@@ -70,10 +70,8 @@ def heap_pfn(kern: Kern, page: int) -> int:
 def is_heap(cpu: Cpu, page: int) -> int:
     """1 if the heap has the page; 0 if page space has its frame, or nobody."""
     pfn = heap_pfn(cpu.kern, page)
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 0
-    if region.area == 0:
         return 0
     type = entry_of(cpu, region, pfn).type
     return 1 if type == HEAP or type == MAPPING else 0
@@ -98,10 +96,8 @@ def free_run_at(cpu: Cpu, pages: int, align: int) -> int:
 def is_free_run(cpu: Cpu, page: int, pages: int) -> int:
     """1 if the frames of so many pages of the stretch, from `page` on, are free."""
     pfn = heap_pfn(cpu.kern, page)
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 0
-    if region.area == 0:
         return 0
     return 1 if highest_range(region, pages, 1, 0, pfn, pfn + pages) == pfn else 0
 

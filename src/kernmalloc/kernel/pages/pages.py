@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from kernmalloc.kernel.core.kern import ABSENT, CLEAN, DIRTY, EMPTY, FAILED, PAGE, STATES, Cpu, Half, Index, Kern, Word
 from kernmalloc.kernel.core.lists import linked_list
 from kernmalloc.kernel.core.modes import has_pages
-from kernmalloc.kernel.frames.regions import region_of
+from kernmalloc.kernel.frames.regions import described, region_of
 from kernmalloc.kernel.frames.table import Page, entry_of, give
 from kernmalloc.lang import Record, array, element, field, i64, kernel, shr, u32
 from kernmalloc.lang.status import OK
@@ -269,10 +269,8 @@ def page_unlink(cpu: Cpu, pfn: int) -> int:
 @kernel
 def holds_page(cpu: Cpu, pfn: int) -> int:
     """1 if pfn, which may be any number, is that of a frame that holds a page."""
-    region = region_of(cpu, pfn)
+    region = described(cpu, pfn)
     if region == 0:
-        return 0
-    if region.area == 0:
         return 0
     page = Page(entry_of(cpu, region, pfn).addr)
     return 1 if page.type == PAGE and page.state != EMPTY else 0
