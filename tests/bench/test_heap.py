@@ -55,9 +55,18 @@ def test_a_row_ends(one, tmp_path, monkeypatch):
         one.measure("time", many, file, 1)
 
 
+def test_what_was_refused_or_late_has_no_figures_in_any_part():
+    """Times of blocks, of objects and under two sizes of pages are held to it by one function."""
+    heap.Heap().check("one", "work")
+    with pytest.raises(Wrong, match=r"^one on work: 3 calls were refused$"):
+        heap.Heap(wrong=3, late=1).check("one", "work")
+    with pytest.raises(heap.Late, match=r"^one on work: a replay takes more than 2 seconds$"):
+        heap.Heap(late=1).check("one", "work")
+
+
 def test_who_is_late_is_told_and_has_no_row_of_that_trace(monkeypatch):
     monkeypatch.setattr(heap, "peers", lambda: ([heap.Peer("glibc", "-")], []))
-    late = heap.Late("glibc", traces.generated(0.001)[1])
+    late = heap.Late("glibc", traces.generated(0.001)[1].name)
 
     def slow(self, what, trace, file, replays):
         if what == "time" and self.who == "glibc":

@@ -84,12 +84,19 @@ class Heap(ctypes.Structure):
         slots, most = int(pairs[:, 0].max()) + 1, MOST * 1e9
         return cls(shape, ops=pairs.ctypes.data, count=len(pairs), slots=slots, replays=replays, most=most, **more)
 
+    def check(self, who: str, work: str) -> None:
+        """Wrong if a call was refused, Late if a replay took too long: then there are no figures."""
+        if self.wrong:
+            raise Wrong(f"{who} on {work}: {self.wrong} calls were refused")
+        if self.late:
+            raise Late(who, work)
 
-class Late(Exception):
+
+class Late(Wrong):
     """A replay took longer than it may: one line."""
 
-    def __init__(self, who: str, trace: Trace) -> None:
-        super().__init__(f"{who} on {trace.name}: a replay takes more than {MOST:g} seconds")
+    def __init__(self, who: str, work: str) -> None:
+        super().__init__(f"{who} on {work}: a replay takes more than {MOST:g} seconds")
 
 
 class Figures(NamedTuple):
@@ -122,10 +129,7 @@ class Peer:
             raise Wrong(f"{self.who} on {trace.name}: {done.stderr.strip() or f'exit status {done.returncode}'}")
         *times, live, peak, wrong, late = done.stdout.split()
         cold, warm, median, p999, worst, *freed = map(float, times)
-        if int(wrong):
-            raise Wrong(f"{self.who} on {trace.name}: a call was refused")
-        if int(late):
-            raise Late(self.who, trace)
+        Heap(wrong=int(wrong), late=int(late)).check(self.who, trace.name)
         return Figures(cold, warm, (median, p999, worst), (freed[0], freed[1], freed[2]), int(live), int(peak))
 
     def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess[str]:
@@ -165,10 +169,7 @@ class Ours:
 
     def _measured(self, what: str, trace: Trace, h: Heap) -> Figures:
         self._harness[f"heap_{what}"](ctypes.byref(h))
-        if h.wrong:
-            raise Wrong(f"{self.who} on {trace.name}: {h.wrong} calls were refused")
-        if h.late:
-            raise Late(self.who, trace)
+        h.check(self.who, trace.name)
         got, freed = ((t.median, t.p999, t.worst) for t in (h.got, h.freed))
         return Figures(h.cold, h.warm, got, freed, h.live, h.peak)
 
@@ -214,9 +215,8 @@ class _Column(NamedTuple):
 
 
 def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
-    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations, and of one
-    replay at least. Peers that
-    are not installed are told. NoCompiler, Wrong."""
+    """All allocators on all traces, so many runs; a warm time is the mean of `timed` operations, and of one replay at
+    least. Peers that are not installed are told. NoCompiler, Wrong."""
     there, missing = peers()
     if missing:
         tell(f"{', '.join(missing)}: {INSTALL}")

@@ -74,6 +74,5 @@ def _heap(harness: Any, kernel: Kernel, ours: bool, ops: NDArray[numpy.int32], c
 
 
 def _checked(h: Heap) -> float:
-    if h.wrong:
-        raise Wrong(f"{OURS}, object caches: {h.wrong} calls were refused")
+    h.check(OURS, "object caches")
     return float(h.warm)

@@ -30,7 +30,7 @@ from kernmalloc.bench import native, traces
 from kernmalloc.bench.counters import Counters, NoCounters
 from kernmalloc.bench.heap import Heap, machine
 from kernmalloc.bench.native import Wrong
-from kernmalloc.bench.rows import Progress, Row, Tell
+from kernmalloc.bench.rows import OURS, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bytes, Profile
@@ -59,11 +59,12 @@ class NoHugePages(Exception):
 
 
 class Figures(NamedTuple):
-    """What a run came to: ns per operation, bytes of the heap in huge pages, and counts by name."""
+    """What a run came to: ns per operation, bytes of the heap in huge pages, counts by name, of so many replays."""
 
     ns: float
     huge: int
     counts: dict[str, int]
+    replays: int
 
 
 def generated(share: float) -> list[Trace]:
@@ -112,7 +113,7 @@ def huge_bytes(place: range) -> int:
 
 
 def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figures:
-    """One run. Wrong if a call was refused, or an invariant does not hold at the end."""
+    """One run. Wrong if a call was refused, a replay took too long, or an invariant does not hold at the end."""
     h = Heap.of(1, trace.pairs, replays)
     with Kernel.boot(machine(), profile()) as kernel:
         place = exchange(kernel, advice)
@@ -120,10 +121,11 @@ def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figu
         library = native.library("heap")
         with counters.during() as counts:
             library.heap_time(ctypes.byref(h))
+        h.check(OURS, trace.name)
         found = kernel.check()
-        if h.wrong or not found.passed:
-            raise Wrong(f"{trace.name}: {found.failure or 'a call was refused'}")
-        return Figures(h.warm, huge_bytes(place), counts)
+        if not found.passed:
+            raise Wrong(f"{trace.name}: {found.failure}")
+        return Figures(h.warm, huge_bytes(place), counts, h.replays + ALWAYS)
 
 
 def modelled(trace: Trace) -> dict[str, Side]:
@@ -172,8 +174,8 @@ def _rows(trace: Trace, replays: int, runs: int, counters: Counters) -> Iterator
             assert side.load
             counted = getattr(side.load.kernel, pick) * 1000 / side.load.operations
             yield Row("tlb", f"in mode soft, {name}: {trace.name}", who, PER, (counted,), judged=False)
-    operations = len(trace.pairs) * (replays + ALWAYS) / 1000
+    thousands = len(trace.pairs) / 1000
     for name in found[SMALL_PAGES][0].counts:
         for who, figures in found.items():
-            counts = tuple(each.counts[name] / operations for each in figures)
+            counts = tuple(each.counts[name] / (thousands * each.replays) for each in figures)
             yield Row("tlb", f"{name}: {trace.name}", who, PER, counts, judged=False)

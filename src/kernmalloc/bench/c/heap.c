@@ -5,7 +5,8 @@
  * of a size,
  * and its negative to free. The first 8 bytes of each block are written; where the footprint is taken, all of it.
  * As a program it measures one of the peers in a process of its own, which has no second thread: glibc is at its fastest.
- *     heap time|backed LIBRARY TRACE REPLAYS MOST      LIBRARY: a shared object, - for the C library, 0 for what does nothing
+ *     heap time|backed LIBRARY TRACE REPLAYS MOST
+ * LIBRARY: a shared object, - for the C library, 0 for what does nothing. MOST: ns that a replay may take.
  * As a library it measures whatever `struct heap` points to. */
 #include "heap.h"
 #include <dlfcn.h>

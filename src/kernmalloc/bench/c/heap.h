@@ -18,7 +18,7 @@ struct heap {
 	int64_t context;
 	const struct op *ops;
 	int64_t count, slots;
-	int64_t replays;            /* warm ones that are timed together */
+	int64_t replays;            /* warm ones that are timed together: to be done, then how many were */
 	double most;                /* ns that a replay may take, and all warm ones together */
 	const int64_t *backed[3];   /* this project's counts of pages with frames, heap map pages, mapping frames */
 	int64_t page;

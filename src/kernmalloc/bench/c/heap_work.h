@@ -89,6 +89,7 @@ static void SHAPED(time)(struct heap *h, void **slots)
 		SHAPED(empty)(h, slots);
 	}
 	h->warm = done ? warm / h->count / done : 0;
+	h->replays = done;
 	SHAPED(latency)(h, slots);
 }
 
