@@ -3,9 +3,23 @@
 import numpy
 import pytest
 
-from kernmalloc.bench import heap, traces
+from kernmalloc.bench import heap, native, traces
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import OURS, judge
+from kernmalloc.build import shared
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.machine import lives
+
+
+@pytest.fixture(autouse=True)
+def compilers(monkeypatch):
+    """One that is there, and one that is not."""
+    monkeypatch.setattr(heap, "COMPILERS", ((native._compiler(), "-O2"), ("no-such-cc", "-O3")))
+
+
+EXPORTED = f"C, {native._compiler()} -O2"
+UNTOLD = "the heap as C, no-such-cc -O3: no-such-cc is not installed"
 
 
 def test_every_allocator_replays_every_trace():
@@ -13,8 +27,8 @@ def test_every_allocator_replays_every_trace():
     told = []
     rows = list(heap.run(few, 3000, 2, lambda what, done: None, told.append))
     there, missing = heap.peers()
-    everyone = {OURS, f"{OURS}, {heap.OTHER}", *(peer.who for peer in there)}
-    assert len(told) == bool(missing)
+    everyone = {OURS, EXPORTED, f"{OURS}, {heap.OTHER}", *(peer.who for peer in there)}
+    assert told.pop() == UNTOLD and len(told) == bool(missing)
     assert "glibc" in everyone and not {peer.who for peer in there} & set(missing)
     for trace in few:
         for kind in ("warm", "cold", "p99.9 of malloc", "worst of free"):
@@ -77,7 +91,7 @@ def test_who_is_late_is_told_and_has_no_row_of_that_trace(monkeypatch):
     monkeypatch.setattr(heap.Peer, "measure", slow)
     told = []
     rows = list(heap.run([traces.generated(0.001)[1]], 100, 2, lambda what, done: None, told.append))
-    assert told == [late]
+    assert told == [UNTOLD, late]
     assert "glibc" not in {row.who for row in rows} and OURS in {row.who for row in rows}
 
 
@@ -96,5 +110,16 @@ def test_peers_that_are_not_installed_are_named_with_what_installs_them(monkeypa
     monkeypatch.setattr(heap, "LIBRARIES", {"mimalloc": "libnone.so.1", "tcmalloc": "libnone.so.2"})
     told = []
     rows = list(heap.run([traces.generated(0.001)[1]], 100, 1, lambda what, done: None, told.append))
-    assert {row.who for row in rows} == {OURS, f"{OURS}, {heap.OTHER}", "glibc"}
-    assert [str(reason) for reason in told] == [f"mimalloc, tcmalloc: {heap.INSTALL}"]
+    assert {row.who for row in rows} == {OURS, EXPORTED, f"{OURS}, {heap.OTHER}", "glibc"}
+    assert told == [f"mimalloc, tcmalloc: {heap.INSTALL}", UNTOLD]
+
+
+def test_the_exported_c_runs_in_the_memory_of_mode_raw(tmp_path):
+    """It is not LLVM's code, and what its heap takes is as much to a byte."""
+    trace, file = traces.Trace("kernel", "kernel", traces.kernel(20)), tmp_path / "trace"
+    file.write_bytes(trace.pairs.tobytes())
+    (exported,) = heap.exported(lambda why: None)
+    with lives.loading(exported._load), Kernel.boot(heap.machine(), Profile.load("x86_64")) as kernel:
+        assert isinstance(kernel.handle.life.library, shared.Library)
+    one, other = (each.measure("backed", trace, file, 1) for each in (heap.Ours(OURS), exported))
+    assert (one.live, one.peak) == (other.live, other.peak) and one.peak > 0

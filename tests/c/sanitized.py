@@ -149,6 +149,6 @@ def freed(flags: list[str]) -> None:
 
 if __name__ == "__main__":
     what, *options = sys.argv[1:]
-    gcc_kernel.use(*options)
-    globals()[what](options)
+    with gcc_kernel.used(*options):
+        globals()[what](options)
     print("done")

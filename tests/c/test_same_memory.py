@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from kernel.test_lives import LENGTH, MACHINES, OPERATIONS, Replay, differing, in_every_mode
 from small_machines import conserved
 
-from kernmalloc.lang import objects
-from kernmalloc.machine import lives
+from kernmalloc.build import shared
 
 TESTS = Path(__file__).parents[1]
 
@@ -25,18 +24,15 @@ pytestmark = pytest.mark.skipif(not gcc_kernel.installed(), reason="gcc is not i
 @pytest.fixture(scope="module")
 def gcc() -> Iterator[None]:
     """Raw kernels are gcc's."""
-    others, idle = objects.load, lives._idle.pop("raw", [])
-    gcc_kernel.use()
-    yield
-    objects.load = others
-    lives._idle["raw"] = idle
+    with gcc_kernel.used():
+        yield
 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_same_operations_same_memory(gcc: None, name: str) -> None:
     """Boot, then sequences of operations: equal results and memory, every invariant, no frame lost."""
     kernels = in_every_mode(name)
-    assert isinstance(kernels[0].handle.life.library, gcc_kernel.Library)
+    assert isinstance(kernels[0].handle.life.library, shared.Library)
     booted = [kernel.snapshot() for kernel in kernels]
     assert differing(booted[0], booted[1]) == differing(booted[0], booted[2]) == []
 

@@ -130,10 +130,10 @@ def test_what_two_give_back_at_once_is_free_once(tmp_path, get, put, what):
 if __name__ == "__main__":  # with the kernel as C: see the test below
     import gcc_kernel
 
-    gcc_kernel.use()
-    for case in CASES:
-        found = attacked(sys.argv[1], *case, int(sys.argv[2]))
-        assert (found.neither, found.twice, found.lost) == (0, 0, 0), case
+    with gcc_kernel.used():
+        for case in CASES:
+            found = attacked(sys.argv[1], *case, int(sys.argv[2]))
+            assert (found.neither, found.twice, found.lost) == (0, 0, 0), case
 
 
 @pytest.mark.nightly

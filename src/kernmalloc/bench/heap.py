@@ -34,13 +34,17 @@ from kernmalloc.bench import native
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
+from kernmalloc.build import shared
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.core.kern import Kern
+from kernmalloc.lang import objects
 from kernmalloc.lang.status import BAD_ADDRESS, INTERIOR, NOT_ALLOCATED, OK
+from kernmalloc.machine import lives
 from kernmalloc.machine.memory_map import Machine
 
+COMPILERS = (("gcc", "-O2"), ("gcc", "-O3"), ("clang", "-O2"))  # of the C that this project exports
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 INSTALL = "sudo apt install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
 RAM = 8 << 30  # of this project's machine
@@ -142,11 +146,12 @@ class Peer:
 
 
 class Ours:
-    """This project, in a kernel of its own for each run; or, where `who` is "", what does nothing, called as it is."""
+    """This project, in a kernel of its own for each run, made as `load` says; or, where `who` is "", what does nothing,
+    called as it is."""
 
-    def __init__(self, who: str, profile: str = "x86_64") -> None:
-        self.who, self.shape, self.judged = who, 1, profile == "x86_64"
-        self._profile, self._harness = Profile.load(profile), native.library("heap")
+    def __init__(self, who: str, profile: str = "x86_64", load: objects.Load = objects.load) -> None:
+        self.who, self.shape, self.judged = who, 1, who in ("", OURS)
+        self._profile, self._load, self._harness = Profile.load(profile), load, native.library("heap")
 
     def measure(self, what: str, trace: Trace, file: Path, replays: int) -> Figures:
         """One run: `what` is time or backed. Wrong if a call was refused, or an invariant does not hold at the end;
@@ -155,7 +160,7 @@ class Ours:
         if not self.who:
             h.malloc, h.free = (address(self._harness, f"nothing_call_{name}") for name in ("malloc", "free"))
             return self._measured(what, trace, h)
-        with Kernel.boot(machine(), self._profile) as kernel:
+        with lives.loading(self._load), Kernel.boot(machine(), self._profile) as kernel:
             _refuses(kernel)
             h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
             h.backed[:] = [
@@ -207,6 +212,17 @@ def peers() -> tuple[list[Peer], list[str]]:
     return there, missing
 
 
+def exported(tell: Tell) -> list[Ours]:
+    """This project's C, by each of the compilers; one that is not installed is told."""
+    found = []
+    for command in COMPILERS:
+        try:
+            found.append(Ours(f"C, {' '.join(command)}", load=shared.loader(*command)))
+        except shared.NoCompiler as error:
+            tell(f"the heap as C, {' '.join(command)}: {error}")
+    return found
+
+
 class _Column(NamedTuple):
     """What one allocator came to in one column."""
 
@@ -220,7 +236,8 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
     there, missing = peers()
     if missing:
         tell(f"{', '.join(missing)}: {INSTALL}")
-    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), Ours(f"{OURS}, {OTHER}", OTHER), *there]
+    progress("compiling the heap as C", 0)
+    everyone = [Ours(""), Peer("", NOTHING), Ours(OURS), *exported(tell), Ours(f"{OURS}, {OTHER}", OTHER), *there]
     columns: dict[str, list[Trace]] = {}
     for trace in traces:
         columns.setdefault(trace.column, []).append(trace)

@@ -3,6 +3,7 @@
     fields   of each record in `SHAKEN` the fields that the layout's entries lead to
     c        name to text of the C files
     files    name to text of the C files that `export` makes, with all that its header tells
+    raw      name to text of the C files of mode raw, with all drivers, whatever entries the layout names
     ir       what the front end makes, for every target
 
 `python -m kernmalloc.build.apart WHAT` prints it as JSON, under the layout that the environment gives.
@@ -46,9 +47,9 @@ def shaken(layout: Layout) -> Layout:
 
 def entries() -> list[Function]:
     """Of an interpreter with a layout that names them, the entries; no other function is one then."""
-    from kernmalloc.lang.pipeline import import_kernel
+    from kernmalloc.lang import pipeline
 
-    import_kernel()
+    pipeline.import_kernel()
     known = {f"{function.__module__}.{function.__name__}": function for function in REGISTRY}
     unknown = [name for name in (*LAYOUT.entries, *LAYOUT.answers) if name not in known]
     assert not unknown, f"no function is called {', '.join(unknown)}"
@@ -60,9 +61,12 @@ def entries() -> list[Function]:
 
 def _make(what: str) -> object:
     from kernmalloc.build.interface import interface
-    from kernmalloc.lang import c, frontend, gates, shake
+    from kernmalloc.lang import c, frontend, gates, pipeline, shake
     from kernmalloc.lang.records import RECORDS
 
+    if what == "raw":
+        pipeline.import_kernel()
+        return c.source(None, "raw")
     functions = shake.reachable(entries())
     gates.check(functions)
     if what == "fields":

@@ -86,6 +86,10 @@ class Library:
         self._word.value = address
 
 
+Load = Callable[[str], Library]
+"""What gives a fresh copy of the kernel for a life."""
+
+
 def load(life: str, progress: Progress | None = None) -> Library:
     """A fresh copy of the kernel for "raw" or "soft". Builds that one, with progress(stage, fraction), if it must.
 

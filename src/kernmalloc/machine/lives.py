@@ -99,7 +99,20 @@ def _closed(name: str) -> LifeError:
     return LifeError(f"{name}: this kernel is closed")
 
 
-_idle: dict[str, list[Any]] = {}  # loaded objects that no life uses just now: loading one takes longer than a plan
+_load: objects.Load = objects.load
+_idle: dict[tuple[objects.Load, str], list[objects.Library]] = {}
+"""By what loaded them and for which life, objects that no life uses just now: loading one takes longer than a plan."""
+
+
+@contextmanager
+def loading(load: objects.Load) -> Iterator[None]:
+    """Kernels that are booted meanwhile, raw or soft, run the code that `load` gives for their life."""
+    global _load
+    before, _load = _load, load
+    try:
+        yield
+    finally:
+        _load = before
 
 
 class _Compiled:
@@ -107,9 +120,8 @@ class _Compiled:
 
     def __init__(self, life: str, ram: Ram, record: Any, state: Any) -> None:
         self.ram = ram
-        self._life = life
-        idle = _idle.setdefault(life, [])
-        self.library = idle.pop() if idle else objects.load(life)
+        self._idle = _idle.setdefault((_load, life), [])
+        self.library = self._idle.pop() if self._idle else _load(life)
         self.record = record  # keeps the memory
         self.state = state
         self.library.machine = record.ctypes.data
@@ -163,7 +175,7 @@ class _Compiled:
         if not self._closed:
             self._closed = True
             self._entries.clear()
-            _idle[self._life].append(self.library)
+            self._idle.append(self.library)
 
 
 def _record(kind: Any) -> tuple[Any, Any]:

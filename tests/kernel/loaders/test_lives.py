@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import gcc_kernel
 import pytest
@@ -13,9 +14,6 @@ from kernel.loaders.test_protocols import STRUCTURES
 from loader_maps import AT, M64, MODULES, Reader
 from small_machines import MODES
 
-from kernmalloc.lang import objects
-from kernmalloc.machine import lives
-
 ALL = {**STRUCTURES, "fdt": ({AT: BOARD}, (AT,))}
 
 
@@ -24,15 +22,11 @@ def readers(request) -> Iterator[list[Reader]]:
     """A reader in each life; the raw one of LLVM or of gcc."""
     if request.param == "gcc" and not gcc_kernel.installed():
         pytest.skip("gcc is not installed")
-    others, idle = objects.load, lives._idle.pop("raw", [])
-    if request.param == "gcc":
-        gcc_kernel.use()
-    readers = [Reader(mode) for mode in MODES]
+    with gcc_kernel.used() if request.param == "gcc" else nullcontext():
+        readers = [Reader(mode) for mode in MODES]
     yield readers
     for reader in readers:
         reader.close()
-    objects.load = others
-    lives._idle["raw"] = idle
 
 
 def relocated(pieces: dict[int, bytes], phys: int) -> dict[int, bytes]:
