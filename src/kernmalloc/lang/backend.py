@@ -48,7 +48,8 @@ define i64 @km_machine_record() alwaysinline nounwind "no-builtins" {
 
 def link(groups: Mapping[str, str], life: str, target: Target | None = None, extra_ir: str = "") -> bytes:
     """An ELF object of the groups' IR (frontend.compile) for a life: "raw" and "soft" for this computer, "bare" for
-    `target`. `extra_ir` is linked in as it is: a bare machine's primitives. LinkError if a symbol remains undefined
+    `target`. `extra_ir` is linked in as it is: a bare machine's primitives, which take the place
+    of those that the group has. LinkError if a symbol remains undefined
     that the process (hosted lives) does not have."""
     target = target or host()
     data: bytes = target_machine(target).emit_object(linked(groups, life, target, extra_ir))
@@ -80,6 +81,8 @@ def linked(groups: Mapping[str, str], life: str, target: Target, extra_ir: str =
     module, group = _module(machine, kernel), _module(machine, group_text)
     if life == "soft":
         _inline_translation(group)
+    if life == "bare":
+        _give_way(group)
     _internalise(group)  # what both groups use is there twice, each with accesses of its kind
     module.link_in(group)
     texts = [
@@ -146,14 +149,20 @@ def _forbid_red_zone(module: llvm.ModuleRef) -> None:
             function.add_function_attribute("noredzone")
 
 
+def _give_way(module: llvm.ModuleRef) -> None:
+    """Primitives of a name that is defined elsewhere, too, are left out."""
+    for function in module.functions:
+        if function.name.startswith(PORT) and not function.is_declaration:
+            function.linkage = "weak_any"
+
+
 def _protect(module: llvm.ModuleRef) -> None:
     """What the object defines is its own, and what it lacks is linked in: no call goes through a table. Primitives give
     way to those of a port, so they are called, never inlined."""
     for function in module.functions:
-        if not function.name.startswith("llvm.") and function.linkage == llvm.Linkage.external:
+        if not function.name.startswith("llvm.") and function.linkage != llvm.Linkage.internal:
             function.visibility = "hidden" if function.is_declaration else "protected"
-            if function.name.startswith(PORT) and not function.is_declaration:
-                function.linkage = "weak_any"
+    _give_way(module)
 
 
 def _apart(text: str) -> str:

@@ -1,19 +1,21 @@
 """The bare machine, in kernel Python: primitives of the target itself.
 
 `flush` and interrupts need instructions that no language has: each architecture of `machine.arch` gives them as LLVM
-IR to be linked in. The rest is plain loads and stores. All these targets have pages of 4 KiB. A kernel with several
-processors replaces `shootdown` by its own.
+IR to be linked in. The rest is plain loads and stores, unless an architecture gives it, too: x86 fills and copies
+memory by string instructions. All these targets have pages of 4 KiB. A kernel with several processors replaces
+`shootdown` by its own.
 
 Host-level code: its accesses are to the target's memory.
 """
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, field, i64, port, primitive, u8
+from kernmalloc.lang import Record, element, field, i64, kernel, port, primitive, u8
 
 invalidate = primitive("km_port_invalidate", 1, "Forget this processor's translation of the page at va.")
 
 PAGE_SHIFT = 12
+LINE, HALF = 64, 32  # bytes that are filled, and copied, without a branch
 
 
 class Cell(Record):
@@ -72,23 +74,56 @@ def forget(root: int, va: int) -> int:
     return flush(va, 1)
 
 
+@kernel
+def _zero_line(line: Cell) -> int:
+    """Fill 64 bytes with zeros."""
+    line.value = 0
+    element(line, 1).value = 0
+    element(line, 2).value = 0
+    element(line, 3).value = 0
+    element(line, 4).value = 0
+    element(line, 5).value = 0
+    element(line, 6).value = 0
+    element(line, 7).value = 0
+    return 0
+
+
+@kernel
+def _copy_half(to: Cell, of: Cell) -> int:
+    """Copy 32 bytes, loads first: a processor that stores two words at once does."""
+    first = of.value
+    second = element(of, 1).value
+    third = element(of, 2).value
+    fourth = element(of, 3).value
+    to.value = first
+    element(to, 1).value = second
+    element(to, 2).value = third
+    element(to, 3).value = fourth
+    return 0
+
+
 @port
 def zero(va: int, bytes: int) -> int:
-    """Fill with zeros, eight bytes at a time."""
-    for at in range(va, va + bytes, 8):
+    """Fill with zeros, 64 bytes at a time as far as they go."""
+    lines = va + (bytes & -LINE)
+    for at in range(va, lines, LINE):
+        _zero_line(Cell(at))
+    for at in range(lines, va + bytes, 8):
         Cell(at).value = 0
     return 0
 
 
 @port
 def copy(to: int, of: int, bytes: int) -> int:
-    """Copy, eight bytes at a time where both sides allow it."""
-    if (to | of | bytes) & 7 == 0:
-        for i in range(0, bytes, 8):
-            Cell(to + i).value = Cell(of + i).value
-    else:
-        for i in range(bytes):
-            Byte(to + i).value = Byte(of + i).value
+    """Copy, 32 and then eight bytes at a time where both sides are aligned to eight."""
+    words = bytes & -8 if (to | of) & 7 == 0 else 0
+    halves = words & -HALF
+    for i in range(0, halves, HALF):
+        _copy_half(Cell(to + i), Cell(of + i))
+    for i in range(halves, words, 8):
+        Cell(to + i).value = Cell(of + i).value
+    for i in range(words, bytes):
+        Byte(to + i).value = Byte(of + i).value
     return 0
 
 

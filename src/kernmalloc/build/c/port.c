@@ -204,34 +204,96 @@ DEFAULT int64_t km_port_barrier(void)
 	return 0;
 }
 
-/* Memory. Volatile, so that no compiler makes a call of memset or memcpy of it. */
+/* Memory. No compiler may make a call of memset or memcpy of these loops: KEEP. */
+
+#if __STDC_HOSTED__
+
+#include <string.h>
 
 DEFAULT int64_t km_port_zero(int64_t va, int64_t bytes)
 {
-	volatile uint64_t *word = (volatile uint64_t *)(uintptr_t)va;
-
-	for (int64_t i = 0; i < bytes / 8; i++)
-		word[i] = 0;
+	memset((void *)(uintptr_t)va, 0, (size_t)bytes);
 	return 0;
 }
 
 DEFAULT int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
 {
-	if (((to | of | bytes) & 7) == 0) {
-		volatile uint64_t *there = (volatile uint64_t *)(uintptr_t)to;
-		const volatile uint64_t *here = (const volatile uint64_t *)(uintptr_t)of;
+	memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)of, (size_t)bytes);
+	return 0;
+}
 
-		for (int64_t i = 0; i < bytes / 8; i++)
-			there[i] = here[i];
-	} else {
-		volatile uint8_t *there = (volatile uint8_t *)(uintptr_t)to;
-		const volatile uint8_t *here = (const volatile uint8_t *)(uintptr_t)of;
+#elif defined(__x86_64__) || defined(__i386__)
 
-		for (int64_t i = 0; i < bytes; i++)
-			there[i] = here[i];
+#ifdef __x86_64__
+#define WORDS "q"
+#else
+#define WORDS "l"
+#endif
+
+DEFAULT int64_t km_port_zero(int64_t va, int64_t bytes)
+{
+	uintptr_t to = (uintptr_t)va, words = (uintptr_t)bytes / sizeof words;
+
+	__asm__ volatile("rep; stos" WORDS : "+D"(to), "+c"(words) : "a"((uintptr_t)0) : "memory");
+	return 0;
+}
+
+DEFAULT int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{
+	uintptr_t there = (uintptr_t)to, here = (uintptr_t)of;
+	uintptr_t words = (uintptr_t)bytes / sizeof words, rest = (uintptr_t)bytes % sizeof words;
+
+	__asm__ volatile("rep; movs" WORDS : "+D"(there), "+S"(here), "+c"(words) : : "memory");
+	__asm__ volatile("rep; movsb" : "+D"(there), "+S"(here), "+c"(rest) : : "memory");
+	return 0;
+}
+
+#else
+
+#define KEEP() __asm__ volatile("" : : : "memory")
+
+DEFAULT int64_t km_port_zero(int64_t va, int64_t bytes)
+{
+	uint64_t *word = (uint64_t *)(uintptr_t)va, *end = word + bytes / 8;
+
+	for (; end - word >= 8; word += 8) {
+		word[0] = 0, word[1] = 0, word[2] = 0, word[3] = 0;
+		word[4] = 0, word[5] = 0, word[6] = 0, word[7] = 0;
+		KEEP();
+	}
+	for (; word < end; word++) {
+		*word = 0;
+		KEEP();
 	}
 	return 0;
 }
+
+DEFAULT int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
+{
+	uint8_t *there = (uint8_t *)(uintptr_t)to, *end = there + bytes;
+	const uint8_t *here = (const uint8_t *)(uintptr_t)of;
+
+	if (((to | of) & 7) == 0) {
+		for (; end - there >= 32; there += 32, here += 32) {
+			const uint64_t *from = (const uint64_t *)here;
+			uint64_t a = from[0], b = from[1], c = from[2], d = from[3], *word = (uint64_t *)there;
+
+			word[0] = a, word[1] = b, word[2] = c, word[3] = d;
+			KEEP();
+		}
+		for (; end - there >= 8; there += 8, here += 8) {
+			*(uint64_t *)there = *(const uint64_t *)here;
+			KEEP();
+		}
+	}
+	for (; there < end; there++, here++) {
+		*there = *here;
+		KEEP();
+	}
+	return 0;
+}
+
+#endif
 
 /* 1 where firmware or loader vouches that this memory is zero: then the kernel need not make it so. */
 DEFAULT int64_t km_port_known_zero(int64_t pa, int64_t bytes)

@@ -186,11 +186,14 @@ def _format(
 
 
 def _assembly(word: int) -> str:
-    """IR of the primitives for words of so many bits: SDM 2A and 2B, INVLPG, PUSHF, CLI, POPF."""
+    """IR of the primitives for words of so many bits: SDM 2A and 2B, INVLPG, PUSHF, CLI, POPF, STOS, MOVS, REP. The
+    direction flag is clear, as the ABI has it."""
     native, size = f"i{word}", "q" if word == 64 else "l"
     widen = " ret i64 %f\n" if word == 64 else " %r = zext i32 %f to i64\n ret i64 %r\n"
     narrow = "" if word == 64 else " %f = trunc i64 %flags to i32\n"
     flags = "%flags" if word == 64 else "%f"
+    unit, rest = word.bit_length() - 4, word // 8 - 1  # log2 of a word's bytes, and what is no word of a number of them
+    count = " %n = add i64 %bytes, 0\n" if word == 64 else " %n = trunc i64 %bytes to i32\n"
     return (
         "define i64 @km_port_invalidate(i64 %va) nounwind {\n"
         " %p = inttoptr i64 %va to ptr\n"
@@ -200,6 +203,16 @@ def _assembly(word: int) -> str:
         "define i64 @km_port_interrupts_restore(i64 %flags) nounwind {\n"
         f'{narrow} call void asm sideeffect "push{size} $0; popf{size}", "r,~{{memory}},~{{cc}}"({native} {flags})\n'
         " ret i64 0\n}\n"
+        "define i64 @km_port_zero(i64 %va, i64 %bytes) nounwind {\n"
+        f" %p = inttoptr i64 %va to ptr\n{count} %words = lshr {native} %n, {unit}\n"
+        f' call {{ptr, {native}}} asm sideeffect "rep stos{size}", "={{di}},={{cx}},{{ax}},0,1,~{{memory}}"'
+        f"({native} 0, ptr %p, {native} %words)\n ret i64 0\n}}\n"
+        "define i64 @km_port_copy(i64 %to, i64 %of, i64 %bytes) nounwind {\n"
+        f" %p = inttoptr i64 %to to ptr\n %q = inttoptr i64 %of to ptr\n{count} %words = lshr {native} %n, {unit}\n"
+        f" %left = and {native} %n, {rest}\n"
+        f' call {{ptr, ptr, {native}}} asm sideeffect "rep movs{size}; mov $6, $2; rep movsb", '
+        '"={di},={si},={cx},0,1,2,r,~{memory}"'
+        f"(ptr %p, ptr %q, {native} %words, {native} %left)\n ret i64 0\n}}\n"
     )
 
 
