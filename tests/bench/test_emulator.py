@@ -4,17 +4,25 @@ executes is counted exactly."""
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_machines import MIB, conserved
 from unicorn import UC_HOOK_CODE
 from workload import WINDOWS, Workload, window
 
 from kernmalloc.bench import emulator
-from kernmalloc.bench.emulator import BASE, CODE, CODE_END, IMAGE, Counts, processor
+from kernmalloc.bench.emulator import BASE, CODE, CODE_END, IMAGE, ROOM, Counts, processor
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.machine.lives import Fault
 
 RAM = 160 * MIB
+
+
+@pytest.fixture(scope="module")
+def bare():
+    with emulator.boot(RAM) as kernel:
+        yield processor(kernel)
 
 
 def not_known_zero(ram):
@@ -99,3 +107,15 @@ def test_what_is_not_installed_is_told(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(emulator.Missing, match=rf"{package}.*pip install 'kernmalloc\[bench\]'"):
         emulator.boot(RAM)
+
+
+@given(of=st.integers(0, 32), to=st.integers(512, 544), size=st.integers(0, 448), words=st.integers(0, 32))
+def test_memory_is_copied_and_filled_byte_for_byte_E14(bare, of, to, size, words):
+    """By the string instructions that the object of x86 has for it; what lies around is left as it was."""
+    expected = bytearray(i * 7 % 251 + 1 for i in range(1024))
+    bare.write(ROOM, bytes(expected))
+    assert bare.run(bare.symbols["km_port_copy"], ROOM + to, ROOM + of, size) == 0
+    expected[to : to + size] = expected[of : of + size]
+    assert bare.run(bare.symbols["km_port_zero"], ROOM + of // 8 * 8, 8 * words) == 0
+    expected[of // 8 * 8 : of // 8 * 8 + 8 * words] = bytes(8 * words)
+    assert bare.read(ROOM, len(expected)) == expected
