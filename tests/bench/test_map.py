@@ -42,7 +42,7 @@ def test_instructions_are_the_same_in_every_run():
         assert min(row.values) == max(row.values) > 10
     zeros, copies = found["fill a page with zeros"].median, found["copy a page"].median
     window = found["open a window on a page"].median + found["close it"].median
-    assert 512 <= zeros - window <= 8 * 512 and 1024 <= copies - 2 * window <= 8 * 512
+    assert zeros < window + 100 and copies < 2 * window + 100  # each by a string instruction
 
 
 def test_this_computers_part_is_of_works_that_change_the_kernels_own_map():

@@ -10,8 +10,9 @@ Concepts
   3. In its window the processor walks the page tables that the kernel wrote. Nothing of this computer's stands in
      between: mapping a page is what it is on a machine, a store to an entry and `invlpg`.
   4. Every instruction of the kernel's is counted as it is executed, exactly: before each, Unicorn calls a function that
-     is compiled here. Two kinds are counted beside: `cli`, which is executed where the kernel lock is taken, and
-     `invlpg`, of which there is one for each page that is mapped or unmapped.
+     is compiled here. A string instruction is one, however often it is repeated. Two kinds are counted beside: `cli`,
+     which is executed where the kernel lock is taken, and `invlpg`, of which there is one for each page that is mapped
+     or unmapped.
 """
 
 import ctypes
@@ -53,6 +54,7 @@ ABSOLUTE = {1: 8, 10: 4, 11: 4}  # R_X86_64_64, _32, _32S: bytes
 RELATIVE = {2: 4, 4: 4}  # R_X86_64_PC32, _PLT32
 
 CLI = 0xFA
+REPEAT = 0xF3
 INVLPG = 0x010F  # its first two bytes: no other of their group is the kernel's
 _COUNT = """
 define void @count(ptr %uc, i64 %address, i32 %size, ptr %data) {{
@@ -61,14 +63,21 @@ define void @count(ptr %uc, i64 %address, i32 %size, ptr %data) {{
  %instructions = inttoptr i64 {counts} to ptr
  %locks = getelementptr i64, ptr %instructions, i64 1
  %pages = getelementptr i64, ptr %instructions, i64 2
+ %last = getelementptr i64, ptr %instructions, i64 3
  %bytes = load i16, ptr %code
  %first = trunc i16 %bytes to i8
  %is_cli = icmp eq i8 %first, {cli}
  %is_invlpg = icmp eq i16 %bytes, {invlpg}
+ %is_repeated = icmp eq i8 %first, {repeat}
+ %was = load i64, ptr %last
+ %is_same = icmp eq i64 %was, %address
+ %goes_on = and i1 %is_repeated, %is_same
+ store i64 %address, ptr %last
+ %one = select i1 %goes_on, i64 0, i64 1
  %one_lock = zext i1 %is_cli to i64
  %one_page = zext i1 %is_invlpg to i64
  %n = load i64, ptr %instructions
- %n1 = add i64 %n, 1
+ %n1 = add i64 %n, %one
  store i64 %n1, ptr %instructions
  %l = load i64, ptr %locks
  %l1 = add i64 %l, %one_lock
@@ -129,7 +138,9 @@ class Bare:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        text = _COUNT.format(ram=self.ram.address, counts=self.ram.address + COUNTS, cli=CLI - 256, invlpg=INVLPG)
+        text = _COUNT.format(
+            ram=self.ram.address, counts=self.ram.address + COUNTS, cli=CLI - 256, invlpg=INVLPG, repeat=REPEAT - 256
+        )
         target = llvm.Target.from_default_triple().create_target_machine(jit=True)
         self._compiled = llvm.create_mcjit_compiler(llvm.parse_assembly(text), target)
         self._compiled.finalize_object()
