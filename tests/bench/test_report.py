@@ -42,7 +42,7 @@ def test_what_was_to_be_reached_and_what_was():
         r"frames, own state      0.12                                           ≤ 0.25",
     ):
         assert line in text, text
-    assert [report.verdict_told(verdict)["reached"] for verdict in judged] == [False, True, False, True]
+    assert [report.verdict_told(verdict, False)["reached"] for verdict in judged] == [False, True, False, True]
     assert list(report.verdicts([])) == []
 
 
@@ -61,6 +61,6 @@ def test_no_time_is_negative_and_quick_tables_say_so():
 
 
 def test_a_row_is_a_json_object():
-    told = report.told(rows()[0])
+    told = report.told(rows()[0], True)
     assert told["values"] == (5.0, 4.0, 6.0)
     assert (told["median"], told["net"], told["low"], told["high"], told["keeps"]) == (5.0, 3.0, 4.5, 5.5, True)

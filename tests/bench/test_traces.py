@@ -29,6 +29,18 @@ def test_generated_traces_are_what_they_are_called():
     assert freed == {"fifo": [0, 1, 2], "lifo": [399, 398, 397]}
 
 
+def test_the_shipped_ones_are_whole_and_free_what_they_allocated():
+    told = (traces.SHIPPED / "README.md").read_text()
+    for trace in traces.shipped():
+        file, allocates = traces.SHIPPED / f"{trace.name}.bin.zst", trace.pairs[:, 1] > 0
+        assert file.stat().st_size < 300_000 and f"| `{file.name}` | {len(trace.pairs):,} |" in told
+        by_slot = numpy.argsort(trace.pairs[:, 0], kind="stable")
+        slots, kinds = trace.pairs[by_slot, 0], allocates[by_slot]
+        again = slots[1:] == slots[:-1]
+        assert (kinds[1:] != kinds[:-1])[again].all() and kinds[0] and kinds[1:][~again].all()
+    assert len(traces.shipped()) == 6
+
+
 def test_a_folder_of_traces_is_read_and_what_is_none_is_told(tmp_path):
     for name in ("freeciv.rep", "sqlite.bin", "gcc.tracefs.gz"):
         (tmp_path / name).write_bytes((DATA / name).read_bytes())

@@ -10,20 +10,22 @@ from kernmalloc.bench.traces import Trace
 
 
 class Work(NamedTuple):
-    """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces; GiB of
-    the machines that are booted, and bytes of the devices that are published."""
+    """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces that are
+    shipped, and further ones; GiB of the machines that are booted, and bytes of the devices that are published."""
 
     frames: int = 1 << 22
     calls: int = 2_000_000
     share: float = 1.0
+    shipped: Sequence[Trace] = ()
     traces: Sequence[Trace] = ()
     machines: Sequence[int] = boot.MACHINES
     devices: Sequence[int] = boot.DEVICES
 
     def quick(self) -> "Work":
-        """A hundredth of it."""
-        few = [trace._replace(pairs=trace.pairs[:QUICK]) for trace in self.traces]
-        return Work(1 << 14, self.calls // 100, self.share / 100, few, self.machines[:1], self.devices[:1])
+        """A hundredth of it, and of the shipped traces two."""
+        two = self.shipped[:: len(self.shipped) // 2 or 1]
+        shipped, more = ([t._replace(pairs=t.pairs[:QUICK]) for t in each] for each in (two, self.traces))
+        return Work(1 << 14, self.calls // 100, self.share / 100, shipped, more, self.machines[:1], self.devices[:1])
 
 
 QUICK = 10_000  # operations of each recorded trace
@@ -36,9 +38,9 @@ def _frames(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[R
 def _heap(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     progress("generating traces", 0)
     generated = traces.generated(work.share)
-    every = [*generated, *work.traces]
+    every = [*generated, *work.shipped, *work.traces]
     if not work.traces:
-        tell("recorded traces: there are generated ones only (--traces FOLDER)")
+        tell("recorded traces: those that are shipped only (--traces FOLDER)")
     yield from heap.run(every, work.calls // 4, runs, progress, tell)
     yield from objects.run(generated[0], work.calls, runs, progress)
     yield from _emulated(instructions.run({trace.name: trace.pairs for trace in every}, progress), tell)

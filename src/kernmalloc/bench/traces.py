@@ -1,6 +1,7 @@
 """Traces for the heap: int32 pairs (slot, bytes), as the harness replays them; bytes 0 frees the slot.
 
 Recorded ones are read from files (`inputs.traces`); of a kernel's, what its heap and its caches gave, not its pages.
+Six are shipped; `recorded/README.md` says what they are of.
 Others are generated, and the same on every machine.
 
 `kernel` is what a kernel of this design does: objects of four sizes, in phases (boot, processes that come and go,
@@ -22,6 +23,7 @@ from kernmalloc.inputs.traces import read_trace
 
 DEPEND, THREAD, NODE, PROCESS = 32, 256, 584, 1216
 LEAST, MOST = 8, 8192  # bytes
+SHIPPED = Path(__file__).parent / "recorded"
 MALLOC_LAB = "malloc-lab"  # its files are short: together they are one column
 
 
@@ -163,6 +165,11 @@ def generated(share: float) -> list[Trace]:
         "584 bytes": lambda: steady(n(20_000), n(500_000), True, 584),
     }
     return [Trace(name, name, make()) for name, make in made.items()]
+
+
+def shipped() -> list[Trace]:
+    """The recorded ones that this project has."""
+    return [_recorded(file) for file in sorted(SHIPPED.glob("*.zst"))]
 
 
 def recorded(path: Path, unread: Callable[[InputError], object]) -> list[Trace]:

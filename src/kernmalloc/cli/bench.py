@@ -32,7 +32,9 @@ def bench(
     ] = False,
     recorded: Annotated[
         list[Path] | None,
-        typer.Option("--traces", metavar="FILE|FOLDER", help="Recorded traces for the heap, too.", show_default=False),
+        typer.Option(
+            "--traces", metavar="FILE|FOLDER", help="Further recorded traces for the heap.", show_default=False
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per row (docs/json.md).")] = False,
 ) -> None:
@@ -51,15 +53,16 @@ def bench(
     untold: list[object] = []
     with measured() as progress:
         progress("reading traces", 0)
-        work = benches.Work(traces=[trace for path in recorded or [] for trace in traces.recorded(path, untold.append)])
+        more = [trace for path in recorded or [] for trace in traces.recorded(path, untold.append)]
+        work = benches.Work(shipped=traces.shipped(), traces=more)
         for row in benches.run(parts, work.quick() if quick else work, runs, progress, untold.append):
             found.append(row)
             if json:
-                say_json(report.told(row))
+                say_json(report.told(row, quick))
     judged = benched.judge(benches.goals(found), found)
     if json:
         for verdict in judged:
-            say_json(report.verdict_told(verdict))
+            say_json(report.verdict_told(verdict, quick))
     else:
         how = report.QUICK if quick else ""
         say_all(report.tables(found, how))

@@ -38,18 +38,20 @@ One heap at one place, under one load, with memory of small pages behind it and 
 """How each part is measured; "": all of them."""
 
 
-def told(row: Row) -> dict[str, object]:
-    """What of a row is printed as a JSON object."""
+def told(row: Row, quick: bool) -> dict[str, object]:
+    """What of a row is printed as a JSON object; whether it was measured on a hundredth of the work."""
     low, high = row.spread
-    return {**asdict(row), "median": row.median, "net": row.net, "low": low, "high": high}
+    figures = {"median": row.median, "net": row.net, "low": low, "high": high, "below": row.below}
+    return {**asdict(row), **figures, "quick": quick}
 
 
-def verdict_told(verdict: Verdict) -> dict[str, object]:
-    """What of a verdict is printed as a JSON object."""
+def verdict_told(verdict: Verdict, quick: bool) -> dict[str, object]:
+    """What of a verdict is printed as a JSON object; as `told`."""
     goal, best = verdict.goal, verdict.best
     return {
         "group": goal.group, "work": goal.work, "limit": goal.limit, "at_least": goal.at_least, "than": goal.than,
-        "best": _who(best) if best else None, "ratio": verdict.ratio, "raw": verdict.raw, "reached": verdict.reached,
+        "best": _who(best) if best else None, "ratio": verdict.ratio, "raw": verdict.raw, "below": verdict.below,
+        "reached": verdict.reached, "quick": quick,
     }  # fmt: skip
 
 
