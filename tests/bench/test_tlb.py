@@ -3,10 +3,11 @@
 import pytest
 
 from kernmalloc.bench import tlb
+from kernmalloc.bench.allocators import machine
+from kernmalloc.bench.cold import affine
 from kernmalloc.bench.counters import Counters
-from kernmalloc.bench.heap import machine
 from kernmalloc.bench.run import Work, run
-from kernmalloc.bench.tlb import ADVICE, HUGE_PAGES, SMALL_PAGES, NoHugePages, exchange, huge_bytes, measure, profile
+from kernmalloc.bench.tlb import ADVICE, HUGE_PAGES, SMALL_PAGES, NoHugePages, exchange, huge_bytes, measure
 from kernmalloc.facade.kernel import Kernel
 
 TRACES = tlb.generated(0.01)
@@ -15,7 +16,7 @@ TRACES = tlb.generated(0.01)
 @pytest.mark.parametrize("who", ADVICE)
 def test_the_heap_goes_on_where_it_was_on_other_memory(who):
     """What was allocated before is still there, to the byte, and every invariant holds."""
-    with Kernel.boot(machine(), profile()) as kernel:
+    with Kernel.boot(machine(), affine(tlb.SPARE)) as kernel:
         blocks = [kernel.malloc(size) for size in (1, 100, 5000, 1 << 20)]
         start, sizes = int(kernel.view.kern["heap"]), [kernel.size_of(va) for va in blocks]
         place = exchange(kernel, ADVICE[who])

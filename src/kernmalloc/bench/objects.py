@@ -12,7 +12,7 @@ import numpy
 from numpy.typing import NDArray
 
 from kernmalloc.bench import native
-from kernmalloc.bench.heap import Heap, address, machine
+from kernmalloc.bench.allocators import Heap, address, machine
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
 from kernmalloc.bench.traces import Trace

@@ -64,7 +64,8 @@ class Goal:
     """What is to be reached on a work: at most `limit`, or at least, times what it is compared with.
 
     `than` is BEST, or SELF with the work `other`, or LIMIT: then `limit` is a figure itself. `keeps`: of the peers,
-    those that keep an entry for each frame. `gross`: harness included."""
+    those that keep an entry for each frame. `gross`: harness included. `who`: this project, or a part of it that is
+    shown beside."""
 
     group: str
     work: str
@@ -74,6 +75,7 @@ class Goal:
     keeps: bool = False
     gross: bool = False
     at_least: bool = False
+    who: str = OURS
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,13 @@ def judge(goals: Iterable[Goal], rows: Sequence[Row]) -> list[Verdict]:
 
 def _verdict(goal: Goal, rows: Sequence[Row]) -> Verdict | None:
     on = [row for row in rows if row.group == goal.group and row.work == goal.work]
-    ours = next((row for row in on if row.who == OURS), None)
+    ours = next((row for row in on if row.who == goal.who), None)
     if ours is None:
         return None
     if goal.than == LIMIT:
         return Verdict(goal, ours, None, _figure(ours, goal), None)
     if goal.than == SELF:
-        others = [row for row in rows if (row.group, row.work, row.who) == (goal.group, goal.other, OURS)]
+        others = [row for row in rows if (row.group, row.work, row.who) == (goal.group, goal.other, goal.who)]
         return Verdict(goal, ours, others[0], _ratio(ours, others[0], goal), None) if others else None
     peers = [row for row in on if row.who != OURS and row.judged]
     best = _best([row for row in peers if row.keeps or not goal.keeps], goal)

@@ -27,13 +27,13 @@ import msgspec
 import numpy
 
 from kernmalloc.bench import native, traces
+from kernmalloc.bench.allocators import Heap, machine
+from kernmalloc.bench.cold import affine
 from kernmalloc.bench.counters import Counters, NoCounters
-from kernmalloc.bench.heap import Heap, machine
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.rows import OURS, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.profile import Bytes, Profile
 from kernmalloc.inputs.dumps.segments import data_in
 from kernmalloc.inputs.traces.trace import OP, Skipped
 from kernmalloc.inputs.traces.trace import Trace as RecordedTrace
@@ -77,13 +77,6 @@ def generated(share: float) -> list[Trace]:
     return chosen
 
 
-def profile() -> Profile:
-    """A kernel whose heap is in large pages, and has room for any of the traces."""
-    plain = with_strategy(Profile.load("x86_64"), "reserve")
-    spare = msgspec.structs.replace(plain.heap, spare=Bytes(SPARE))
-    return msgspec.structs.replace(plain, objects=(), heap=spare)
-
-
 def exchange(kernel: Kernel, advice: int) -> range:
     """Put other memory of this computer behind the affine heap, with the same contents: its addresses. From then on
     `kernel.view` sees what was in the heap before. Raises OSError."""
@@ -115,7 +108,7 @@ def huge_bytes(place: range) -> int:
 def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figures:
     """One run. Wrong if a call was refused, a replay took too long, or an invariant does not hold at the end."""
     h = Heap.of(1, trace.pairs, replays)
-    with Kernel.boot(machine(), profile()) as kernel:
+    with Kernel.boot(machine(), affine(SPARE)) as kernel:
         place = exchange(kernel, advice)
         h.malloc, h.free, h.context = kernel.entry("malloc"), kernel.entry("free"), kernel.processor
         library = native.library("heap")
@@ -134,7 +127,9 @@ def modelled(trace: Trace) -> dict[str, Side]:
     slots = int(pairs[:, 0].max()) + 1
     load = Replay(RecordedTrace(trace.name, "generated", pairs.view(OP).reshape(-1), slots, (), Skipped()))
     vendor = next((name for name in USUAL if name in CPU.read_text()), "") if CPU.exists() else ""
-    large = msgspec.structs.replace(profile(), tlb=msgspec.structs.replace(profile().tlb, processor=USUAL.get(vendor)))
+    large = msgspec.structs.replace(
+        affine(SPARE), tlb=msgspec.structs.replace(affine(SPARE).tlb, processor=USUAL.get(vendor))
+    )
     kernels = {SMALL_PAGES: (with_strategy(load.fitted(large), DEMAND), PAGES), HUGE_PAGES: (large, LARGE)}
     return {who: measured(machine(), kernel, load, mapping).side for who, (kernel, mapping) in kernels.items()}
 

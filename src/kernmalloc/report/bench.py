@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from kernmalloc.bench.heap import MOST
+from kernmalloc.bench.allocators import MOST
 from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
@@ -26,11 +26,13 @@ With 2 threads each works on a half; shuffled, each puts what the other got; how
 where both processors are free. Single frames are frame_get and frame_put, blocks of order 9 block_get and frame_put:
 the product's entries, wrong puts refused (which was tried before).""",
     "heap": """\
-Cold: a replay in a process, or kernel, of its own. Warm: more of them there. Single calls: one more, each call timed by
-the processor's counter; interruptions by this computer show as the worst. A replay may take {most:g} seconds, so may
-all warm ones of a run together. Backed: the most resident memory, or frames of heap, its map and tables, while every
-byte is written; at 2 MiB live or more. It is backed on demand, as the peers' is; what describes RAM was made before.
-malloc and free are the product's entries; columns that begin with C are these as exported C, compiled as they say.""",
+Cold: a replay in a process, or kernel, of its own; in an affine heap and a direct map nothing is mapped, and this
+computer has given all RAM before. "Of it": this computer's part of our time in mode raw, by counts. Warm: more of them
+there. Single calls: one more, each call timed by the processor's counter; interruptions by this computer show as the
+worst. A replay may take {most:g} seconds, so may all warm ones of a run together. Backed: the most resident memory, or
+frames of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the
+peers' is; what describes RAM was made before. malloc and free are the product's entries; columns that begin with C are
+these as exported C, compiled as they say.""",
     "map": "Instructions are the freestanding object's, counted on an emulated processor, every one.",
     "tlb": """\
 One heap at one place, under one load, with memory of small pages behind it and with memory of huge pages, in turns.""",
@@ -49,7 +51,8 @@ def verdict_told(verdict: Verdict, quick: bool) -> dict[str, object]:
     """What of a verdict is printed as a JSON object; as `told`."""
     goal, best = verdict.goal, verdict.best
     return {
-        "group": goal.group, "work": goal.work, "limit": goal.limit, "at_least": goal.at_least, "than": goal.than,
+        "group": goal.group, "work": goal.work, "who": goal.who, "than": goal.than, "limit": goal.limit,
+        "at_least": goal.at_least,
         "best": _who(best) if best else None, "ratio": verdict.ratio, "raw": verdict.raw, "below": verdict.below,
         "reached": verdict.reached, "quick": quick,
     }  # fmt: skip
@@ -135,4 +138,14 @@ def _verdict(v: Verdict) -> Cells:
     ratio = "" if not goal.than else BELOW if v.below else _number(v.ratio)
     raw = "" if v.raw is None else BELOW if v.ours.below and not goal.gross else _number(v.raw)
     ours = _figure(v.ours, goal.gross)
-    return f"{goal.group}, {goal.work}", ours, best, figure, ratio, raw, bound, "" if v.reached else "NOT reached"
+    where = "" if goal.who == OURS else f", {goal.who}"
+    return (
+        f"{goal.group}, {goal.work}{where}",
+        ours,
+        best,
+        figure,
+        ratio,
+        raw,
+        bound,
+        "" if v.reached else "NOT reached",
+    )

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +33,33 @@ static long status(const char *key) /* bytes, of /proc/self/status */
 	text[n > 0 ? n : 0] = 0;
 	at = strstr(text, key);
 	return at ? atol(at + strlen(key)) * 1024 : -1;
+}
+
+static int64_t page_faults(void)
+{
+	struct rusage r;
+	getrusage(RUSAGE_THREAD, &r);
+	return r.ru_minflt + r.ru_majflt;
+}
+
+/* ns of this computer: for mapping `step` pages of a fresh memfd, and for touching one of them first */
+void heap_host(int64_t step, double took[2])
+{
+	const int64_t page = 4096, steps = 256;
+	int fd = memfd_create("bench", 0);
+	char *place = mmap(0, steps * step * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (fd < 0 || place == MAP_FAILED || ftruncate(fd, steps * step * page))
+		abort();
+	double start = now(), mapped;
+	for (int64_t at = 0; at < steps * step * page; at += step * page)
+		if (mmap(place + at, step * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, at) == MAP_FAILED)
+			abort();
+	mapped = now();
+	for (int64_t at = 0; at < steps * step * page; at += page)
+		place[at] = 1;
+	took[0] = (mapped - start) / steps, took[1] = (now() - mapped) / (steps * step);
+	munmap(place, steps * step * page);
+	close(fd);
 }
 
 static int64_t backed(const struct heap *h)

@@ -28,5 +28,7 @@ struct heap {
 	int64_t live, peak;         /* bytes, at most: asked for; backed, more than at the start */
 	int64_t wrong;              /* calls that were refused */
 	int64_t late;               /* 1: a replay took longer, and was ended */
+	const int64_t *mapped;      /* this project's count of mappings that it asked the host for, or 0 */
+	int64_t mappings, faults;   /* of the cold replay; page faults of this thread */
 };
 #endif

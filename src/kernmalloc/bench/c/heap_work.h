@@ -81,8 +81,9 @@ static void SHAPED(latency)(struct heap *h, void **slots)
 static void SHAPED(time)(struct heap *h, void **slots)
 {
 	double warm = 0;
-	int64_t done = 0;
+	int64_t done = 0, mapped = h->mapped ? *h->mapped : 0, faults = page_faults();
 	h->cold = SHAPED(replay)(h, slots) / h->count;
+	h->mappings = h->mapped ? *h->mapped - mapped : 0, h->faults = page_faults() - faults;
 	SHAPED(empty)(h, slots);
 	for (; done < h->replays && (!done || warm < h->most) && !h->wrong && !h->late; done++) {
 		warm += SHAPED(replay)(h, slots);

@@ -1,0 +1,38 @@
+"""The cold start where nothing has to be mapped, and what this computer takes where something has."""
+
+import numpy
+import pytest
+
+from kernmalloc.bench import cold, traces
+from kernmalloc.bench.allocators import Ours
+from kernmalloc.bench.rows import OURS
+
+PAIRS = numpy.array([(slot, 4000) for slot in range(2000)] + [(slot, 0) for slot in range(2000)], numpy.int32)
+TRACE = traces.Trace("pages", "pages", PAIRS)
+
+
+def test_the_peak_is_of_what_is_live():
+    pairs = numpy.array([(0, 100), (1, 50), (0, 0), (0, 20), (1, 0), (2, 40)], numpy.int32)
+    assert cold.peak(traces.Trace("few", "few", pairs)) == 150
+    assert cold.peak(TRACE) == 8_000_000
+
+
+@pytest.mark.parametrize("where", cold.WHERE)
+def test_where_nothing_is_mapped_this_computer_takes_nothing(where, tmp_path):
+    """No mapping, and no page fault but those of the harness's own tables: a slot's is 8 bytes."""
+    figures = cold.Touched(where).measure("time", TRACE, tmp_path / "trace", 0)
+    assert figures.mappings == 0 and figures.faults < 20 and figures.cold > 0 == figures.warm
+
+
+def test_in_mode_raw_it_maps_and_gives_each_page(tmp_path):
+    figures = Ours(OURS).measure("time", TRACE, tmp_path / "trace", 0)
+    assert figures.mappings > 0 and figures.faults >= 8_000_000 // 4096
+    assert min(cold.host()) > 0
+
+
+def test_all_that_is_mapped_is_touched():
+    with cold.Touched(cold.AFFINE).boot(TRACE) as kernel:
+        assert cold.touch(kernel) >= int(kernel.view.kern["fixed"]) * kernel.profile.page
+        assert kernel.check().passed
+    with cold.Touched(cold.DIRECT).boot(TRACE) as kernel:
+        assert cold.touch(kernel) == kernel.view.ram.top
