@@ -31,6 +31,7 @@ def test_what_was_to_be_reached_and_what_was():
         Goal("frames", "order 0: pair", 1.1),
         Goal("frames", "order 0: pair", 1.0, keeps=True),
         Goal("frames", "order 0: free", 1.15, than=SELF, other="order 0: pair"),
+        Goal("frames", "order 0: free", 1.15, than=SELF, other="order 0: free"),
         Goal("frames", "own state", 0.25, than=LIMIT),
     ]
     judged = judge(goals, rows())
@@ -38,11 +39,12 @@ def test_what_was_to_be_reached_and_what_was():
     for line in (
         r"frames, order 0: pair  3.00             bitmap   2.00   1.50  1.50   ≤ 1.1 ×  NOT reached",
         r"frames, order 0: pair  3.00       bitmap+entry  1,235   0.00  1.50     ≤ 1 ×",
-        r"frames, order 0: free  5.50  its own, 1 thread   3.00   1.83        ≤ 1.15 ×  NOT reached",
+        r"frames, order 0: free  5.50      its own, pair   3.00   1.83        ≤ 1.15 ×  NOT reached",
+        r"frames, order 0: free  5.50  its own, 1 thread   5.50   1.00        ≤ 1.15 ×",
         r"frames, own state      0.12                                           ≤ 0.25",
     ):
         assert line in text, text
-    assert [report.verdict_told(verdict, False)["reached"] for verdict in judged] == [False, True, False, True]
+    assert [report.verdict_told(verdict, False)["reached"] for verdict in judged] == [False, True, False, True, True]
     assert list(report.verdicts([])) == []
 
 

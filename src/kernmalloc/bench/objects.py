@@ -1,7 +1,9 @@
-"""Object caches: getting and putting objects of one type.
+"""Object caches: getting and putting objects of one type; and what it saves to say of what size a block is.
 
 Pair: an object is got and put. Bulk: 64 are got, then put, as a processor does that fills a page. Kernel-like: the
 generated trace of that name, each size in a cache of its own. Times are per call: a pair is two.
+Freeing: 64 blocks of the four sizes of that trace, in turn, are got, and then freed in that order; only that is timed,
+by the processor's counter, 64 at a time, and the median taken.
 """
 
 import ctypes
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 from kernmalloc.bench import native
 from kernmalloc.bench.allocators import Heap, address, machine
 from kernmalloc.bench.native import Wrong
-from kernmalloc.bench.rows import LIMIT, OURS, Goal, Row
-from kernmalloc.bench.traces import Trace
+from kernmalloc.bench.rows import LIMIT, OURS, SELF, Goal, Row
+from kernmalloc.bench.traces import DEPEND, NODE, PROCESS, THREAD, Trace
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 
@@ -23,9 +25,14 @@ MOST = 1 << 20  # objects of a cache
 SIZE = 256  # bytes of the objects of pair and bulk
 WORKS = {"pair": 1, "bulk of 64": 64}  # how many are held at once
 REPLAY = "kernel-like"
+KINDS = DEPEND, THREAD, NODE, PROCESS  # bytes
+FREES = {"free": "malloc", "free_sized": "malloc", "cache_put": "cache_get"}
+"""Entries that free, in the order of c/heap.c's `how`, and those that give what they free."""
+FREEING = "freeing, per block: "
 GOALS = (
     Goal("heap", "object caches, per call: pair", 3.0, than=LIMIT, gross=True),
     Goal("heap", "object caches, per call: bulk of 64", 2.5, than=LIMIT, gross=True),
+    *(Goal("heap", FREEING + entry, 0.8, than=SELF, other=f"{FREEING}free") for entry in ("free_sized", "cache_put")),
 )
 
 
@@ -37,7 +44,7 @@ def run(trace: Trace, calls: int, runs: int, progress: Callable[[str, float], No
     for run in range(runs):
         progress("object caches", run / runs)
         with Kernel.boot(machine(), Profile.load("x86_64")) as kernel:
-            caches = {size: kernel.cache(f"bench-{size}", size, MOST).id for size in {*sizes, SIZE}}
+            caches = {size: kernel.cache(f"bench-{size}", size, MOST).id for size in {*sizes, *KINDS, SIZE}}
             ops = numbered(trace.pairs, caches)
             for ours in (False, True):
                 for work, bulk in WORKS.items():
@@ -47,11 +54,16 @@ def run(trace: Trace, calls: int, runs: int, progress: Callable[[str, float], No
                 h = _heap(harness, kernel, ours, ops, len(ops))
                 harness.heap_objects(ctypes.byref(h))
                 ns.setdefault((REPLAY, ours), []).append(_checked(h))
+                for entry in FREES:
+                    ns.setdefault((entry, ours), []).append(_freeing(harness, kernel, ours, entry, caches, calls))
             if not (found := kernel.check()).passed:
                 raise Wrong(f"{OURS}, object caches: {found.failure}")
     for work in (*WORKS, REPLAY):
         nothing = float(numpy.median(ns[work, False]))
         yield Row("heap", f"object caches, per call: {work}", OURS, "ns", tuple(ns[work, True]), nothing)
+    for entry in FREES:
+        nothing = float(numpy.median(ns[entry, False]))
+        yield Row("heap", FREEING + entry, OURS, "ns", tuple(ns[entry, True]), nothing)
 
 
 def numbered(pairs: NDArray[numpy.int32], caches: dict[int, int]) -> NDArray[numpy.int32]:
@@ -68,9 +80,21 @@ def numbered(pairs: NDArray[numpy.int32], caches: dict[int, int]) -> NDArray[num
 def _heap(harness: Any, kernel: Kernel, ours: bool, ops: NDArray[numpy.int32], calls: int) -> Heap:
     h = Heap.of(2, ops, 1, context=kernel.processor)
     h.count = calls
-    entries = kernel.entry if ours else lambda name: address(harness, f"nothing_call_{name}")
-    h.malloc, h.free = entries("cache_get"), entries("cache_put")
+    h.malloc, h.free = _entries(harness, kernel, ours, "cache_get", "cache_put")
     return h
+
+
+def _freeing(harness: Any, kernel: Kernel, ours: bool, entry: str, caches: dict[int, int], calls: int) -> float:
+    h = Heap(context=kernel.processor)
+    h.malloc, h.free = _entries(harness, kernel, ours, FREES[entry], entry)
+    kinds = (ctypes.c_int64 * len(KINDS))(*(caches[size] if entry == "cache_put" else size for size in KINDS))
+    harness.heap_frees(ctypes.byref(h), list(FREES).index(entry), kinds, ctypes.c_int64(calls // 64))
+    return _checked(h)
+
+
+def _entries(harness: Any, kernel: Kernel, ours: bool, *names: str) -> Iterator[int]:
+    """Addresses of entries, or of what is called as they are and does nothing."""
+    return (kernel.entry(name) if ours else address(harness, f"nothing_call_{name}") for name in names)
 
 
 def _checked(h: Heap) -> float:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from kernmalloc.bench.allocators import MOST
-from kernmalloc.bench.rows import BEST, OURS, SELF, Row, Verdict
+from kernmalloc.bench.rows import BEST, OURS, SELF, Goal, Row, Verdict
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -130,9 +130,15 @@ def _figure(row: Row, gross: bool) -> str:
     return _number(row.median) if gross else BELOW if row.below else _number(row.net)
 
 
+def _own(goal: Goal) -> str:
+    """What of its own a goal compares with: another work, or this one by one thread."""
+    work, other = (each.rpartition(": ")[2] for each in (goal.work, goal.other))
+    return f"its own, {'1 thread' if work == other else other}"
+
+
 def _verdict(v: Verdict) -> Cells:
     goal = v.goal
-    best = _who(v.best) if v.best and goal.than == BEST else "its own, 1 thread" if goal.than == SELF else ""
+    best = _who(v.best) if v.best and goal.than == BEST else _own(goal) if goal.than == SELF else ""
     figure = _figure(v.best, goal.gross) if v.best else ""
     bound = f"{'≥' if goal.at_least else '≤'} {goal.limit:g}{f' {TIMES}' if goal.than else ''}"
     ratio = "" if not goal.than else BELOW if v.below else _number(v.ratio)

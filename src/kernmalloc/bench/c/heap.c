@@ -21,6 +21,7 @@ void *nothing_malloc(size_t bytes) { return block; }
 void nothing_free(void *p) {}
 int64_t nothing_call_malloc(int64_t cpu, int64_t bytes) { return (int64_t)block; }
 int64_t nothing_call_free(int64_t cpu, int64_t va) { return 0; }
+int64_t nothing_call_free_sized(int64_t cpu, int64_t va, int64_t bytes) { return 0; }
 int64_t nothing_call_cache_get(int64_t cpu, int64_t cache) { return (int64_t)block; }
 int64_t nothing_call_cache_put(int64_t cpu, int64_t cache, int64_t va) { return 0; }
 
@@ -174,6 +175,37 @@ void heap_bulk(struct heap *h, int64_t cache, int64_t bulk)
 		}
 		h->warm = (now() - start) / (rounds * 2 * bulk);
 	}
+}
+
+#define FREED 64
+#define EACH(call) for (int i = 0; i < FREED; i++) h->wrong += (call) < 0
+
+/* `rounds` times FREED blocks of four kinds, in turn, are got and then freed, the one got first first; ns of freeing one: the
+ * median of the rounds. `how`: 0 free(block); 1 free_sized(block, kind): bytes; 2 cache_put(kind, block): a cache */
+void heap_frees(struct heap *h, int how, const int64_t kinds[4], int64_t rounds)
+{
+	int64_t (*get)(int64_t, int64_t) = h->malloc, (*put)(int64_t, int64_t) = h->free;
+	int64_t (*told)(int64_t, int64_t, int64_t) = h->free, held[FREED];
+	const int64_t cpu = h->context;
+	uint32_t *ticks = memory(rounds * sizeof *ticks), clock;
+	double ns;
+	unsigned x;
+	calibrate(&ns, &clock);
+	for (int64_t round = 0; round < rounds; round++) {
+		for (int i = 0; i < FREED; i++)
+			h->wrong += (held[i] = get(cpu, kinds[i & 3])) < 0;
+		uint64_t start = __rdtscp(&x);
+		if (how == 0)
+			EACH(put(cpu, held[i]));
+		else if (how == 1)
+			EACH(told(cpu, held[i], kinds[i & 3]));
+		else
+			EACH(told(cpu, kinds[i & 3], held[i]));
+		uint64_t took = __rdtscp(&x) - start;
+		ticks[round] = took > ~0u ? ~0u : took;
+	}
+	h->warm = tail(ticks, rounds, clock, ns).median / FREED;
+	munmap(ticks, rounds * sizeof *ticks);
 }
 
 void heap_time(struct heap *h)
