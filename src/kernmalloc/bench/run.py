@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, tlb, traces
+from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, tlb, traces, zeros
 from kernmalloc.bench.emulator import Missing
 from kernmalloc.bench.rows import Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
@@ -54,6 +54,7 @@ def _map(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]
     progress("the map", 0)
     yield from _emulated(map.counted(runs), tell)
     yield from map.timed(runs)
+    yield from zeros.run(runs)
 
 
 def _tlb(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
@@ -82,7 +83,15 @@ PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map, "tlb": _t
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     """What was to be reached, for what there are rows of."""
-    return [*frames.GOALS, *heap.goals(rows), *objects.GOALS, *boot.GOALS, *instructions.goals(), *same.GOALS]
+    return [
+        *frames.GOALS,
+        *heap.goals(rows),
+        *objects.GOALS,
+        *boot.GOALS,
+        *instructions.goals(),
+        *zeros.GOALS,
+        *same.GOALS,
+    ]
 
 
 def run(parts: Sequence[str], work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:

@@ -33,7 +33,9 @@ worst. A replay may take {most:g} seconds, so may all warm ones of a run togethe
 frames of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the
 peers' is; what describes RAM was made before. malloc and free are the product's entries; columns that begin with C are
 these as exported C, compiled as they say.""",
-    "map": "Instructions are the freestanding object's, counted on an emulated processor, every one.",
+    "map": """\
+Instructions are the freestanding object's, counted on an emulated processor, every one. Clearing a page, bare: that
+object's code, timed in this process.""",
     "tlb": """\
 One heap at one place, under one load, with memory of small pages behind it and with memory of huge pages, in turns.""",
 }

@@ -63,6 +63,22 @@ void heap_host(int64_t step, double took[2])
 	close(fd);
 }
 
+/* ns of clearing `bytes` bytes, by zero(to, bytes) or, if that is 0, by memset: the mean of so many calls on one place */
+double heap_clear(int64_t (*zero)(int64_t, int64_t), int64_t bytes, int64_t calls)
+{
+	char *place = memory(bytes);
+	void *(*volatile clear)(void *, int, size_t) = memset;
+	double start = now(), ns;
+	for (int64_t i = 0; i < calls; i++)
+		if (zero)
+			zero((int64_t)place, bytes);
+		else
+			clear(place, 0, bytes);
+	ns = (now() - start) / calls;
+	munmap(place, bytes);
+	return ns;
+}
+
 static int64_t backed(const struct heap *h)
 {
 	return (*h->backed[0] + *h->backed[1] + *h->backed[2]) * h->page;
