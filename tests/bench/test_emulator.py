@@ -110,6 +110,7 @@ def test_what_is_not_installed_is_told(package, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
+    emulator.kernel_code.cache_clear()
     with pytest.raises(emulator.Missing, match=rf"{package}.*pip install 'kernmalloc\[bench\]'"):
         emulator.boot(RAM)
 

@@ -22,7 +22,7 @@ def test_everything_is_measured_and_told():
         "frames, order 0, 1 thread (ns)", "frames, order 9, 2 threads (ns)",
         "heap, warm (ns)", "malloc-lab", "kernel-network",
         "heap, object caches, per call (ns)", "heap, instructions of free",
-        "boot, core tables (GB/s)", "map, mode raw (ns)", "Figures to reach",
+        "boot, core tables (GB/s)", "map, mode raw (ns)", "scaling, transfers, a call", "Figures to reach",
     ):  # fmt: skip
         assert part in done.stdout, part
 
@@ -46,7 +46,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path):
         (["frames"], {"CC": "no-such-compiler"}, "there is no such compiler: install gcc or clang"),
         (["heap", "--traces", str(none)], {}, "none.txt: not a trace"),
         (["heap", "--traces", str(tmp_path / "nowhere")], {}, "nowhere: No such file or directory"),
-        (["disk"], {}, "'disk' is not one of 'frames', 'heap', 'boot', 'map', 'tlb', 'all'"),
+        (["disk"], {}, "'disk' is not one of 'frames', 'heap', 'boot', 'map', 'tlb', 'scaling', 'all'"),
         (["frames", "--runs", "0"], {}, "Input should be greater than or equal to 1"),
     ):
         done = run(*words, **environment)

@@ -18,7 +18,8 @@ Concepts
 import ctypes
 import io
 import struct
-from typing import Any, BinaryIO, NamedTuple
+from functools import cache
+from typing import BinaryIO, NamedTuple
 
 import llvmlite.binding as llvm
 import msgspec
@@ -49,6 +50,12 @@ LARGE_PAGE = 2 * MIB
 PROTECTED, WRITE_PROTECT, PAGING = 1 << 0, 1 << 16, 1 << 31  # CR0
 PAE = 1 << 5  # CR4
 EFER, LONG_MODE = 0xC0000080, 1 << 8
+
+STACKS, STACK_BYTES = ROOM + MIB, 1 << 14  # of processors that take turns, one behind the other
+PROCESSORS = 64  # that may take turns (`turns`)
+PORT = {"km_port_reach": PROCESSORS, "km_port_barrier": 1}
+"""What these functions answer where processors take turns: there is one TLB, and what one stores all see."""
+ANSWER, RETURNS = b"\xb8", b"\xc3"  # mov eax, a number; ret
 
 ABSOLUTE = {1: 8, 10: 4, 11: 4}  # R_X86_64_64, _32, _32S: bytes
 RELATIVE = {2: 4, 4: 4}  # R_X86_64_PC32, _PLT32
@@ -112,17 +119,23 @@ class Bare:
             import unicorn
             from unicorn import x86_const as x86
 
-            code, self.symbols = link(io.BytesIO(freestanding("x86_64")), CODE)
+            code, self.symbols = kernel_code()
         except ModuleNotFoundError as error:
             raise Missing(f"counting instructions needs {error.name}: pip install 'kernmalloc[bench]'") from None
-        self.ram, self._error = ram, unicorn.UcError
+        self.ram, self.error = ram, unicorn.UcError
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._all = unicorn.UC_PROT_ALL
         self._forget = unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE
         self.uc.mem_map_ptr(0, ram.top, self._all, ram.address)
+        self._compiled: list[llvm.ExecutionEngine] = []
         self.write(CODE, code)  # a tenth of the room
+        for name, answer in PORT.items():
+            self.write(self.symbols[name], ANSWER + answer.to_bytes(4, "little") + RETURNS)
         self._counts = (ctypes.c_int64 * len(Counts._fields)).from_address(ram.address + COUNTS)
-        self._count(unicorn)
+        text = _COUNT.format(
+            ram=ram.address, counts=ram.address + COUNTS, cli=CLI - 256, invlpg=INVLPG, repeat=REPEAT - 256
+        )
+        self.hook(unicorn.UC_HOOK_CODE, text, "count", 0, CODE, CODE_END - 1)
         self._registers = [getattr(x86, f"UC_X86_REG_{name}") for name in ("RDI", "RSI", "RDX", "RCX", "R8", "R9")]
         self._rsp, self._rax, self._rip = x86.UC_X86_REG_RSP, x86.UC_X86_REG_RAX, x86.UC_X86_REG_RIP
         self._cr0, self._cr3, self._cr4, self._msr = (
@@ -132,24 +145,32 @@ class Bare:
             x86.UC_X86_REG_MSR,
         )
 
-    def _count(self, unicorn: Any) -> None:
-        """Have a compiled function called before every instruction of the kernel's."""
+    def hook(self, kinds: int, text: str, name: str, data: int, first: int = 1, last: int = 0) -> int:
+        """Have a compiled function called at what happens between two addresses, or anywhere: the hook's number.
+
+        `text` is LLVM's form of it; it is given `data`."""
+        import unicorn
         from unicorn.unicorn_py3.unicorn import uclib
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        text = _COUNT.format(
-            ram=self.ram.address, counts=self.ram.address + COUNTS, cli=CLI - 256, invlpg=INVLPG, repeat=REPEAT - 256
-        )
         target = llvm.Target.from_default_triple().create_target_machine(jit=True)
-        self._compiled = llvm.create_mcjit_compiler(llvm.parse_assembly(text), target)
-        self._compiled.finalize_object()
-        handle, function = ctypes.c_size_t(), ctypes.c_void_p(self._compiled.get_function_address("count"))
-        first, last = ctypes.c_uint64(CODE), ctypes.c_uint64(CODE_END - 1)
+        self._compiled.append(llvm.create_mcjit_compiler(llvm.parse_assembly(text), target))
+        self._compiled[-1].finalize_object()
+        handle, function = ctypes.c_size_t(), ctypes.c_void_p(self._compiled[-1].get_function_address(name))
         emulated = self.uc._uch  # noqa: SLF001 (its Python methods cannot add a compiled function)
-        status = uclib.uc_hook_add(emulated, ctypes.byref(handle), unicorn.UC_HOOK_CODE, function, None, first, last)
+        bounds = ctypes.c_uint64(first), ctypes.c_uint64(last)
+        status = uclib.uc_hook_add(emulated, ctypes.byref(handle), kinds, function, ctypes.c_void_p(data), *bounds)
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
+        self.uc.ctl_flush_tb()  # what was translated before would not call it
+        return handle.value
+
+    def unhook(self, number: int) -> None:
+        """Have the function of a hook called no more."""
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(number))  # noqa: SLF001 (as above)
 
     @property
     def counts(self) -> Counts:
@@ -182,7 +203,7 @@ class Bare:
         self.uc.reg_write(self._rsp, stack)
         try:
             self.uc.emu_start(function, RETURN)
-        except self._error as error:
+        except self.error as error:
             raise Fault(f"{self._name(self.uc.reg_read(self._rip))}: {error}") from None
         result: int = self.uc.reg_read(self._rax)
         return result - (1 << 64) if result >> 63 else result
@@ -258,9 +279,20 @@ def link(file: BinaryIO, base: int) -> tuple[bytes, dict[str, int]]:
     return bytes(memory), {s.name: value for s, value in zip(table.iter_symbols(), values, strict=True)}
 
 
+@cache
+def kernel_code() -> tuple[bytes, dict[str, int]]:
+    """The object as it lies from `CODE` on, and where its functions lie. Modules that it needs may be missing."""
+    return link(io.BytesIO(freestanding("x86_64")), CODE)
+
+
 def machine(ram: int) -> Machine:
     """One with so many bytes of RAM, and nothing else."""
     return Machine(name="emulated", file="", ram=(Range(base=0, size=ram, kind="ram", name="", line=0),))
+
+
+def placed(profile: Profile) -> Profile:
+    """A profile whose image lies where the code is linked."""
+    return msgspec.structs.replace(profile, image=Image(base=Bytes(BASE), size=Bytes(IMAGE)))
 
 
 def boot(ram: int, window: Window | None = None) -> Kernel:
@@ -270,9 +302,8 @@ def boot(ram: int, window: Window | None = None) -> Kernel:
     growing and shrinking is counted, too. `window` replaces the profile's; it must lie above the first GiB."""
     profile = Profile.load("x86_64")
     heap = msgspec.structs.replace(profile.heap, idle_frames=None)
-    image = Image(base=Bytes(BASE), size=Bytes(IMAGE))
-    profile = msgspec.structs.replace(profile, va=window or profile.va, image=image, heap=heap)
-    return Kernel.boot(machine(ram), profile, "bare")
+    profile = msgspec.structs.replace(profile, va=window or profile.va, heap=heap)
+    return Kernel.boot(machine(ram), placed(profile), "bare")
 
 
 def processor(kernel: Kernel) -> Bare:

@@ -26,7 +26,7 @@ BEST, SELF, LIMIT = "the best peer", "its own", ""  # what a goal compares with
 class Row:
     """One allocator on one work. `unit` is that of `values` and `harness`: "ns" per operation, unless it says else."""
 
-    group: str  # frames, heap, boot, map, tlb
+    group: str  # frames, heap, boot, map, tlb, scaling
     work: str
     who: str  # OURS or a peer
     unit: str

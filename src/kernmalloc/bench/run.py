@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, tlb, traces, zeros
+from kernmalloc.bench import boot, frames, heap, instructions, map, objects, same, scaling, tlb, traces, zeros
 from kernmalloc.bench.emulator import Missing
 from kernmalloc.bench.rows import Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
@@ -11,7 +11,8 @@ from kernmalloc.bench.traces import Trace
 
 class Work(NamedTuple):
     """How much is done: frames managed, calls of each pair, share of the generated traces; the recorded traces that are
-    shipped, and further ones; GiB of the machines that are booted, and bytes of the devices that are published."""
+    shipped, and further ones; GiB of the machines that are booted, bytes of the devices that are published; how many
+    processors are emulated."""
 
     frames: int = 1 << 22
     calls: int = 2_000_000
@@ -20,12 +21,14 @@ class Work(NamedTuple):
     traces: Sequence[Trace] = ()
     machines: Sequence[int] = boot.MACHINES
     devices: Sequence[int] = boot.DEVICES
+    processors: Sequence[int] = scaling.PROCESSORS
 
     def quick(self) -> "Work":
         """A hundredth of it, and of the shipped traces two."""
         two = self.shipped[:: len(self.shipped) // 2 or 1]
         shipped, more = ([t._replace(pairs=t.pairs[:QUICK]) for t in each] for each in (two, self.traces))
-        return Work(1 << 14, self.calls // 100, self.share / 100, shipped, more, self.machines[:1], self.devices[:1])
+        fewest = self.machines[:1], self.devices[:1], self.processors[:1]
+        return Work(1 << 14, self.calls // 100, self.share / 100, shipped, more, *fewest)
 
 
 QUICK = 10_000  # operations of each recorded trace
@@ -62,6 +65,10 @@ def _tlb(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]
     return tlb.run([*tlb.generated(work.share), *work.traces], work.calls, runs, progress, tell)
 
 
+def _scaling(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
+    return _emulated(scaling.run(work.processors, progress, tell), tell)
+
+
 def _emulated(rows: Iterator[Row], tell: Tell) -> Iterator[Row]:
     """The rows, if what emulates is installed."""
     try:
@@ -78,7 +85,7 @@ def _same(parts: Sequence[str], tell: Tell) -> Iterator[Row]:
         tell(f"the freestanding object's code: {error}")
 
 
-PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map, "tlb": _tlb}
+PARTS = {"frames": _frames, "heap": _heap, "boot": _boot, "map": _map, "tlb": _tlb, "scaling": _scaling}
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
@@ -91,6 +98,7 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
         *instructions.goals(),
         *zeros.GOALS,
         *same.GOALS,
+        *scaling.GOALS,
     ]
 
 

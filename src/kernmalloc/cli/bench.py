@@ -21,6 +21,7 @@ class Part(StrEnum):
     boot = "boot"
     map = "map"
     tlb = "tlb"
+    scaling = "scaling"
     all = "all"
 
 

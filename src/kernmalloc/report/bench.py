@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kernmalloc.bench.allocators import MOST
 from kernmalloc.bench.rows import BEST, OURS, SELF, Goal, Row, Verdict
+from kernmalloc.report import scaling
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -38,6 +39,7 @@ Instructions are the freestanding object's, counted on an emulated processor, ev
 object's code, timed in this process.""",
     "tlb": """\
 One heap at one place, under one load, with memory of small pages behind it and with memory of huge pages, in turns.""",
+    "scaling": scaling.HOW,
 }
 """How each part is measured; "": all of them."""
 
@@ -80,11 +82,13 @@ def tables(rows: Sequence[Row], how: str = "") -> Iterator[str]:
     """A table for each kind of work and unit: works down, allocators across, net of the harness. `how` they were
     measured stands in their titles."""
     tables: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
+    for row in [row for row in rows if row.group != "scaling"]:
         tables.setdefault((row.group, row.work.rpartition(": ")[0], row.unit), []).append(row)
     for (group, title, unit), found in tables.items():
         what = f"{group}, {title} ({unit})" if title else f"{group} ({unit})"
         yield from section(_titled(what, how), columns(_table(found)))
+    for title, lines in scaling.tables(row for row in rows if row.group == "scaling"):
+        yield from section(_titled(f"scaling, {title}", how), lines)
 
 
 def _titled(what: str, how: str) -> str:

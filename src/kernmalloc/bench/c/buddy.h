@@ -28,7 +28,7 @@ struct N(state) {
 	struct N(frame) * f;
 	uint32_t head[ORDERS], filled;
 	volatile char word;
-	struct N(magazine) magazines[8];
+	struct N(magazine) magazines[CPUS];
 };
 
 static inline void N(push)(struct N(state) * s, uint32_t i, int order)

@@ -2,6 +2,9 @@
 #ifndef FRAMES_H
 #define FRAMES_H
 #include "harness.h"
+#ifndef CPUS
+#define CPUS 8 /* processors that a peer with magazines has them for */
+#endif
 
 struct peer {
 	const char *name;
