@@ -13,7 +13,7 @@ FEW = 1 << 14
 def test_every_allocator_does_every_work():
     rows = list(frames.run(FEW, 500, 2, lambda what, done: None))
     works = {row.work for row in rows}
-    assert len(works) == len(frames.WORKS) * 4 + 1
+    assert len(works) == len(frames.WORKS) * 2 + len(frames.SINGLY) * 2 + 1
     for work in works:
         on = [row for row in rows if row.work == work]
         assert {(row.who, row.keeps) for row in on} == {
@@ -37,7 +37,7 @@ class Round:
         self.get, self.put = PEER_GET(self.peer.get), PEER_PUT(self.peer.put)
         state = self.peer.make(FEW)
         self.round = frames.Round(
-            0, self.peer.get, self.peer.put, (state, state), 0, order, 1, FEW >> order, 100, top=FEW, checked=1
+            0, self.peer.get, self.peer.put, 0, 0, (state, state), 0, order, 1, FEW >> order, 100, top=FEW, checked=1
         )
         self._kept = []
 

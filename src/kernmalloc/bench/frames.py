@@ -1,9 +1,10 @@
 """Frames: getting and putting single frames and blocks of 2 MiB, this project and three peers on the same work.
 
 Concepts
-  1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled; pairs
-     of a get and a put; pairs at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators
-     take turns; the first of each is not counted.
+  1. A round is every work once, of one allocator: all of memory got and put back in order, reversed and shuffled, and
+     64 frames at once, by a call for so many or, as peers have none, by so many calls; pairs of a get and a put; pairs
+     at random while half of memory is owned (`c/frames_work.h`). Rounds of all allocators take turns; the first of each
+     is not counted.
   2. Whatever is got is checked: no round is worth anything in which a frame had two owners, or a call was refused.
      Before anything is timed, this project must refuse a second put, the inside of a block, and a frame that is none.
   3. Peers keep nothing per frame, or, as this project does, 16 bytes that say who owns it and are checked when it is
@@ -30,7 +31,9 @@ from kernmalloc.kernel.core.kern import PAGE
 from kernmalloc.lang.status import BAD_FRAME, INTERIOR, NOT_ALLOCATED, OK
 from kernmalloc.machine.memory_map import Machine
 
-WORKS = ("bulk allocate", "free in order", "free reversed", "free shuffled", "pair", "random pair")
+SINGLY = ("bulk allocate", "free in order", "free reversed", "free shuffled", "pair", "random pair")
+TOGETHER = ("bulk allocate, 64 at once", "free in order, 64 at once")  # single frames only
+WORKS = (*SINGLY, *TOGETHER)
 ORDERS = (0, 9)
 THREADS = (1, 2)
 OWN_ROOM = 512 << 20  # RAM beside what is managed: core tables, image
@@ -44,6 +47,7 @@ STATE = "the allocator's own state"
 _JUDGED = (  # order, work, times the best peer, which keeps an entry per frame
     (0, "bulk allocate", 1.1, False), (0, "free in order", 1.1, False), (0, "free shuffled", 1.1, True),
     (0, "pair", 1.0, False), (0, "random pair", 1.0, True),
+    (0, "bulk allocate, 64 at once", 1.0, False),
     (9, "pair", 1.0, False), (9, "random pair", 1.0, True),
 )  # fmt: skip
 
@@ -65,6 +69,7 @@ class Round(ctypes.Structure):
 
     _fields_ = [
         ("shape", ctypes.c_int), ("get", ctypes.c_void_p), ("put", ctypes.c_void_p),
+        ("get_many", ctypes.c_void_p), ("put_many", ctypes.c_void_p),
         ("context", ctypes.c_int64 * max(THREADS)), ("type", ctypes.c_int64), ("order", ctypes.c_int64),
         ("threads", ctypes.c_int64), ("per", ctypes.c_int64), ("pairs", ctypes.c_int64), ("top", ctypes.c_int64),
         ("checked", ctypes.c_int64), ("ns", ctypes.c_double * len(WORKS)), ("wrong", ctypes.c_int64),
@@ -89,7 +94,7 @@ GOALS = (
     *(
         Goal("frames", f"{_name(order, 2)}: {work}", 1.15, than=SELF, other=f"{_name(order, 1)}: {work}")
         for order in ORDERS
-        for work in WORKS
+        for work in (SINGLY if order else WORKS)
     ),
     Goal("frames", STATE, 0.25, than=LIMIT),
 )
@@ -131,16 +136,16 @@ def _contenders(harness: Any, frames: int, order: int, threads: int, stack: Exit
         state = about.make(frames)
         stack.callback(about.end, state)
         contexts = (ctypes.c_int64 * 2)(state, state)
-        found = Round(0, about.get, about.put, contexts, 0, order, threads, top=frames, checked=bool(who))
+        found = Round(0, about.get, about.put, 0, 0, contexts, 0, order, threads, top=frames, checked=bool(who))
         yield Contender(who, bool(about.keeps), found, about.bytes(state) / frames)
-    get = "block_get" if order else "frame_get"
+    calls = ("block_get" if order else "frame_get", "frame_put", "frames_get", "frames_put")
     shape = BLOCK if order else FRAME
-    nothing = [ctypes.cast(harness[f"nothing_{name}"], ctypes.c_void_p).value for name in (get, "frame_put")]
+    nothing = [ctypes.cast(harness[f"nothing_{name}"], ctypes.c_void_p).value for name in calls]
     yield Contender("", True, Round(shape, *nothing, (0, 1), PAGE, order, threads, top=frames), 0)
     kernel = stack.enter_context(Kernel.boot(machine(frames), Profile.load("x86_64"), cpus=threads))
     _refuses(kernel)
     contexts = (ctypes.c_int64 * 2)(*(kernel.cpu(number).processor for number in range(threads)))
-    entries = kernel.entry(get), kernel.entry("frame_put")
+    entries = map(kernel.entry, calls)
     top = kernel.machine.ram[-1].end >> FRAME_SHIFT
     yield Contender(
         OURS, True, Round(shape, *entries, contexts, PAGE, order, threads, top=top, checked=1), _own_state(kernel)
@@ -193,7 +198,7 @@ def _rounds(
 
 
 def _rows(made: list[Contender], times: NDArray[numpy.float64], order: int, threads: int) -> Iterator[Row]:
-    for work, name in enumerate(WORKS):
+    for work, name in enumerate(SINGLY if order else WORKS):
         base = {c.round.shape: float(median(times[n, :, work])) for n, c in enumerate(made) if not c.who}
         for number, c in enumerate(made):
             if c.who:

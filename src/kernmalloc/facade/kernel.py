@@ -15,12 +15,13 @@ mode raw those with handles of their own run at the same time.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 
 import numpy
+from numpy.typing import NDArray
 
 import kernmalloc.drivers.replay  # noqa: F401
 import kernmalloc.kernel.boot.steps  # noqa: F401
@@ -288,6 +289,28 @@ class Kernel:
     def frame_put(self, pfn: int) -> None:
         """Give a frame or block back. Raises BadAddress, Busy."""
         checked(self.call("frame_put", pfn), f"frame_put({pfn:#x})")
+
+    def frames_get(self, count: int) -> list[int]:
+        """So many frames of page space for pages, or none: their pfns. Raises OutOfMemory, WouldBlock, BadRequest."""
+        with self._numbers(count) as (va, numbers):
+            checked(self.call("frames_get", count, va), f"frames_get({count})")
+            return list(map(int, numbers))
+
+    def frames_put(self, pfns: Sequence[int]) -> None:
+        """Give all of these frames or blocks back, or none. Raises BadAddress, Busy, BadRequest (none at all)."""
+        with self._numbers(len(pfns)) as (va, numbers):
+            numbers[: len(pfns)] = pfns
+            checked(self.call("frames_put", len(pfns), va), f"frames_put of {len(pfns)}")
+
+    @contextmanager
+    def _numbers(self, count: int) -> Iterator[tuple[int, NDArray[numpy.int64]]]:
+        """Room in the heap for so many numbers: its address, and what is there."""
+        size = max(count, 1) * k.Word.size
+        va = self.malloc(size)
+        try:
+            yield va, numpy.frombuffer(self.view.shared(va, size), numpy.int64)
+        finally:
+            self.free(va)
 
     def range_put(self, pfn: int, frames: int) -> None:
         """Give a range back. Raises BadAddress, Busy."""

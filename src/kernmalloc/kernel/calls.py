@@ -32,7 +32,7 @@ from kernmalloc.kernel.boot import added
 from kernmalloc.kernel.boot.arena import SEVERAL, next_of
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
 from kernmalloc.kernel.core.locks import SLOW, enter, gate_of, leave, quick_begin, quick_end
-from kernmalloc.kernel.frames import stock, table
+from kernmalloc.kernel.frames import bulk, stock, table
 from kernmalloc.kernel.heap import caches
 from kernmalloc.kernel.heap import fetch as idle
 from kernmalloc.kernel.heap import malloc as heap
@@ -196,7 +196,9 @@ cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own,
 frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
+frames_get = call(bulk.frames_get, bulk.frames_get_quick)
 frame_put = call(stock.frame_put, stock.frame_put_quick, shared=stock.frame_put_shared, settled=FRAMES)
+frames_put = call(bulk.frames_put, bulk.frames_put_quick, shared=bulk.frames_put_shared, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(table.frame_type)
 

@@ -61,8 +61,18 @@ def drained(a: Kernel, b: Kernel) -> tuple[list[int], Programs]:
     return [], [[("frame_put", mine), ("drain",)], [("frame_put", mine)]]
 
 
+def many(a: Kernel, b: Kernel) -> tuple[list[int], Programs]:
+    """One puts a frame, the other one two at once, and that is one of them."""
+    array = a.malloc(16)
+    numbers = a.view.shared(array, 16)
+    b.frame_put(b.frame_get())
+    mine, both = a.frame_get(), a.frame_get()
+    numbers[:] = mine.to_bytes(8, "little") + both.to_bytes(8, "little")
+    return [], [[("frames_put", 2, array)], [("frame_put", both)]]
+
+
 Prepare = Callable[[Kernel, Kernel], tuple[list[int], Programs]]
-WAYS = (page, chunk, driver, drained)
+WAYS = (page, chunk, driver, drained, many)
 
 
 @pytest.fixture(scope="module")

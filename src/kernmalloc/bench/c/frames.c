@@ -86,6 +86,13 @@ static int nothing_put(void *state, int cpu, int64_t i, int order) { return 0; }
 int64_t nothing_frame_get(int64_t cpu, int64_t type) { return count(cpu, 0); }
 int64_t nothing_block_get(int64_t cpu, int64_t order, int64_t type) { return count(cpu, order); }
 int64_t nothing_frame_put(int64_t cpu, int64_t pfn) { return 0; }
+int64_t nothing_frames_put(int64_t cpu, int64_t many, int64_t *pfns) { return 0; }
+int64_t nothing_frames_get(int64_t cpu, int64_t many, int64_t *pfns)
+{
+	for (int64_t i = 0; i < many; i++)
+		pfns[i] = count(cpu, 0);
+	return many;
+}
 static const struct peer nothing_peer = { "nothing", 0, 1, nothing_make, nothing_end, nothing_bytes, nothing_get, nothing_put };
 
 static const struct peer *const PEERS[] = {
@@ -100,11 +107,12 @@ const struct peer *peer(int index)
 
 /* the works */
 #define THREADS 2
-enum { BULK_GET, PUT_IN_ORDER, PUT_REVERSED, PUT_SHUFFLED, PAIR, RANDOM_PAIR, WORKS };
+#define MANY 64
+enum { BULK_GET, PUT_IN_ORDER, PUT_REVERSED, PUT_SHUFFLED, PAIR, RANDOM_PAIR, GET_MANY, PUT_MANY, WORKS };
 
 struct round {
 	int shape; /* 0: a peer; 1: this project, one frame; 2: this project, blocks */
-	void *get, *put;
+	void *get, *put, *get_many, *put_many; /* the last two: shape 1 only */
 	int64_t context[THREADS]; /* first argument: a peer's state, or a processor's record */
 	int64_t type, order, threads;
 	int64_t per;   /* blocks for each thread */
@@ -174,20 +182,31 @@ static void shuffle(struct shared *s, int number, int64_t count) /* across threa
 	meet(s);
 }
 
+#define EACH(many) for (int64_t k = 0; k < (many); k++)
+#define GET_EACH(to, many) EACH(many) { int64_t pfn = GET(); (to)[k] = pfn; wrong += pfn < 0; }
+#define PUT_EACH(of, many) EACH(many) wrong += PUT((of)[k]) < 0
+
 #define WORK work_peer
 #define ENTRIES int64_t (*get)(void *, int, int) = r->get; int (*put)(void *, int, int64_t, int) = r->put; void *context = (void *)r->context[number]
 #define GET() get(context, number, order)
 #define PUT(pfn) put(context, number, pfn, order)
+#define GET_ALL GET_EACH
+#define PUT_ALL PUT_EACH
 #include "frames_work.h"
 #define WORK work_frame
-#define ENTRIES int64_t (*get)(int64_t, int64_t) = r->get, (*put)(int64_t, int64_t) = r->put; int64_t context = r->context[number]
+#define ENTRIES int64_t (*get)(int64_t, int64_t) = r->get, (*put)(int64_t, int64_t) = r->put; int64_t context = r->context[number]; \
+	int64_t (*get_many)(int64_t, int64_t, int64_t *) = r->get_many, (*put_many)(int64_t, int64_t, int64_t *) = r->put_many, pfns[MANY]
 #define GET() get(context, type)
 #define PUT(pfn) put(context, pfn)
+#define GET_ALL(to, many) wrong += get_many(context, many, pfns) < 0; EACH(many) (to)[k] = pfns[k]
+#define PUT_ALL(of, many) EACH(many) pfns[k] = (of)[k]; wrong += put_many(context, many, pfns) < 0
 #include "frames_work.h"
 #define WORK work_block
 #define ENTRIES int64_t (*get)(int64_t, int64_t, int64_t) = r->get, (*put)(int64_t, int64_t) = r->put; int64_t context = r->context[number]
 #define GET() get(context, order, type)
 #define PUT(pfn) put(context, pfn)
+#define GET_ALL GET_EACH
+#define PUT_ALL PUT_EACH
 #include "frames_work.h"
 
 static void *work(void *argument)

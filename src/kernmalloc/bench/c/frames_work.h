@@ -1,4 +1,4 @@
-/* The works of one thread, for one shape: WORK, ENTRIES, GET, PUT. */
+/* The works of one thread, for one shape: WORK, ENTRIES, GET, PUT, GET_ALL, PUT_ALL. */
 static void WORK(struct shared *s, int number)
 {
 	struct round *r = s->r;
@@ -32,6 +32,21 @@ static void WORK(struct shared *s, int number)
 				wrong += PUT(held[i]) < 0;
 		ns[how] = (now() - start) / per;
 	}
+
+	meet(s);
+	start = now();
+	for (int64_t i = 0; i < per; i += MANY) {
+		int64_t many = per - i < MANY ? per - i : MANY;
+		GET_ALL(held + i, many);
+	}
+	ns[GET_MANY] = (now() - start) / per;
+	check_held(s, number, per);
+	start = now();
+	for (int64_t i = 0; i < per; i += MANY) {
+		int64_t many = per - i < MANY ? per - i : MANY;
+		PUT_ALL(held + i, many);
+	}
+	ns[PUT_MANY] = (now() - start) / per;
 
 	for (int64_t i = 0; i < half; i++) {
 		int64_t pfn = GET();
@@ -68,3 +83,5 @@ static void WORK(struct shared *s, int number)
 #undef ENTRIES
 #undef GET
 #undef PUT
+#undef GET_ALL
+#undef PUT_ALL

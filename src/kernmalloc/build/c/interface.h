@@ -302,6 +302,21 @@ static inline int64_t km_frame_put(uint64_t pa)
 	return km_call_frame_put(cpu, km_pfn(cpu, pa));
 }
 
+/*
+ * Many frames of type KM_PAGE at once, or none: `count`, and their numbers in the array, or a status.
+ * km_pa makes an address of a number.
+ */
+static inline int64_t km_frames_get(int64_t count, struct km_word *numbers)
+{
+	return km_call_frames_get(km_port_processor(), count, numbers);
+}
+
+/* All of these, of whatever type, each the start of a frame or block that is the caller's; or none. */
+static inline int64_t km_frames_put(int64_t count, struct km_word *numbers)
+{
+	return km_call_frames_put(km_port_processor(), count, numbers);
+}
+
 static inline int64_t km_frame_type(uint64_t pa)
 {
 	struct km_cpu *cpu = km_port_processor();

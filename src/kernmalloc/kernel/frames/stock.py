@@ -246,7 +246,14 @@ def _aim(cpu: Cpu, region: Region) -> int:
 
 
 @kernel
-def _drew(cpu: Cpu, count: int) -> int:
+def stock_aim(cpu: Cpu, stock: Stock, order: int) -> int:
+    """Aim this processor's quick paths at the region of the block that is next in a stock."""
+    group = stock.top
+    return _aim(cpu, region_of(cpu, group.base + (ctz(group.bits) << order)))
+
+
+@kernel
+def stock_drew(cpu: Cpu, count: int) -> int:
     """Count frames that went from the bitmaps into a stock; below 0: back."""
     kern = cpu.kern
     cpu.drawn = cpu.drawn + count
@@ -283,7 +290,7 @@ def _sink(stock: Stock, top: Group, by: int) -> int:
 
 
 @kernel
-def _draw(cpu: Cpu, stock: Stock, order: int) -> int:
+def stock_draw(cpu: Cpu, stock: Stock, order: int) -> int:
     """Fill half of an empty stock from the bitmaps, what they list first on top: how many frames."""
     places_left = (_room(cpu, stock, order) + 1) >> 1
     top = element(bottom_of(stock), places_left)
@@ -307,7 +314,7 @@ def _draw(cpu: Cpu, stock: Stock, order: int) -> int:
         group = element(group, -1)
         places_left -= 1
     _sink(stock, top, places_left)
-    return _drew(cpu, count)
+    return stock_drew(cpu, count)
 
 
 @rare
@@ -349,7 +356,7 @@ def _put_back(cpu: Cpu, stock: Stock, order: int, keep: int) -> int:
     _sink(stock, top, given)
     kern = cpu.kern
     kern.returned = kern.returned + count
-    _drew(cpu, -count)
+    stock_drew(cpu, -count)
     return count
 
 
@@ -364,6 +371,13 @@ def stock_drain(cpu: Cpu) -> int:
 
 
 @kernel
+def stock_next(cpu: Cpu, stock: Stock, order: int) -> int:
+    """A page from a stock that is not empty, of whichever region: its pfn."""
+    stock_aim(cpu, stock, order)
+    return _pop(cpu, stock, order, gate_of(cpu))
+
+
+@kernel
 def block_get(cpu: Cpu, order: int, type: int) -> int:
     """Take 2 ** order free frames, aligned to their number, which are of type PAGE or DMA from now on: the first pfn.
 
@@ -375,12 +389,8 @@ def block_get(cpu: Cpu, order: int, type: int) -> int:
     if short(cpu.kern) != 0:
         stock_drain(cpu)
     elif stock.top.bits == 0:
-        _draw(cpu, stock, order)
-    group = stock.top
-    if group.bits == 0:
-        return block_take(cpu, order, type)
-    _aim(cpu, region_of(cpu, group.base + (ctz(group.bits) << order)))
-    return _pop(cpu, stock, order, gate_of(cpu))
+        stock_draw(cpu, stock, order)
+    return block_take(cpu, order, type) if stock.top.bits == 0 else stock_next(cpu, stock, order)
 
 
 @kernel
@@ -394,20 +404,10 @@ def frame_get(cpu: Cpu, type: int) -> int:
 
 
 @kernel
-def frame_put(cpu: Cpu, pfn: int) -> int:
-    """Give back the frame or block that starts at frame `pfn`: OK.
-
-    BAD_FRAME: nothing describes the frame, or it is not the caller's. NOT_ALLOCATED: it is free already. INTERIOR: it
-    lies inside a block. BUSY: it is pinned. Then nothing has changed.
-    """
-    region = region_of(cpu, pfn)
-    status = puttable(cpu, region, pfn)
-    if failed(status):
-        return status
+def put_held(cpu: Cpu, region: Region, pfn: int) -> int:
+    """Give back the frame or block that starts at frame `pfn`, which `take_back` has taken from its owner: OK."""
     frame = entry_of(cpu, region, pfn)
     entry = FrameWords(frame.addr)
-    if take_back(frame) == 0:
-        return NOT_ALLOCATED
     order = frame.order
     stock = _stock_of(cpu, order)
     if stock != 0 and short(cpu.kern) == 0 and entry.owner == 0:
@@ -418,3 +418,17 @@ def frame_put(cpu: Cpu, pfn: int) -> int:
             entry.head = 0
             return OK
     return give(cpu, region, pfn)
+
+
+@kernel
+def frame_put(cpu: Cpu, pfn: int) -> int:
+    """Give back the frame or block that starts at frame `pfn`: OK.
+
+    BAD_FRAME: nothing describes the frame, or it is not the caller's. NOT_ALLOCATED: it is free already. INTERIOR: it
+    lies inside a block. BUSY: it is pinned. Then nothing has changed.
+    """
+    region = region_of(cpu, pfn)
+    status = puttable(cpu, region, pfn)
+    if failed(status):
+        return status
+    return put_held(cpu, region, pfn) if take_back(entry_of(cpu, region, pfn)) != 0 else NOT_ALLOCATED
