@@ -28,7 +28,7 @@ SHORT = {
     "objects": ("slot_take", LIMIT), "the ring": ("ring_room", 0), "windows": ("windows_left", 0),
 }  # fmt: skip
 ASKS = {
-    "supply": {"block_take", "_draw", "_read_in"},
+    "supply": {"block_take", "stock_draw", "_read_in"},
     "frames_left": {"range_get"},
 }  # elsewhere they have been asked before
 SURE = {"slot_take": {"publish", "_record", "_records"}}  # where slots have been made sure of
@@ -57,6 +57,7 @@ class World:
         for pfn in (NODE, NODE + 32):
             assert kernel.call("device_get", pfn) == 0
         self.node = kernel.cache("node").id
+        array = kernel.malloc(160)
         held = [kernel.frame_get() for _ in range(kernel.frames_by_type()["free"] - 40)]
         kernel.frame_put(held[7])
         kernel.drain()
@@ -64,7 +65,7 @@ class World:
         self.calls = {
             "malloc": (24,), "malloc of pages": (9 * 4096,), "malloc_aligned": (8192, 1 << 14),
             "malloc_zeroed": (5000,),
-            "cache_get": (self.node,), "frame_get": (PAGE,), "block_get": (1, DMA),
+            "cache_get": (self.node,), "frame_get": (PAGE,), "frames_get": (20, array), "block_get": (1, DMA),
             "range_get": (12, 4, 0, 1 << 40, 0, DMA),
             "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (),
             "ram_add": (0x4000, 900),
@@ -157,8 +158,8 @@ def attempt(world: World, name: str, fails: dict[int, int]) -> int:
 
 
 CALLS = (
-    "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "block_get",
-    "range_get", "publish",
+    "malloc", "malloc of pages", "malloc_aligned", "malloc_zeroed", "cache_get", "frame_get", "frames_get",
+    "block_get", "range_get", "publish",
     "device_get", "umap_make", "umap_map_device", "page_get", "umap_map", "umap_map of a page to be read", "ram_add",
 )  # fmt: skip
 
