@@ -12,8 +12,7 @@ from kernmalloc.bench.scaling import GET, MET, PEERS_OF, PUT, WORKS, Moved, meas
 from kernmalloc.report.scaling import document
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "scaling.md"
-OWN = [work for work in WORKS if not work.foreign]
-FOREIGN = [work for work in WORKS if work.foreign]
+OWN, FOREIGN, GROWING = ([work for work in WORKS if work.kind == kind] for kind in ("own", "foreign", "growing"))
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +39,7 @@ def test_no_quick_path_writes_a_line_that_another_ones_touches(work):
 def test_quick_paths_of_many_processors_meet_only_where_things_are_handed_on(work, processors):
     result = measured(work, OURS, processors, 300)
     met = {moved.field for moved in result.moves if moved.quick and moved.quick_cause}
-    assert {name.partition(".")[0] for name in met} <= ({"Frame"} if work.foreign else set())
+    assert {name.partition(".")[0] for name in met} <= ({"Frame"} if work.kind == "foreign" else set())
 
 
 def test_frames_that_are_handed_on_move_with_their_entries_only():
@@ -48,6 +47,12 @@ def test_frames_that_are_handed_on_move_with_their_entries_only():
     quick = [moved for moved in result.moves if moved.quick and moved.quick_cause]
     assert quick and all(moved.field.startswith("Frame.") for moved in quick)
     assert result.found.met == sum(result.moves[moved] for moved in quick)
+
+
+def test_slow_paths_are_told_where_a_heap_grows():
+    cost = measured(GROWING[1], OURS, 2, 60).found.costs
+    assert set(cost) == {GET} and 0 < cost[GET].locked < cost[GET].calls == 120
+    assert 0 < cost[GET].inside < cost[GET].instructions
 
 
 def test_figures_are_the_same_in_every_run():

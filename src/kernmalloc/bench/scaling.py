@@ -2,13 +2,15 @@
 
 Concepts
   1. A work is what each processor does, call after call. "own": it gives back some of what it has got, and gets as
-     much anew. "foreign": what it gets the next processor gives back, so that all of them do both.
+     much anew. "foreign": what it gets the next processor gives back, so that all of them do both. "growing": it gets
+     only, so that slow paths have their share.
   2. Counted are, for the gets and the puts of a work, instructions, and the lines that accesses needed (`coherence`):
      misses, transfers, and copies of others that were invalidated. Addresses are told by the records that lie there
      (`fields`). Time is reckoned (`turns`): it compares numbers of processors, and allocators.
   3. Where processors give back what is their own, no quick path writes a line that a quick path of another one touches.
   4. Peers are compiled for the same machine (c/scaling.c), and run in it, beside a kernel that rests.
-  5. Before anything is counted each processor has done far more of it: the heap has grown to what it needs.
+  5. Before anything is counted each processor has done far more of it: the heap has grown to what it needs, unless
+     growing is the work.
 """
 
 import io
@@ -29,7 +31,7 @@ from kernmalloc.kernel.core.kern import PAGE, Kern
 from kernmalloc.lang import failed
 
 PROCESSORS = (2, 4, 8, 16, 32, 64)
-CALLS = 1536  # of all processors together, but each makes LEAST
+CALLS = 1024  # of all processors together, but each makes LEAST
 LEAST = 96
 BEFORE = 400  # calls of each that nobody looks at
 RAM, RAM_EACH = 128 * MIB, 6 * MIB  # for what there is once, and for the stocks of each processor
@@ -37,6 +39,7 @@ OBJECT = 96  # bytes of a cache's objects
 LIVE = 32  # things that each holds, or hands on before they are given back
 SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2000)
 GET, PUT = "get", "put"
+OWN, FOREIGN, GROWING = "own", "foreign", "growing"
 PEERS, PEERS_ROOM, PEER_FRAMES = emulator.CODE_END - (1 << 17), emulator.ROOM + 4 * MIB, 1 << 16
 PEERS_OF = {
     "frames": {"bitmap": "bitmap_kept", "magazines": "magazines_kept"},
@@ -81,23 +84,23 @@ class Work(NamedTuple):
     """What each processor does, with things of these sizes."""
 
     what: str  # frames, heap or caches
-    foreign: bool
+    kind: str  # OWN, FOREIGN or GROWING
     sizes: Sequence[int]
 
     @property
     def name(self) -> str:
-        return f"{self.what}, {'foreign' if self.foreign else 'own'}"
+        return f"{self.what}, {self.kind}"
 
 
 WORKS = [
-    Work(what, foreign, sizes)
+    Work(what, kind, sizes)
     for what, sizes in (("frames", (PAGE,)), ("heap", SIZES), ("caches", (OBJECT,)))
-    for foreign in (False, True)
+    for kind in (OWN, FOREIGN, GROWING)
 ]
 GOALS = [
     Goal("scaling", f"{MET}: {work.name}, {max(PROCESSORS)} processors", 0, than=LIMIT)
     for work in WORKS
-    if not work.foreign
+    if work.kind == OWN
 ]
 
 
@@ -107,7 +110,7 @@ class Shift:
     def __init__(self, allocator: Allocator, work: Work, number: int, handed: Sequence[deque[int]]) -> None:
         self._allocator, self._work, self._number = allocator, work, number
         self._pick = Random(number)
-        self._to = handed[(number + work.foreign) % len(handed)]
+        self._to = handed[(number + (work.kind == FOREIGN)) % len(handed)]
         self.held = handed[number]
 
     def fill(self) -> Program:
@@ -116,9 +119,14 @@ class Shift:
             yield from self._get()
 
     def calls(self, count: int) -> Program:
-        """Make so many calls: give back some things, at random if they are own, and get as many; foreign, in turns."""
+        """Make so many calls: give back some things, at random if they are own, and get as many; foreign, in turns. Or
+        get only."""
+        if self._work.kind == GROWING:
+            for _ in range(count):
+                yield from self._get()
+            return
         while count > 0:
-            some = 1 if self._work.foreign else min(self._pick.randrange(1, LIVE), count // 2)
+            some = 1 if self._work.kind == FOREIGN else min(self._pick.randrange(1, LIVE), count // 2)
             for _ in range(min(some, len(self.held))):
                 yield from self._put()
             for _ in range(some):
@@ -132,7 +140,7 @@ class Shift:
         self._to.append(answer)
 
     def _put(self) -> Program:
-        if not self._work.foreign:
+        if self._work.kind == OWN:
             self.held.rotate(self._pick.randrange(len(self.held)))
         answer = yield self._allocator.put(self._number, self.held.popleft())
         if answer:
@@ -213,7 +221,8 @@ def measured(work: Work, who: str, processors: int, calls: int) -> Result:
         handed: list[deque[int]] = [deque() for _ in range(processors)]
         shifts = [Shift(allocator, work, number, handed) for number in range(processors)]
         unseen(bare, [shift.fill() for shift in shifts])
-        unseen(bare, [shift.calls(BEFORE) for shift in shifts])
+        if work.kind != GROWING:
+            unseen(bare, [shift.calls(BEFORE) for shift in shifts])
         turns = Turns(bare, allocator.lock)
         turns.run([shift.calls(calls // 2) for shift in shifts])
         found = turns.run([shift.calls(calls) for shift in shifts])

@@ -14,7 +14,8 @@ Concepts
 
 Stacks are left out: nobody shares them. An access that writes what it has read in one instruction is one write.
 
-Limits: what the processor reads to walk page tables is not seen, and there is one TLB. Stores are seen at once.
+Limits: what the processor reads to walk page tables is not seen, and there is one TLB. Stores are seen at once. No two
+waits overlap, as they do where a processor fills a page.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ from kernmalloc.bench.coherence import MISS, TRANSFER, UPGRADE, Caches, Cause
 from kernmalloc.bench.emulator import COUNTS, PROCESSORS, RETURN, STACK_BYTES, STACKS, Bare
 from kernmalloc.machine.lives import Fault
 
-TURN = 16  # instructions at most
+TURN = 32  # instructions at most
 CYCLES = {MISS: 250, TRANSFER: 120, UPGRADE: 120}
 """What a processor waits, in cycles: about what it is between cores of one package, and for memory, at 3 to 4 GHz. An
 access that hits costs its instruction's share alone."""

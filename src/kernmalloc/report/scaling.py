@@ -13,16 +13,17 @@ from kernmalloc.report.text import Cells, columns, paragraph
 
 HOW = f"""\
 Instructions are the freestanding object's, on emulated processors that take turns of a few; each has a cache, and every
-access is looked at. Own: what a processor gives back it has got itself; foreign: the one before it has. Nobody touches
-what is got. Time is reckoned, in cycles: {PER_INSTRUCTION:.2f} for an instruction, {CYCLES[TRANSFER]} where a line is
-in other caches, {CYCLES[MISS]} where it is in none. The frames' peers keep an entry for each frame; the heap's are
-written for this: lists with one lock, and magazines before them. A line moves because of what another processor did to
-it, and one of the two wrote: "quick" in a call that never took the lock, "inside" in a call that did."""
+access is looked at. Own: what a processor gives back it has got itself; foreign: the one before it has; growing: it
+gives nothing back. Nobody touches what is got. Time is reckoned, in cycles: {PER_INSTRUCTION:.2f} for an instruction,
+{CYCLES[TRANSFER]} where a line is in other caches, {CYCLES[MISS]} where it is in none, one after the other. The frames'
+peers keep an entry for each frame; the heap's are written for this: lists with one lock, and magazines before them. A
+line moves because of what another processor did to it, and one of the two wrote: "quick" in a call that never took the
+lock, "inside" in a call that did."""
 FILE = """\
 # Scaling
 
 `kernmalloc bench scaling` prints this; `python -m kernmalloc.report.scaling > benchmarks/scaling.md` writes it anew, in
-about two minutes. It is the same in every run: only other code changes it, the kernel's or a compiler's.
+two to three minutes. It is the same in every run: only other code changes it, the kernel's or a compiler's.
 """
 
 
