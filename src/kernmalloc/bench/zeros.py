@@ -2,8 +2,7 @@
 
 Concepts
   1. The range is for a driver (`range_get`), full of what was written before, so that it must be cleared each time. The
-     kernel shows it to itself piece by piece, in windows, which this computer maps: its part is told apart (`timed`).
-     memset then clears the same memory.
+     port does that by physical address. memset then clears the same memory.
   2. The page is cleared by the freestanding object's own code (`km_port_zero`), byte for byte, which is put into memory
      of this process and called there: it touches nothing but the page. That needs a processor of its kind.
 """
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 
 from kernmalloc.bench import emulator, native
 from kernmalloc.bench.rows import OURS, Goal, Row
-from kernmalloc.bench.timed import HOST, Timed
+from kernmalloc.bench.timed import Timed
 from kernmalloc.build.freestanding import freestanding
 from kernmalloc.facade.errors import checked
 from kernmalloc.facade.kernel import Kernel
@@ -43,7 +42,7 @@ def run(runs: int) -> Iterator[Row]:
 
 
 def _ranges(runs: int) -> Iterator[Row]:
-    ours, host, memset = [], [], []
+    ours, memset = [], []
     with Kernel.boot(emulator.machine(RAM), Profile.load("x86_64")) as kernel:
         clock, top = Timed(kernel), int(kernel.view.kern["max_pfn"])
         for number in range(-WARM, runs):
@@ -56,10 +55,9 @@ def _ranges(runs: int) -> Iterator[Row]:
             if number >= 0:
                 memset.append(float(time.thread_time_ns() - started))
                 ours.append(float(spent))
-                host.append(clock.host(done))
             kernel.range_put(pfn, FRAMES)
-    for who, values in ((OURS, ours), (MEMSET, memset), (HOST, host)):
-        yield Row("map", RANGE, who, "ns", tuple(values), judged=who != HOST)
+    for who, values in ((OURS, ours), (MEMSET, memset)):
+        yield Row("map", RANGE, who, "ns", tuple(values))
 
 
 def _pages(runs: int) -> Iterator[Row]:

@@ -43,6 +43,7 @@ DEFAULTS = {
     "barrier": "0",
     "forget": "{ let _ = root; Self::shootdown(va, 1) }",
     "zero": "{ (va as usize as *mut u8).write_bytes(0, bytes as usize); 0 }",
+    "zero_ram": "{ let _ = (pa, bytes); 0 }",
     "copy": "{ (to as usize as *mut u8).copy_from_nonoverlapping(of as usize as *const u8, bytes as usize); 0 }",
     "reach": "1",
     "map": "{ let _ = (va, pa, pages); 0 }",

@@ -140,6 +140,13 @@ def zero(va: int, bytes: int) -> int:
 
 
 @port
+def zero_ram(pa: int, bytes: int) -> int:
+    """All RAM lies in this process."""
+    memset(Hosted(machine_record()).ram + pa, 0, bytes)
+    return 1
+
+
+@port
 def copy(to: int, of: int, bytes: int) -> int:
     """Copy."""
     memcpy(to, of, bytes)

@@ -63,6 +63,13 @@ zero = primitive(
     "km_port_zero", 2, """zero(va, bytes): fill mapped memory with zeros. va and bytes are multiples of 8."""
 )
 
+zero_ram = primitive(
+    "km_port_zero_ram",
+    2,
+    """zero_ram(pa, bytes): fill whole frames of RAM with zeros, from physical address pa on,
+where this port reaches them as they are. 1; 0: it does not, and the kernel opens a window on each.""",
+)
+
 copy = primitive(
     "km_port_copy",
     3,

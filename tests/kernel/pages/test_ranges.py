@@ -288,7 +288,9 @@ def test_a_frame_is_zeroed_before_it_changes_its_owner_E12(mode):
         assert int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["opened"]) == opened, "known to be zero"
         kernel.handle.life.ram.bytes[first * FRAME : (first + 40) * FRAME] = b"\xee" * (40 * FRAME)
         kernel.range_put(first, 40)
+        mapped = int(kernel.handle.life.state["mapped"]) if mode == "raw" else 0
         assert kernel.range_get(40, align=8, low=first * FRAME) == first
+        assert mode != "raw" or int(kernel.handle.life.state["mapped"]) == mapped, "RAM lies in this process"
         assert not any(kernel.handle.life.ram.bytes[first * FRAME : (first + 40) * FRAME])
         assert int(kernel.view.read(Cpu, kernel.handle.loaded.cpu)[0]["opened"]) == opened + 40
         conserved(kernel)

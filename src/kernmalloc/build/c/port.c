@@ -295,6 +295,13 @@ DEFAULT int64_t km_port_copy(int64_t to, int64_t of, int64_t bytes)
 
 #endif
 
+/* 1 where all RAM is reached by its physical address as it is: yours fills it. */
+DEFAULT int64_t km_port_zero_ram(int64_t pa, int64_t bytes)
+{
+	(void)pa, (void)bytes;
+	return 0;
+}
+
 /* 1 where firmware or loader vouches that this memory is zero: then the kernel need not make it so. */
 DEFAULT int64_t km_port_known_zero(int64_t pa, int64_t bytes)
 {

@@ -15,7 +15,8 @@ Concepts
     windows(cpu) = Kern.windows + cpu.id * WINDOWS pages
     the entry of window i is present  <=>  bit i of `open`;   at rest `open` is 0
 
-Cost: a bracket is two stores to the entry and one flush, however large memory is.
+Cost: a bracket is two stores to the entry and one flush, however large memory is. Frames are filled without one where
+the port fills RAM itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from kernmalloc.kernel.map.kmap import appear, leaf_at, pfn_at
 from kernmalloc.lang import ctz, failed, kernel, popcount, shl, shr
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_FRAME, BAD_SIZE, NO_VA, NOT_ALLOCATED, OK, OVERLAP
 from kernmalloc.machine.mmu import leaf_entry, store_entry
-from kernmalloc.machine.primitives import copy, flush, zero
+from kernmalloc.machine.primitives import copy, flush, zero, zero_ram
 
 WINDOWS = 1 << WINDOWS_SHIFT
 
@@ -125,11 +126,20 @@ def window_close(cpu: Cpu, va: int) -> int:
 
 
 @kernel
-def wipe(cpu: Cpu, pfn: int) -> int:
-    """Fill any frame with zeros. The caller has seen that a window is left."""
-    va = show(cpu, pfn)
-    zero(va, 1 << cpu.kern.page_shift)
-    return hide(cpu, va)
+def wipe(cpu: Cpu, pfn: int, count: int) -> int:
+    """Fill `count` frames from `pfn` on, which windows can show, with zeros. The caller has seen that one is left."""
+    kern = cpu.kern
+    bytes = count << kern.page_shift
+    if has_tables(kern) == 0:
+        return zero(direct_va(kern, pfn), bytes)
+    if zero_ram(pfn << kern.page_shift, bytes) != 0:
+        cpu.opened = cpu.opened + count
+        return OK
+    for frame in range(pfn, pfn + count):
+        va = show(cpu, frame)
+        zero(va, 1 << kern.page_shift)
+        hide(cpu, va)
+    return OK
 
 
 @kernel
@@ -146,7 +156,7 @@ def duplicate(cpu: Cpu, to: int, of: int) -> int:
 def zero_frame(cpu: Cpu, pfn: int) -> int:
     """Fill frame `pfn`, a page or a DMA frame, with zeros: OK, or a status of `window_open`."""
     status = _shows(cpu, pfn, 1)
-    return wipe(cpu, pfn) if status == OK else status
+    return wipe(cpu, pfn, 1) if status == OK else status
 
 
 @kernel

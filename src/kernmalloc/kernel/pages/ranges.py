@@ -21,8 +21,8 @@ Concepts
     frames that are needed = count = free frames of the place + pages to move; those elsewhere take the pages
 
 Cost: a fraction of a ns per frame for the search of the bitmaps. The sliding search looks at each frame at most
-twice, and takes 2 to 3 ns a frame of memory. A range costs a window and a zeroed page per frame; a move two windows
-and a copy.
+twice, and takes 2 to 3 ns a frame of memory. A range costs a zeroed page per frame, and a window unless the
+port fills RAM itself; a move two windows and a copy.
 
 Limits: all pages are moved and zeroed in one call. In a direct map that does not reach all RAM, ranges lie within its
 reach, and no page is moved. What the kernel itself took stays where it is: a heap that grows
@@ -225,8 +225,7 @@ def range_get(cpu: Cpu, count: int, align: int, low: int, high: int, boundary: i
     if frames_left(cpu) < count:
         return space_short(cpu, count)
     if _claim(cpu, first, count) != 0 or fresh(cpu, first << kern.page_shift, count << kern.page_shift) == 0:
-        for pfn in range(first, first + count):
-            wipe(cpu, pfn)
+        wipe(cpu, first, count)
     return _own(cpu, first, count, type)
 
 
