@@ -26,7 +26,7 @@ def test_a_line_is_written_by_one_who_alone_has_it(accesses):
             assert done.gone == len(others) * write
         if done and done.cause:
             did = history[done.cause.when - 1]
-            assert done.kind != MISS and did[:2] == (done.cause.by, done.cause.address)
+            assert done.kind != MISS and did == (done.cause.by, done.cause.address, done.cause.write)
             assert did[0] != processor and did[1] >> LINE_SHIFT == line and (write or did[2])
         elif done and done.kind != MISS:
             assert not write and not any(
@@ -41,9 +41,9 @@ def test_a_line_is_written_by_one_who_alone_has_it(accesses):
 def test_data_that_is_shared_is_told_from_a_line_that_is():
     caches = Caches()
     assert caches.access(0, 0, 1) == Done(MISS)
-    assert caches.access(1, 8, 0) == Done(TRANSFER, 0, Cause(0, 0, 1))  # another field of the line
+    assert caches.access(1, 8, 0) == Done(TRANSFER, 0, Cause(0, True, 0, 1))  # another field of the line
     assert caches.access(0, 0, 0) is None
-    assert caches.access(0, 0, 1) == Done(UPGRADE, 1, Cause(8, 1, 2))  # which had been read
-    assert caches.access(1, 0, 0) == Done(TRANSFER, 0, Cause(0, 0, 4))  # the field that was written
+    assert caches.access(0, 0, 1) == Done(UPGRADE, 1, Cause(8, False, 1, 2))  # which had been read
+    assert caches.access(1, 0, 0) == Done(TRANSFER, 0, Cause(0, True, 0, 4))  # the field that was written
     assert caches.access(1, LINE, 0) == Done(MISS)
     assert caches.access(0, LINE, 0) == Done(TRANSFER)  # nobody wrote

@@ -71,7 +71,7 @@ def test_one_is_inside_at_a_time_and_the_others_wait(machine):
     cost = found.costs["add"]
     assert found.calls == cost.calls == cost.locked == 160
     assert 0 < cost.inside < cost.instructions and found.held > 0.5 and found.waited > 0.5
-    assert found.met == 0 and {reason.address for reason in found.why} == {LOCK, SUM}
+    assert found.met == 0 and {reason.now.address for reason in found.why} == {LOCK, SUM}
 
 
 @pytest.mark.parametrize("apart", [8, LINE])
@@ -89,7 +89,7 @@ def test_numbers_of_ones_own_meet_if_they_share_a_line(machine, apart):
         assert (again.costs["own"].misses, again.costs["own"].transfers) == (0, 0)  # it is in the cache still
     else:
         assert cost.misses == 1 and cost.transfers > 50 and found.met >= cost.transfers
-        assert all(reason.address != reason.cause for reason in found.why)
+        assert all(reason.now.address != reason.before.address for reason in found.why)
 
 
 def test_an_address_that_nothing_maps_is_a_fault(machine):

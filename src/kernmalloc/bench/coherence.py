@@ -24,10 +24,11 @@ HIT, MISS, TRANSFER, UPGRADE = range(4)
 
 
 class Cause(NamedTuple):
-    """What another processor had done to a line: at which address, who it was, and when: how many accesses there had
-    been."""
+    """What another processor had done to a line: at which address, whether it wrote, who it was, and when: how many
+    accesses there had been."""
 
     address: int
+    write: bool
     by: int
     when: int
 
@@ -94,4 +95,4 @@ class Caches:
         if not did:
             return None
         when, at, who = max((each for each in did if each[1] == address), default=max(did))
-        return Cause(at, who, when)
+        return Cause(at, line.written.get(at) == (when, who), who, when)

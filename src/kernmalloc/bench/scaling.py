@@ -188,17 +188,25 @@ def unseen(bare: Bare, programs: Iterable[Program]) -> None:
                 answers[program] = bare.run(call.function, *call.arguments)
 
 
-class Moved(NamedTuple):
-    """A line that moved: what was accessed and what another processor had accessed, each with who did: quick or not."""
+class Touched(NamedTuple):
+    """An access to a field: whether it wrote, and whether a quick call made it."""
 
     field: str
+    write: bool
     quick: bool
-    cause: str
-    quick_cause: bool
 
     def __str__(self) -> str:
-        ways = {True: "quick", False: "inside"}
-        return f"{self.field} ({ways[self.quick]}) after {self.cause} ({ways[self.quick_cause]})"
+        return f"{self.field} ({'quick' if self.quick else 'inside'} {'write' if self.write else 'read'})"
+
+
+class Moved(NamedTuple):
+    """A line that moved: by an access, and one that another processor had made."""
+
+    now: Touched
+    before: Touched
+
+    def __str__(self) -> str:
+        return f"{self.now} after {self.before}"
 
 
 class Result(NamedTuple):
@@ -230,7 +238,8 @@ def measured(work: Work, who: str, processors: int, calls: int) -> Result:
         if who == OURS:
             at = Fields(kernel).at
             for reason, count in found.why.items():
-                moves[Moved(at(reason.address), reason.quick, at(reason.cause), reason.quick_cause)] += count
+                now, before = (Touched(at(each.address), each.write, each.quick) for each in reason)
+                moves[Moved(now, before)] += count
         for number, held in enumerate(handed):
             for thing in held:
                 put = allocator.put(number, thing)

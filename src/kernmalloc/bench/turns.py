@@ -81,13 +81,19 @@ class Call(NamedTuple):
 Program = Generator[Call, int, Any]
 
 
-class Reason(NamedTuple):
-    """Why a line moved: what was accessed, for a quick call or not; and what somebody else had done, and how."""
+class Access(NamedTuple):
+    """An access: where it was, whether it wrote, and whether a quick call made it."""
 
     address: int
+    write: bool
     quick: bool
-    cause: int
-    quick_cause: bool
+
+
+class Reason(NamedTuple):
+    """Why a line moved: an access to it, and one that another processor had made."""
+
+    now: Access
+    before: Access
 
 
 @dataclass
@@ -124,7 +130,7 @@ class Found(NamedTuple):
     @property
     def met(self) -> int:
         """Moves of lines from quick calls to quick calls."""
-        return sum(count for reason, count in self.why.items() if reason.quick and reason.quick_cause)
+        return sum(count for reason, count in self.why.items() if reason.now.quick and reason.before.quick)
 
 
 class _Core:
@@ -138,7 +144,7 @@ class _Core:
         self.started = 0.0
         self.took = False  # the lock
         self.asked: float | None = None  # for the lock: when
-        self.moves: list[tuple[int, Cause]] = []
+        self.moves: list[tuple[int, bool, Cause]] = []  # address, whether it wrote, and why the line moved
 
 
 class Turns:
@@ -164,7 +170,7 @@ class Turns:
         self._holder: _Core | None = None
         self._since = (0.0, 0)  # when the lock was taken or let go of: time, and that processor's instructions
         self._held = self._waited = 0.0
-        self._moves: list[tuple[int, Cause, bool]] = []  # address, why, and whether the call was quick
+        self._moves: list[tuple[Access, Cause]] = []
         text = _ACCESS.format(counts=self._bare.ram.address + COUNTS)
         hook = self._bare.hook(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, text, "access", ctypes.addressof(self._buffer))
         try:
@@ -261,7 +267,7 @@ class Turns:
             cost.transfers += done.kind == TRANSFER
             cost.invalidations += done.gone
             if done.cause:
-                core.moves.append((address, done.cause))
+                core.moves.append((address, bool(write), done.cause))
         return waits
 
     def _at_lock(self, core: _Core, value: int, now: float, instructions: int) -> None:
@@ -282,14 +288,14 @@ class Turns:
         """Count what a call did."""
         core.cost.locked += core.took
         core.cost.cycles += core.clock - core.started
-        self._moves += ((address, cause, not core.took) for address, cause in core.moves)
+        self._moves += ((Access(address, write, not core.took), cause) for address, write, cause in core.moves)
         if core.took:
             self._slow[core.number] += core.began, self._caches.now
 
     def _found(self, cores: list[_Core]) -> Found:
         why = Counter(
-            Reason(address, quick, cause.address, bisect(self._slow[cause.by], cause.when - 1) & 1 == 0)
-            for address, cause, quick in self._moves
+            Reason(now, Access(cause.address, cause.write, bisect(self._slow[cause.by], cause.when - 1) & 1 == 0))
+            for now, cause in self._moves
         )
         took, spent = max(core.clock for core in cores), sum(core.clock for core in cores)
         return Found(self._costs, self._held / took, self._waited / spent, why)

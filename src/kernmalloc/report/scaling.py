@@ -17,8 +17,8 @@ access is looked at. Own: what a processor gives back it has got itself; foreign
 gives nothing back. Nobody touches what is got. Time is reckoned, in cycles: {PER_INSTRUCTION:.2f} for an instruction,
 {CYCLES[TRANSFER]} where a line is in other caches, {CYCLES[MISS]} where it is in none, one after the other. The frames'
 peers keep an entry for each frame; the heap's are written for this: lists with one lock, and magazines before them. A
-line moves because of what another processor did to it, and one of the two wrote: "quick" in a call that never took the
-lock, "inside" in a call that did."""
+line moves because of what another processor did to it: "quick" in a call that never took the lock, "inside" in a call
+that did."""
 FILE = """\
 # Scaling
 
