@@ -37,11 +37,11 @@ def test_what_was_to_be_reached_and_what_was():
     judged = judge(goals, rows())
     text = "\n".join(report.verdicts(judged))
     for line in (
-        r"frames, order 0: pair  3.00             bitmap   2.00   1.50  1.50   ≤ 1.1 ×  NOT reached",
-        r"frames, order 0: pair  3.00       bitmap+entry  1,235   0.00  1.50     ≤ 1 ×",
-        r"frames, order 0: free  5.50      its own, pair   3.00   1.83        ≤ 1.15 ×  NOT reached",
-        r"frames, order 0: free  5.50  its own, 1 thread   5.50   1.00        ≤ 1.15 ×",
-        r"frames, own state      0.12                                           ≤ 0.25",
+        r"frames, order 0: pair  3.00            bitmap   2.00   1.50  1.50   ≤ 1.1 ×  NOT reached",
+        r"frames, order 0: pair  3.00      bitmap+entry  1,235   0.00  1.50     ≤ 1 ×",
+        r"frames, order 0: free  5.50     its own, pair   3.00   1.83        ≤ 1.15 ×  NOT reached",
+        r"frames, order 0: free  5.50  its own, order 0   5.50   1.00        ≤ 1.15 ×",
+        r"frames, own state      0.12                                          ≤ 0.25",
     ):
         assert line in text, text
     assert [report.verdict_told(verdict, False)["reached"] for verdict in judged] == [False, True, False, True, True]

@@ -9,12 +9,16 @@ Concepts
      Before anything is timed, this project must refuse a second put, the inside of a block, and a frame that is none.
   3. Peers keep nothing per frame, or, as this project does, 16 bytes that say who owns it and are checked when it is
      put.
-  4. The harness's part of a row is what an allocator that does nothing takes in the same run, called in the same shape.
+  4. A kernel for several processors takes each frame that is put from its owner by an atomic, for two might put it. So
+     one thread alone is timed in such a kernel, too ("1 thread of 2"): what two take more than that, they cost each
+     other.
+  5. The harness's part of a row is what an allocator that does nothing takes in the same run, called in the same shape.
 """
 
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import product
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -36,6 +40,7 @@ TOGETHER = ("bulk allocate, 64 at once", "free in order, 64 at once")  # single 
 WORKS = (*SINGLY, *TOGETHER)
 ORDERS = (0, 9)
 THREADS = (1, 2)
+CASES = ((1, 1), (1, 2), (2, 2))  # threads, and processors that this project's kernel is made for
 OWN_ROOM = 512 << 20  # RAM beside what is managed: core tables, image
 SLACK = 2048  # frames that two processors may keep at hand while a third cannot get them
 FRAME_SHIFT = 12
@@ -85,15 +90,17 @@ class Contender(NamedTuple):
     state: float
 
 
-def _name(order: int, threads: int) -> str:
-    return f"order {order}, {threads} thread{'s' if threads > 1 else ''}"
+def _name(order: int, threads: int, cpus: int) -> str:
+    count = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"order {order}, {count if threads == cpus else f'{count} of {cpus}'}"
 
 
 GOALS = (
-    *(Goal("frames", f"{_name(order, 1)}: {work}", limit, keeps=keeps) for order, work, limit, keeps in _JUDGED),
+    *(Goal("frames", f"{_name(order, 1, 1)}: {work}", limit, keeps=keeps) for order, work, limit, keeps in _JUDGED),
     *(
-        Goal("frames", f"{_name(order, 2)}: {work}", 1.15, than=SELF, other=f"{_name(order, 1)}: {work}")
+        Goal("frames", f"{_name(order, 2, 2)}: {work}", 1.15, than=SELF, other=f"{_name(order, 1, cpus)}: {work}")
         for order in ORDERS
+        for cpus in THREADS
         for work in (SINGLY if order else WORKS)
     ),
     Goal("frames", STATE, 0.25, than=LIMIT),
@@ -111,23 +118,26 @@ def run(frames: int, pairs: int, runs: int, progress: Progress) -> Iterator[Row]
     harness = native.library("frames")
     harness.peer.restype = ctypes.POINTER(Peer)
     held, states = numpy.zeros(frames, numpy.uint32), []
-    for step, (threads, order) in enumerate((t, o) for t in THREADS for o in ORDERS):
+    for step, ((threads, cpus), order) in enumerate(product(CASES, ORDERS)):
+        name = _name(order, threads, cpus)
         with ExitStack() as stack:
             per = (frames - SLACK * max(THREADS) >> order) // threads
-            made = list(_contenders(harness, frames, order, threads, stack))
+            made = list(_contenders(harness, frames, order, threads, cpus, stack))
             for contender in made:
                 contender.round.per, contender.round.pairs = per, pairs
-            times = _rounds(harness, made, held, runs, _part(progress, _name(order, threads), step))
-            yield from _rows(made, times, order, threads)
-            if (threads, order) == (1, 0):
+            times = _rounds(harness, made, held, runs, _part(progress, name, step))
+            yield from _rows(made, times, order, name)
+            if (cpus, order) == (1, 0):
                 states = list(_states(made))
     yield from states
 
 
-def _contenders(harness: Any, frames: int, order: int, threads: int, stack: ExitStack) -> Iterator[Contender]:
-    """Everyone who can do it for so many threads."""
+def _contenders(
+    harness: Any, frames: int, order: int, threads: int, cpus: int, stack: ExitStack
+) -> Iterator[Contender]:
+    """Everyone who can do it for so many threads; where there are more processors this project alone."""
     index = 0
-    while peer := harness.peer(index):
+    while threads == cpus and (peer := harness.peer(index)):
         index += 1
         about = peer.contents
         who = about.name.decode().replace("nothing", "")
@@ -142,7 +152,7 @@ def _contenders(harness: Any, frames: int, order: int, threads: int, stack: Exit
     shape = BLOCK if order else FRAME
     nothing = [ctypes.cast(harness[f"nothing_{name}"], ctypes.c_void_p).value for name in calls]
     yield Contender("", True, Round(shape, *nothing, (0, 1), PAGE, order, threads, top=frames), 0)
-    kernel = stack.enter_context(Kernel.boot(machine(frames), Profile.load("x86_64"), cpus=threads))
+    kernel = stack.enter_context(Kernel.boot(machine(frames), Profile.load("x86_64"), cpus=cpus))
     _refuses(kernel)
     contexts = (ctypes.c_int64 * 2)(*(kernel.cpu(number).processor for number in range(threads)))
     entries = map(kernel.entry, calls)
@@ -177,8 +187,8 @@ def _checked(kernel: Kernel) -> None:
 
 
 def _part(progress: Progress, what: str, step: int) -> Callable[[float], None]:
-    """Tells of one of four steps."""
-    return lambda share: progress(what, (step + share) / 4)
+    """Tells of one of the steps."""
+    return lambda share: progress(what, (step + share) / (len(CASES) * len(ORDERS)))
 
 
 def _rounds(
@@ -197,15 +207,13 @@ def _rounds(
     return times
 
 
-def _rows(made: list[Contender], times: NDArray[numpy.float64], order: int, threads: int) -> Iterator[Row]:
+def _rows(made: list[Contender], times: NDArray[numpy.float64], order: int, case: str) -> Iterator[Row]:
     for work, name in enumerate(SINGLY if order else WORKS):
         base = {c.round.shape: float(median(times[n, :, work])) for n, c in enumerate(made) if not c.who}
         for number, c in enumerate(made):
             if c.who:
                 values = tuple(float(value) for value in times[number, :, work])
-                yield Row(
-                    "frames", f"{_name(order, threads)}: {name}", c.who, "ns", values, base[c.round.shape], c.keeps
-                )
+                yield Row("frames", f"{case}: {name}", c.who, "ns", values, base[c.round.shape], c.keeps)
 
 
 def _states(made: list[Contender]) -> Iterator[Row]:

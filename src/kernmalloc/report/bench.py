@@ -24,8 +24,9 @@ run, is subtracted ("harness"). A time is a thread's on a processor: others on t
 Frames are managed, never touched. A pair is a get and a put, a random pair is done while half of memory is owned.
 Bitmap, buddy and magazines are peers written for this; "+entry": they keep and check 16 bytes per frame, as we do.
 With 2 threads each works on a half; shuffled, each puts what the other got; how they get in each other's way shows only
-where both processors are free. Single frames are frame_get and frame_put, blocks of order 9 block_get and frame_put:
-the product's entries, wrong puts refused (which was tried before).""",
+where both processors are free. "1 thread of 2": one alone, in a kernel for two. Single frames are frame_get and
+frame_put, many at once frames_get and frames_put, blocks of order 9 block_get and frame_put: the product's entries,
+wrong puts refused (which was tried before).""",
     "heap": """\
 Cold: a replay in a process, or kernel, of its own; in an affine heap and a direct map nothing is mapped, and this
 computer has given all RAM before. "Of it": this computer's part of our time in mode raw, by counts. Warm: more of them
@@ -137,9 +138,9 @@ def _figure(row: Row, gross: bool) -> str:
 
 
 def _own(goal: Goal) -> str:
-    """What of its own a goal compares with: another work, or this one by one thread."""
-    work, other = (each.rpartition(": ")[2] for each in (goal.work, goal.other))
-    return f"its own, {'1 thread' if work == other else other}"
+    """What of its own a goal compares with: another work, or this one by fewer threads."""
+    case, _, other = goal.other.rpartition(": ")
+    return f"its own, {case.rpartition(', ')[2] if goal.work.endswith(f': {other}') else other}"
 
 
 def _verdict(v: Verdict) -> Cells:
