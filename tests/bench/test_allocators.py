@@ -39,6 +39,11 @@ def test_an_allocator_that_does_not_do_the_work_is_no_figure(tmp_path):
         allocators.Peer("nolib", "nolib.so").measure("time", trace, file, 1)
 
 
+def test_the_peak_is_of_what_is_live():
+    pairs = numpy.array([(0, 100), (1, 50), (0, 0), (0, 20), (1, 0), (2, 40)], numpy.int32)
+    assert allocators.peak(traces.Trace("few", "few", pairs)) == 150
+
+
 @pytest.mark.parametrize("one", [allocators.Ours(OURS), allocators.Peer("glibc", "-")], ids=lambda one: one.who)
 def test_a_row_ends(one, tmp_path, monkeypatch):
     """Warm replays end when their time is over, of which one is done; a replay that takes longer is no figure."""

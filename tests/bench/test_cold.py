@@ -4,17 +4,11 @@ import numpy
 import pytest
 
 from kernmalloc.bench import cold, traces
-from kernmalloc.bench.allocators import Ours
+from kernmalloc.bench.allocators import NoFigures, Ours
 from kernmalloc.bench.rows import OURS
 
 PAIRS = numpy.array([(slot, 4000) for slot in range(2000)] + [(slot, 0) for slot in range(2000)], numpy.int32)
 TRACE = traces.Trace("pages", "pages", PAIRS)
-
-
-def test_the_peak_is_of_what_is_live():
-    pairs = numpy.array([(0, 100), (1, 50), (0, 0), (0, 20), (1, 0), (2, 40)], numpy.int32)
-    assert cold.peak(traces.Trace("few", "few", pairs)) == 150
-    assert cold.peak(TRACE) == 8_000_000
 
 
 @pytest.mark.parametrize("where", cold.WHERE)
@@ -28,6 +22,12 @@ def test_in_mode_raw_it_maps_and_gives_each_page(tmp_path):
     figures = Ours(OURS).measure("time", TRACE, tmp_path / "trace", 0)
     assert figures.mappings > 0 and figures.faults >= 8_000_000 // 4096
     assert min(cold.host()) > 0
+
+
+def test_a_trace_of_very_much_is_none_for_it(tmp_path):
+    huge = traces.Trace("huge", "huge", numpy.array([(0, 1 << 29), (0, 0)], numpy.int32))
+    with pytest.raises(NoFigures, match=r"^affine heap on huge: more than 256 MiB are live$"):
+        cold.Touched(cold.AFFINE).measure("time", huge, tmp_path / "trace", 0)
 
 
 def test_all_that_is_mapped_is_touched():

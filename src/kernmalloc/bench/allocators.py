@@ -36,7 +36,8 @@ from kernmalloc.machine.memory_map import Machine
 COMPILERS = (("gcc", "-O2"), ("gcc", "-O3"), ("clang", "-O2"))  # of the C that this project exports
 LIBRARIES = {"mimalloc": "libmimalloc.so.2", "jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 INSTALL = "sudo apt install libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4"
-RAM = 8 << 30  # of this project's machine
+RAM, MOST_RAM = 1 << 30, 8 << 30  # of this project's machine, at least and at most
+ROOM = 16  # times what is live at most: RAM of the machine that replays a trace
 MOST = 2.0  # seconds of processor that a replay may take
 NOTHING = "0"
 
@@ -71,8 +72,12 @@ class Heap(ctypes.Structure):
             raise Late(who, work)
 
 
-class Late(Wrong):
-    """A replay took longer than it may: one line."""
+class NoFigures(Wrong):
+    """An allocator is not measured on a trace: one line."""
+
+
+class Late(NoFigures):
+    """A replay took longer than it may."""
 
     def __init__(self, who: str, work: str) -> None:
         super().__init__(f"{who} on {work}: a replay takes more than {MOST:g} seconds")
@@ -136,7 +141,7 @@ class Ours:
 
     def boot(self, trace: Trace) -> Kernel:
         """A kernel that can replay the trace."""
-        return Kernel.boot(machine(), self._profile)
+        return Kernel.boot(machine(min(max(RAM, ROOM * peak(trace) >> 20 << 20), MOST_RAM)), self._profile)
 
     def measure(self, what: str, trace: Trace, file: Path, replays: int) -> Figures:
         """One run: `what` is time or backed. Wrong if a call was refused, or an invariant does not hold at the end;
@@ -172,8 +177,17 @@ def address(library: Any, name: str) -> int:
     return ctypes.cast(library[name], ctypes.c_void_p).value or 0
 
 
+def peak(trace: Trace) -> int:
+    """Bytes that are live at most."""
+    change = trace.pairs[:, 1].astype(numpy.int64)
+    by_slot = numpy.argsort(trace.pairs[:, 0], kind="stable")
+    freed = numpy.flatnonzero(change[by_slot] == 0)  # in this order, what is freed stands just before
+    change[by_slot[freed]] = -change[by_slot[freed - 1]]
+    return int(numpy.cumsum(change).max())
+
+
 def machine(ram: int = RAM) -> Machine:
-    """RAM enough for any trace, or so many bytes."""
+    """One with so many bytes of RAM, and nothing else."""
     return Machine(name="bench", file="bench", arch="x86_64", ram=(Range(base=0, size=ram, kind="ram"),))
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy
 
 from kernmalloc.bench import native
-from kernmalloc.bench.allocators import Ours, machine
+from kernmalloc.bench.allocators import NoFigures, Ours, machine, peak
 from kernmalloc.bench.native import Wrong
 from kernmalloc.bench.traces import Trace
 from kernmalloc.facade.kernel import Kernel
@@ -31,6 +30,7 @@ WHERE = AFFINE, DIRECT = "affine heap", "direct map"
 MAPPINGS, FAULTS = "of it mmap", "of it page faults"
 POPULATE_WRITE = 23  # madvise(2), since Linux 5.14
 MIB = 1 << 20
+LIVE = 256 << 20  # bytes at most, since several times that are taken of this computer's memory
 STEP = 16  # pages, as the heap's growth
 
 
@@ -40,8 +40,10 @@ class Touched(Ours):
     only_cold = True
 
     def boot(self, trace: Trace) -> Kernel:
-        room = 3 * peak(trace) + 16 * MIB >> 20 << 20
-        kernel = Kernel.boot(machine(2 * room + 64 * MIB), (affine if self.who == AFFINE else direct)(room))
+        if peak(trace) > LIVE:
+            raise NoFigures(f"{self.who} on {trace.name}: more than {LIVE >> 20} MiB are live")
+        room = 3 * peak(trace) + 4 * MIB >> 20 << 20
+        kernel = Kernel.boot(machine(2 * room + 32 * MIB), (affine if self.who == AFFINE else direct)(room))
         touch(kernel)
         return kernel
 
@@ -57,15 +59,6 @@ def direct(growable: int) -> Profile:
     """A kernel in a direct map, whose heap may grow by so many bytes."""
     plain = Profile.load("guest")
     return msgspec.structs.replace(plain, heap=msgspec.structs.replace(plain.heap, growable=Bytes(growable)))
-
-
-def peak(trace: Trace) -> int:
-    """Bytes that are live at most."""
-    change = trace.pairs[:, 1].astype(numpy.int64)
-    by_slot = numpy.argsort(trace.pairs[:, 0], kind="stable")
-    freed = numpy.flatnonzero(change[by_slot] == 0)  # in this order, what is freed stands just before
-    change[by_slot[freed]] = -change[by_slot[freed - 1]]
-    return int(numpy.cumsum(change).max())
 
 
 def touch(kernel: Kernel) -> int:

@@ -23,7 +23,7 @@ from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from kernmalloc.bench import cold
-from kernmalloc.bench.allocators import INSTALL, NOTHING, Figures, Late, Ours, Peer, exported, peers
+from kernmalloc.bench.allocators import INSTALL, NOTHING, Figures, NoFigures, Ours, Peer, exported, peers
 from kernmalloc.bench.rows import LIMIT, OURS, RESOLVED, Goal, Progress, Row, Tell
 from kernmalloc.bench.traces import Trace
 
@@ -70,8 +70,8 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
             found: dict[Any, _Column] = {one: _Column([], []) for one in everyone}
             for trace in members:
                 progress(trace.name, done / total)
-                for late in _measure(trace, Path(folder) / "trace", timed // len(members), runs, found):
-                    tell(late)
+                for why in _measure(trace, Path(folder) / "trace", timed // len(members), runs, found):
+                    tell(why)
                 done += len(trace.pairs)
             made = list(_rows(column, members, found))
             rows += made
@@ -80,8 +80,8 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
     yield from _means(rows)
 
 
-def _measure(trace: Trace, file: Path, timed: int, runs: int, found: dict[Any, _Column]) -> Iterator[Late]:
-    """Adds the figures on a trace to those found so far. Who is late is found no more."""
+def _measure(trace: Trace, file: Path, timed: int, runs: int, found: dict[Any, _Column]) -> Iterator[NoFigures]:
+    """Adds the figures on a trace to those found so far. Who has none is found no more."""
     file.write_bytes(trace.pairs.tobytes())
     replays = -(-timed // len(trace.pairs)) or 1
     for one, column in found.items():
@@ -92,9 +92,9 @@ def _measure(trace: Trace, file: Path, timed: int, runs: int, found: dict[Any, _
         for one, column in list(found.items()):
             try:
                 column.figures[-1].append(one.measure("time", trace, file, 0 if one.only_cold else replays))
-            except Late as late:
+            except NoFigures as why:
                 del found[one]
-                yield late
+                yield why
 
 
 def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterator[Row]:

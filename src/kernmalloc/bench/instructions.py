@@ -33,6 +33,7 @@ from kernmalloc.lang import backend
 from kernmalloc.machine.arch import TARGETS
 
 RAM = 1 << 30
+LONGEST = 1_000_000  # operations of a trace that are counted: those it begins with
 PAIR = "instructions of a pair: median"  # of malloc and of free, added
 MOST, QUICK, PAGE = "maximum", "maximum without the lock", "maximum beyond that, each page mapped or unmapped"
 
@@ -158,14 +159,15 @@ def goals() -> list[Goal]:
 
 
 def run(traces: Mapping[str, NDArray[numpy.int32]], progress: Progress) -> Iterator[Row]:
-    """Rows for all traces together, each on a kernel of its own: median, 99.9th percentile and maximum of what left the
-    map alone; the maximum of what took no lock; of what changed the map, the most for each page beyond that. Missing,
-    Refused."""
+    """Rows for all traces together, each on a kernel of its own, the first LONGEST operations of each: median, 99.9th
+    percentile and maximum of what left the map alone; the maximum of what took no lock; of what changed the map, the
+    most for each page beyond that. Missing, Refused."""
     found: list[dict[str, Cost]] = []
     for number, (name, pairs) in enumerate(traces.items()):
         progress(f"instructions of {name}", number / len(traces))
         with emulator.boot(RAM) as kernel:
-            found.append(costs(pairs, replay(kernel, pairs)))
+            first = pairs[:LONGEST]
+            found.append(costs(first, replay(kernel, first)))
     middles = []
     for operation, bound in BOUNDS.items():
         parts = [each[operation] for each in found]

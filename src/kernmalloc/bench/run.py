@@ -62,7 +62,10 @@ def _map(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]
 
 def _tlb(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:
     progress("generating traces", 0)
-    return tlb.run([*tlb.generated(work.share), *work.traces], work.calls, runs, progress, tell)
+    long = [trace for trace in work.traces if trace.column != traces.MALLOC_LAB]
+    if len(long) < len(work.traces):
+        tell(f"the TLB under {traces.MALLOC_LAB}'s files, which are too short for it")
+    return tlb.run([*tlb.generated(work.share), *long], work.calls, runs, progress, tell)
 
 
 def _scaling(work: Work, runs: int, progress: Progress, tell: Tell) -> Iterator[Row]:

@@ -11,7 +11,7 @@ Concepts
   4. What was promised may not be had: it is looked up in /proc/self/smaps how much of the heap's memory huge pages
      hold after the load.
   5. Side by side with it stands what mode soft counts for a processor of this kind, once, under the same load: of a
-     heap that is mapped page by page, and of one in large pages (`sim/tlb.py`).
+     heap that is mapped page by page, and of one in large pages (`sim/tlb.py`): of the first MODELLED operations.
 
 Limits: the tables by which the kernel describes its heap are small pages in both.
 """
@@ -46,6 +46,7 @@ HUGE = 2 << 20
 ADVICE = {"pages of 4 KiB": 15, "pages of 2 MiB": 14}  # MADV_NOHUGEPAGE, MADV_HUGEPAGE
 SMALL_PAGES, HUGE_PAGES = ADVICE
 SPARE = 512 << 20  # bytes that malloc may hand out
+MODELLED = 500_000  # operations of a load that mode soft counts: those it begins with
 ALWAYS = 2  # replays that the harness adds to those asked for: a cold one, and one of single calls
 PER = "a thousand operations"
 CPU = Path("/proc/cpuinfo")
@@ -123,7 +124,7 @@ def measure(trace: Trace, advice: int, replays: int, counters: Counters) -> Figu
 
 def modelled(trace: Trace) -> dict[str, Side]:
     """What mode soft counts on that load, by the size of pages."""
-    pairs = numpy.ascontiguousarray(trace.pairs)
+    pairs = numpy.ascontiguousarray(trace.pairs[:MODELLED])
     slots = int(pairs[:, 0].max()) + 1
     load = Replay(RecordedTrace(trace.name, "generated", pairs.view(OP).reshape(-1), slots, (), Skipped()))
     vendor = next((name for name in USUAL if name in CPU.read_text()), "") if CPU.exists() else ""
