@@ -49,23 +49,23 @@ PEERS_OF = {
 """Peers by what they get, and how c/scaling.c calls them."""
 FREESTANDING = (
     "-c", "-march=x86-64", "-mgeneral-regs-only", "-ffreestanding", "-fno-pie", "-fno-pic", "-fno-stack-protector",
-    "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns",
+    "-fno-asynchronous-unwind-tables",
 )  # fmt: skip
 
-EACH: dict[str, Callable[[Cost], float]] = {
-    "instructions, a call": lambda cost: cost.instructions / cost.calls,
-    "instructions under the lock, % of all": lambda cost: 100 * cost.inside / cost.instructions,
-    "misses, a call": lambda cost: cost.misses / cost.calls,
-    "transfers, a call": lambda cost: cost.transfers / cost.calls,
-    "invalidations, a call": lambda cost: cost.invalidations / cost.calls,
-    "reckoned cycles, a call": lambda cost: cost.cycles / cost.calls,
+EACH: dict[str, tuple[str, Callable[[Cost], float]]] = {
+    "instructions, a call": ("instructions", lambda cost: cost.instructions / cost.calls),
+    "instructions under the lock, % of all": ("%", lambda cost: 100 * cost.inside / cost.instructions),
+    "misses, a call": ("lines", lambda cost: cost.misses / cost.calls),
+    "transfers, a call": ("lines", lambda cost: cost.transfers / cost.calls),
+    "invalidations, a call": ("lines", lambda cost: cost.invalidations / cost.calls),
+    "reckoned cycles, a call": ("cycles", lambda cost: cost.cycles / cost.calls),
 }
-"""What is told of the gets of a work, and of its puts."""
+"""What is told of the gets of a work, and of its puts, with the unit."""
 MET = "lines that move from quick calls to quick calls"
-WHOLE: dict[str, Callable[[Found], float]] = {
-    "time in which somebody has the lock, %": lambda found: 100 * found.held,
-    "time of the processors in which they wait for it, %": lambda found: 100 * found.waited,
-    MET: lambda found: float(found.met),
+WHOLE: dict[str, tuple[str, Callable[[Found], float]]] = {
+    "time in which somebody has the lock, %": ("%", lambda found: 100 * found.held),
+    "time of the processors in which they wait for it, %": ("%", lambda found: 100 * found.waited),
+    MET: ("lines", lambda found: float(found.met)),
 }
 """What is told of a work."""
 MOVES = "lines that move, in 1,000 calls"
@@ -274,10 +274,10 @@ def rows(result: Result) -> Iterator[Row]:
     """What a result comes to."""
     many = f"{result.processors} processors"
     for call, cost in sorted(result.found.costs.items()):
-        for what, figure in EACH.items():
-            yield Row("scaling", f"{what}: {result.work.name}: {call}, {many}", result.who, "", (figure(cost),))
-    for what, share in WHOLE.items():
-        yield Row("scaling", f"{what}: {result.work.name}, {many}", result.who, "", (share(result.found),))
+        for what, (unit, figure) in EACH.items():
+            yield Row("scaling", f"{what}: {result.work.name}: {call}, {many}", result.who, unit, (figure(cost),))
+    for what, (unit, share) in WHOLE.items():
+        yield Row("scaling", f"{what}: {result.work.name}, {many}", result.who, unit, (share(result.found),))
     for moved, count in result.moves.most_common(MOST_LINES):
         often = 1000 * count / result.found.calls
-        yield Row("scaling", f"{MOVES}: {result.work.name}: {moved}, {many}", result.who, "", (often,))
+        yield Row("scaling", f"{MOVES}: {result.work.name}: {moved}, {many}", result.who, "lines", (often,))
