@@ -33,7 +33,7 @@ from kernmalloc.lang import backend
 from kernmalloc.machine.arch import TARGETS
 
 RAM = 1 << 30
-LONGEST = 1_000_000  # operations of a trace that are counted: those it begins with
+LONGEST = 500_000  # operations of a trace that are counted: those it begins with
 PAIR = "instructions of a pair: median"  # of malloc and of free, added
 MOST, QUICK, PAGE = "maximum", "maximum without the lock", "maximum beyond that, each page mapped or unmapped"
 
