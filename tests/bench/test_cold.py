@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from kernmalloc.bench import cold, traces
-from kernmalloc.bench.allocators import NoFigures, Ours
+from kernmalloc.bench.allocators import NoFigures, Ours, Peer
 from kernmalloc.bench.rows import OURS
 
 PAIRS = numpy.array([(slot, 4000) for slot in range(2000)] + [(slot, 0) for slot in range(2000)], numpy.int32)
@@ -22,6 +22,12 @@ def test_in_mode_raw_it_maps_and_gives_each_page(tmp_path):
     figures = Ours(OURS).measure("time", TRACE, tmp_path / "trace", 0)
     assert figures.mappings > 0 and figures.faults >= 8_000_000 // 4096
     assert min(cold.host()) > 0
+
+
+def test_a_peers_pages_are_counted_too(tmp_path):
+    file = tmp_path / "trace"
+    file.write_bytes(PAIRS.tobytes())
+    assert Peer("glibc", "-").measure("time", TRACE, file, 0).faults >= 8_000_000 // 4096
 
 
 def test_a_trace_of_very_much_is_none_for_it(tmp_path):

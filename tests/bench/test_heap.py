@@ -23,10 +23,15 @@ def test_every_allocator_replays_every_trace():
     for trace in few:
         for kind in ("warm", "cold", "p99.9 of malloc", "worst of free"):
             on = [row for row in rows if row.work == f"{kind}: {trace.name}"]
-            beside = {*cold.WHERE, cold.MAPPINGS, cold.FAULTS} if kind == "cold" else set()
+            beside = {*cold.WHERE} if kind == "cold" else set()
             assert {row.who for row in on} == everyone | beside
             assert all(len(row.values) == 2 and row.median >= 0 for row in on)
-    assert judge(heap.goals(rows), rows)[0].goal.work == f"warm: {heap.MEAN}"
+        for what, who in ((cold.FAULTS, everyone), (cold.MAPPINGS, everyone - {peer.who for peer in there})):
+            on = [row for row in rows if row.work == f"cold, {what}: {trace.name}"]
+            assert {row.who for row in on} == who and all(row.median >= 0 for row in on)
+    judged = [(verdict.goal.work, verdict.goal.who) for verdict in judge(heap.goals(rows), rows)]
+    assert judged[0] == (f"warm: {heap.MEAN}", OURS)
+    assert {(f"cold: {heap.MEAN}", where) for where in cold.WHERE} < set(judged)
 
 
 def test_who_is_late_is_told_and_has_no_row_of_that_trace(monkeypatch):

@@ -93,7 +93,7 @@ class Figures(NamedTuple):
     live: int
     peak: int
     mappings: int = 0  # that the host was asked for while it was cold: by this project in mode raw
-    faults: int = 0  # pages that the host had to give then, of this project
+    faults: int = 0  # pages that the host had to give then
 
 
 class Peer:
@@ -115,10 +115,12 @@ class Peer:
         done = self._run(what, file, replays)
         if done.returncode:
             raise Wrong(f"{self.who} on {trace.name}: {done.stderr.strip() or f'exit status {done.returncode}'}")
-        *times, live, peak, wrong, late = done.stdout.split()
+        *times, live, peak, faults, wrong, late = done.stdout.split()
         cold, warm, median, p999, worst, *freed = map(float, times)
         Heap(wrong=int(wrong), late=int(late)).check(self.who, trace.name)
-        return Figures(cold, warm, (median, p999, worst), (freed[0], freed[1], freed[2]), int(live), int(peak))
+        return Figures(
+            cold, warm, (median, p999, worst), (freed[0], freed[1], freed[2]), int(live), int(peak), 0, int(faults)
+        )
 
     def _run(self, what: str, file: Path, replays: int) -> subprocess.CompletedProcess[str]:
         command = [str(self._program), what, self._library, str(file), str(replays), str(MOST * 1e9)]

@@ -4,6 +4,7 @@ Concepts
   1. In mode raw our kernel's memory is this computer's, which is asked for a mapping whenever the heap grows, and gives
      each page when it is first touched. Both are counted during the first replay. What one of each takes is measured
      on memory of the same kind, mapped in steps of STEP pages and touched page by page; the products are its part.
+     The peers' page faults are counted and priced, too; their mmap is not: they map seldom, and much.
   2. A kernel whose heap is affine, in large pages from the boot on, or that lies in a direct map, maps nothing when it
      allocates. Here, this computer gives it all its memory before the first replay, as a real machine has its RAM.
      Everything else is as cold: caches, slabs, stacks. The peers start as ever: they ask this computer for memory.
@@ -27,7 +28,7 @@ from kernmalloc.machine.ram import libc
 from kernmalloc.plan.plan import with_strategy
 
 WHERE = AFFINE, DIRECT = "affine heap", "direct map"
-MAPPINGS, FAULTS = "of it mmap", "of it page faults"
+MAPPINGS, FAULTS = "of it this computer's mmap", "of it this computer's page faults"
 POPULATE_WRITE = 23  # madvise(2), since Linux 5.14
 MIB = 1 << 20
 LIVE = 256 << 20  # bytes at most, since several times that are taken of this computer's memory
@@ -78,14 +79,16 @@ def touch(kernel: Kernel) -> int:
 
 
 class Host(NamedTuple):
-    """What this computer takes, in ns: for a mapping of STEP pages, and for a page that is touched first."""
+    """What this computer takes, in ns: for a mapping of STEP pages, for a page of them that is touched first, and for a
+    page of a peer's."""
 
     mapping: float
     fault: float
+    peers_fault: float
 
 
 def host() -> Host:
     """Measured now."""
-    answer = (ctypes.c_double * 2)()
+    answer = (ctypes.c_double * 3)()
     native.library("heap").heap_host(ctypes.c_int64(STEP), answer)
     return Host(*answer)

@@ -76,7 +76,7 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
             made = list(_rows(column, members, found))
             rows += made
             yield from made
-            yield from _host(column, members, next(of for one, of in found.items() if one.who == OURS))
+            yield from _host(column, members, found)
     yield from _means(rows)
 
 
@@ -128,13 +128,22 @@ def _rows(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
                     yield Row("heap", f"{which} of {call}: {column}", one.who, "ns", values, judged=one.judged)
 
 
-def _host(column: str, traces: list[Trace], ours: _Column) -> Iterator[Row]:
-    """Of what this project took cold in mode raw, this computer's part."""
+def _host(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterator[Row]:
+    """Of what the allocators took cold, this computer's part."""
     takes, operations = cold.host(), sum(len(trace.pairs) for trace in traces)
-    for who, field, ns in ((cold.MAPPINGS, "mappings", takes.mapping), (cold.FAULTS, "faults", takes.fault)):
-        by_run = zip(*([getattr(f, field) for f in figures] for figures in ours.figures), strict=True)
-        values = tuple(sum(counts) * ns / operations for counts in by_run)
-        yield Row("heap", f"cold: {column}", who, "ns", values, judged=False)
+
+    def priced(of: _Column, which: str, ns: float) -> tuple[float, ...]:
+        by_run = zip(*of.figures, strict=True)
+        return tuple(sum(getattr(f, which) for f in each) * ns / operations for each in by_run)
+
+    for one, of in found.items():
+        if one.who and not one.only_cold:
+            fault = takes.fault if isinstance(one, Ours) else takes.peers_fault
+            values = priced(of, "faults", fault)
+            yield Row("heap", f"cold, {cold.FAULTS}: {column}", one.who, "ns", values, judged=False)
+            if isinstance(one, Ours):
+                values = priced(of, "mappings", takes.mapping)
+                yield Row("heap", f"cold, {cold.MAPPINGS}: {column}", one.who, "ns", values, judged=False)
 
 
 def _mean(values: Sequence[float]) -> float:
