@@ -29,6 +29,9 @@ def test_every_allocator_replays_every_trace():
         for what, who in ((cold.FAULTS, everyone), (cold.MAPPINGS, everyone - {peer.who for peer in there})):
             on = [row for row in rows if row.work == f"cold, {what}: {trace.name}"]
             assert {row.who for row in on} == who and all(row.median >= 0 for row in on)
+    (without,) = (row for row in rows if row.work.startswith("cold, without") and row.who == OURS)
+    (whole,) = (row for row in rows if row.work == f"cold: {heap.MEAN}" and row.who == OURS)
+    assert 0 < without.median <= whole.median
     judged = [(verdict.goal.work, verdict.goal.who) for verdict in judge(heap.goals(rows), rows)]
     assert judged[0] == (f"warm: {heap.MEAN}", OURS)
     assert {(f"cold: {heap.MEAN}", where) for where in cold.WHERE} < set(judged)

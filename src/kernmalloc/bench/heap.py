@@ -73,11 +73,11 @@ def run(traces: Sequence[Trace], timed: int, runs: int, progress: Progress, tell
                 for why in _measure(trace, Path(folder) / "trace", timed // len(members), runs, found):
                     tell(why)
                 done += len(trace.pairs)
-            made = list(_rows(column, members, found))
+            made = [*_rows(column, members, found), *_host(column, members, found)]
             rows += made
             yield from made
-            yield from _host(column, members, found)
     yield from _means(rows)
+    yield from _without_host(rows)
 
 
 def _measure(trace: Trace, file: Path, timed: int, runs: int, found: dict[Any, _Column]) -> Iterator[NoFigures]:
@@ -144,6 +144,23 @@ def _host(column: str, traces: list[Trace], found: dict[Any, _Column]) -> Iterat
             if isinstance(one, Ours):
                 values = priced(of, "mappings", takes.mapping)
                 yield Row("heap", f"cold, {cold.MAPPINGS}: {column}", one.who, "ns", values, judged=False)
+
+
+def _without_host(rows: list[Row]) -> Iterator[Row]:
+    """Over the columns: geometric means of cold times without the harness and this computer's part."""
+    parts = {(row.work.partition(": ")[2], row.work.partition(": ")[0], row.who): row.values for row in rows}
+    cold_rows = [row for row in rows if row.work.startswith("cold: ")]
+    for who in dict.fromkeys(row.who for row in cold_rows):
+        by_column = []
+        for row in (row for row in cold_rows if row.who == who):
+            taken = [
+                parts.get((row.work.partition(": ")[2], f"cold, {part}", who), (0.0,) * len(row.values))
+                for part in (cold.MAPPINGS, cold.FAULTS)
+            ]
+            by_run = zip(row.values, *taken, strict=True)
+            by_column.append([max(value - row.harness - sum(host), RESOLVED) for value, *host in by_run])
+        values = tuple(_mean(each) for each in zip(*by_column, strict=True))
+        yield Row("heap", f"cold, without this computer's part: {MEAN}", who, "ns", values, judged=False)
 
 
 def _mean(values: Sequence[float]) -> float:

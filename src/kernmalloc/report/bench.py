@@ -29,8 +29,9 @@ frame_put, many at once frames_get and frames_put, blocks of order 9 block_get a
 wrong puts refused (which was tried before).""",
     "heap": """\
 Cold: a replay in a process, or kernel, of its own; in an affine heap and a direct map nothing is mapped, and this
-computer has given all RAM before. "Of it": this computer's part, by counts of pages and of mappings. Warm: more of them
-there. Single calls: one more, each call timed by the processor's counter; interruptions by this computer show as the
+computer has given all RAM before. "Of it": this computer's part, by counts of pages and, of ours, of mappings; the
+peers' mappings, which are few, stay in their times. Warm: more of them there. Single calls: one more, each call timed
+by the processor's counter; interruptions by this computer show as the
 worst. A replay may take {most:g} seconds, so may all warm ones of a run together. Backed: the most resident memory, or
 frames of heap, its map and tables, while every byte is written; at 2 MiB live or more. It is backed on demand, as the
 peers' is; what describes RAM was made before. malloc and free are the product's entries; columns that begin with C are
