@@ -198,7 +198,7 @@ block_get = call(stock.block_get, stock.block_get_quick)
 range_get = call(ranges.range_get)
 frames_get = call(bulk.frames_get, bulk.frames_get_quick)
 frame_put = call(stock.frame_put, stock.frame_put_quick, shared=stock.frame_put_shared, settled=FRAMES)
-frames_put = call(bulk.frames_put, bulk.frames_put_quick, shared=bulk.frames_put_shared, settled=FRAMES)
+frames_put = call(bulk.frames_put, bulk.frames_put_quick, settled=FRAMES)
 range_put = call(ranges.range_put, settled=FRAMES)
 frame_type = call(table.frame_type)
 

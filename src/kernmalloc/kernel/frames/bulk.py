@@ -16,7 +16,7 @@ not looked at: there must be room. Of two processors that put one frame at the s
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import PAGE, Cpu, Gate, Word
+from kernmalloc.kernel.core.kern import FRAMES, PAGE, Cpu, Gate, Word
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.frames.bitmap import bits_take_word, first_free
 from kernmalloc.kernel.frames.claims import short, takeable
@@ -42,7 +42,7 @@ from kernmalloc.kernel.frames.table import (
     supply,
     take_back,
 )
-from kernmalloc.lang import cas64, clz, ctz, element, failed, kernel, popcount, rare, rest, shl
+from kernmalloc.lang import cas64, clz, ctz, element, failed, inlined, kernel, popcount, rare, rest, shl
 from kernmalloc.lang.status import BAD_SIZE, NOT_ALLOCATED, OK
 
 
@@ -140,80 +140,67 @@ def frames_get(cpu: Cpu, count: int, into: Word) -> int:
 # --- puts
 
 
-@kernel
-def _fit(cpu: Cpu, count: int, pfns: Word, gate: Gate) -> int:
-    """1 if so many frames are of the region that the quick paths are aimed at, and the stock has room for them."""
-    stock = cpu.frames
-    room = stock.last.addr - stock.top.addr
-    base = stock.top.base
-    for i in range(count):
-        pfn = element(pfns, i).bits
-        if pfn < cpu.low or pfn >= gate.high:
-            return 0
-        if pfn & -WHOLE != base:
-            base = pfn & -WHOLE
-            room -= Group.size
-            if room < 0:
-                return 0
-    return 1 if count > 0 else 0
-
-
 @rare
-def _undo(cpu: Cpu, count: int, pfns: Word) -> int:
-    """Make frames pages of the caller's again: the call is done in another way."""
+def _undo(cpu: Cpu, count: int, pfns: Word, group: Group, bits: int) -> int:
+    """Make frames pages of the caller's again, and the stock what it was: the call is done in another way. `group`:
+    where the last of them were to go; `bits`: what the group on top has."""
     for i in range(count):
         FrameWords(cpu.entries + element(pfns, i).bits * cpu.stride).head = head_word(PAGE, 0)
+    at = group
+    top = cpu.frames.top
+    while at.addr > top.addr:
+        at.bits = 0
+        at = element(at, -1)
+    top.bits = bits
     return SLOW
 
 
+@inlined
+def _taken(entry: FrameWords, alone: int) -> int:
+    """1 if a page is taken from its owner: by an atomic, unless there is no other processor."""
+    if entry.owner != 0:
+        return 0
+    if alone == 0:
+        return cas64(entry.addr, head_word(PAGE, 0), 0)
+    if entry.head != head_word(PAGE, 0):
+        return 0
+    entry.head = 0
+    return 1
+
+
 @kernel
-def _push_all(cpu: Cpu, count: int, pfns: Word) -> int:
-    """Put frames whose entries are zero into the stock, which has room for them: OK."""
-    stock = cpu.frames
-    group = stock.top
+def frames_put_quick(cpu: Cpu, count: int, pfns: Word, gate: Gate) -> int:
+    """Put pages into the stock, unless another processor puts one of them. SLOW: elsewhere, or not at all."""
+    if count <= 0 or count > FRAMES * WHOLE:
+        return SLOW
+    alone = 1 if cpu.kern.cpu_count == 1 else 0
+    low = cpu.low
+    high = gate.high
+    entries = cpu.entries
+    stride = cpu.stride
+    last = cpu.frames.last.addr
+    group = cpu.frames.top
+    old = group.bits
     base = group.base
-    bits = group.bits
+    bits = old
     for i in range(count):
         pfn = element(pfns, i).bits
+        if pfn < low or pfn >= high:
+            return _undo(cpu, i, pfns, group, old)
         if pfn & -WHOLE != base:
+            if group.addr >= last:
+                return _undo(cpu, i, pfns, group, old)
             group.bits = bits
             group = element(group, 1)
             base = pfn & -WHOLE
             group.base = base
             bits = 0
+        if _taken(FrameWords(entries + pfn * stride), alone) == 0:
+            return _undo(cpu, i, pfns, group, old)
         bits = bits | shl(1, pfn & (WHOLE - 1))
     group.bits = bits
-    stock.top = group
+    cpu.frames.top = group
     return OK
-
-
-@kernel
-def frames_put_quick(cpu: Cpu, count: int, pfns: Word, gate: Gate) -> int:
-    """Put pages into the stock, in a kernel for one processor. SLOW: elsewhere, or not at all."""
-    if _fit(cpu, count, pfns, gate) == 0:
-        return SLOW
-    entries = cpu.entries
-    stride = cpu.stride
-    for i in range(count):
-        entry = FrameWords(entries + element(pfns, i).bits * stride)
-        if entry.head != head_word(PAGE, 0) or entry.owner != 0:
-            return _undo(cpu, i, pfns)
-        entry.head = 0
-    return _push_all(cpu, count, pfns)
-
-
-@kernel
-def frames_put_shared(cpu: Cpu, count: int, pfns: Word, gate: Gate) -> int:
-    """Put pages into the stock, unless another processor puts one of them. SLOW: elsewhere, or not at all."""
-    if _fit(cpu, count, pfns, gate) == 0:
-        return SLOW
-    entries = cpu.entries
-    stride = cpu.stride
-    for i in range(count):
-        entry = FrameWords(entries + element(pfns, i).bits * stride)
-        if entry.owner != 0 or cas64(entry.addr, head_word(PAGE, 0), 0) == 0:
-            return _undo(cpu, i, pfns)
-    return _push_all(cpu, count, pfns)
 
 
 @kernel
