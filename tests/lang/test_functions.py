@@ -12,12 +12,14 @@ from lang_sample.records import Cpu, Node, Tally
 
 from kernmalloc.lang import (
     atomics,
+    below,
     clz,
     ctz,
     entry,
     failed,
     intrinsics,
     kernel,
+    minus,
     popcount,
     primitive,
     rest,
@@ -118,6 +120,8 @@ def test_statuses_are_small_and_negative(raw: Library, x: int, answer: int) -> N
 
 def test_shifts_of_patterns() -> None:
     assert shl(1, 63) == -(1 << 63) and shl(3, 63) == -(1 << 63) and shl(-1, 0) == -1
+    assert minus(-(1 << 63), 1) == (1 << 63) - 1 and minus((1 << 63) - 1, -1) == -(1 << 63) and minus(3, 5) == -2
+    assert below(3, 5) == below(0, -1) == below(5, -(1 << 63)) == 1 and below(-1, 5) == below(5, 5) == below(0, 0) == 0
     assert shr(-1, 1) == (1 << 63) - 1 and shr(-1, 0) == -1 and shr(-1, 63) == 1
 
 

@@ -109,6 +109,8 @@ def random_expression(rnd: random.Random, depth: int) -> str:
             f"rest({one})",
             f"shl({one}, {two})",
             f"shr({one}, {two})",
+            f"minus({one}, {two})",
+            f"below({one}, {two})",
             f"({one} <= {rnd.choice(['@', '7', '-5'])} < {three})",
             f"-({one} + 0)",
             f"~({one} | 0)",

@@ -18,8 +18,8 @@ range, return. A function names only other kernel functions, records, primitives
 intrinsics, atomics, integer constants, element, min, max and abs. `gates` refuses the rest, with advice.
 
 Arithmetic stays inside int64 and shift counts inside 0..63: compiled code wraps and takes counts modulo 64, the checked
-twin reports. Bit patterns have shl, shr, ctz, clz, popcount and rest. An address may be negative: `failed(x)` asks
-whether x is a status that refuses, and not x < 0.
+twin reports. Bit patterns have shl, shr, ctz, clz, popcount and rest. An address may be negative: minus(x, y) is how
+far apart two are, below(x, n) asks whether 0 <= x < n, failed(x) whether x is a status that refuses, and not x < 0.
 
     records, functions, intrinsics, atomics, status                the language, executable by CPython as it is
     verify                                                         invariants and constants as functions
@@ -44,7 +44,21 @@ from kernmalloc.lang.atomics import (
     store_release32,
 )
 from kernmalloc.lang.functions import entry, inlined, kernel, machine_record, port, primitive, rare, small
-from kernmalloc.lang.intrinsics import clz, ctz, failed, little, poison, popcount, rest, shl, shr, unpoison
+from kernmalloc.lang.intrinsics import (
+    below,
+    clz,
+    ctz,
+    failed,
+    little,
+    minus,
+    poison,
+    popcount,
+    rest,
+    shl,
+    shr,
+    sure,
+    unpoison,
+)
 from kernmalloc.lang.layout import parameter
 from kernmalloc.lang.records import Record, array, element, field, i64, inline, markdown, u8, u16, u32, usize
 from kernmalloc.lang.source import define
@@ -53,6 +67,7 @@ from kernmalloc.lang.verify import sealer, verifier
 __all__ = [
     "Record",
     "array",
+    "below",
     "cas32",
     "cas64",
     "clz",
@@ -71,6 +86,7 @@ __all__ = [
     "load_acquire64",
     "machine_record",
     "markdown",
+    "minus",
     "parameter",
     "pause",
     "poison",
@@ -85,6 +101,7 @@ __all__ = [
     "small",
     "store_before32",
     "store_release32",
+    "sure",
     "u8",
     "u16",
     "u32",

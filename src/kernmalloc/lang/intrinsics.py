@@ -37,9 +37,26 @@ def shr(x: int, n: int) -> int:
     return ((((x & _MASK) >> (n & 63)) + _SIGN) & _MASK) - _SIGN
 
 
+def minus(x: int, y: int) -> int:
+    """x - y, dropping what leaves int64: how far apart two addresses are, wherever they lie."""
+    return ((x - y + _SIGN) & _MASK) - _SIGN
+
+
+def below(x: int, y: int) -> int:
+    """1 if x < y where both are taken as numbers without a sign: of y >= 0, if 0 <= x < y; else 0."""
+    return 1 if x & _MASK < y & _MASK else 0
+
+
 def failed(x: int) -> int:
     """1 if x is a status that refuses, in [-4095, -1]; 0 if it is OK, a count or an address, which may be negative."""
     return 1 if -4095 <= x < 0 else 0
+
+
+def sure(x: int) -> int:
+    """Say that x is not 0, so that compilers need not ask. The twin asks. Gives 0."""
+    if x == 0:
+        raise OverflowError("what the kernel is sure of is not so")
+    return 0
 
 
 def little(x: int) -> int:
@@ -57,4 +74,4 @@ def unpoison(addr: int, bytes: int) -> int:
     return 0
 
 
-INTRINSICS = (ctz, clz, popcount, rest, shl, shr, failed, little, poison, unpoison)
+INTRINSICS = (ctz, clz, popcount, rest, shl, shr, minus, below, failed, sure, little, poison, unpoison)

@@ -102,7 +102,10 @@ def _intrinsics() -> dict[str, Body]:
         "rest": (("x",), "i64", " %below = sub i64 %x, 1\n %v = and i64 %x, %below\n ret i64 %v\n"),
         "shl": (("x", "n"), "i64", shift("shl")),
         "shr": (("x", "n"), "i64", shift("lshr")),
+        "minus": (("x", "y"), "i64", " %v = sub i64 %x, %y\n ret i64 %v\n"),
+        "below": (("x", "y"), "i64", " %b = icmp ult i64 %x, %y\n %v = zext i1 %b to i64\n ret i64 %v\n"),
         "failed": (("x",), "i64", " %f = icmp uge i64 %x, -4095\n %v = zext i1 %f to i64\n ret i64 %v\n"),
+        "sure": (("x",), "i64", " %c = icmp ne i64 %x, 0\n call void @llvm.assume(i1 %c)\n ret i64 0\n"),
         "little": (("x",), "i64", " ret i64 %x\n"),  # every target of LLVM's is little-endian
         "poison": (("addr", "bytes"), "i64", " ret i64 0\n"),  # nobody looks on here
         "unpoison": (("addr", "bytes"), "i64", " ret i64 0\n"),
@@ -113,6 +116,7 @@ def _intrinsics() -> dict[str, Body]:
 
 
 _LLVM = """
+declare void @llvm.assume(i1)
 declare i64 @llvm.cttz.i64(i64, i1)
 declare i64 @llvm.ctlz.i64(i64, i1)
 declare i64 @llvm.ctpop.i64(i64)

@@ -166,6 +166,20 @@ static inline int64_t ctz(int64_t x)
 }
 """.strip()
 
+_SURE = r"""
+/* x is not 0: the compiler need not ask. */
+static inline int64_t sure(int64_t x)
+{
+#ifdef __GNUC__
+	if (!x)
+		__builtin_unreachable();
+#else
+	(void)x;
+#endif
+	return 0;
+}
+""".strip()
+
 _POPCOUNT = r"""
 /* One bits. */
 static inline int64_t popcount(int64_t x)
@@ -310,6 +324,12 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         _simple(">> that fills with zeros.", "shr(int64_t x, int64_t n)", "(int64_t)((uint64_t)x >> (n & 63))"),
     ),
+    "minus": (
+        (),
+        _simple("- that may overflow.", "minus(int64_t x, int64_t y)", "(int64_t)((uint64_t)x - (uint64_t)y)"),
+    ),
+    "below": ((), _simple("< without signs.", "below(int64_t x, int64_t y)", "(uint64_t)x < (uint64_t)y")),
+    "sure": ((), _SURE),
     "failed": ((), _simple("1 if x is a status that refuses.", "failed(int64_t x)", "-4095 <= x && x < 0")),
     "little": ((), _LITTLE),
     "min": ((), _simple("The smaller.", "min(int64_t a, int64_t b)", "a < b ? a : b")),
