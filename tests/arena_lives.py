@@ -24,10 +24,10 @@ from kernmalloc.kernel.boot.arena import ARENA_SHIFT, SEVERAL, next_of
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS
 from kernmalloc.kernel.core.kern import CACHES, LARGEST_CLASS, SIZE_CLASSES, Cpu
-from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.kernel.heap.bins import HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LARGEST_OBJECT
-from kernmalloc.kernel.heap.slabs import MAX_SLAB_PAGES
-from kernmalloc.lang import backend, c, element, frontend, shake, status, twin
+from kernmalloc.kernel.heap.slabs import MAX_SLAB_PAGES, Cache
+from kernmalloc.lang import backend, c, frontend, shake, status, twin
 from kernmalloc.lang.functions import PORTS, group
 from kernmalloc.lang.layout import LAYOUT
 
@@ -287,14 +287,14 @@ def made_of_any_block(at: random.Random) -> None:
         assert life.call("arena_make", start, bytes) == status.BAD_SIZE
 
 
-def made_at_an_end(base: int) -> None:
+def made_at_an_end(bytes: int, end: int) -> None:
     """An arena in the high half of 64 bits, whose addresses are negative, or at the end of 32."""
-    life = Interpreted(24 << 10, base)
-    cpu = life.call("arena_make", base, 24 << 10)
-    assert base <= cpu < base + (24 << 10)
-    blocks = [life.call("malloc", cpu, 700) for _ in range(30)]
+    life = Interpreted(bytes, end - bytes)
+    cpu = life.call("arena_make", end - bytes, bytes)
+    assert end - bytes <= cpu < end
+    blocks = [life.call("malloc", cpu, 700) for _ in range(bytes // 700)]
     held = [block for block in blocks if block != status.NO_VA]
-    assert 8 < len(held) < 30 and all(base < block < base + (24 << 10) for block in held)
+    assert 8 < len(held) < len(blocks) and all(end - bytes < block < end for block in held)
     assert life.call("check", cpu) == status.OK
     assert {life.call("free", cpu, block) for block in held} == {status.OK}
     assert life.call("check", cpu) == status.OK
@@ -305,10 +305,10 @@ def flipped(arena: Arena, at: random.Random) -> None:
     life = arena.lives[0]
     twin.use(life)
     kern = Cpu(arena.cpu).kern
-    end = element(kern.heap_map, kern.top).addr - BLOCK
+    end = twin.compile([record_of])["record_of"](kern.addr, kern.top) - BLOCK
+    common = kern.caches.addr + Cache.offset("common") - BLOCK  # what lies before the first record is not read then
     found = 0
-    for _ in range(60):
-        bit = at.randrange(8 * (arena.cpu - BLOCK), 8 * end)
+    for bit in (8 * common, *(at.randrange(8 * (arena.cpu - BLOCK), 8 * end) for _ in range(60))):
         life.memory[bit >> 3] ^= 1 << (bit & 7)
         found += life.call("check", arena.cpu) != status.OK
         life.memory[bit >> 3] ^= 1 << (bit & 7)
@@ -317,7 +317,7 @@ def flipped(arena: Arena, at: random.Random) -> None:
 
 
 def main(seed: int, steps: int) -> None:
-    bytes = 96 << 10
+    bytes = max(96 << 10, 16 << ARENA_SHIFT)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -325,7 +325,7 @@ def main(seed: int, steps: int) -> None:
     assert libc.mmap(BLOCK, bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) == BLOCK
     at = random.Random(seed)
     made_of_any_block(at)
-    made_at_an_end((1 << 32) - (25 << 10) if LAYOUT.reference == 4 else -(2 << 30))
+    made_at_an_end(bytes, (1 << 32) - 1024 if LAYOUT.reference == 4 else -(2 << 30))
     arena = Arena(bytes)
     held = arena.checked()
     for number in range(steps):

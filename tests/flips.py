@@ -126,7 +126,7 @@ class Scene:
     def _in_use(self, page: int, count: int) -> bool:
         """Whether a slab has slots in use."""
         records = self.kernel.view.heap_pages().view(SlabPage.dtype)[page : page + count]
-        return bool((records["free"] < records["slots"]).any())
+        return bool((records["used"] > 0).any())
 
     def _note_frames(self, pa: int, count: int) -> None:
         assert self.run("flips_note", driver.FRAME_SPACE + pa, count * PAGE) >= 0

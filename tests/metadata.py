@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from small_machines import slots_of
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.boot.added import Adding
@@ -28,7 +29,7 @@ from kernmalloc.kernel.heap.caches import (
     ObjectType,
 )
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
-from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
+from kernmalloc.kernel.heap.slabs import NOTES_SHIFT, Cache, SlabPage, is_dense
 from kernmalloc.kernel.pages.depends import Depend
 from kernmalloc.kernel.pages.pages import Identity
 from kernmalloc.kernel.pages.source import Ring
@@ -171,10 +172,10 @@ class Metadata:
         heap_map, top = int(self.kern["heap_map"]), int(self.kern["top"])
         for page, record in enumerate(self.view.heap_pages()):
             kind = SlabPage if record["use"] == SLAB else HeapPage
-            yield from _fields(kind, self.view.pa(heap_map + page * HeapPage.size))
+            yield from _fields(kind, self.view.pa(heap_map + (page << int(self.kern["record_shift"]))))
         yield from self._at(
-            heap_map + top * HeapPage.size,
-            int(self.kern["map_pages"]) * self.page - top * HeapPage.size,
+            heap_map + (top << int(self.kern["record_shift"])),
+            int(self.kern["map_pages"]) * self.page - (top << int(self.kern["record_shift"])),
             "HeapPage beyond",
             "-",
         )
@@ -204,26 +205,26 @@ class Metadata:
             if record["use"] != SLAB:
                 continue
             va, id = heap + page * self.page, int(record["cache"])
-            if record["slots"] > SPARSE:
-                yield from self._at(va + self.page - RETURNED_BYTES, RETURNED_BYTES, "returned bits", "-")
+            size = int(self.view.cache(id)["size"])
+            if is_dense(size, self.page.bit_length() - 1):
+                notes = self.page >> NOTES_SHIFT
+                yield from self._at(va + self.page - notes, notes, "notes", "-")
             kind = OBJECTS.get(id)
             if kind is None:
                 continue
-            size = int(self.view.cache(id)["size"])
-            first = va + (int(record["start"]) - va & 0xFFFFFFFF)
-            for slot in range(int(record["slots"])):
-                at, word = first + slot * size, slot >> 6
-                if int(record["bits"][word]) >> (slot & 63) & 1:
+            for at in slots_of(self.kernel, page):
+                grain = at % self.page // 16
+                if not int(record["starts"][grain >> 6]) >> (grain & 63) & 1:
                     yield from self._at(at, size, f"{kind.name}, free", "-")
                     continue
-                if at % self.page + size > self.page:
-                    raise AssertionError("an object on two pages")
-                yield from _fields(kind, self.view.pa(at))
+                for piece in _fields(kind, at):
+                    yield from self._at(*piece)
                 rest = size - kind.size
                 if kind is Chunk:
                     for frame in range(CHUNK_FRAMES):
                         stride = int(kern["stride"])
-                        yield from _fields(Frame, self.view.pa(at + Chunk.size + frame * stride), "Frame of a device")
+                        for piece in _fields(Frame, at + Chunk.size + frame * stride, "Frame of a device"):
+                            yield from self._at(*piece)
                     rest -= CHUNK_FRAMES * int(kern["stride"])
                 yield from self._at(at + size - rest, rest, f"{kind.name}, free", "-")
 

@@ -24,7 +24,7 @@ from greenlet import greenlet
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.kernel.core.kern import Cpu, Kern
-from kernmalloc.kernel.heap.slabs import SlabPage
+from kernmalloc.kernel.heap.slabs import WAITS, SlabPage
 from kernmalloc.lang.status import NAMES, OK
 from kernmalloc.machine.lives import SoftLife
 
@@ -81,7 +81,7 @@ class Processors:
             if r["area"]
         ]
         self.heap_map = int(record["heap_map"])
-        self.records = range(self.heap_map, self.heap_map + int(record["heap_pages"]) * SlabPage.size)
+        self.records = range(self.heap_map, self.heap_map + (int(record["heap_pages"]) << int(record["record_shift"])))
         self.checker = SoftLife(self.life.ram)
         self.checker.enter(kernel.handle.loaded)
         self.known: dict[int, int] = {}  # word: how it has been accessed, FLAGS bits for each processor
@@ -193,7 +193,7 @@ class Processors:
             return
         page = addr - self.heap_map & -SlabPage.size
         owner = self.load(self.heap_map + page + SlabPage.offset("owner"), 2) if addr in self.records else 0
-        if owner != self.number + 1:  # the records of its slabs' pages are a processor's own
+        if owner & ~WAITS != self.number + 1:  # the records of its slabs' pages are a processor's own
             raise Unlocked(f"processor {self.number} stores at {addr:#x} outside the lock")
 
     # what is a point

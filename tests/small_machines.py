@@ -7,6 +7,7 @@ from kernmalloc.facade.profile import Address, Bytes, Profile, Window
 from kernmalloc.facade.view import View
 from kernmalloc.inputs.facts import Range
 from kernmalloc.kernel.heap.bins import OWN
+from kernmalloc.kernel.heap.slabs import LISTED, SlabPage
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 
@@ -37,6 +38,15 @@ def own_bytes(kernel: Kernel, va: int) -> int:
     record = kernel.view.heap_pages()[(va - int(kernel.view.kern["heap"])) // page]
     assert record["use"] == OWN
     return int(record["pages"]) * page
+
+
+def slots_of(kernel: Kernel, page: int) -> list[int]:
+    """Addresses of the slots that start in a heap page, which belongs to a slab."""
+    record, bytes = kernel.view.heap_pages().view(SlabPage.dtype)[page], kernel.profile.page
+    cache, back = kernel.view.cache(int(record["cache"])), int(record["place"]) & ~LISTED
+    head = int(kernel.view.kern["heap"]) + (page - back) * bytes
+    starts = (slot * int(cache["size"]) for slot in range(int(cache["slots"])))
+    return [head + start for start in starts if back * bytes <= start < (back + 1) * bytes]
 
 
 def poke(view: View, va: int, data: bytes) -> None:

@@ -9,7 +9,7 @@ from kernmalloc.build.modes import LAYOUTS
 from kernmalloc.kernel.core.kern import DMA, PAGE
 
 BY_DAY = {"x86_64", "i386"}
-MOST = {"x86_64": (40, 75), "aarch64": (40, 70), "riscv64": (50, 80), "armv7": (70, 130), "i386": (80, 170)}
+MOST = {"x86_64": (32, 36), "aarch64": (35, 38), "riscv64": (40, 41), "armv7": (80, 72), "i386": (95, 100)}
 """Instructions that a malloc and a free may take."""
 
 

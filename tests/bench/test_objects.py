@@ -14,7 +14,12 @@ from kernmalloc.facade.profile import Profile
 
 def test_pairs_bulk_and_a_trace_go_through_the_typed_caches():
     rows = list(objects.run(traces.generated(0.001)[0], 1000, 2, lambda what, done: None))
-    assert [row.work.rpartition(": ")[2] for row in rows] == [*objects.WORKS, objects.REPLAY, *objects.FREES]
+    assert [row.work.rpartition(": ")[2] for row in rows] == [
+        *objects.WORKS,
+        objects.AT_ONCE,
+        objects.REPLAY,
+        *objects.FREES,
+    ]
     assert all(row.who == OURS and len(row.values) == 2 and min(*row.values, row.harness) >= 0 for row in rows)
     assert len(judge(objects.GOALS, rows)) == len(objects.GOALS)
 

@@ -37,49 +37,49 @@ LAYOUTS = {
     "kernmalloc.kernel.check.check.Finding": (24, "record@0 equation@8 address@16"),
     "kernmalloc.kernel.check.tally.Tally": (
         896,
-        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 "
-        "regions@80 kern_seal@88 area_seal@96 map_pages@104 span_errors@112 link_errors@120 unused_errors@128 "
-        "steps@136 told@144 told_due@152 ram_errors@160 windows@168 aim_errors@176 stock_errors@184 "
-        "heap_sum@192 unlisted@200 unlisted_sum@208 stocked@216 stock_sum@224 drawn@232 mapped@240 "
-        "mapped_sum@248 tables@256 table_errors@264 idle@272 kept@280 backed@288 runs@296 filed@304 "
-        "bin_errors@312 own@320 owned@328 user_tables@336 states@344 cached@400 state_errors@408 named@416 "
-        "bucket_errors@424 queued@432 queue_errors@440 depends@448 source_errors@456 in_flight@464 leaves@472 "
-        "spaces@480 blocks_held@488 blocks_mapped@496 devices_held@504 devices_mapped@512 threads@520 "
-        "waiting@528 ticketed@536 owed@544 run_errors@552 wait_errors@560 overdue@568 seal@576 run_by@584 "
-        "layout_errors@592 region_free@600 summary_errors@608 entry_errors@616 order_errors@624 "
-        "told_errors@632 cut_errors@640 live@648 ready@656 used@664 chunk_used@672 device_count@680 fold@688 "
-        "depend_errors@696 umap_pages@704 umap_tables@712 umap_root@720 umap_errors@728 tail_pages@736 "
-        "page_errors@744 joinable@752 slab_free@760 stacked@768 slab_errors@776 id@784 slabs@792 partial@800 "
-        "empty@808 given_back@816 listed@824 empties@832 returned@840 pointed@848 stack_errors@856 "
-        "magazine_size@864 magazine_keep@872 magazine_stack@880 magazine_empty_pages@888",
+        "asserted@0 failed@8 culprit@16 free@24 heap@32 mapping@40 page@48 dma@56 device@64 reserved@72 regions@80 "
+        "kern_seal@88 area_seal@96 map_pages@104 span_errors@112 link_errors@120 unused_errors@128 steps@136 "
+        "told@144 told_due@152 ram_errors@160 windows@168 aim_errors@176 stock_errors@184 heap_sum@192 "
+        "unlisted@200 unlisted_sum@208 stocked@216 stock_sum@224 drawn@232 mapped@240 mapped_sum@248 tables@256 "
+        "table_errors@264 idle@272 kept@280 backed@288 runs@296 filed@304 bin_errors@312 own@320 owned@328 "
+        "user_tables@336 states@344 cached@400 state_errors@408 named@416 bucket_errors@424 queued@432 "
+        "queue_errors@440 depends@448 source_errors@456 in_flight@464 leaves@472 spaces@480 blocks_held@488 "
+        "blocks_mapped@496 devices_held@504 devices_mapped@512 threads@520 waiting@528 ticketed@536 owed@544 "
+        "run_errors@552 wait_errors@560 overdue@568 seal@576 run_by@584 layout_errors@592 region_free@600 "
+        "summary_errors@608 entry_errors@616 order_errors@624 told_errors@632 cut_errors@640 live@648 ready@656 "
+        "used@664 chunk_used@672 device_count@680 fold@688 depend_errors@696 umap_pages@704 umap_tables@712 "
+        "umap_root@720 umap_errors@728 tail_pages@736 page_errors@744 joinable@752 slab_starts@760 stacked@768 "
+        "slab_errors@776 id@784 slabs@792 partial@800 empty@808 given_back@816 listed@824 empties@832 returned@840 "
+        "stack_errors@848 magazine_size@856 magazine_keep@864 magazine_bottom@872 magazine_end@880 "
+        "magazine_empty_pages@888",
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
-        42560,
-        "kern@0 id@8 depth@12 run@16 open@24 noted@28 flags@32 low@40 entries@48 stride@56 drawn@64 windows@72 "
-        "opened@80 thread@88 reserve@96 alone@104 shared@128 busy@152 frames@192 frame_groups@208 chunks@1248 "
-        "chunk_groups@1264 magazines@1536 stacks@9728 seal@42496",
+        42624,
+        "kern@0 id@8 depth@12 run@16 open@24 flags@32 low@40 entries@48 stride@56 drawn@64 windows@72 opened@80 "
+        "thread@88 reserve@96 owner@104 heap@112 records@120 record_mask@128 word_mask@136 classes@144 alone@152 "
+        "shared@176 noted@200 busy@204 frames@256 frame_groups@272 chunks@1312 chunk_groups@1328 magazines@1600 "
+        "stacks@9792 seal@42560",
     ),
     "kernmalloc.kernel.core.kern.Gate": (24, "takes@0 gives@8 high@16"),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),
     "kernmalloc.kernel.core.kern.Index": (4, "value@0"),
     "kernmalloc.kernel.core.kern.Kern": (
         13888,
-        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@360 span_shift@364 stage@368 "
-        "mode@372 max_pfn@376 base@384 bytes@392 directory@400 tables@408 spans@416 windows@424 cpus@432 "
-        "cpu_count@440 hit@448 regions@456 region_count@464 boot_region@472 ram@480 ram_last@488 supply@496 "
-        "frames@504 free_frames@512 heap_frames@520 mapping_frames@528 page_frames@536 dma_frames@544 "
-        "device_frames@552 reserved_frames@560 stocked@568 returned@576 moved@584 stride@592 identity@600 "
-        "donation_pfn@608 donation_frames@616 donation_maps@624 donated_heap@632 donated_maps@640 heap@648 "
-        "heap_pages@656 heap_map@664 top@672 map_pages@680 backed@688 idle@696 peak@704 growth@712 "
-        "idle_most@720 bin_bits@728 bins@824 fixed@3896 kept@3904 recycled@3912 excess@3920 released@3928 "
-        "headroom@3936 growable@3944 affine@3952 wanted@3960 pages@3968 stalls@4192 promised@4288 "
-        "lenient@4296 withheld@4304 opening@4312 opening_heap@4320 device_ranges@4328 device_pages@4336 "
-        "reserves@4344 device_count@4352 last_frames@4360 last_ranges@4368 last_maps@4376 caches@4384 "
-        "cache_count@4392 class_of@4400 common@4416 info@12608 ranges@12616 range_count@12624 "
-        "range_next@12632 range_left@12640 objects@12648 object_count@12656 static@12664 plan@12672 "
-        "asked@12824 added@12832 coming@12840 adding@12848 root@12912 static_end@12920 seal@12928 "
-        "area_seal@12936 checked@12944",
+        "magic@0 version@4 layout@6 address@8 lock@16 format@64 page_shift@360 span_shift@364 stage@368 mode@372 "
+        "max_pfn@376 base@384 bytes@392 directory@400 tables@408 spans@416 windows@424 cpus@432 cpu_count@440 "
+        "hit@448 regions@456 region_count@464 boot_region@472 ram@480 ram_last@488 supply@496 frames@504 "
+        "free_frames@512 heap_frames@520 mapping_frames@528 page_frames@536 dma_frames@544 device_frames@552 "
+        "reserved_frames@560 stocked@568 returned@576 moved@584 stride@592 identity@600 donation_pfn@608 "
+        "donation_frames@616 donation_maps@624 donated_heap@632 donated_maps@640 heap@648 heap_pages@656 "
+        "heap_map@664 record_shift@672 top@680 map_pages@688 backed@696 idle@704 peak@712 growth@720 idle_most@728 "
+        "bin_bits@736 bins@832 fixed@3904 kept@3912 recycled@3920 excess@3928 released@3936 headroom@3944 "
+        "growable@3952 affine@3960 wanted@3968 pages@3976 stalls@4200 promised@4296 lenient@4304 withheld@4312 "
+        "opening@4320 opening_heap@4328 device_ranges@4336 device_pages@4344 reserves@4352 device_count@4360 "
+        "last_frames@4368 last_ranges@4376 last_maps@4384 caches@4392 cache_count@4400 class_of@4408 common@4416 "
+        "info@12608 ranges@12616 range_count@12624 range_next@12632 range_left@12640 objects@12648 "
+        "object_count@12656 static@12664 plan@12672 asked@12824 added@12832 coming@12840 adding@12848 root@12912 "
+        "static_end@12920 seal@12928 area_seal@12936 checked@12944",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),
@@ -113,19 +113,18 @@ LAYOUTS = {
     "kernmalloc.kernel.heap.caches.ObjectType": (24, "bytes@0 wanted@8 last@16"),
     "kernmalloc.kernel.heap.slabs.Cache": (
         64,
-        "size@0 reciprocal@4 slots@8 pages@12 keep@16 stack_bytes@20 common@24 id@26 kept@28 slabs@32 limit@40 "
-        "wanted@48 object@56 seal@60",
+        "size@0 reciprocal@4 pattern@8 slots@16 pages@18 stack@19 keep@20 common@24 id@26 kept@28 slabs@32 "
+        "limit@40 wanted@48 object@56 seal@60",
     ),
     "kernmalloc.kernel.heap.slabs.Magazine": (
         64,
-        "word@0 base@8 size@16 list@20 empties@24 empty_pages@28 keep@32 returned@36 top@40 stack_bytes@44",
+        "top@0 bottom@8 end@16 size@24 list@28 empties@32 empty_pages@36 keep@40 returned@44",
     ),
     "kernmalloc.kernel.heap.slabs.SlabPage": (
         64,
-        "pages@0 next@4 prev@8 use@12 cache@13 owner@14 back@16 given@17 slots@18 free@19 start@20 reciprocal@24 "
-        "waiting@28 bits@32",
+        "pages@0 next@4 prev@8 use@12 cache@13 owner@14 waiting@16 used@20 place@22 given@23 returned@24 starts@32",
     ),
-    "kernmalloc.kernel.heap.slabs.Stacked": (16, "va@0 bit@8"),
+    "kernmalloc.kernel.heap.slabs.Stacked": (8, "va@0"),
     "kernmalloc.kernel.heap.usage.Usage": (56, "bound@0 backed@8 live@16 peak@24 largest@32 frames@40 free@48"),
     "kernmalloc.kernel.loaders.found.LoaderMap": (
         56,

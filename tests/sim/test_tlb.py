@@ -195,7 +195,7 @@ def test_what_is_too_small_is_said():
     with pytest.raises(TooSmall):
         compare(machine((0, MIB // 2)), COLDFIRE, load_named("boot"))
     small = compare(machine((0, 4 * MIB)), COLDFIRE, load_named("boot"))
-    assert "needs 259 frames in one piece" in sides(small)[FIXED].reason and sides(small)[PAGES].load
+    assert "needs 261 frames in one piece" in sides(small)[FIXED].reason and sides(small)[PAGES].load
 
 
 def test_a_load_leaves_a_sound_kernel(replay):

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kernmalloc.build import apart
-from kernmalloc.kernel.core.kern import ABSENT
-from kernmalloc.kernel.core.locks import SLOW
+from kernmalloc.kernel.core.kern import ABSENT, MAP_SHIFT
+from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.lang.layout import Layout
 from kernmalloc.lang.status import NO_VA, OK
 
@@ -70,21 +70,31 @@ _NOBODY_WAITS: dict[str, int | str] = {
 }
 _NOTHING_OWN: dict[str, int | str] = {"heap.slabs.is_own": 0, "heap.slabs.is_all": 0}
 _ONE_PROCESSOR: dict[str, int | str] = {
-    "heap.magazines.slot_take_quick": SLOW,
+    "core.locks.gates_lower": OK,
+    "heap.slabs.owner_of": 1,
+    "heap.slabs.stack_slots": 0,
+    "heap.supply._stack_init": OK,
+    "heap.notes.takes_open": OK,
+    "heap.notes.heed": OK,
+    "heap.notes.is_noted": 0,
+    "heap.notes.notes_clear": OK,
+    "heap.notes.note": OK,
     "heap.magazines._flush": OK,
-    "heap.slabs.takes_open": OK,
-    "heap.slabs.gives_open": OK,
+    "heap.magazines._stacked": 0,
+    "heap.magazines._draws": 1,
+    "heap.magazines._bottom": 0,
+    "heap.magazines._push": 0,
+    "heap.magazines._top_set": OK,
+    "heap.magazines.fetch_noted": OK,
+    "heap.magazines.finds_fetched": 0,
+    "heap.magazines.is_anothers": 0,
+    "heap.magazines.settle_all": OK,
     "heap.fetch.fetch": 0,
     "check.recount_slabs.stacked_of": 0,
-    "check.recount_slabs._stack_errors": 0,
+    "check.recount_slabs._count_stack": OK,
+    "check.recount_slabs._note_errors": 0,
     "check.recount_slabs._count_returned": 0,
     "check.recount_slabs._count_noted": 0,
-    "heap.slabs.heed": OK,
-    "heap.slabs.returned_bits": 0,
-    "heap.slabs._returned_clear": OK,
-    "heap.magazines._fetch": OK,
-    "heap.magazines._fetched": 0,
-    "heap.magazines._give_to": OK,
 }
 ANSWERS: dict[str, int | str] = {
     KERNEL + name: answer for name, answer in (_NO_FRAMES | _NOBODY_WAITS | _NOTHING_OWN | _ONE_PROCESSOR).items()
@@ -112,6 +122,8 @@ class Shape(NamedTuple):
 
     def layout(self) -> Layout:
         """The layout. What it leaves out is found the first time, which takes some seconds."""
+        page = self.page.bit_length() - 1
+        record = max(HeapPage.shift, page - MAP_SHIFT)
         parameters = {
             "SIZE_CLASSES": self.classes,
             "OWN_CACHES": 0,
@@ -120,7 +132,9 @@ class Shape(NamedTuple):
             "FREE_USES": 1,
             "QUICK_WAYS": 0,
             "SEVERAL": int(self.several),
-            "ARENA_SHIFT": self.page.bit_length() - 1,
+            "ARENA_SHIFT": page,
+            "MAP_SHIFT": page - record,
         }
+        answers = ANSWERS | {f"{KERNEL}heap.bins.record_shift": record}
         entries = tuple(KERNEL + name for name in ENTRIES if self.several or name not in OF_SEVERAL)
-        return apart.shaken(Layout(self.reference, parameters, ANSWERS, entries))
+        return apart.shaken(Layout(self.reference, parameters, answers, entries))

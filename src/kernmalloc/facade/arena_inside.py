@@ -15,7 +15,7 @@ from kernmalloc.inputs.dumps import Dump
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
 from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, Byte, Kern
-from kernmalloc.kernel.heap.bins import INSIDE, LARGE, SLAB, TAIL
+from kernmalloc.kernel.heap.bins import INSIDE, LARGE, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.slabs import Cache, SlabPage
 from kernmalloc.lang import element, failed, twin
 from kernmalloc.lang.records import hexadecimal
@@ -66,7 +66,7 @@ def shape(kern: Kern) -> dict[str, int]:
     if rest or not LEAST_CLASSES <= caches <= 1 << 16 or not 6 <= kern.page_shift <= 20:
         return {}
     for count in range(MOST_CLASSES, LEAST_CLASSES - 1, -STEP):
-        grains = (256 << count // 8 - 2) // SLOT + 1  # entries of the class table
+        grains = (256 << count // 8 - 2) // SLOT  # entries of the class table
         if count <= caches and element(Byte(classes), grains - 1).value == count - 1:
             return {"classes": count, "types": caches - count, "page": 1 << kern.page_shift}
     return {}
@@ -97,16 +97,15 @@ def _heap(kern: Kern) -> dict[str, Any]:
     """Pages by use, caches, and allocations of whole pages."""
     used: dict[int, int] = {}
     allocations, page, busy = [], 0, 0
+    record_at = twin.compile([record_of])["record_of"]
     while page < kern.heap_pages:
-        record = element(kern.heap_map, page)
+        record = HeapPage(record_at(kern.addr, page))
         if not INSIDE < record.use < TAIL or record.pages < 1:
             break  # damage, which the check names
         if record.use == SLAB:
             for at in range(page, page + record.pages):
-                slab = SlabPage(element(kern.heap_map, at).addr)
-                words = range(SlabPage.fields["bits"].count)
-                free = sum((element(slab.bits, i).bits % (1 << 64)).bit_count() for i in words)
-                used[slab.cache] = used.get(slab.cache, 0) + slab.slots - free
+                slab = SlabPage(record_at(kern.addr, at))
+                used[slab.cache] = used.get(slab.cache, 0) + slab.used
         elif record.use == LARGE:
             allocations.append((kern.heap + (page << kern.page_shift), record.pages << kern.page_shift))
         busy += record.pages if record.use in (SLAB, LARGE) else 0

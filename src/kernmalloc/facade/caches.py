@@ -1,5 +1,6 @@
 """The object caches of a booted kernel: which there are, by name, and `get` and `put` of each."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy
@@ -44,6 +45,19 @@ class ObjectCache:
     def put(self, va: int) -> None:
         """Give an object back. Raises BadAddress."""
         checked(self._handle.call("cache_put", self.id, va), f"{self.name}.put({hexadecimal(va)})")
+
+    def get_bulk(self, count: int) -> list[int]:
+        """So many new objects, or none: their addresses. Raises as `get`, and BadRequest."""
+        with self._handle.numbers(count) as (va, objects):
+            checked(self._handle.call("cache_get_bulk", self.id, count, va), f"{self.name}.get_bulk({count})")
+            return list(map(int, objects))
+
+    def put_bulk(self, objects: Sequence[int]) -> None:
+        """Give all of these objects back, or none. Raises BadAddress, BadRequest (none at all)."""
+        with self._handle.numbers(len(objects)) as (va, numbers):
+            numbers[: len(objects)] = objects
+            what = f"{self.name}.put_bulk of {len(objects)}"
+            checked(self._handle.call("cache_put_bulk", self.id, len(objects), va), what)
 
     @property
     def state(self) -> numpy.void:

@@ -124,8 +124,8 @@ def _heap_pages(one: Kernel, other: Kernel) -> Iterator[Change]:
     """The records of heap pages below the top of both."""
     a, b = one.view.heap_pages(), other.view.heap_pages()
     count, heap = min(len(a), len(b)), int(one.view.kern["heap"])
-    bytes = [numpy.ascontiguousarray(p[:count]).view(numpy.uint8).reshape(count, HeapPage.size) for p in (a, b)]
-    for page in numpy.flatnonzero((bytes[0] != bytes[1]).any(axis=1)).tolist():
+    differ = (one.view.heap_map()[:count] != other.view.heap_map()[:count]).any(axis=1)
+    for page in numpy.flatnonzero(differ).tolist():
         kind = SlabPage if SLAB == a["use"][page] == b["use"][page] else HeapPage
         left, right = (pages[page : page + 1].view(kind.dtype)[0] for pages in (a, b))
         yield from _fields(kind, left, right, f"of {hexadecimal(heap + page * one.view.page)}")

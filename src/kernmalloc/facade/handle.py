@@ -11,10 +11,14 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from weakref import WeakSet, finalize
 
+import numpy
+from numpy.typing import NDArray
+
+from kernmalloc.facade.errors import checked
 from kernmalloc.facade.loader import Loaded
 from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.view import view_of
-from kernmalloc.kernel.core.kern import Cpu
+from kernmalloc.kernel.core.kern import Cpu, Word
 from kernmalloc.machine.lives import Life, LifeError
 from kernmalloc.machine.memory_map import Machine
 
@@ -127,6 +131,16 @@ class Handle:
         with self.turn:
             self.refuse_closed(entry)
             return self.life.call(entry, self.processor, *args)
+
+    @contextmanager
+    def numbers(self, count: int) -> Iterator[tuple[int, NDArray[numpy.int64]]]:
+        """Room in the heap for so many numbers: its address, and what is there. Raises as `Kernel.malloc`."""
+        size = max(count, 1) * Word.size
+        va = checked(self.call("malloc", size), f"malloc({size})")
+        try:
+            yield va, numpy.frombuffer(self.view.shared(va, size), numpy.int64)
+        finally:
+            self.call("free", va)
 
     def call_kern(self, entry: str, *args: int) -> int:
         """Run an entry that takes the kernel record instead of a processor."""

@@ -72,7 +72,7 @@ def processors(view: View) -> list[Processor]:
     stocks, lock = view.stocks().tolist(), int(view.kern["lock"])
     found = []
     for cpu, (frames, chunks) in zip(view.cpus(), stocks, strict=True):
-        slots = int(cpu["magazines"]["top"].sum()) // Stacked.size
+        slots = int((cpu["magazines"]["top"] - cpu["magazines"]["bottom"]).sum()) // Stacked.size
         number = int(cpu["id"])
         found.append(Processor(number, lock == number + 1, frames, chunks, slots, int(cpu["open"]).bit_count()))
     return found

@@ -15,13 +15,12 @@ mode raw those with handles of their own run at the same time.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
 
 import numpy
-from numpy.typing import NDArray
 
 import kernmalloc.drivers.replay  # noqa: F401
 import kernmalloc.kernel.boot.steps  # noqa: F401
@@ -43,7 +42,6 @@ from kernmalloc.inputs import sizes
 from kernmalloc.inputs.dumps import Dump
 from kernmalloc.inputs.limits import excess
 from kernmalloc.kernel.core import kern as k
-from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.arch.processors import Processor
@@ -292,25 +290,15 @@ class Kernel:
 
     def frames_get(self, count: int) -> list[int]:
         """So many frames of page space for pages, or none: their pfns. Raises OutOfMemory, WouldBlock, BadRequest."""
-        with self._numbers(count) as (va, numbers):
+        with self.handle.numbers(count) as (va, numbers):
             checked(self.call("frames_get", count, va), f"frames_get({count})")
             return list(map(int, numbers))
 
     def frames_put(self, pfns: Sequence[int]) -> None:
         """Give all of these frames or blocks back, or none. Raises BadAddress, Busy, BadRequest (none at all)."""
-        with self._numbers(len(pfns)) as (va, numbers):
+        with self.handle.numbers(len(pfns)) as (va, numbers):
             numbers[: len(pfns)] = pfns
             checked(self.call("frames_put", len(pfns), va), f"frames_put of {len(pfns)}")
-
-    @contextmanager
-    def _numbers(self, count: int) -> Iterator[tuple[int, NDArray[numpy.int64]]]:
-        """Room in the heap for so many numbers: its address, and what is there."""
-        size = max(count, 1) * k.Word.size
-        va = self.malloc(size)
-        try:
-            yield va, numpy.frombuffer(self.view.shared(va, size), numpy.int64)
-        finally:
-            self.free(va)
 
     def range_put(self, pfn: int, frames: int) -> None:
         """Give a range back. Raises BadAddress, Busy."""
@@ -355,7 +343,7 @@ class Kernel:
         """The heap's sizes."""
         kern, page = self.view.kern, self.profile.page
         backed = int(kern["backed"] + kern["map_pages"])
-        bound = int(kern["heap_pages"]) + -(-int(kern["heap_pages"]) * HeapPage.size // page)
+        bound = int(kern["heap_pages"]) + -(-(int(kern["heap_pages"]) << int(kern["record_shift"])) // page)
         plan = kern["plan"]
         planned = int(plan["top"] - plan["headroom"] - plan["excess"] - plan["padding"])
         used = self.view.used_pages()

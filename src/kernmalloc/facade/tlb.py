@@ -152,6 +152,6 @@ def _core_tables(view: View) -> list[tuple[int, int]]:
     for region in view.regions():
         if area := int(region["area"]):
             page = area - int(kern["heap"]) >> int(kern["page_shift"])
-            record = view.read(HeapPage, int(kern["heap_map"]) + page * HeapPage.size)[0]
+            record = view.read(HeapPage, int(kern["heap_map"]) + (page << int(kern["record_shift"])))[0]
             spans.append((area, area + int(record["pages"]) * view.page))
     return spans

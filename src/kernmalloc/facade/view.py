@@ -12,7 +12,7 @@ from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.heap.bins import INSIDE, OWN, SLAB, TAIL, HeapPage
 from kernmalloc.kernel.heap.bins import LARGE as LARGE_RUN
-from kernmalloc.kernel.heap.slabs import RETURNED_BYTES, SPARSE, Cache, SlabPage
+from kernmalloc.kernel.heap.slabs import NOTES_SHIFT, WAITS, Cache, SlabPage, is_dense
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.machine.ram import Ram
@@ -167,12 +167,16 @@ class View:
         record: numpy.void = self.read(Cache, int(self.kern["caches"]) + id * Cache.size)[0]
         return record
 
-    def heap_pages(self) -> NDArray[numpy.void]:
-        """The heap map: a record per heap page below the top."""
+    def heap_map(self) -> NDArray[numpy.uint8]:
+        """The heap map: a row of bytes per heap page below the top."""
         kern = self.kern
-        if not kern["top"]:
-            return numpy.zeros(0, HeapPage.dtype)
-        return self.read(HeapPage, int(kern["heap_map"]), int(kern["top"]))
+        top, shift = int(kern["top"]), int(kern["record_shift"])
+        bytes = self.peek(int(kern["heap_map"]), top << shift) if top else b""
+        return numpy.frombuffer(bytes, numpy.uint8).reshape(top, 1 << shift)
+
+    def heap_pages(self) -> NDArray[numpy.void]:
+        """The records of all heap pages below the top, as far as each page size has them."""
+        return numpy.ascontiguousarray(self.heap_map()[:, : HeapPage.size]).view(HeapPage.dtype)[:, 0]
 
     def cpus(self) -> NDArray[numpy.void]:
         """The processor records."""
@@ -199,18 +203,24 @@ class View:
         return counts | {"free": counts["free"] - pages, "page": counts["page"] + pages}
 
     def used_slots(self) -> dict[int, int]:
-        """Slots given out, by cache: recounted from the bitmaps."""
-        kern, records = self.kern, self.heap_pages().view(SlabPage.dtype)
-        free = numpy.bitwise_count(records["bits"].view(numpy.uint64)).sum(axis=1)
-        dense = (records["use"] == SLAB) & (records["slots"] > SPARSE) & (records["waiting"] != 0)
-        for page in numpy.flatnonzero(dense):
-            end = int(kern["heap"]) + (int(page) + 1 << int(kern["page_shift"]))
-            free[page] += int.from_bytes(self.peek(end - RETURNED_BYTES, RETURNED_BYTES), "little").bit_count()
+        """Slots given out, by cache: recounted from the bits of slabs' pages, and the notes of what was given back."""
+        records, shift = self.heap_pages().view(SlabPage.dtype), int(self.kern["page_shift"])
+        starts = self.heap_map()[:, SlabPage.offset("starts") :][:, : 1 << shift - NOTES_SHIFT]
         slabs = records["use"] == SLAB
-        taken = records["slots"].astype(int) - free
+        taken = numpy.bitwise_count(starts).sum(axis=1, dtype=int)
+        for page in numpy.flatnonzero(slabs & (records["owner"] & WAITS != 0)):
+            taken[page] -= self._notes(int(page), records[page]).bit_count()
         return {
             int(id): int(taken[slabs & (records["cache"] == id)].sum()) for id in numpy.unique(records["cache"][slabs])
         }
+
+    def _notes(self, page: int, record: numpy.void) -> int:
+        """The notes of a slab's page, as one number."""
+        shift = int(self.kern["page_shift"])
+        if not is_dense(int(self.cache(int(record["cache"]))["size"]), shift):
+            return int(record["returned"]) % (1 << 64)
+        length = 1 << shift - NOTES_SHIFT
+        return int.from_bytes(self.peek(int(self.kern["heap"]) + (page + 1 << shift) - length, length), "little")
 
     def used_pages(self) -> int:
         """Heap pages in use: recounted run by run from the heap map."""

@@ -33,6 +33,7 @@ from kernmalloc.kernel.boot.arena import SEVERAL, next_of
 from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu
 from kernmalloc.kernel.core.locks import SLOW, enter, gate_of, leave, quick_begin, quick_end
 from kernmalloc.kernel.frames import bulk, stock, table
+from kernmalloc.kernel.heap import bulk as objects
 from kernmalloc.kernel.heap import caches
 from kernmalloc.kernel.heap import fetch as idle
 from kernmalloc.kernel.heap import malloc as heap
@@ -192,6 +193,8 @@ cache_create_aligned = call(caches.cache_create_aligned, all_arenas=True)
 cache_destroy = call(caches.cache_destroy, settled=MEMORY)
 cache_get = call(caches.cache_get, caches.cache_get_quick, caches.cache_get_own)
 cache_put = call(caches.cache_put, caches.cache_put_quick, caches.cache_put_own, settled=MEMORY)
+cache_get_bulk = call(objects.cache_get_bulk, objects.cache_get_bulk_own)
+cache_put_bulk = call(objects.cache_put_bulk, objects.cache_put_bulk_own, settled=MEMORY)
 
 frame_get = call(stock.frame_get, stock.frame_get_quick)
 block_get = call(stock.block_get, stock.block_get_quick)

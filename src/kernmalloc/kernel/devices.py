@@ -44,7 +44,8 @@ from kernmalloc.kernel.heap.caches import CHUNK_CACHE, LAST_CACHE, LAST_REGION_C
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
 from kernmalloc.kernel.heap.malloc import own_free
 from kernmalloc.kernel.heap.runs import pages_ask
-from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
+from kernmalloc.kernel.heap.slabs import cache_at
+from kernmalloc.kernel.heap.supply import slabs_make, slabs_unmake
 from kernmalloc.lang import Record, failed, field, i64, kernel
 from kernmalloc.lang.status import BAD_FRAME, BAD_SIZE, BUSY, NOT_ALLOCATED, OK
 from kernmalloc.machine.mmu import UNCACHED, WRITE_THROUGH, has_attribute

@@ -48,7 +48,8 @@ from kernmalloc.kernel.frames.stock import stock_drain
 from kernmalloc.kernel.heap.caches import THREAD_CACHE, is_object
 from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import own_free
-from kernmalloc.kernel.heap.slabs import cpu_at, slots_open
+from kernmalloc.kernel.heap.notes import slots_open
+from kernmalloc.kernel.heap.slabs import cpu_at
 from kernmalloc.kernel.pages.pages import entry_at, page_count, page_find
 from kernmalloc.kernel.pages.reclaim import reclaim
 from kernmalloc.kernel.pages.source import ring_room, source_poll

@@ -42,9 +42,9 @@ OBJECTS = ("objects_pages", "scaled")  # of a heap that holds all objects from t
 # what says where something lies, whether it can be, how a page table is made, or only adds up what the others say
 DECIDE = {
     "plan", "range_at", "_boot_frames", "allocates", "area_cost", "block_in", "direct_end", "has_heap", "has_tables",
-    "has_pages", "objects_scale", "origin_of", "shown_end", "span_pages", "writes_tables", "_block_donor", "_donor",
-    "_growth", "_place", "_plan_affine", "_plan_carved", "_plan_fixed", "_plan_growing", "_plan_heap", "_plan_objects",
-    "ranges_ok", "_type_at",
+    "has_pages", "is_dense", "objects_scale", "origin_of", "record_shift", "shown_end", "span_pages", "writes_tables",
+    "_block_donor", "_donor", "_growth", "_place", "_plan_affine", "_plan_carved", "_plan_fixed", "_plan_growing",
+    "_plan_heap", "_plan_objects", "ranges_ok", "_type_at",
 }  # fmt: skip
 
 

@@ -32,8 +32,8 @@ HARMLESS = {
     "Cache": {"-": PADDING},
     "Chunk, free": {"-": FREE},
     "Cpu": {
-        "-": PADDING, "chunk_groups.base": UNREAD, "frame_groups.base": UNREAD, "stacks.va": UNREAD,
-        "stacks.bit": UNREAD, "flags": UNREAD, "run": UNREAD, "opened": HISTORY, "magazines.base": UNREAD,
+        "-": PADDING, "chunk_groups.base": UNREAD, "frame_groups.base": UNREAD, "stacks": UNREAD,
+        "flags": UNREAD, "run": UNREAD, "opened": HISTORY,
         "chunks.last": "so much room there may be in a stock", "frames.last": "so much room there may be in a stock",
     },
     "Depend, free": {"-": FREE},
@@ -41,7 +41,7 @@ HARMLESS = {
     "Frame page": {"pins": CALLERS},
     "Identity": {"oid": UNREAD, "next": UNREAD, "prev": UNREAD},
     "Kern": {
-        "-": PADDING, "checked": UNREAD, "adding": UNREAD, "common.base": UNREAD, "moved": HISTORY, "peak": HISTORY,
+        "-": PADDING, "checked": UNREAD, "adding": UNREAD, "moved": HISTORY, "peak": HISTORY,
         "pages.evictions": HISTORY,
         "pages.hits": HISTORY, "pages.misses": HISTORY, "pages.reads": HISTORY, "pages.writes": HISTORY,
         "recycled": EVER, "returned": EVER, "stalls.late": HISTORY, "stalls.made": HISTORY,

@@ -41,7 +41,7 @@ class Linked:
 def of_bin(memory: FlatMemory) -> Linked:
     kern, bin = Kern(memory.new(Kern.size)), Index(memory.new(Index.size))
     base = memory.new(RECORDS * HeapPage.size)
-    kern.heap_map = HeapPage(base)
+    kern.heap_map, kern.record_shift = HeapPage(base), HeapPage.shift
     return Linked(
         list(range(1, RECORDS + 1)),
         lambda one, ahead: bin_link(kern, bin, one, ahead),
@@ -55,7 +55,7 @@ def of_bin(memory: FlatMemory) -> Linked:
 def of_magazine(memory: FlatMemory) -> Linked:
     kern, magazine = Kern(memory.new(Kern.size)), Magazine(memory.new(Magazine.size))
     base = memory.new(RECORDS * HeapPage.size)
-    kern.heap_map = HeapPage(base)
+    kern.heap_map, kern.record_shift = HeapPage(base), HeapPage.shift
     return Linked(
         list(range(1, RECORDS + 1)),
         lambda one, ahead: magazine_link(kern, magazine, one, ahead),

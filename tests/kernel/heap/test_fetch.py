@@ -16,7 +16,7 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.kernel.core.kern import CACHES, DMA, LARGEST_CLASS, SIZE_CLASSES, Cpu, Gate
+from kernmalloc.kernel.core.kern import CACHES, DMA, GRAIN_SHIFT, LARGEST_CLASS, MAP_SHIFT, SIZE_CLASSES, Cpu, Gate
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LAST_MAP_CACHE
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.status import BAD_CACHE, BUSY, NOT_YOURS, OK
@@ -121,7 +121,8 @@ def gate(kernel: Kernel) -> tuple[int, int]:
 def test_a_gate_is_opened_by_its_own_processor():
     """A fetch shuts it, whatever the one that fetches does then; the next call of its own opens it."""
     with several("soft", cpus=2) as (first, second):
-        va, opened = second.malloc(64), (LARGEST_CLASS, 1)
+        va, mapped = second.malloc(64), int(first.view.kern["map_pages"])
+        opened = (LARGEST_CLASS, mapped << 12 + MAP_SHIFT - GRAIN_SHIFT)
         assert gate(second) == opened
         first.call("collect", ALL)
         first.free(first.malloc(64))

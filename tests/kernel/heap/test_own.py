@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from effort import EFFORT
-from small_machines import MIB, MODES, conserved, machine
+from small_machines import MIB, MODES, conserved, machine, slots_of
 
 from kernmalloc.facade.errors import BadAddress
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import OWN_CACHES, SIZE_CLASSES
 from kernmalloc.kernel.heap.bins import LARGE, OWN, SLAB
-from kernmalloc.kernel.heap.slabs import LOW, SlabPage
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_CACHE, INTERIOR, NOT_ALLOCATED, NOT_YOURS, OK
@@ -53,14 +52,6 @@ def own(kernel: Kernel) -> dict[str, int]:
     }
 
 
-def slots(kernel: Kernel, page: int) -> list[int]:
-    """Addresses of the slots that start in a page of a slab."""
-    kern, record = kernel.view.kern, kernel.view.heap_pages().view(SlabPage.dtype)[page]
-    va, size = int(kern["heap"]) + page * PAGE, int(kernel.view.cache(int(record["cache"]))["size"])
-    first = va + ((int(record["start"]) - va) & LOW)
-    return [first + number * size for number in range(int(record["slots"]))]
-
-
 def attack(kernel: Kernel, va: int) -> set[int]:
     """What is answered to whoever tries to get at an address: in every way, on both processors."""
     ids = range(SIZE_CLASSES - 1, int(kernel.view.kern["cache_count"]) + 1)
@@ -94,7 +85,7 @@ def test_every_page_and_slot_is_a_callers_or_refused(kernel):
             inside = [at, at + count - 1, *(random.Random(at).randrange(at, at + count) for _ in range(5))]
             addresses = [heap + page * PAGE + offset for page in inside for offset in (0, 16, 4080)]
         elif use == SLAB and int(pages["cache"][at]) in OWN_IDS:
-            addresses = [va for page in range(at, at + count) for va in slots(kernel, page)]
+            addresses = [va for page in range(at, at + count) for va in slots_of(kernel, page)]
         else:
             addresses = []
         for va in addresses:

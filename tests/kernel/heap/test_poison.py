@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from heap_model import altered
-from small_machines import MIB, conserved, machine
+from small_machines import MIB, conserved, machine, slots_of
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
-from kernmalloc.kernel.heap import magazines, runs, slabs
+from kernmalloc.kernel.heap import magazines, runs, supply
 from kernmalloc.kernel.heap.bins import IDLE, KEPT, SLAB
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import NOT_ALLOCATED
@@ -25,7 +25,7 @@ class Shadow:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.marked: set[int] = set()
         monkeypatch.setattr(lives, "_functions", {})  # compiled anew, with these
-        for module in (magazines, runs, slabs):
+        for module in (magazines, runs, supply):
             for name in ("poison", "unpoison"):
                 monkeypatch.setattr(module, name, getattr(self, name), raising=False)
         for name in ("load", "store", "km_port_zero"):
@@ -55,18 +55,15 @@ def free_spans(kernel: Kernel) -> Iterator[tuple[int, int]]:
     """(va, bytes) of the free slots, and of the free runs that have frames."""
     records, page = kernel.view.heap_pages(), kernel.profile.page
     heap, at = int(kernel.view.kern["heap"]), 0
-    pages = records.view(slabs.SlabPage.dtype)
     while at < len(records):
         run = records[at]
         if run["use"] in (IDLE, KEPT):
             yield heap + at * page, int(run["pages"]) * page
         if run["use"] == SLAB:
             for number in range(at, at + int(run["pages"])):
-                record, size = pages[number], int(kernel.view.cache(int(run["cache"]))["size"])
-                start = heap + number * page + ((int(record["start"]) - heap - number * page) & 0xFFFFFFFF)
-                for slot in range(int(record["slots"])):
-                    if kernel.call("size_of", start + slot * size) == NOT_ALLOCATED:
-                        yield start + slot * size, size
+                for va in slots_of(kernel, number):
+                    if kernel.call("size_of", va) == NOT_ALLOCATED:
+                        yield va, int(kernel.view.cache(int(run["cache"]))["size"])
         at += int(run["pages"])
 
 

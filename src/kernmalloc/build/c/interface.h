@@ -270,6 +270,18 @@ static inline int64_t km_cache_put(int64_t cache, void *object)
 	return km_call_cache_put(km_port_processor(), cache, km_address(object));
 }
 
+/* Many objects at once, or none: `count`, and their addresses in the array, or a status. */
+static inline int64_t km_cache_get_bulk(int64_t cache, int64_t count, struct km_word *objects)
+{
+	return km_call_cache_get_bulk(km_port_processor(), cache, count, objects);
+}
+
+/* All of these, or none. */
+static inline int64_t km_cache_put_bulk(int64_t cache, int64_t count, struct km_word *objects)
+{
+	return km_call_cache_put_bulk(km_port_processor(), cache, count, objects);
+}
+
 /* Memory that came later, or that the loader gives back: whole frames. */
 static inline int64_t km_add_ram(uint64_t pa, uint64_t bytes)
 {

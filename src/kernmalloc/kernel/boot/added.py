@@ -34,7 +34,8 @@ from kernmalloc.kernel.heap.caches import REGION_CACHE
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
 from kernmalloc.kernel.heap.malloc import own_free, own_zeroed, pages_for
 from kernmalloc.kernel.heap.runs import longest_growth, trim
-from kernmalloc.kernel.heap.slabs import cache_at, slabs_make, slabs_unmake
+from kernmalloc.kernel.heap.slabs import cache_at
+from kernmalloc.kernel.heap.supply import slabs_make, slabs_unmake
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_few, pages_move
 from kernmalloc.lang import Record, failed, field, i64, kernel
 from kernmalloc.lang.status import BUSY, NO_FRAMES, NO_VA, OK, TOO_SMALL, WRAPS

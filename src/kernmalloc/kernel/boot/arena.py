@@ -107,6 +107,7 @@ def arena_make(at: int, bytes: int) -> int:
     kern.caches = caches
     kern.class_of = classes
     cpu.kern = kern
+    cpu.classes = classes
     cpu.seal = seal_cpu(cpu)
     _chain_of(cpu).end = end
     keep_pages(cpu, pages)

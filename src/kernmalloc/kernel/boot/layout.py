@@ -20,7 +20,7 @@ A span is what one leaf table maps. The boot area, from left to right; each part
 
 Where there are two levels of tables, the root is the directory.
 
-    heap_pages * 64 <= length of the heap map,   heap + heap_pages * page <= windows
+    heap_pages << record_shift <= length of the heap map,   heap + heap_pages * page <= windows
     windows = end of the window - what is kept for per-CPU windows, at the start of a span
 """
 
@@ -42,8 +42,8 @@ from kernmalloc.kernel.boot.seal import seal_cpu
 from kernmalloc.kernel.core.kern import (
     CACHES,
     DONATE,
-    LARGEST_CLASS,
     MAGIC,
+    MAP_SHIFT,
     VERSION,
     WINDOWS_SHIFT,
     Byte,
@@ -58,6 +58,7 @@ from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.kernel.heap.malloc import CLASS_TABLE_BYTES
 from kernmalloc.kernel.heap.slabs import Cache
+from kernmalloc.kernel.heap.slots import slots_aim
 from kernmalloc.lang import element, entry, failed, kernel
 from kernmalloc.lang.status import AREA_SMALL, BAD_BOOT, NO_PORT, NO_VA, OK
 from kernmalloc.machine.mmu import (
@@ -208,7 +209,7 @@ def layout(info: Config) -> int:
     windows = ((info.window_bytes - info.cpu_windows) >> span_shift) << span_shift
     if windows <= heap_map:
         return NO_VA
-    heap = heap_map + _round(((windows - heap_map) >> page) * HeapPage.size, span_shift)
+    heap = heap_map + _round(((windows - heap_map) >> page) << (page - MAP_SHIFT), span_shift)
     pages = (windows - heap) >> page
     info.tables = info.window + tables
     info.heap_map = info.window + heap_map
@@ -310,18 +311,16 @@ def _shadow(info: Config) -> int:
 
 @kernel
 def _fill_cpus(phys: int, info: Config) -> int:
-    """Fill the processors' records."""
+    """Fill the processors' records. The kernel's is filled."""
     area = area_at(info)
     for i in range(info.cpus):
         cpu = element(Cpu(phys + info.area_pa + info.cpu), i)
         cpu.kern = Kern(area + info.kern)
         cpu.id = i
         cpu.stride = info.stride
-        gate = cpu.alone if info.cpus == 1 else cpu.shared
-        gate.takes = LARGEST_CLASS
-        gate.gives = 1
         stock_init(cpu, element(Cpu(area + info.cpu), i))
         cpu.windows = info.windows + (i << (WINDOWS_SHIFT + info.page_shift))
+        slots_aim(Kern(phys + info.area_pa + info.kern), cpu)
         cpu.seal = seal_cpu(cpu)
         # the boot, on the first one, may take what it needs; there is enough left then (`plan`)
         cpu.reserve = info.cleaner_frames if i == 0 else 0
@@ -360,6 +359,7 @@ def _fill_kern(phys: int, info: Config) -> int:
     kern.heap = info.heap
     kern.heap_pages = info.heap_pages
     kern.heap_map = HeapPage(info.heap_map)
+    kern.record_shift = info.page_shift - MAP_SHIFT
     kern.growth = info.growth
     kern.idle_most = info.idle_most
     kern.caches = Cache(kern.spans.addr + _round(_span_count(info) * Half.size, LINE_SHIFT))
@@ -452,6 +452,6 @@ def init(info: Config, phys: int) -> int:
         _static_tables(phys, made)
     if shadows(info.mode) != 0:
         _shadow(made)
-    _fill_cpus(phys, made)
     _fill_kern(phys, made)
+    _fill_cpus(phys, made)
     return hang(phys, made)

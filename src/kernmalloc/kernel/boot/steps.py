@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from kernmalloc.kernel.boot.config import Config, area_at
 from kernmalloc.kernel.boot.coretable import area_make, list_frames
-from kernmalloc.kernel.boot.seal import boot_seal
+from kernmalloc.kernel.boot.seal import boot_seal, seal_cpu
 from kernmalloc.kernel.boot.sizing import affordable, heap_at, heap_bound, plan, range_at
 from kernmalloc.kernel.core.kern import DONATE, HEAP, LIST, MAPPING, MARK, OBJECTS, RAM, RESERVED, REST, TABLE, UP, Cpu
 from kernmalloc.kernel.core.modes import has_heap, has_pages, has_tables
@@ -48,6 +48,8 @@ from kernmalloc.kernel.heap.caches import (
 from kernmalloc.kernel.heap.magazines import slot_take
 from kernmalloc.kernel.heap.malloc import classes_init, own_zeroed
 from kernmalloc.kernel.heap.runs import fix_pages, ready_pages
+from kernmalloc.kernel.heap.slabs import cpu_at
+from kernmalloc.kernel.heap.slots import slots_aim
 from kernmalloc.kernel.pages.depends import Depend
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_init
 from kernmalloc.kernel.pages.umap import Umap
@@ -74,6 +76,10 @@ def _donate(cpu: Cpu) -> int:
     if has_tables(kern) == 0:
         kern.heap = heap_at(kern)
         kern.heap_map = HeapPage(kern.heap - (planned.map << kern.page_shift))
+        for number in range(kern.cpu_count):
+            each = cpu_at(kern, number)
+            slots_aim(kern, each)
+            each.seal = seal_cpu(each)
     return OK
 
 

@@ -36,13 +36,12 @@ from kernmalloc.kernel.check.recount_heap import count_bins, listed, page_errors
 from kernmalloc.kernel.check.recount_map import count_direct, count_span, span_errors, windows_at
 from kernmalloc.kernel.check.recount_pages import count_cache_of_pages, count_page, count_umap
 from kernmalloc.kernel.check.recount_slabs import (
-    bits_set,
     count_cache,
     count_magazine,
-    is_empty,
     slab_page_errors,
     slab_page_listed,
     stacked_of,
+    starts_set,
     unused_errors,
 )
 from kernmalloc.kernel.check.recount_stalls import count_overdue, count_running, count_waiting, next_thread
@@ -65,6 +64,7 @@ from kernmalloc.kernel.core.kern import (
     PAGE,
     RAM,
     RESERVED_MEMORY,
+    STACK,
     STATES,
     TYPES,
     UP,
@@ -82,15 +82,16 @@ from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
 from kernmalloc.kernel.heap.bins import BARE, FIRST_FREE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, UMAP_CACHE
+from kernmalloc.kernel.heap.magazines import is_empty
 from kernmalloc.kernel.heap.runs import is_away, map_pages
 from kernmalloc.kernel.heap.slabs import (
-    MAX_SLOTS,
-    RETURNED_BYTES,
+    NOTES_SHIFT,
     Cache,
     Magazine,
     SlabPage,
     cache_at,
     cpu_at,
+    is_all,
     magazine_at,
     seal_cache,
     slab_page,
@@ -261,21 +262,19 @@ def _check_cpus(kern: Kern, tally: Tally) -> int:
 def _check_slab(cpu: Cpu, tally: Tally, head: int) -> int:
     """Check every page of the slab whose first page is `head`."""
     kern = cpu.kern
-    before = 0
     for i in range(slab_page(kern, head).pages):
         page = slab_page(kern, head + i)
         tally.slab_errors = 1
-        tally.slab_free = 0
+        tally.slab_starts = 0
         tally.listed = 0
         if page.cache < kern.cache_count:
-            tally.slab_errors = slab_page_errors(cpu, head + i, head, before)
+            tally.slab_errors = slab_page_errors(cpu, head + i, head)
         if tally.slab_errors == 0:
-            tally.slab_free = bits_set(page)
-            tally.stacked = stacked_of(kern, page)
+            tally.slab_starts = starts_set(kern, page)
+            tally.stacked = stacked_of(kern, head + i)
             tally.listed = slab_page_listed(kern, head + i, is_empty(kern, head))
         if failed(_held(tally, SLAB_PAGE, page.addr, verify_slab_page(cpu, page, tally))):
             return BROKEN
-        before += page.slots
     return OK
 
 
@@ -321,7 +320,7 @@ def _check_caches(cpu: Cpu, tally: Tally) -> int:
         cache = cache_at(kern, id)
         count_cache(cpu, tally, id)
         tally.seal = folded(seal_cache(cache))
-        common = 1 if cache.common != 0 else 0
+        common = 1 if cache.common != 0 and is_all(0) != 0 else 0
         for owner in range(1 - common, 1 if common != 0 else kern.cpu_count + 1):
             magazine = magazine_at(kern, owner, id)
             count_magazine(cpu, tally, magazine, owner)

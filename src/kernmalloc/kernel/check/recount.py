@@ -15,7 +15,7 @@ from kernmalloc.kernel.boot.sizing import range_at
 from kernmalloc.kernel.check.rooms import goes_on, is_area, is_region
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import ABSENT, DEVICE, DMA, EMPTY, LARGEST_CLASS, PAGE, RAM, Cpu, Kern, Word
-from kernmalloc.kernel.core.locks import gate_of
+from kernmalloc.kernel.core.locks import gate_of, grains_mapped
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, UNPUBLISHED, Chunk, chunk_cache, entry_in
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
 from kernmalloc.kernel.frames.claims import short
@@ -29,8 +29,8 @@ from kernmalloc.lang.status import OK
 @kernel
 def mix(pfn: int) -> int:
     """A pfn hashed, so that sums over different sets of frames differ."""
-    x = pfn & 0x7FFFFFFF
-    return ((x * x) & 0xFFFFFFFF) ^ x
+    x = (pfn ^ shr(pfn, 31) ^ shr(pfn, 62)) & 0x7FFFFFFF
+    return (x * (2 * x + 1)) & 0xFFFFFFFF  # a permutation of 32 bits (Rivest and others, "The RC6 Block Cipher", 1998)
 
 
 # --- regions and frames
@@ -197,7 +197,7 @@ def _aim_errors(cpu: Cpu) -> int:
     other = cpu.shared if kern.cpu_count == 1 else cpu.alone
     if cpu.stride != kern.stride or other.takes != 0 or other.gives != 0 or other.high != cpu.low:
         return 1
-    if gate.gives != 0 and (gate.gives != 1 or short(kern) != 0):
+    if gate.gives < 0 or gate.gives > grains_mapped(kern) or (gate.gives > 0 and short(kern) != 0):
         return 1
     if gate.takes != (LARGEST_CLASS if gate.gives != 0 and cpu.noted == 0 else 0):
         return 1

@@ -6,7 +6,7 @@ A record that means nothing is all zeros: inside a run, and of the last page but
 from __future__ import annotations
 
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import BINS, Cpu, Kern
+from kernmalloc.kernel.core.kern import BINS, Cpu, Kern, Word
 from kernmalloc.kernel.frames.bitmap import test
 from kernmalloc.kernel.heap.bins import (
     BARE,
@@ -15,16 +15,16 @@ from kernmalloc.kernel.heap.bins import (
     LARGE,
     OWN,
     SLAB,
-    SLAB_WORDS,
     TAIL,
     HeapPage,
     bin_at,
     bin_of,
     bits_of,
     record_of,
+    record_shift,
 )
 from kernmalloc.kernel.heap.runs import backed_at
-from kernmalloc.lang import element, kernel
+from kernmalloc.lang import kernel
 from kernmalloc.lang.status import OK
 
 
@@ -53,11 +53,11 @@ def listed(kern: Kern, page: int) -> int:
 
 
 @kernel
-def _stray(record: HeapPage) -> int:
+def _stray(kern: Kern, record: HeapPage) -> int:
     """0 if the bytes are zero that only a slab's page has."""
     bits = record.cache | record.owner
-    for i in range(SLAB_WORDS):
-        bits = bits | element(record.slab, i).bits
+    for at in range(record.slab.addr, record.addr + (1 << record_shift(kern)), Word.size):
+        bits = bits | Word(at).bits
     return bits
 
 
@@ -69,7 +69,7 @@ def _record_errors(kern: Kern, page: int, i: int) -> int:
     links = record.next | record.prev
     if head.use == SLAB:
         return 1 if record.use != SLAB or (i > 0 and record.pages != 0) else 0
-    if _stray(record) != 0:
+    if _stray(kern, record) != 0:
         return 1
     if i > 0 and i < head.pages - 1:
         return 1 if (record.use | record.pages | links) != 0 else 0

@@ -5,185 +5,199 @@ from __future__ import annotations
 from kernmalloc.kernel.check.recount import bits_in
 from kernmalloc.kernel.check.recount_heap import linked
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import CACHES, STACK, Cpu, Kern, Word
-from kernmalloc.kernel.heap.bins import PAGE_RECORD_SHIFT, SLAB, HeapPage, page_of_record, record_of, va_of
-from kernmalloc.kernel.heap.magazines import RECORD, stack_of, word_of
+from kernmalloc.kernel.core.kern import ABSENT, CACHES, GRAIN_SHIFT, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.heap.bins import SLAB, record_of, record_shift
+from kernmalloc.kernel.heap.magazines import is_empty
 from kernmalloc.kernel.heap.malloc import page_at
+from kernmalloc.kernel.heap.notes import has_many, note_shift, note_words, noted_start, notes_of
 from kernmalloc.kernel.heap.runs import is_away
 from kernmalloc.kernel.heap.slabs import (
-    BITS,
     END,
-    LOW,
-    SPARSE,
+    LISTED,
+    WAITS,
     Cache,
     Magazine,
     SlabPage,
     Stacked,
+    back_of,
     cache_at,
     cpu_at,
     is_all,
     magazine_at,
-    returned_bits,
+    owner_at,
     slab_page,
-    slot_number,
+    stack_at,
 )
-from kernmalloc.lang import element, failed, kernel, popcount, shr
-from kernmalloc.lang.status import NOT_ALLOCATED, OK
+from kernmalloc.kernel.heap.slots import (
+    first_slot,
+    grains_of,
+    slot_grain,
+    slots_at,
+    slots_before,
+    starts_at,
+    starts_slot,
+    starts_until,
+    word_mask,
+)
+from kernmalloc.lang import ctz, element, failed, kernel, rest, shr
+from kernmalloc.lang.status import OK
 
 
 @kernel
-def _words(page: SlabPage) -> int:
-    """Words of a page's first bitmap."""
-    return (page.slots + 63) >> 6
+def _words(kern: Kern) -> int:
+    """Words of the bits of a slab's page."""
+    return (word_mask(kern) + Word.size) // Word.size
 
 
 @kernel
-def _slots_of(slots: int, word: int) -> int:
-    """Bits of one word of a bitmap that are slots."""
-    here = min(slots - (word << 6), 64)
-    return shr(-1, 64 - here) if here > 0 else 0
+def _start_errors(kern: Kern, page: int) -> int:
+    """1 if a page has a bit set where no slot starts."""
+    at = slot_grain(kern, page, first_slot(kern, page) + slots_at(kern, page) - 1)
+    step = cache_at(kern, slab_page(kern, page).cache).size >> GRAIN_SHIFT
+    first = grains_of(kern, page)
+    stray = 0
+    for word in range(_words(kern) - 1, -1, -1):
+        base = (first + (word << 6)) & -64
+        starts = 0
+        if at >= max(base, first):
+            starts = starts_until(cache_at(kern, slab_page(kern, page).cache), first, at)
+            at = base + ctz(starts) - step
+        stray = stray | (starts_at(kern, page, base).bits & ~starts)
+    return 1 if stray != 0 else 0
 
 
 @kernel
-def _bitmap_errors(kern: Kern, page: int) -> int:
-    """1 if a bitmap has a bit that is no slot, or both have the same, or the second is not as the page says.
+def _note_errors(kern: Kern, page: int) -> int:
+    """1 if a page has a note of what is no slot, or of a free one, or its record does not say that it has notes.
 
-    Both may have the same bits in a page that its owner has yet to look at (`heed`)."""
+    A note may be of a free slot in a page that its owner has yet to look at (`heed`)."""
     record = slab_page(kern, page)
-    unseen = 0
-    if record.owner != 0 and record.waiting != 0:
-        unseen = cpu_at(kern, record.owner - 1).noted
-    returned = 0
-    for word in range(2 if record.slots <= SPARSE else 4):
-        own = element(record.bits, word).bits
-        other = returned_bits(kern, page, word)
-        if (own | other) & ~_slots_of(record.slots, word) != 0 or (own & other != 0 and unseen == 0):
-            return 1
-        returned += popcount(other)
-    return 1 if returned != record.given or (returned != 0) != (record.waiting != 0) else 0
-
-
-@kernel
-def _place_errors(kern: Kern, page: int, before: int) -> int:
-    """1 if other slots start in a page than must, where `before` start in the slab's pages before it."""
-    record = slab_page(kern, page)
+    owner = owner_at(kern, page)
     cache = cache_at(kern, record.cache)
-    start = record.back << kern.page_shift
-    end = start + (1 << kern.page_shift)
-    if before > 0 and (before - 1) * cache.size >= start:
+    unseen = cpu_at(kern, owner - 1).noted if owner != 0 else 0
+    shift = note_shift(kern, page)
+    count = 0
+    if has_many(kern, page) != 0 and record.returned.bits != 0:
         return 1
-    if record.slots == 0:
-        return 1 if record.start != 0 or (before < cache.slots and before * cache.size < end) else 0
-    after = before + record.slots
-    if record.start != (va_of(kern, page - record.back) + before * cache.size) & LOW:
+    for word in range(note_words(kern, page)):
+        bits = element(notes_of(kern, page), word).bits
+        while bits != 0:
+            number = (word << 6) + ctz(bits)
+            bits = rest(bits)
+            at = (back_of(record) << kern.page_shift) + (number << shift)
+            slot = slots_before(cache, at)
+            if slot == cache.slots or slot * cache.size >= at + (1 << shift):
+                return 1
+            if noted_start(record, number, shift) == ABSENT and unseen == 0:
+                return 1
+            count += 1
+    if count & 255 != record.given:
         return 1
-    if (after - 1) * cache.size >= end or after > cache.slots:
-        return 1
-    return 1 if after < cache.slots and after * cache.size < end else 0
+    waits = 1 if record.waiting != 0 else 0
+    return 1 if waits != (1 if count > 0 else 0) or waits != (1 if record.owner & WAITS != 0 else 0) else 0
 
 
 @kernel
-def slab_page_errors(cpu: Cpu, page: int, head: int, before: int) -> int:
+def slab_page_errors(cpu: Cpu, page: int, head: int) -> int:
     """1 if a page of the slab whose first page is `head` is not as its cache makes them."""
     kern = cpu.kern
     first = slab_page(kern, head)
     record = slab_page(kern, page)
     cache = cache_at(kern, first.cache)
-    if (
-        record.cache != first.cache
-        or record.owner != first.owner
-        or record.back != page - head
-        or first.pages != cache.pages
-    ):
+    owner = owner_at(kern, page)
+    if record.cache != first.cache or owner != owner_at(kern, head) or back_of(record) != page - head:
         return 1
-    if record.reciprocal != cache.reciprocal or record.slots > cache.slots or record.free > record.slots:
+    if first.pages != cache.pages or owner > kern.cpu_count or (owner == 0) != (cache.common != 0):
         return 1
-    if record.owner > kern.cpu_count or (record.owner == 0) != (cache.common != 0):
+    if magazine_at(kern, owner, first.cache).size != cache.size or record.used > slots_at(kern, page):
         return 1
-    if magazine_at(kern, record.owner, first.cache).size != cache.size:
-        return 1
-    if record.back == cache.pages - 1 and before + record.slots != cache.slots:
-        return 1
-    return _place_errors(kern, page, before) | _bitmap_errors(kern, page)
+    return _start_errors(kern, page) | _note_errors(kern, page)
 
 
 @kernel
-def bits_set(page: SlabPage) -> int:
-    """Bits set in the first bitmap of a slab's page."""
-    return bits_in(page.bits, _words(page))
+def starts_set(kern: Kern, page: SlabPage) -> int:
+    """Bits set in a slab's page."""
+    return bits_in(page.starts, _words(kern))
 
 
 @kernel
-def _top_of(magazine: Magazine) -> int:
-    """Bytes in a magazine's stack, as far as it has room."""
-    return min(magazine.top, STACK * Stacked.size)
+def _stack_top(kern: Kern, magazine: Magazine, owner: int, id: int) -> int:
+    """Where a magazine's stack ends that lies where it must. Its bottom, if it cannot end there."""
+    bottom = stack_at(kern, owner, id)
+    bytes = magazine.top - bottom
+    most = min(cache_at(kern, id).stack, STACK) * Stacked.size
+    return magazine.top if bytes >= 0 and bytes <= most and bytes & (Stacked.size - 1) == 0 else bottom
 
 
 @kernel
-def stacked_of(kern: Kern, page: SlabPage) -> int:
+def stacked_of(kern: Kern, page: int) -> int:
     """How many slots of a slab's page are on its owner's stack. A slot that is there twice spoils the count."""
+    id = slab_page(kern, page).cache
+    owner = owner_at(kern, page)
+    magazine = magazine_at(kern, owner, id)
     stacked = 0
-    if page.owner != 0:
-        stack = stack_of(cpu_at(kern, page.owner - 1), page.cache)
-        for at in range(stack.addr, stack.addr + _top_of(magazine_at(kern, page.owner, page.cache)), Stacked.size):
-            stacked += 1 if word_of(Stacked(at)).addr & RECORD == page.addr else 0
+    for at in range(stack_at(kern, owner, id), _stack_top(kern, magazine, owner, id), Stacked.size):
+        stacked += 1 if page_at(kern, Stacked(at).va) == page else 0
     return stacked
 
 
 @kernel
-def _stack_errors(kern: Kern, owner: int, id: int) -> int:
-    """Slots on a stack that are there twice, or not free, or not of the owner's slabs of that cache."""
-    stack = stack_of(cpu_at(kern, owner - 1), id)
-    errors = 0
-    for at in range(stack.addr, stack.addr + _top_of(magazine_at(kern, owner, id)), Stacked.size):
-        stacked = Stacked(at)
-        page = page_at(kern, stacked.va)
-        slot = NOT_ALLOCATED
-        if not failed(page):
-            record = slab_page(kern, page)
-            if record.use == SLAB and record.cache == id and record.owner == owner:
-                slot = slot_number(kern, page, stacked.va)
-        if failed(slot):
-            errors += 1
-            continue
-        word = element(slab_page(kern, page).bits, slot >> 6)
-        if stacked.bit != (word.addr << 3) + (slot & 63) or shr(word.bits, slot & 63) & 1 == 0:
-            errors += 1
-        for other in range(stack.addr, at, Stacked.size):
-            errors += 1 if Stacked(other).bit == stacked.bit else 0
+def _is_stacked(kern: Kern, va: int, owner: int, id: int) -> int:
+    """1 if va may be on an owner's stack for a cache: a free slot of its slabs starts there."""
+    page = page_at(kern, va)
+    if failed(page):
+        return 0
+    record = slab_page(kern, page)
+    if record.use != SLAB or record.cache != id or owner_at(kern, page) != owner or starts_slot(kern, page, va) == 0:
+        return 0
+    grain = (va - kern.heap) >> GRAIN_SHIFT
+    return 1 - (shr(starts_at(kern, page, grain).bits, grain & 63) & 1)
+
+
+@kernel
+def _stack_errors(kern: Kern, magazine: Magazine, owner: int, id: int) -> int:
+    """Slots on a stack that are there twice, or not free, or not of the owner's slabs of that cache; or 1 if the stack
+    does not end where it can."""
+    bottom = stack_at(kern, owner, id)
+    top = _stack_top(kern, magazine, owner, id)
+    errors = 1 if top != magazine.top else 0
+    for at in range(bottom, top, Stacked.size):
+        va = Stacked(at).va
+        errors += 1 - _is_stacked(kern, va, owner, id)
+        for other in range(bottom, at, Stacked.size):
+            errors += 1 if Stacked(other).va == va else 0
     return errors
 
 
 @kernel
-def is_empty(kern: Kern, head: int) -> int:
-    """1 if a slab should be put aside: all its slots are free, and its magazine does not point into it."""
-    first = slab_page(kern, head)
-    pointed = magazine_at(kern, first.owner, first.cache).word.addr & RECORD
-    for i in range(first.pages):
-        h = slab_page(kern, head + i)
-        if h.free != h.slots or h.addr == pointed:
-            return 0
-    return 1
+def _count_stack(kern: Kern, tally: Tally, magazine: Magazine, owner: int) -> int:
+    """Recount the stack of an owner's magazine for the cache that was recounted last."""
+    made = 1 if magazine.size != 0 else 0
+    tally.magazine_bottom = stack_at(kern, owner, tally.id) * made
+    tally.magazine_end = tally.magazine_bottom + cache_at(kern, tally.id).stack * Stacked.size * made
+    tally.stack_errors = _stack_errors(kern, magazine, owner, tally.id) if made != 0 else abs(magazine.top)
+    return OK
 
 
 @kernel
 def _to_be_listed(kern: Kern, page: int, aside: int) -> int:
     """1 if a page of a slab should be on its magazine's list."""
-    record = slab_page(kern, page)
-    magazine = magazine_at(kern, record.owner, record.cache)
-    return 1 if record.free > 0 and aside == 0 and magazine.word.addr & RECORD != record.addr else 0
+    return 1 if slab_page(kern, page).used < slots_at(kern, page) and aside == 0 else 0
 
 
 @kernel
 def slab_page_listed(kern: Kern, page: int, aside: int) -> int:
     """1 if a page of a slab is linked on its magazine's list, or not, as its state demands."""
     record = slab_page(kern, page)
-    magazine = magazine_at(kern, record.owner, record.cache)
-    if _to_be_listed(kern, page, aside) != 0:
+    magazine = magazine_at(kern, owner_at(kern, page), record.cache)
+    listed = 1 if record.place & LISTED != 0 else 0
+    if listed != _to_be_listed(kern, page, aside):
+        return 0
+    if listed != 0:
         return linked(kern, page, magazine.list)
     if record.prev != 0 or magazine.list == page + 1:
         return 0
-    return 1 if record.next == 0 or (aside != 0 and record.back == 0 and record.next <= kern.top) else 0
+    return 1 if record.next == 0 or (aside != 0 and back_of(record) == 0 and record.next <= kern.top) else 0
 
 
 @kernel
@@ -213,21 +227,6 @@ def count_cache(cpu: Cpu, tally: Tally, id: int) -> int:
 
 
 @kernel
-def _is_pointed(kern: Kern, magazine: Magazine, owner: int, id: int) -> int:
-    """1 if a magazine points at a word of a page of the owner's slabs of that cache, and knows where its slots are."""
-    record = magazine.word.addr & RECORD
-    if record < kern.heap_map.addr or record >= element(kern.heap_map, kern.top).addr:
-        return 0
-    page = SlabPage(record)
-    word = (magazine.word.addr - record - BITS) >> 3
-    if page.use != SLAB or page.cache != id or page.owner != owner or word < 0 or word >= _words(page):
-        return 0
-    va = va_of(kern, page_of_record(kern, HeapPage(record)))
-    base = va + ((page.start - va) & LOW) + (word << 6) * cache_at(kern, id).size
-    return 1 if magazine.base == base and magazine.word == element(page.bits, word) else 0
-
-
-@kernel
 def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
     """Count the pages of the cache that was recounted last on a list of the owner's, which begins at `first`: how many
     of other caches there are."""
@@ -238,7 +237,9 @@ def _count_returned(kern: Kern, tally: Tally, first: int, owner: int) -> int:
         if page.cache != tally.id:
             others += 1
         else:
-            tally.returned = tally.returned + (1 if page.owner == owner and page.waiting != 0 else tally.given_back + 1)
+            tally.returned = tally.returned + (
+                1 if owner_at(kern, at - 1) == owner and page.waiting != 0 else tally.given_back + 1
+            )
         at = page.waiting
     tally.returned = tally.returned if at == END else tally.given_back + 1
     return others
@@ -255,13 +256,11 @@ def count_magazine(cpu: Cpu, tally: Tally, magazine: Magazine, owner: int) -> in
     """Walk the lists of an owner's magazine for the cache that was recounted last."""
     kern = cpu.kern
     c = cache_at(kern, tally.id)
-    tally.pointed = _is_pointed(kern, magazine, owner, tally.id)
     made = 1 if magazine.size != 0 else 0
     tally.magazine_size = c.size * made
     tally.magazine_keep = c.keep * made
-    tally.magazine_stack = c.stack_bytes * made
     tally.magazine_empty_pages = 0
-    tally.stack_errors = _stack_errors(kern, owner, tally.id) if owner != 0 else 0
+    _count_stack(kern, tally, magazine, owner)
     at = magazine.list
     while at != 0 and at <= kern.top and tally.listed <= tally.partial:
         tally.listed = tally.listed + 1
@@ -305,10 +304,7 @@ def unused_errors(cpu: Cpu) -> int:
         if made == 0 or cache.common != 0:
             for owner in range(1, kern.cpu_count + 1):
                 errors += _used(magazine_at(kern, owner, id).addr, Magazine.size)
-    end = element(kern.heap_map, kern.map_pages << (kern.page_shift - PAGE_RECORD_SHIFT)).addr
-    for at in range(element(kern.heap_map, kern.top).addr, end, HeapPage.size):
-        errors += _used(at, HeapPage.size)
-    for page in range(kern.top):
-        if is_away(cpu, page) != 0:
-            errors += _used(record_of(kern, page).addr, HeapPage.size)
+    for page in range(kern.map_pages << (kern.page_shift - record_shift(kern))):
+        if page >= kern.top or is_away(cpu, page) != 0:
+            errors += _used(record_of(kern, page).addr, 1 << record_shift(kern))
     return errors

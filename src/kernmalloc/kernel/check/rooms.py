@@ -20,7 +20,7 @@ from kernmalloc.kernel.frames.table import entry_of
 from kernmalloc.kernel.heap.bins import OWN, record_of, va_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, is_object
 from kernmalloc.kernel.heap.malloc import page_at, pages_for
-from kernmalloc.kernel.heap.slabs import MAX_SLOTS
+from kernmalloc.kernel.heap.slots import grains_of
 from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.lang import failed, kernel
 from kernmalloc.lang.status import BROKEN
@@ -75,7 +75,7 @@ def is_region(cpu: Cpu, region: Region) -> int:
 def goes_on(cpu: Cpu, tally: Tally, id: int, va: int) -> int:
     """1 if a walk may go on to va: an object of type `id` begins there, and the walk is no longer than it can be."""
     tally.steps = tally.steps + 1
-    return is_object(cpu, id, va) if tally.steps <= cpu.kern.top * MAX_SLOTS else 0
+    return is_object(cpu, id, va) if tally.steps <= grains_of(cpu.kern, cpu.kern.top) else 0
 
 
 @kernel

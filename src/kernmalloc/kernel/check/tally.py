@@ -106,10 +106,10 @@ class Tally(Record):
     tail_pages: usize = field("length that the last page of a run says")
     page_errors: usize = field("pages of a run whose record or frame is wrong")
     joinable: usize = field("1 if the run before is free in the same way")
-    slab_free: usize = field("bits set in the first bitmap of a slab's page")
+    slab_starts: usize = field("bits set in a slab's page: slots in use, as its owner knows")
     stacked: usize = field("slots of a slab's page that are on its magazine's stack")
     slab_errors: usize = field(
-        "1 if a slab's page is not as its cache makes them, or its bitmaps have bits that they must not have"
+        "1 if a slab's page is not as its cache makes them, or it has bits or notes that it must not have"
     )
     id: usize = field("number of a cache")
     slabs: usize = field("slabs of a cache")
@@ -121,9 +121,9 @@ class Tally(Record):
     )
     empties: usize = field("empty slabs that its magazines put aside")
     returned: usize = field("pages on the lists of what others gave back")
-    pointed: usize = field("1 if a magazine points at a word of a page of its own, and the slot of its bit 0 is right")
     stack_errors: usize = field("slots on a magazine's stack that are not what they should be")
     magazine_size: usize = field("bytes of the cache's slots, if the magazine ever had a slab")
     magazine_keep: usize = field("pages of empty slabs that it may keep then")
-    magazine_stack: usize = field("bytes of its stack then")
+    magazine_bottom: usize = field("where its stack lies then")
+    magazine_end: usize = field("where that ends")
     magazine_empty_pages: usize = field("pages of the slabs that a magazine put aside")

@@ -16,7 +16,7 @@ The kernel's virtual window, from left to right; `layout` finds the sizes:
     image | boot area | table window | heap map | heap ............................ | per-CPU windows
 
     tables   + ((va - base) >> page_shift) * 8     the leaf entry that maps va
-    heap_map + ((va - heap) >> page_shift) * 64    the record of the heap page at va
+    heap_map + ((va - heap) >> page_shift << record_shift)    the record of the heap page at va
 
 In a direct map (`modes`) the window is that map: base is the VA of physical address 0. There is no table window, image
 and boot area lie where they are in RAM, and the heap map lies right below the heap.
@@ -87,11 +87,13 @@ SIZE_CLASSES = parameter("SIZE_CLASSES", 72)  # 8 for each doubling: a multiple 
 LARGEST_CLASS = 256 << (SIZE_CLASSES // 8 - 2)  # bytes of the largest of them
 OWN_CACHES = parameter("OWN_CACHES", 7)  # behind the size classes: what the kernel allocates in them is its own
 CACHES = parameter("CACHES", 128)  # size classes and typed caches together
+GRAIN_SHIFT = 4  # log2 of a grain: the bytes that every allocation begins at a multiple of
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
-STACK = parameter("STACK", 16)  # slots on a magazine's stack
+STACK = parameter("STACK", 32)  # slots on a magazine's stack, at most
 FRAMES = 64  # groups of single frames that a processor keeps at most
 CHUNKS = 16  # chunks that it keeps
+MAP_SHIFT = parameter("MAP_SHIFT", 6)  # log2 of the bytes of the heap that a byte of the heap map is for
 BINS = parameter("BINS", 256)  # lists of free heap runs of one use, by length
 FREE_USES = parameter("FREE_USES", 3)  # of free heap runs: IDLE, BARE and KEPT, or the last ones of these
 
@@ -140,7 +142,7 @@ class Gate(Record):
     """What a processor's quick paths may do. Where all is 0, but for `high`, which is `Cpu.low`, it is shut."""
 
     takes: usize = field("bytes of the largest slot that they may take; 0: none, the processor must look at something")
-    gives: usize = field("1: they may give slots back")
+    gives: usize = field("grains of the heap of which they may read the records, to give slots back; 0: none")
     high: i64 = field("first pfn beyond the region that they are aimed at")
 
 
@@ -152,7 +154,6 @@ class Cpu(Record, align=64):
     depth: u32 = field("how often it has entered the kernel and not left it")
     run: i64 = field("frames in the run that the last `take_run` returned")
     open: u32 = field("which of its windows map a frame now: bit i is window i")
-    noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
     flags: usize = field("whether interrupts were on when it entered")
     low: i64 = field("first pfn of the region that the quick paths are aimed at")
     entries: i64 = field("VA that an entry of frame 0 would have in its core table")
@@ -162,8 +163,16 @@ class Cpu(Record, align=64):
     opened: i64 = field("windows ever opened, or spared where the port fills frames itself")
     thread: Thread = field("the thread that runs; 0: nobody who could wait")
     reserve: i64 = field("of the frames that only cleaners may take, those that whoever runs may take: all or 0")
+    # what the quick paths to slots know of the heap
+    owner: u32 = field("what the records of its slabs say: id + 1")
+    heap: usize = field("VA of heap page 0")
+    records: usize = field("VA of the heap map")
+    record_mask: i64 = field("a mask: from a distance in the heap map to the start of a record")
+    word_mask: i64 = field("a mask: from the bytes of a bit for each grain of the heap to a word of a page's own")
+    classes: Byte = field("the class table")
     alone: Gate = inline("what its quick paths may do where it is the only processor")
     shared: Gate = inline("where there are others: each quick path is marked by `busy` then")
+    noted: u32 = field("first page of its slabs with slots that others gave back and it has not seen: page + 1")
     busy: u32 = field("1: a marked quick path is under way, and may change what is its own")
     frames: Stock = inline("the stock of single frames", align=64)
     frame_groups: Group = array(FRAMES + 1, "its groups")
@@ -184,7 +193,18 @@ class Cpu(Record, align=64):
         "tally.stock_errors == 0",
         "open == 0",
     )
-    constants = ("kern", "id", "stride", "windows")
+    constants = (
+        "kern",
+        "id",
+        "stride",
+        "windows",
+        "owner",
+        "heap",
+        "records",
+        "record_mask",
+        "word_mask",
+        "classes",
+    )
 
 
 class Kern(Record):
@@ -246,6 +266,7 @@ class Kern(Record):
     heap: usize = field("VA of heap page 0")
     heap_pages: usize = field("pages that the heap may ever have: its hard bound (C1)")
     heap_map: HeapPage = field("the heap map: the records of all heap pages")
+    record_shift: u32 = field("log2 of the bytes of such a record")
     top: usize = field("heap pages ever used are below this one")
     map_pages: usize = field("pages of the heap map that are backed")
     backed: usize = field("heap pages with a frame behind them")
@@ -289,7 +310,7 @@ class Kern(Record):
     # object caches
     caches: Cache = field("the caches, an array; the first ones are the size classes")
     cache_count: usize = field("caches in use")
-    class_of: Byte = field("the size class of (bytes + 15) / 16: an array")
+    class_of: Byte = field("the size class of so many bytes, at (bytes - 1) / 16: an array")
     common: Magazine = array(CACHES, "one per cache, for all processors; those of the others are not used", align=64)
     # what boot was told
     info: Config = field("what the loader told, and where all lies")
@@ -381,6 +402,7 @@ class Kern(Record):
         "heap",
         "heap_pages + released",
         "heap_map",
+        "record_shift",
         "growth",
         "idle_most",
         "fixed + released",

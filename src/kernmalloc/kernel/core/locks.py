@@ -42,8 +42,8 @@ Limits: whoever spins is not served in order. Handlers of interrupts do not call
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import Cpu, Gate, Kern
-from kernmalloc.lang import cas32, inlined, kernel, load_acquire32, pause, store_before32, store_release32
+from kernmalloc.kernel.core.kern import GRAIN_SHIFT, MAP_SHIFT, Cpu, Gate, Kern
+from kernmalloc.lang import cas32, element, inlined, kernel, load_acquire32, pause, store_before32, store_release32
 from kernmalloc.lang.status import BROKEN, OK
 from kernmalloc.machine.primitives import interrupts_restore, interrupts_save
 
@@ -108,6 +108,33 @@ def gate_shut(cpu: Cpu) -> int:
     gate = gate_of(cpu)
     gate.gives = 0
     gate.high = cpu.low
+    return OK
+
+
+@kernel
+def grains_mapped(kern: Kern) -> int:
+    """Grains of the heap whose pages have records in memory."""
+    return kern.map_pages << (kern.page_shift + MAP_SHIFT - GRAIN_SHIFT)
+
+
+@kernel
+def gate_raise(cpu: Cpu) -> int:
+    """Have this processor's gate know that the heap map is longer now. Others find that out when they need it."""
+    gate = gate_of(cpu)
+    gate.gives = grains_mapped(cpu.kern) if gate.gives != 0 else 0
+    return OK
+
+
+@kernel
+def gates_lower(kern: Kern) -> int:
+    """Have all open gates know how long the heap map is, before it becomes shorter."""
+    bound = grains_mapped(kern)
+    for number in range(kern.cpu_count):
+        cpu = element(kern.cpus, number)
+        gate = cpu.alone if kern.cpu_count == 1 else cpu.shared
+        if gate.gives > bound:
+            gate.gives = bound
+            gate.takes = gate.takes if bound > 0 else 0
     return OK
 
 

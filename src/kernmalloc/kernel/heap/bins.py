@@ -1,7 +1,8 @@
 """Heap pages and the bins that file free runs of them by length.
 
 Concepts
-  1. Every page of the heap below `top` has a record of 64 bytes in the heap map, found by a shift.
+  1. Every page of the heap below `top` has a record in the heap map, found by a shift. The record takes a 64th of the
+     bytes of a page (in an arena of small pages, 64 bytes).
   2. A run is adjacent pages in one use. A free run is IDLE (it has frames), BARE (it has none) or KEPT (it lies in the
      fixed part, whose frames stay).
   3. The first and the last record of a run carry its length, so that neighbours join in constant time. These are
@@ -31,7 +32,7 @@ TAIL = 7
 USES = 8
 FIRST_FREE = KEPT + 1 - FREE_USES  # the first use of a free run that this layout has
 
-SLAB_WORDS = 6  # of the record of a slab's page that other pages have no use for
+SLAB_WORDS = 6  # of the record of a slab's page that other pages have no use for; more, where pages have over 4 KiB
 EXACT = 16  # runs shorter than that have bins of their own
 
 
@@ -58,20 +59,25 @@ class HeapPage(Record, size=64):
     )
 
 
-PAGE_RECORD_SHIFT = HeapPage.shift
 BIN_WORDS = BINS // 64  # of the bitmap of one use
+
+
+@inlined
+def record_shift(kern: Kern) -> int:
+    """log2 of the bytes of a heap page's record."""
+    return kern.record_shift
 
 
 @kernel
 def record_of(kern: Kern, page: int) -> HeapPage:
     """The record of a heap page."""
-    return element(kern.heap_map, page)
+    return HeapPage(kern.heap_map.addr + (page << record_shift(kern)))
 
 
 @inlined
 def page_of_record(kern: Kern, record: HeapPage) -> int:
     """The heap page that a record is of."""
-    return (record.addr - kern.heap_map.addr) >> PAGE_RECORD_SHIFT
+    return (record.addr - kern.heap_map.addr) >> record_shift(kern)
 
 
 @kernel

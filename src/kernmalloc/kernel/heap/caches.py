@@ -11,7 +11,7 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, OWN_CACHES, SIZE_CLASSES, Cpu, Gate, Kern
+from kernmalloc.kernel.core.kern import CACHES, GRAIN_SHIFT, OWN_CACHES, SIZE_CLASSES, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.bins import SLAB
 from kernmalloc.kernel.heap.fetch import others_hold
@@ -25,6 +25,7 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_quick,
 )
 from kernmalloc.kernel.heap.malloc import page_at
+from kernmalloc.kernel.heap.notes import slot_used
 from kernmalloc.kernel.heap.slabs import (
     MAX_SLAB_PAGES,
     Magazine,
@@ -34,13 +35,12 @@ from kernmalloc.kernel.heap.slabs import (
     cpu_at,
     is_own,
     magazine_at,
-    slab_new,
     slab_page,
     slab_pages,
     slab_slots,
-    slot_free,
-    slot_number,
 )
+from kernmalloc.kernel.heap.slots import grain_at, is_own_slot, page_record
+from kernmalloc.kernel.heap.supply import slab_new
 from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_CACHE, BAD_SIZE, BUSY, NOT_YOURS, OK
 from kernmalloc.machine.primitives import zero
@@ -59,7 +59,7 @@ FIRST_TYPE = LAST_MAP_CACHE + 1  # the first of those that the profile names
 WHOLE = 65536  # the scale of a window that holds all that the ratios ask for
 HEADROOM_SHIFT = 4  # a sixteenth of what the window has left is not promised to any object type
 LARGEST_OBJECT = 65536  # bytes: a page of any format
-GRAIN = 16  # bytes: every slot is a multiple of it
+GRAIN = 1 << GRAIN_SHIFT  # bytes
 MOST = 1 << 36  # objects of a type: more than any window holds, few enough for a product with a scale
 
 
@@ -215,7 +215,7 @@ def cache_destroy(cpu: Cpu, id: int) -> int:
     last words. It stays then.
     """
     kern = cpu.kern
-    status = _type_ok(kern, id)
+    status = type_ok(kern, id)
     if failed(status):
         return status
     if OWN_CACHES > 0 and id == LAST_MAP_CACHE:
@@ -277,7 +277,7 @@ def objects_create(cpu: Cpu, index: int) -> int:
 
 
 @kernel
-def _type_ok(kern: Kern, id: int) -> int:
+def type_ok(kern: Kern, id: int) -> int:
     """OK if there is an object type of that number for callers. BAD_CACHE: there is none. NOT_YOURS."""
     if id < SIZE_CLASSES or id >= kern.cache_count:
         return BAD_CACHE
@@ -286,29 +286,24 @@ def _type_ok(kern: Kern, id: int) -> int:
     return NOT_YOURS if is_own(id) != 0 else OK
 
 
-@inlined
-def _is_of_type(kern: Kern, page: int, id: int) -> int:
-    """1 if heap page `page` is one of a slab of object type `id`."""
-    record = slab_page(kern, page)  # of any heap page, of which these fields are the same
-    return 1 if record.use == SLAB and record.cache == id else 0
-
-
-@inlined
-def _of_type(cpu: Cpu, id: int, va: int) -> int:
+@kernel
+def object_page(cpu: Cpu, id: int, va: int) -> int:
     """The page that va lies in, of a slab of object type `id`; BAD_ADDRESS if it lies in none."""
     page = page_at(cpu.kern, va)
-    return BAD_ADDRESS if page >= 0 and _is_of_type(cpu.kern, page, id) == 0 else page
+    if failed(page):
+        return page
+    record = slab_page(cpu.kern, page)  # of any heap page, of which these fields are the same
+    return page if record.use == SLAB and record.cache == id else BAD_ADDRESS
 
 
 @kernel
 def is_object(cpu: Cpu, id: int, va: int) -> int:
     """1 if an object of type `id` begins at va and is in use."""
     kern = cpu.kern
-    page = _of_type(cpu, id, va)
+    page = object_page(cpu, id, va)
     if failed(page):
         return 0
-    slot = slot_number(kern, page, va)
-    return 1 if not failed(slot) and slot_free(kern, page, slot) == 0 else 0
+    return slot_used(kern, page, va)
 
 
 @kernel
@@ -318,23 +313,23 @@ def cache_get(cpu: Cpu, id: int) -> int:
     BAD_CACHE: there is no such type. NOT_YOURS: its objects are the kernel's own. LIMIT: it has as many slabs as it
     may. Else a status of `malloc`.
     """
-    status = _type_ok(cpu.kern, id)
+    status = type_ok(cpu.kern, id)
     return slot_take(cpu, id) if status == OK else status
 
 
 @inlined
 def cache_get_quick(cpu: Cpu, id: int, gate: Gate) -> int:
-    """Take an object from this processor's stack or the word pointed at: its VA.
+    """Take an object from this processor's stack: its VA.
 
-    SLOW: they are empty, it is no object type, or this processor must look at something first (`heed`)."""
+    SLOW: it is empty, it is no object type, or this processor must look at something first (`heed`)."""
     return slot_take_quick(cpu, id) if id >= SIZE_CLASSES and id < CACHES and gate.takes != 0 else SLOW
 
 
 @kernel
 def cache_get_own(cpu: Cpu, id: int, gate: Gate) -> int:
-    """Take an object from the next word of this processor's slabs that has one: its VA.
+    """Fill half of this processor's empty stack, and take an object from it: its VA.
 
-    SLOW: none has, it is no object type, or this processor must look at something first (`heed`)."""
+    SLOW: its slabs have none, it is no object type, or this processor must look at something first (`heed`)."""
     return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and gate.takes != 0 else SLOW
 
 
@@ -345,21 +340,19 @@ def cache_put(cpu: Cpu, id: int, va: int) -> int:
     BAD_CACHE: there is no such type. NOT_YOURS: its objects are the kernel's own. BAD_ADDRESS: no slab of that type
     lies there. INTERIOR: va lies inside an object. NOT_ALLOCATED: it is free already. Then nothing has changed.
     """
-    status = _type_ok(cpu.kern, id)
+    status = type_ok(cpu.kern, id)
     if failed(status):
         return status
-    page = _of_type(cpu, id, va)
+    page = object_page(cpu, id, va)
     return page if failed(page) else slot_give(cpu, page, va)
 
 
 @inlined
-def _page_quick(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
-    """The page that va lies in, of a slab of type `id`. SLOW: it lies in none, or it must look at something first."""
-    kern = cpu.kern
-    page = page_at(kern, va)
-    if page < 0 or _is_of_type(kern, page, id) == 0:
-        return SLOW
-    return page if id >= SIZE_CLASSES and gate.gives != 0 else SLOW
+def is_own_object(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
+    """1 if a slot as for `is_own_slot` starts at va that is of object type `id`."""
+    if id < SIZE_CLASSES or is_own_slot(cpu, va, gate) == 0:
+        return 0
+    return 1 if page_record(cpu, grain_at(cpu, va)).cache == id else 0
 
 
 @inlined
@@ -367,14 +360,12 @@ def cache_put_quick(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
     """Put the object at va on this processor's stack.
 
     SLOW: the stack is full, it is none of this processor's objects that is in use, or it must look at something."""
-    page = _page_quick(cpu, id, va, gate)
-    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+    return slot_give_quick(cpu, va) if is_own_object(cpu, id, va, gate) != 0 else SLOW
 
 
 @kernel
 def cache_put_own(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
-    """Settle this processor's full stack, and put the object at va on it.
+    """Settle half of this processor's full stack, and put the object at va on it.
 
     SLOW: it is none of this processor's objects that is in use, empty slabs must go back, or threads wait."""
-    page = _page_quick(cpu, id, va, gate)
-    return slot_give_own(cpu, page, va) if page >= 0 else SLOW
+    return slot_give_own(cpu, va) if is_own_object(cpu, id, va, gate) != 0 else SLOW

@@ -71,7 +71,7 @@ def _keeps(kern: Kern, cpu: Cpu) -> int:
         return 1
     for id in range(kern.cache_count):
         magazine = own_magazine(cpu, id)
-        if magazine.word != 0 or magazine.top != 0 or magazine.empties != 0 or magazine.returned != 0:
+        if magazine.list != 0 or magazine.top != magazine.bottom or magazine.empties != 0 or magazine.returned != 0:
             return 1
     return 0
 

@@ -4,13 +4,13 @@ Concepts
   1. Up to 32 KiB a request is rounded up to a size class: multiples of 16 up to 128, then eight classes per doubling,
      so that at most an eighth is lost. Each class is a cache of slots (`slabs`). What is larger is a run of pages
      (`runs`).
-  2. malloc of a class looks the class up and takes the slot on top of this processor's stack, or one of the word that
-     its magazine points at (`magazines`). There is no call and no loop in it.
-  3. free finds the record of a page by a shift. The record says whose slab the page is of, and which slot begins at the
-     address. An address that malloc did not give out, that was freed already, or that lies inside an allocation is
-     refused, each with a status of its own, and nothing changes.
+  2. malloc of a class looks the class up and takes the slot on top of this processor's stack (`magazines`). There is no
+     call and no loop in it.
+  3. free finds the record of a page by a shift. The record says whose slab the page is of, and has a bit for where each
+     slot in use starts (`slots`). An address that malloc did not give out, that was freed already, or that lies inside
+     an allocation is refused, each with a status of its own, and nothing changes.
   4. malloc and free each have two ways that touch only this processor's slabs and take no lock (`locks`): the quick
-     one, and one that moves on to the next word, or settles the stack.
+     one, and one that fills half the stack, or settles half of it.
   5. What the kernel allocates for itself is its own: core tables, the hash of the page cache, a source's ring, the
      tables of address spaces, region records, threads. `own_zeroed` and the kernel's own caches make such memory, and
      `own_free` takes it back. Callers are refused it, whatever they ask.
@@ -21,14 +21,15 @@ Concepts
 Bounds, in instructions of the freestanding x86_64 object. `bench/instructions.py` counts them, and holds what traces
 reach against these:
 
-    malloc   31      from the stack, or from the word pointed at
-             700     from the next word: 113, and 15 for each of the 32 pages of an empty slab that is put to use
-             20,000  under the lock: a slab of 32 pages is made, 70 each; 128 magazines are asked for empty slabs twice,
+    malloc   27      from the stack
+             1,500   half the stack is filled from a page: 80, and 10 for each of at most 16 slots; before that 35 for
+                     each of the 32 pages of an empty slab that is put to use
+             20,000  under the lock: a slab of 32 pages is made, 40 each; 128 magazines are asked for empty slabs twice,
                      14 each, of which 8 are given back, 500 and 35 a page each, if they can make the run; a run is
                      looked for and cut, 1,500
-    free     63      onto the stack
-             15,000  the 16 slots of the stack are settled, 30 each; is a slab empty, 10 for each of its 32 pages; if it
-                     is, 17 for each to leave the list
+    free     33      onto the stack
+             15,000  half of the stack is settled, 16 slots, 10 each; is a slab empty, 5 for each of its 32 pages; if it
+                     is, 25 for each to leave the list
              45,000  under the lock: that, and up to 17 slabs go back to the heap's pages, as above
     a page   1,300   more for each that malloc maps, 400 for each that free unmaps
 
@@ -40,7 +41,7 @@ Limits: of two processors that free one block at the same moment both may be tol
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import LARGEST_CLASS, SIZE_CLASSES, Cpu, Gate, Kern
+from kernmalloc.kernel.core.kern import GRAIN_SHIFT, LARGEST_CLASS, SIZE_CLASSES, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.bins import INSIDE, LARGE, OWN, SLAB, TAIL, clear_run, record_of, va_of
 from kernmalloc.kernel.heap.magazines import (
@@ -51,14 +52,16 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take_own,
     slot_take_quick,
 )
+from kernmalloc.kernel.heap.notes import slot_refusal, slot_used
 from kernmalloc.kernel.heap.runs import give_pages, is_away, take_zeroed
-from kernmalloc.kernel.heap.slabs import NO_LIMIT, cache_at, cache_init, is_own, run_get, slot_free, slot_number
-from kernmalloc.lang import clz, element, failed, inlined, kernel
+from kernmalloc.kernel.heap.slabs import NO_LIMIT, cache_at, cache_init, is_own
+from kernmalloc.kernel.heap.slots import is_own_slot
+from kernmalloc.kernel.heap.supply import run_get
+from kernmalloc.lang import below, clz, element, failed, inlined, kernel, minus, shr
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_SIZE, INTERIOR, NO_VA, NOT_ALLOCATED, NOT_YOURS, OK
 
-GRAIN_SHIFT = 4  # sizes are multiples of 16, which is also every allocation's least alignment
 CLASSES_BELOW = 8  # classes up to 128 bytes
-CLASS_TABLE_BYTES = (LARGEST_CLASS >> GRAIN_SHIFT) + 1
+CLASS_TABLE_BYTES = LARGEST_CLASS >> GRAIN_SHIFT
 LARGEST_ALIGN = 1 << 30
 
 
@@ -79,7 +82,7 @@ def classes_init(cpu: Cpu) -> int:
     grain = 0
     for i in range(SIZE_CLASSES):
         cache_init(kern, i, class_bytes(i), NO_LIMIT, 0)
-        while grain << GRAIN_SHIFT <= class_bytes(i):
+        while grain << GRAIN_SHIFT < class_bytes(i):
             element(kern.class_of, grain).value = i
             grain += 1
     kern.cache_count = SIZE_CLASSES
@@ -136,23 +139,23 @@ def malloc(cpu: Cpu, bytes: int) -> int:
 @inlined
 def class_for(cpu: Cpu, bytes: int) -> int:
     """The size class of so many bytes, at most 32 KiB."""
-    return element(cpu.kern.class_of, (bytes + 15) >> GRAIN_SHIFT).value
+    return element(cpu.classes, shr(minus(bytes, 1), GRAIN_SHIFT)).value
 
 
 @inlined
 def malloc_quick(cpu: Cpu, bytes: int, gate: Gate) -> int:
-    """Take a slot for `bytes` from this processor's stack or the word pointed at: its VA.
+    """Take a slot for `bytes` from this processor's stack: its VA.
 
-    SLOW: they are empty, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_quick(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= gate.takes else SLOW
+    SLOW: it is empty, it is no size class, or this processor must look at something first (`heed`)."""
+    return slot_take_quick(cpu, class_for(cpu, bytes)) if below(minus(bytes, 1), gate.takes) != 0 else SLOW
 
 
 @kernel
 def malloc_own(cpu: Cpu, bytes: int, gate: Gate) -> int:
-    """Take a slot for `bytes` from the next word of this processor's slabs that has one: its VA.
+    """Fill half of this processor's empty stack, and take a slot for `bytes` from it: its VA.
 
-    SLOW: none has, it is no size class, or this processor must look at something first (`heed`)."""
-    return slot_take_own(cpu, class_for(cpu, bytes)) if bytes > 0 and bytes <= gate.takes else SLOW
+    SLOW: its slabs have none, it is no size class, or this processor must look at something first (`heed`)."""
+    return slot_take_own(cpu, class_for(cpu, bytes)) if below(minus(bytes, 1), gate.takes) != 0 else SLOW
 
 
 @kernel
@@ -219,9 +222,10 @@ def _why_not(cpu: Cpu, page: int) -> int:
         return BAD_ADDRESS
     record = record_of(kern, page)
     while record.use == INSIDE:
-        record = element(record, -1)
+        page -= 1
+        record = record_of(kern, page)
     if record.use == TAIL:
-        record = element(record, 1 - record.pages)
+        record = record_of(kern, page + 1 - record.pages)
     if record.use == OWN:
         return NOT_YOURS
     return INTERIOR if record.use == LARGE else NOT_ALLOCATED
@@ -265,30 +269,20 @@ def own_free(cpu: Cpu, va: int) -> int:
 
 
 @inlined
-def page_quick(cpu: Cpu, va: int, gate: Gate) -> int:
-    """The heap page that va lies in. SLOW: it lies in none, or this processor must look at something first."""
-    kern = cpu.kern
-    page = (va >> kern.page_shift) - (kern.heap >> kern.page_shift)
-    return page if page >= 0 and page < kern.top and gate.gives != 0 else SLOW
-
-
-@inlined
 def free_quick(cpu: Cpu, va: int, gate: Gate) -> int:
     """Put the slot at va on this processor's stack.
 
     SLOW: the stack is full, it is none of this processor's slots that is in use, or it must look at something first."""
-    page = page_quick(cpu, va, gate)
-    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+    return slot_give_quick(cpu, va) if is_own_slot(cpu, va, gate) != 0 else SLOW
 
 
 @kernel
 def free_own(cpu: Cpu, va: int, gate: Gate) -> int:
-    """Settle this processor's full stack, and put the slot at va on it.
+    """Settle half of this processor's full stack, and put the slot at va on it.
 
     SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or it must look at something
     first."""
-    page = page_quick(cpu, va, gate)
-    return slot_give_own(cpu, page, va) if page >= 0 else SLOW
+    return slot_give_own(cpu, va) if is_own_slot(cpu, va, gate) != 0 else SLOW
 
 
 @kernel
@@ -302,10 +296,7 @@ def size_of(cpu: Cpu, va: int) -> int:
     if record.use == SLAB:
         if is_own(record.cache) != 0:
             return NOT_YOURS
-        slot = slot_number(kern, page, va)
-        if failed(slot):
-            return slot
-        return NOT_ALLOCATED if slot_free(kern, page, slot) != 0 else cache_at(kern, record.cache).size
+        return cache_at(kern, record.cache).size if slot_used(kern, page, va) != 0 else slot_refusal(kern, page, va)
     if record.use != LARGE:
         return _why_not(cpu, page)
     return record.pages << kern.page_shift if va == va_of(kern, page) else INTERIOR

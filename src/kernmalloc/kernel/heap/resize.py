@@ -13,10 +13,11 @@ from kernmalloc.kernel.core.kern import LARGEST_CLASS, Cpu, Gate, Kern
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.bins import LARGE, clear_run, record_of
 from kernmalloc.kernel.heap.magazines import slot_give_own, slot_give_quick
-from kernmalloc.kernel.heap.malloc import class_for, free, mark, page_at, page_quick, pages_for, size_of
+from kernmalloc.kernel.heap.malloc import class_for, free, mark, page_at, pages_for, size_of
 from kernmalloc.kernel.heap.runs import extend_run, give_pages
-from kernmalloc.kernel.heap.slabs import cache_at, own_magazine, slab_page
-from kernmalloc.lang import clz, failed, inlined, kernel
+from kernmalloc.kernel.heap.slabs import cache_at, own_magazine
+from kernmalloc.kernel.heap.slots import grain_at, is_own_slot, page_record
+from kernmalloc.lang import below, clz, failed, inlined, kernel, minus
 from kernmalloc.lang.status import BAD_SIZE, NO_VA
 
 MOVE = 0  # what `resize` says where another block is needed
@@ -43,29 +44,24 @@ def free_sized(cpu: Cpu, va: int, bytes: int) -> int:
 
 
 @inlined
-def _page_sized(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
-    """The heap page that va lies in, if a slot of this processor there can hold so many bytes. SLOW: it cannot, or
-    it is another's, or `page_quick` says so."""
-    page = page_quick(cpu, va, gate)
-    if page < 0 or bytes <= 0:
-        return SLOW
-    # of a page of no slab that is cache 0; the size is 0 where this processor has no slab of it
-    return page if bytes <= own_magazine(cpu, slab_page(cpu.kern, page).cache).size else SLOW
+def _is_sized(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
+    """1 if a slot as for `is_own_slot` starts at va that can hold so many bytes."""
+    if is_own_slot(cpu, va, gate) == 0:
+        return 0
+    return below(minus(bytes, 1), own_magazine(cpu, page_record(cpu, grain_at(cpu, va)).cache).size)
 
 
 @inlined
 def free_sized_quick(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
     """Put the slot at va on this processor's stack. SLOW: where `free_quick` says so, or it is too small."""
-    page = _page_sized(cpu, va, bytes, gate)
-    return slot_give_quick(cpu, page, va) if page >= 0 else SLOW
+    return slot_give_quick(cpu, va) if _is_sized(cpu, va, bytes, gate) != 0 else SLOW
 
 
 @kernel
 def free_sized_own(cpu: Cpu, va: int, bytes: int, gate: Gate) -> int:
-    """Settle this processor's full stack, and put the slot at va on it. SLOW: where `free_own` says so, or it is too
-    small."""
-    page = _page_sized(cpu, va, bytes, gate)
-    return slot_give_own(cpu, page, va) if page >= 0 else SLOW
+    """Settle half of this processor's full stack, and put the slot at va on it. SLOW: where `free_own` says so, or it
+    is too small."""
+    return slot_give_own(cpu, va) if _is_sized(cpu, va, bytes, gate) != 0 else SLOW
 
 
 @kernel

@@ -18,24 +18,25 @@ Concepts
     idle    = pages in IDLE runs                       <= idle_most
     kept    = pages in KEPT runs                       <= fixed
     backed  = pages of runs in use + idle + kept       <= top <= heap_pages
-    map_pages * (page / 64) >= top                     and no page more than that needs; in a direct map as planned
+    map_pages << (page_shift - record_shift) >= top    and no page more than that needs; in a direct map as planned
     a page of an IDLE or KEPT run is poisoned; no other page is
 """
 
 from __future__ import annotations
 
 from kernmalloc.kernel.core.kern import ABSENT, UP, Cpu, Kern
+from kernmalloc.kernel.core.locks import gate_raise, gates_lower
 from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.space import space_ask
 from kernmalloc.kernel.heap.bins import (
     BARE,
     IDLE,
     KEPT,
-    PAGE_RECORD_SHIFT,
     file_run,
     find_run,
     longest_run,
     record_of,
+    record_shift,
     unfile_run,
     va_of,
 )
@@ -56,7 +57,7 @@ def _aligned_up(kern: Kern, page: int, align: int) -> int:
 @kernel
 def record_pages(kern: Kern, pages: int) -> int:
     """Pages that hold the records of so many heap pages."""
-    shift = kern.page_shift - PAGE_RECORD_SHIFT
+    shift = kern.page_shift - record_shift(kern)
     return (pages + (1 << shift) - 1) >> shift
 
 
@@ -109,7 +110,7 @@ def _raise_top(cpu: Cpu, top: int) -> int:
     back(cpu, kern.heap_map.addr + (kern.map_pages << kern.page_shift), records)
     kern.map_pages = kern.map_pages + records
     kern.top = top
-    return OK
+    return gate_raise(cpu)
 
 
 @kernel
@@ -121,6 +122,7 @@ def _lower_top(cpu: Cpu, top: int) -> int:
     surplus = kern.map_pages - keep
     if surplus > 0:
         kern.map_pages = keep
+        gates_lower(kern)
         unback(cpu, kern.heap_map.addr + (keep << kern.page_shift), surplus)
     return OK
 
