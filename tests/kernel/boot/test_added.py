@@ -347,3 +347,16 @@ def test_a_check_counts_the_core_tables_that_came():
             kernel.check()
         with raised(memory=8192 * 32):
             assert kernel.check().passed
+
+
+def test_an_add_that_a_few_free_frames_do_not_pay_for_comes_to_an_end():
+    """E26: whatever is left, the call is refused or done; it is not done again for frames that it had already."""
+    with Kernel.boot(machine((0, 3 * MIB + 0x50000)), Profile.load("eros2"), "raw") as kernel:
+        start = kernel.snapshot()
+        for left in range(20):
+            kernel.restore(start)
+            while kernel.frames_by_type()["free"] > left:
+                kernel.frame_get()
+            for count in (1500, 300, 40, 1):
+                assert kernel.call("ram_add", 2500, count) in (OK, NO_FRAMES, WOULD_BLOCK, TOO_SMALL, OVERLAP)
+                conserved(kernel)

@@ -235,7 +235,8 @@ def _add_frames(cpu: Cpu, base: int, count: int, more: int) -> int:
         slabs = slabs_lacking(cpu, cache, records)
         status = reckon(kern, base, count, _kept_run(kern), frames_left(cpu), slabs * cache.pages)
     if status == NO_FRAMES:
-        return space_short(cpu, slabs * cache.pages + GO_ON)
+        # more than there are: who does the call again because so many were had would do so for ever
+        return space_short(cpu, max(slabs * cache.pages + GO_ON, frames_left(cpu) + 1))
     if status == OK:
         status = slabs_make(cpu, cache, slabs)
     if failed(status):
