@@ -130,8 +130,7 @@ def gates_lower(kern: Kern) -> int:
     """Have all open gates know how long the heap map is, before it becomes shorter."""
     bound = grains_mapped(kern)
     for number in range(kern.cpu_count):
-        cpu = element(kern.cpus, number)
-        gate = cpu.alone if kern.cpu_count == 1 else cpu.shared
+        gate = gate_of(element(kern.cpus, number))
         if gate.gives > bound:
             gate.gives = bound
             gate.takes = gate.takes if bound > 0 else 0

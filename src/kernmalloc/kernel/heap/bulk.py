@@ -14,7 +14,7 @@ not looked at: there must be room.
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, GRAIN_SHIFT, SIZE_CLASSES, Cpu, Gate, Word
+from kernmalloc.kernel.core.kern import CACHES, GRAIN_SHIFT, SIZE_CLASSES, Cpu, Gate, Kern, Word
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.caches import is_own_object, object_page, type_ok
 from kernmalloc.kernel.heap.magazines import (
@@ -27,7 +27,7 @@ from kernmalloc.kernel.heap.magazines import (
     slot_take,
     slots_missing,
 )
-from kernmalloc.kernel.heap.notes import note, note_of, notes_of, slot_refusal, slot_used, takes_open
+from kernmalloc.kernel.heap.notes import note, note_of, note_word, slot_refusal, slot_used, takes_open
 from kernmalloc.kernel.heap.runs import pages_ask
 from kernmalloc.kernel.heap.slabs import Cache, Magazine, cache_at, magazine_at, magazine_of, own_magazine, owner_at
 from kernmalloc.kernel.heap.slots import grain_at, page_record, starts_at, starts_word
@@ -36,6 +36,13 @@ from kernmalloc.lang import element, failed, kernel, poison, rare, shl
 from kernmalloc.lang.status import BAD_SIZE, OK
 
 MOST_BULK = 1 << 16  # objects in a call
+
+
+@kernel
+def _bulk_ok(kern: Kern, id: int, count: int) -> int:
+    """OK if there can be so many objects of that type in a call. BAD_CACHE, NOT_YOURS, BAD_SIZE."""
+    status = type_ok(kern, id)
+    return BAD_SIZE if status == OK and (count <= 0 or count > MOST_BULK) else status
 
 
 @kernel
@@ -50,7 +57,7 @@ def _turn(cpu: Cpu, page: int, va: int) -> int:
     kern = cpu.kern
     if is_anothers(cpu, owner_at(kern, page)) != 0:
         number = note_of(kern, page, va)
-        word = element(notes_of(kern, page), number >> 6)
+        word = note_word(kern, page, number)
         word.bits = word.bits ^ shl(1, number & 63)
         return OK
     grain = (va - kern.heap) >> GRAIN_SHIFT
@@ -117,11 +124,9 @@ def cache_put_bulk(cpu: Cpu, id: int, count: int, objects: Word) -> int:
     `cache_put` for one of them. Then nothing has changed.
     """
     kern = cpu.kern
-    status = type_ok(kern, id)
+    status = _bulk_ok(kern, id, count)
     if failed(status):
         return status
-    if count <= 0 or count > MOST_BULK:
-        return BAD_SIZE
     for i in range(count):
         va = element(objects, i).bits
         page = object_page(cpu, id, va)
@@ -182,11 +187,9 @@ def cache_get_bulk(cpu: Cpu, id: int, count: int, into: Word) -> int:
     this takes. Else a status of `malloc`. Then none is allocated.
     """
     kern = cpu.kern
-    status = type_ok(kern, id)
+    status = _bulk_ok(kern, id, count)
     if failed(status):
         return status
-    if count <= 0 or count > MOST_BULK:
-        return BAD_SIZE
     takes_open(cpu)
     cache = cache_at(kern, id)
     lacking = slabs_lacking(cpu, cache, count)

@@ -4,7 +4,7 @@ Concepts
   1. Who gives a slot of another processor's slab back notes it, under the lock. The notes of a page are a bit for each
      64th of it, in its record. Where more than one slot may start in a 64th, they are a bit for each grain, in the last
      128th of the page, which has no slots then.
-  2. The page goes on a list of its owner's, its owner's mark says that it waits, and the owner's quick takes are shut.
+  2. The page goes on a list of its owner's. WAITS is set in its record. The owner's quick takes are shut.
      So the owner looks at its notes (`heed`) before it takes another slot, and puts the pages on the lists of its
      magazines. It makes the noted slots free (`magazines`) when it has nothing else left, before it makes a slab, when
      it frees a slot of such a page, and when it drains.
@@ -15,6 +15,7 @@ Concepts
      it was written.
 
     waiting != 0  <=>  the page has notes  <=>  WAITS is in its owner
+    given of a page = its notes, modulo 256
     a note is of a free slot  =>  its page is noted, and the owner's quick takes are shut
 """
 
@@ -83,11 +84,17 @@ def note_of(kern: Kern, page: int, va: int) -> int:
     return (va - va_of(kern, page)) >> note_shift(kern, page)
 
 
+@kernel
+def note_word(kern: Kern, page: int, number: int) -> Word:
+    """The word of a page's notes that has the note of that number."""
+    return element(notes_of(kern, page), number >> 6)
+
+
 @inlined
 def is_noted(kern: Kern, page: int, va: int) -> int:
     """1 if another processor gave the slot back that starts at va."""
     note = note_of(kern, page, va)
-    return shr(element(notes_of(kern, page), note >> 6).bits, note & 63) & 1
+    return shr(note_word(kern, page, note).bits, note & 63) & 1
 
 
 @kernel
@@ -117,7 +124,7 @@ def note(kern: Kern, page: int, va: int) -> int:
     """Note the slot in use that starts at va for its owner, another processor, to fetch."""
     record = slab_page(kern, page)
     number = note_of(kern, page, va)
-    word = element(notes_of(kern, page), number >> 6)
+    word = note_word(kern, page, number)
     word.bits = word.bits | shl(1, number & 63)
     record.given = record.given + 1
     if record.waiting == 0:  # else the owner has seen that the page waits, or will before it takes a slot

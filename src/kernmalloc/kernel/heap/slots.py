@@ -30,7 +30,7 @@ RECORD_UP = max(GRAIN_SHIFT - MAP_SHIFT, 0)
 
 @kernel
 def grains_of(kern: Kern, pages: int) -> int:
-    """Grains of so many pages: the first grain of that page."""
+    """Grains in so many pages; also the number of the first grain of the page with that number."""
     return pages << (kern.page_shift - GRAIN_SHIFT)
 
 
