@@ -14,7 +14,7 @@ from kernmalloc.kernel.frames.claims import Stalls, Thread, wait_link, wait_unli
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.table import Page
 from kernmalloc.kernel.heap.bins import HeapPage, bin_link, bin_unlink
-from kernmalloc.kernel.heap.magazines import magazine_link, magazine_unlink
+from kernmalloc.kernel.heap.partial import magazine_link, magazine_unlink
 from kernmalloc.kernel.heap.slabs import Magazine, SlabPage
 from kernmalloc.kernel.pages.pages import Identity, Pages, Queue, queue_link, queue_unlink
 from kernmalloc.kernel.pages.umap import Umap, umap_link, umap_unlink

@@ -82,7 +82,7 @@ from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.table import Frame, Page, entry_of
 from kernmalloc.kernel.heap.bins import BARE, FIRST_FREE, IDLE, INSIDE, KEPT, OWN, SLAB, TAIL, HeapPage, record_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, UMAP_CACHE
-from kernmalloc.kernel.heap.magazines import is_empty
+from kernmalloc.kernel.heap.partial import is_empty
 from kernmalloc.kernel.heap.runs import is_away, map_pages
 from kernmalloc.kernel.heap.slabs import (
     NOTES_SHIFT,

@@ -7,9 +7,9 @@ from kernmalloc.kernel.check.recount_heap import linked
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import ABSENT, CACHES, GRAIN_SHIFT, STACK, Cpu, Kern, Word
 from kernmalloc.kernel.heap.bins import SLAB, record_of, record_shift
-from kernmalloc.kernel.heap.magazines import is_empty
 from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.notes import has_many, note_shift, note_words, noted_start, notes_of
+from kernmalloc.kernel.heap.partial import is_empty
 from kernmalloc.kernel.heap.runs import is_away
 from kernmalloc.kernel.heap.slabs import (
     END,

@@ -14,23 +14,24 @@ not looked at: there must be room.
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import CACHES, GRAIN_SHIFT, SIZE_CLASSES, Cpu, Gate, Kern, Word
+from kernmalloc.kernel.core.kern import CACHES, SIZE_CLASSES, Cpu, Gate, Kern, Word
 from kernmalloc.kernel.core.locks import SLOW
 from kernmalloc.kernel.heap.caches import is_own_object, object_page, type_ok
 from kernmalloc.kernel.heap.magazines import (
     fetch_noted,
     is_anothers,
-    settle,
     settle_all,
     slabs_lacking,
     slot_any,
     slot_take,
     slots_missing,
+    stack_all,
 )
 from kernmalloc.kernel.heap.notes import note, note_of, note_word, slot_refusal, slot_used, takes_open
+from kernmalloc.kernel.heap.partial import settle
 from kernmalloc.kernel.heap.runs import pages_ask
 from kernmalloc.kernel.heap.slabs import Cache, Magazine, cache_at, magazine_at, magazine_of, own_magazine, owner_at
-from kernmalloc.kernel.heap.slots import grain_at, page_record, starts_at, starts_word
+from kernmalloc.kernel.heap.slots import grain_at, start_turn, start_turn_quick
 from kernmalloc.kernel.heap.supply import empties_free
 from kernmalloc.lang import element, failed, kernel, poison, rare, shl
 from kernmalloc.lang.status import BAD_SIZE, OK
@@ -60,10 +61,7 @@ def _turn(cpu: Cpu, page: int, va: int) -> int:
         word = note_word(kern, page, number)
         word.bits = word.bits ^ shl(1, number & 63)
         return OK
-    grain = (va - kern.heap) >> GRAIN_SHIFT
-    word = starts_at(kern, page, grain)
-    word.bits = word.bits ^ shl(1, grain & 63)
-    return OK
+    return start_turn(kern, page, va)
 
 
 @rare
@@ -110,10 +108,8 @@ def cache_put_bulk_own(cpu: Cpu, id: int, count: int, objects: Word, gate: Gate)
         va = element(objects, i).bits
         if is_own_object(cpu, id, va, gate) == 0:
             return _turn_back(cpu, i, objects, SLOW)
-        grain = grain_at(cpu, va)
-        word = starts_word(page_record(cpu, grain), grain, cpu.word_mask)
-        word.bits = word.bits ^ shl(1, grain & 63)
-    return _give_all(cpu, id, count, objects)
+        start_turn_quick(cpu, grain_at(cpu, va))
+    return stack_all(cpu.kern, magazine, count, objects)
 
 
 @kernel

@@ -327,7 +327,7 @@ def cache_get_quick(cpu: Cpu, id: int, gate: Gate) -> int:
 
 @kernel
 def cache_get_own(cpu: Cpu, id: int, gate: Gate) -> int:
-    """Fill half of this processor's empty stack, and take an object from it: its VA.
+    """Fill a part of this processor's empty stack, and take an object: its VA.
 
     SLOW: its slabs have none, it is no object type, or this processor must look at something first (`heed`)."""
     return slot_take_own(cpu, id) if id >= SIZE_CLASSES and id < CACHES and gate.takes != 0 else SLOW
@@ -365,7 +365,7 @@ def cache_put_quick(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
 
 @kernel
 def cache_put_own(cpu: Cpu, id: int, va: int, gate: Gate) -> int:
-    """Settle half of this processor's full stack, and put the object at va on it.
+    """Settle a part of this processor's full stack, and put the object at va on it.
 
     SLOW: it is none of this processor's objects that is in use, empty slabs must go back, or threads wait."""
     return slot_give_own(cpu, va) if is_own_object(cpu, id, va, gate) != 0 else SLOW

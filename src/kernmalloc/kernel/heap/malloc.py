@@ -10,7 +10,7 @@ Concepts
      slot in use starts (`slots`). An address that malloc did not give out, that was freed already, or that lies inside
      an allocation is refused, each with a status of its own, and nothing changes.
   4. malloc and free each have two ways that touch only this processor's slabs and take no lock (`locks`): the quick
-     one, and one that fills half the stack, or settles half of it.
+     one, and one that fills a part of the stack, or settles a part of it.
   5. What the kernel allocates for itself is its own: core tables, the hash of the page cache, a source's ring, the
      tables of address spaces, region records, threads. `own_zeroed` and the kernel's own caches make such memory, and
      `own_free` takes it back. Callers are refused it, whatever they ask.
@@ -22,14 +22,14 @@ Bounds, in instructions of the freestanding x86_64 object. `bench/instructions.p
 reach against these:
 
     malloc   27      from the stack
-             1,500   half the stack is filled from a page: 80, and 10 for each of at most 16 slots; before that 35 for
-                     each of the 32 pages of an empty slab that is put to use
-             20,000  under the lock: a slab of 32 pages is made, 40 each; 128 magazines are asked for empty slabs twice,
-                     14 each, of which 8 are given back, 500 and 35 a page each, if they can make the run; a run is
-                     looked for and cut, 1,500
+             3,500   16 slots are drawn: from up to 16 pages, 110 each, and 20 for each slot; before that 35 for each of
+                     the 32 pages of an empty slab that is put to use
+             20,000  under the lock: a slab of 32 pages is made, 40 each, or 16 of one page, 60 each; 128 magazines are
+                     asked for empty slabs twice, 14 each, of which 8 are given back, 500 and 35 a page each, if they
+                     can make the run; a run is looked for and cut, 1,500
     free     33      onto the stack
-             15,000  half of the stack is settled, 16 slots, 10 each; is a slab empty, 5 for each of its 32 pages; if it
-                     is, 25 for each to leave the list
+             15,000  16 slots of the stack are settled, 10 each, and 48 moved, 3 each; is a slab empty, 5 for each of
+                     its 32 pages; if it is, 25 for each to leave the list
              45,000  under the lock: that, and up to 17 slabs go back to the heap's pages, as above
     a page   1,300   more for each that malloc maps, 400 for each that free unmaps
 
@@ -152,7 +152,7 @@ def malloc_quick(cpu: Cpu, bytes: int, gate: Gate) -> int:
 
 @kernel
 def malloc_own(cpu: Cpu, bytes: int, gate: Gate) -> int:
-    """Fill half of this processor's empty stack, and take a slot for `bytes` from it: its VA.
+    """Fill a part of this processor's empty stack, and take a slot for `bytes`: its VA.
 
     SLOW: its slabs have none, it is no size class, or this processor must look at something first (`heed`)."""
     return slot_take_own(cpu, class_for(cpu, bytes)) if below(minus(bytes, 1), gate.takes) != 0 else SLOW
@@ -278,7 +278,7 @@ def free_quick(cpu: Cpu, va: int, gate: Gate) -> int:
 
 @kernel
 def free_own(cpu: Cpu, va: int, gate: Gate) -> int:
-    """Settle half of this processor's full stack, and put the slot at va on it.
+    """Settle a part of this processor's full stack, and put the slot at va on it.
 
     SLOW: it is none of this processor's slots that is in use, empty slabs must go back, or it must look at something
     first."""

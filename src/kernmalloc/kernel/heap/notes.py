@@ -136,6 +136,12 @@ def note(kern: Kern, page: int, va: int) -> int:
     return OK
 
 
+@rare
+def _count(bits: int) -> int:
+    """Bits that are set."""
+    return popcount(bits)
+
+
 @kernel
 def noted_start(page: SlabPage, number: int, shift: int) -> int:
     """The grain, in its page, of the slot that a note is of, by number: the start that is set in its 2 ** shift bytes.
@@ -154,7 +160,7 @@ def _heed_many(kern: Kern, page: int) -> int:
     for number in range(_many_words(kern)):
         bits = element(notes, number).bits & element(starts, number).bits
         element(notes, number).bits = bits
-        left += popcount(bits)
+        left += _count(bits)
     return left
 
 
@@ -170,7 +176,7 @@ def _heed_few(kern: Kern, page: int) -> int:
         if noted_start(record, bit, kern.page_shift - 6) == ABSENT:
             left = left & ~shl(1, bit)
     record.returned.bits = left
-    return popcount(left)
+    return _count(left)
 
 
 @kernel
@@ -183,7 +189,7 @@ def _fetch_many(kern: Kern, page: int) -> int:
         bits = element(notes, number).bits
         element(notes, number).bits = 0
         element(starts, number).bits = element(starts, number).bits & ~bits
-        count += popcount(bits)
+        count += _count(bits)
     return count
 
 

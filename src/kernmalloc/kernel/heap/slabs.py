@@ -34,6 +34,7 @@ from kernmalloc.lang import (
     sealer,
     shl,
     shr,
+    small,
     u8,
     u16,
     u32,
@@ -44,9 +45,10 @@ from kernmalloc.lang.status import OK
 MAX_SLAB_PAGES = 32
 LOW = (1 << 32) - 1
 NO_LIMIT = LINKS - 1  # slabs: there are no more pages
-KEPT_SHIFT = 6  # a cache may keep a 64th of the pages that the heap keeps idle as empty slabs of a processor
-STACKED_BYTES = 32768  # bytes of slots that a stack holds at most, if these are not fewer slots than
+KEPT_SHIFT = 5  # a cache may keep a 32nd of the pages that the heap keeps idle as empty slabs of a processor
+STACKED_BYTES = 65536  # bytes of slots that a stack holds at most, if these are not fewer slots than
 LEAST_STACK = 2  # what a stack holds in any case
+STEP = 16  # slots that are drawn or settled at once, at most
 NOTES = 64  # bits in the record of a page for notes of other processors
 NOTES_SHIFT = 7  # a page of a cache for which these are too few has notes in its last 128th
 LISTED = 1 << 7  # in the place of a page, which counts fewer pages than a slab may have
@@ -278,7 +280,7 @@ def slots_in(size: int, pages: int, page_shift: int) -> int:
     return (((pages << page_shift) - notes) * reciprocal_of(size)) >> 32
 
 
-@kernel
+@small
 def slab_pages(size: int, page_shift: int) -> int:
     """Pages of a slab: the fewest that waste at most 1/32 of themselves, else those that waste the smallest share."""
     best = 0
@@ -311,7 +313,7 @@ def stack_slots(kern: Kern, cache: Cache) -> int:
     return min(min(max((STACKED_BYTES * cache.reciprocal) >> 32, LEAST_STACK), STACK), kept)
 
 
-@kernel
+@small
 def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     """Make cache `id` one of slots of `size` bytes, with at most `limit` slabs; `common`: they belong to all."""
     cache = cache_at(kern, id)

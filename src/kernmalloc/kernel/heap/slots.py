@@ -88,6 +88,15 @@ def starts_at(kern: Kern, page: int, grain: int) -> Word:
 
 
 @kernel
+def start_turn(kern: Kern, page: int, va: int) -> int:
+    """Turn the bit of the slot that starts at va, in a slab's page: it is in use now and was not, or the other way."""
+    grain = (va - kern.heap) >> GRAIN_SHIFT
+    word = starts_at(kern, page, grain)
+    word.bits = word.bits ^ shl(1, grain & 63)
+    return OK
+
+
+@kernel
 def starts_slot(kern: Kern, page: int, va: int) -> int:
     """1 if a slot starts at va, in a slab's page."""
     record = slab_page(kern, page)
@@ -123,6 +132,14 @@ def grain_at(cpu: Cpu, va: int) -> int:
 def page_record(cpu: Cpu, grain: int) -> SlabPage:
     """The record of the page that a grain of the heap lies in."""
     return SlabPage(cpu.records + (shl(shr(grain, RECORD_DOWN), RECORD_UP) & cpu.record_mask))
+
+
+@inlined
+def start_turn_quick(cpu: Cpu, grain: int) -> int:
+    """Turn the bit of the slot that starts with a grain."""
+    word = starts_word(page_record(cpu, grain), grain, cpu.word_mask)
+    word.bits = word.bits ^ shl(1, grain & 63)
+    return OK
 
 
 @inlined

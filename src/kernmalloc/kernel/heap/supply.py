@@ -15,6 +15,7 @@ from kernmalloc.kernel.heap.bins import INSIDE, SLAB, va_of
 from kernmalloc.kernel.heap.notes import heed, notes_clear
 from kernmalloc.kernel.heap.runs import cut_pages, give_pages, new_pages, taken
 from kernmalloc.kernel.heap.slabs import (
+    STEP,
     Cache,
     Magazine,
     Stacked,
@@ -26,9 +27,10 @@ from kernmalloc.kernel.heap.slabs import (
     slab_page,
     stack_at,
 )
-from kernmalloc.lang import failed, kernel, poison
+from kernmalloc.lang import clz, failed, kernel, poison, small
 from kernmalloc.lang.status import LIMIT, OK
 
+AT_ONCE_SHIFT = 3  # slabs that are made at once are at most an eighth of those there are
 MOST_GIVEN = 8  # empty slabs that are given back for a run, which bounds the time that it takes
 
 
@@ -124,7 +126,7 @@ def _empties_give(cpu: Cpu, pages: int) -> int:
     return OK
 
 
-@kernel
+@small
 def run_get(cpu: Cpu, pages: int, align: int) -> int:
     """A run of pages that have frames, contents unknown, at a multiple of `align` pages: its first page.
 
@@ -156,15 +158,10 @@ def _magazine_init(kern: Kern, magazine: Magazine, cache: Cache, owner: int) -> 
     return _stack_init(kern, magazine, cache, owner)
 
 
-@kernel
-def slab_new(cpu: Cpu, cache: Cache) -> int:
-    """Make a slab and put it aside, empty: its first page. LIMIT, or what `run_get` says."""
+@small
+def _slab_make(cpu: Cpu, cache: Cache, page: int) -> int:
+    """Make a run of pages from `page` on a slab and put it aside, empty: its first page."""
     kern = cpu.kern
-    if cache.slabs >= cache.limit:
-        return LIMIT
-    page = run_get(cpu, cache.pages, 1)
-    if failed(page):
-        return page
     owner = owner_of(cpu, cache.id)
     for i in range(cache.pages):
         record = slab_page(kern, page + i)
@@ -181,6 +178,35 @@ def slab_new(cpu: Cpu, cache: Cache) -> int:
     cache.slabs = cache.slabs + 1
     empty_push(kern, magazine, page)
     return page
+
+
+@kernel
+def slab_new(cpu: Cpu, cache: Cache) -> int:
+    """Make a slab and put it aside, empty: its first page. LIMIT, or what `run_get` says."""
+    if cache.slabs >= cache.limit:
+        return LIMIT
+    page = run_get(cpu, cache.pages, 1)
+    return page if failed(page) else _slab_make(cpu, cache, page)
+
+
+@kernel
+def _at_once(cache: Cache) -> int:
+    """How many slabs are made at once: about as many as are drawn from at once, but not more than an eighth of those
+    there are, which bounds what nobody needs then."""
+    most = min(cache.slabs >> AT_ONCE_SHIFT, cache.limit - cache.slabs)
+    return min(STEP >> (63 - clz(cache.slots)), most) if most > 1 else 1
+
+
+@kernel
+def slabs_new(cpu: Cpu, cache: Cache) -> int:
+    """Make slabs out of idle pages and put them aside, empty; or one, as `slab_new` does: its first page, or status."""
+    count = _at_once(cache)
+    page = cut_pages(cpu, count * cache.pages, 1) if count > 1 else ABSENT
+    if page == ABSENT:
+        return slab_new(cpu, cache)
+    for i in range(count - 1, -1, -1):
+        _slab_make(cpu, cache, page + i * cache.pages)
+    return taken(cpu.kern, page)
 
 
 @kernel
