@@ -25,7 +25,7 @@ from kernmalloc.kernel.heap.slabs import SlabPage
 
 PAGE = 4096
 FRAMES = 64  # that the kernel manages
-BOOT_FRAMES = 1 + 50  # image and boot area
+BOOT_FRAMES = 1 + 46  # image and boot area
 DEVICE = 0xE0000000
 IN_CHECK, IN_USE, HANGS = 16, 17, 18
 """What else may become of a trial: it ends the process, in the first check or later, or has no end."""

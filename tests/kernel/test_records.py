@@ -55,11 +55,11 @@ LAYOUTS = {
     ),
     "kernmalloc.kernel.core.kern.Byte": (1, "value@0"),
     "kernmalloc.kernel.core.kern.Cpu": (
-        75392,
+        66240,
         "kern@0 id@8 depth@12 run@16 open@24 flags@32 low@40 entries@48 stride@56 drawn@64 windows@72 opened@80 "
         "thread@88 reserve@96 owner@104 heap@112 records@120 record_mask@128 word_mask@136 classes@144 alone@152 "
         "shared@176 noted@200 busy@204 frames@256 frame_groups@272 chunks@1312 chunk_groups@1328 magazines@1600 "
-        "stacks@9792 seal@75328",
+        "stacks@9792 seal@66176",
     ),
     "kernmalloc.kernel.core.kern.Gate": (24, "takes@0 gives@8 high@16"),
     "kernmalloc.kernel.core.kern.Half": (2, "value@0"),

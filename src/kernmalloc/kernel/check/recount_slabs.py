@@ -5,7 +5,7 @@ from __future__ import annotations
 from kernmalloc.kernel.check.recount import bits_in
 from kernmalloc.kernel.check.recount_heap import linked
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import ABSENT, CACHES, GRAIN_SHIFT, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import ABSENT, CACHES, GRAIN_SHIFT, Cpu, Kern, Word
 from kernmalloc.kernel.heap.bins import SLAB, record_of, record_shift
 from kernmalloc.kernel.heap.malloc import page_at
 from kernmalloc.kernel.heap.notes import has_many, note_shift, note_words, noted_start, notes_of
@@ -27,6 +27,7 @@ from kernmalloc.kernel.heap.slabs import (
     owner_at,
     slab_page,
     stack_at,
+    stack_room,
 )
 from kernmalloc.kernel.heap.slots import (
     first_slot,
@@ -125,7 +126,7 @@ def _stack_top(kern: Kern, magazine: Magazine, owner: int, id: int) -> int:
     """Where a magazine's stack ends that lies where it must. Its bottom, if it cannot end there."""
     bottom = stack_at(kern, owner, id)
     bytes = magazine.top - bottom
-    most = min(cache_at(kern, id).stack, STACK) * Stacked.size
+    most = min(cache_at(kern, id).stack, stack_room(id)) * Stacked.size
     return magazine.top if bytes >= 0 and bytes <= most and bytes & (Stacked.size - 1) == 0 else bottom
 
 

@@ -90,7 +90,13 @@ CACHES = parameter("CACHES", 128)  # size classes and typed caches together
 GRAIN_SHIFT = 4  # log2 of a grain: the bytes that every allocation begins at a multiple of
 WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
-STACK = parameter("STACK", 64)  # slots on a magazine's stack, at most
+STACK = parameter("STACK", 104)  # slots on a magazine's stack, at most
+FULL_STACKS = 32  # size classes that have so many: those up to 1 KiB. The next 8 have half as many, and so on
+STACKS = (
+    (FULL_STACKS + 8) * STACK
+    - 8 * (STACK >> max((SIZE_CLASSES - FULL_STACKS) >> 3, 0))
+    + (CACHES - SIZE_CLASSES) * (STACK >> 1)
+)
 FRAMES = 64  # groups of single frames that a processor keeps at most
 CHUNKS = 16  # chunks that it keeps
 MAP_SHIFT = parameter("MAP_SHIFT", 6)  # log2 of the bytes of the heap that a byte of the heap map is for
@@ -179,7 +185,7 @@ class Cpu(Record, align=64):
     chunks: Stock = inline("the stock of chunks")
     chunk_groups: Group = array(CHUNKS + 1, "its groups")
     magazines: Magazine = array(CACHES, "one per cache, by its number; those of common caches are not used", align=64)
-    stacks: Stacked = array(CACHES * STACK, "the stacks of the magazines")
+    stacks: Stacked = array(STACKS, "the stacks of the magazines, by number of their cache")
     seal: i64 = field("made of its constants (`seals`)")
 
     invariants = (

@@ -41,7 +41,7 @@ from kernmalloc.kernel.heap.slabs import (
 )
 from kernmalloc.kernel.heap.slots import grain_at, is_own_slot, page_record
 from kernmalloc.kernel.heap.supply import slab_new
-from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel
+from kernmalloc.lang import Record, element, failed, field, i64, inlined, kernel, small
 from kernmalloc.lang.status import BAD_ADDRESS, BAD_ALIGN, BAD_CACHE, BAD_SIZE, BUSY, NOT_YOURS, OK
 from kernmalloc.machine.primitives import zero
 
@@ -128,7 +128,7 @@ def last_pages(kern: Kern) -> int:
     return pages
 
 
-@kernel
+@small
 def objects_scale(kern: Kern, room: int) -> int:
     """The largest scale, in 1/65536, at which all types fit into `room` heap pages; -1 if one of each does not."""
     if objects_pages(kern, WHOLE) <= room:
@@ -251,7 +251,7 @@ def cache_fill(cpu: Cpu, id: int, count: int) -> int:
     return cache_seal(cache)
 
 
-@kernel
+@small
 def objects_create(cpu: Cpu, index: int) -> int:
     """Make the caches of the profile's object type `index`. OK, or what the first step says that is refused.
 

@@ -28,7 +28,7 @@ reach against these:
                      asked for empty slabs twice, 14 each, of which 8 are given back, 500 and 35 a page each, if they
                      can make the run; a run is looked for and cut, 1,500
     free     33      onto the stack
-             15,000  16 slots of the stack are settled, 10 each, and 48 moved, 3 each; is a slab empty, 5 for each of
+             15,000  16 slots of the stack are settled, 10 each, and 88 moved, 3 each; is a slab empty, 5 for each of
                      its 32 pages; if it is, 25 for each to leave the list
              45,000  under the lock: that, and up to 17 slabs go back to the heap's pages, as above
     a page   1,300   more for each that malloc maps, 400 for each that free unmaps

@@ -17,7 +17,7 @@ from kernmalloc.kernel.heap.malloc import class_for, free, mark, page_at, pages_
 from kernmalloc.kernel.heap.runs import extend_run, give_pages
 from kernmalloc.kernel.heap.slabs import cache_at, own_magazine
 from kernmalloc.kernel.heap.slots import grain_at, is_own_slot, page_record
-from kernmalloc.lang import below, clz, failed, inlined, kernel, minus, small
+from kernmalloc.lang import below, clz, failed, inlined, kernel, minus
 from kernmalloc.lang.status import BAD_SIZE, NO_VA
 
 MOVE = 0  # what `resize` says where another block is needed
@@ -88,7 +88,7 @@ def _slot_fits(kern: Kern, cpu: Cpu, room: int, bytes: int) -> int:
     return 1 if cache_at(kern, class_for(cpu, bytes)).size > room >> 1 else 0
 
 
-@small
+@kernel
 def resize(cpu: Cpu, va: int, bytes: int) -> int:
     """Let the allocation at va be one of `bytes` bytes, where it is: va. 0: another block is needed for that.
 

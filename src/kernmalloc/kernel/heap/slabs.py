@@ -20,7 +20,19 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import GRAIN_SHIFT, LINKS, OWN_CACHES, SIZE_CLASSES, STACK, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import (
+    CACHES,
+    FULL_STACKS,
+    GRAIN_SHIFT,
+    LINKS,
+    OWN_CACHES,
+    SIZE_CLASSES,
+    STACK,
+    STACKS,
+    Cpu,
+    Kern,
+    Word,
+)
 from kernmalloc.kernel.core.seals import folded, mixed  # noqa: F401 (`sealer` names it)
 from kernmalloc.kernel.heap.bins import record_of
 from kernmalloc.lang import (
@@ -46,7 +58,7 @@ MAX_SLAB_PAGES = 32
 LOW = (1 << 32) - 1
 NO_LIMIT = LINKS - 1  # slabs: there are no more pages
 KEPT_SHIFT = 5  # a cache may keep a 32nd of the pages that the heap keeps idle as empty slabs of a processor
-STACKED_BYTES = 65536  # bytes of slots that a stack holds at most, if these are not fewer slots than
+STACKED_BYTES = 131072  # bytes of slots that a stack holds at most, if these are not fewer slots than
 LEAST_STACK = 2  # what a stack holds in any case
 STEP = 16  # slots that are drawn or settled at once, at most
 NOTES = 64  # bits in the record of a page for notes of other processors
@@ -210,9 +222,32 @@ def magazine_at(kern: Kern, owner: int, id: int) -> Magazine:
 
 
 @kernel
+def _halvings(id: int) -> int:
+    """How often the room on a size class's stack is half of STACK."""
+    return max((id - FULL_STACKS + 8) >> 3, 0)
+
+
+@kernel
+def stack_room(id: int) -> int:
+    """Slots that have room on a processor's stack for a cache, by number."""
+    return STACK >> _halvings(id) if id < SIZE_CLASSES else STACK >> 1
+
+
+@kernel
+def _stack_first(id: int) -> int:
+    """Slots that have room on the stacks of the caches before one, by number."""
+    if id >= SIZE_CLASSES:
+        return STACKS - (CACHES - id) * (STACK >> 1)
+    halvings = _halvings(id)
+    if halvings == 0:
+        return id * STACK
+    return (FULL_STACKS + 8) * STACK - 8 * (STACK >> (halvings - 1)) + (id & 7) * (STACK >> halvings)
+
+
+@small
 def stack_at(kern: Kern, owner: int, id: int) -> int:
     """VA of the stack of an owner's magazine for a cache, by number; 0: common ones have none."""
-    return 0 if is_all(owner) != 0 else element(cpu_at(kern, owner - 1).stacks, id * STACK).addr
+    return 0 if is_all(owner) != 0 else element(cpu_at(kern, owner - 1).stacks, _stack_first(id)).addr
 
 
 @kernel
@@ -305,12 +340,12 @@ def slab_slots(size: int, page_shift: int) -> int:
 
 
 @kernel
-def stack_slots(kern: Kern, cache: Cache) -> int:
-    """Slots that a stack for a cache can hold: not more than the slabs have that it may keep."""
+def stack_slots(kern: Kern, cache: Cache, id: int) -> int:
+    """Slots that a stack for cache `id` can hold: not more than the slabs have that it may keep."""
     if cache.common != 0:
         return 0
     kept = slots_in(cache.size, min(cache.keep, STACK * MAX_SLAB_PAGES), kern.page_shift)
-    return min(min(max((STACKED_BYTES * cache.reciprocal) >> 32, LEAST_STACK), STACK), kept)
+    return min(min(max((STACKED_BYTES * cache.reciprocal) >> 32, LEAST_STACK), stack_room(id)), kept)
 
 
 @small
@@ -324,7 +359,7 @@ def cache_init(kern: Kern, id: int, size: int, limit: int, common: int) -> int:
     cache.slots = slab_slots(size, kern.page_shift)
     cache.keep = max(cache.pages, min(kern.idle_most >> KEPT_SHIFT, LOW))
     cache.common = common
-    cache.stack = stack_slots(kern, cache)
+    cache.stack = stack_slots(kern, cache, id)
     cache.limit = min(limit, NO_LIMIT)
     cache.id = id
     return cache_seal(cache)
