@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from page_source import Source
-from small_machines import MIB, MODES, conserved, machine, poison
+from small_machines import MIB, MODES, conserved, machine, poison, poke
 
 from kernmalloc import Kernel, Profile
 from kernmalloc.facade.errors import BadRequest, Busy, OutOfMemory, TooLarge
@@ -18,6 +18,7 @@ from kernmalloc.facade.profile import STRATEGIES, Bank, Bytes
 from kernmalloc.inputs.facts import Range
 from kernmalloc.inputs.limits import raised
 from kernmalloc.kernel.boot.sizing import GO_ON
+from kernmalloc.kernel.core.kern import Kern
 from kernmalloc.lang.status import BUSY, NAMES, NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WOULD_BLOCK, WRAPS
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.plan.plan import with_strategy
@@ -43,6 +44,12 @@ def memory(kernel: Kernel) -> dict[str, object]:
         "ledger": kernel.ledger,
         "hash": int(kernel.view.kern["pages"]["buckets"]),
     }
+
+
+def described(kernel: Kernel) -> int:
+    """Frames of heap and mapping tables, those apart that the heap keeps idle."""
+    frames = kernel.frames_by_type()
+    return frames["heap"] + frames["mapping"] - int(kernel.view.kern["idle"])
 
 
 def refused(kernel: Kernel, base: int, count: int, *statuses: int) -> None:
@@ -200,7 +207,10 @@ def test_E39_E28_what_is_left_pays_for_the_first_part(mode):
         for pfn in held[: GO_ON + 2]:
             kernel.frame_put(pfn)
         kernel.drain()
+        before = described(kernel)
         assert kernel.call("ram_add", LATER, 4096) == OK
+        cost = int(kernel.view.kern["adding"]["cost"])
+        assert cost - 2 <= described(kernel) - before <= cost  # pages without frames below the top cost less
         parts = [r for r in kernel.regions if r.pfn >= LATER]
         assert len(parts) > 1
         assert all(a.pfn + a.frames == b.pfn for a, b in pairwise(parts))
@@ -360,3 +370,45 @@ def test_an_add_that_a_few_free_frames_do_not_pay_for_comes_to_an_end():
             for count in (1500, 300, 40, 1):
                 assert kernel.call("ram_add", 2500, count) in (OK, NO_FRAMES, WOULD_BLOCK, TOO_SMALL, OVERLAP)
                 conserved(kernel)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_C1_E39_the_heap_grows_to_its_bound_for_an_add_and_not_beyond(parts, boot):
+    """C1, E39: a bound that is reached exactly is enough, one page less is not; so it is if the RAM that comes is
+    described in several parts."""
+    top = []
+    for less in (None, 1, 0):
+        kernel = boot((0, 8 * MIB), mode="soft")
+        kernel.handle.life.reach(2 * GIB)
+        kernel.drain()
+        if parts:
+            for _ in range(kernel.frames_by_type()["free"] - GO_ON - 2):
+                kernel.frame_get()
+        kernel.drain()
+        at = kernel.view.kern_va + Kern.offset("heap_pages")
+        bound = kernel.view.peek(at, 8)
+        if less is not None:
+            poke(kernel.view, at, (top[0] - less).to_bytes(8, "little"))
+        assert kernel.call("ram_add", LATER, 8192) == (NO_VA if less else OK)
+        assert less or (len([r for r in kernel.regions if r.pfn >= LATER]) > 1) == parts
+        top.append(int(kernel.view.kern["top"]))
+        if less:  # else the kernel has sealed the bound that it was given
+            poke(kernel.view, at, bytes(bound))
+        conserved(kernel)
+
+
+def test_E39_memory_beside_image_and_boot_area_is_not_the_kernels():
+    """E39: frames that end where the image begins, or begin where the boot area ends, can be added."""
+
+    def places(kernel: Kernel) -> tuple[int, int]:
+        info = kernel.handle.loaded.info
+        return int(info["image_pa"]), int(info["area_pa"]) + int(info["area_bytes"])
+
+    with Kernel.load(machine((0, 32 * MIB)), tuned(), "soft") as kernel:
+        start, end = places(kernel)
+    below, above = Range(start - 64 * PAGE, 64 * PAGE, "initrd", "", 0), Range(end, 64 * PAGE, "initrd", "", 0)
+    with Kernel.boot(replace(machine((0, 32 * MIB)), carved=(below, above)), tuned(), "soft") as kernel:
+        assert places(kernel) == (start, end)
+        kernel.add_ram(below.base, below.size)
+        kernel.add_ram(above.base, above.size)
+        conserved(kernel)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernmalloc.kernel.boot import layout
 from kernmalloc.kernel.boot.config import LAYOUT_SHIFT, BootRange, Config
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, CPUS, MAX_PFN, RAM, VERSION, Cpu, Kern
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, CPUS, GUEST, MAX_PFN, RAM, VERSION, Cpu, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang import failed, twin
 from kernmalloc.lang.status import (
@@ -128,6 +128,7 @@ WRONG = {
     "a negative number of ranges": (BAD_BOOT, {"range_count": -1}),
     "very many ranges": (BAD_BOOT, {"range_count": 1 << 60}),
     "very many object types": (BAD_BOOT, {"object_count": 1 << 60}),
+    "a direct map of nothing": (BAD_BOOT, {"mode": GUEST, "direct": 0xD000_0000, "direct_bytes": 0}),
     "a window inside a span": (BAD_BOOT, {"window": 0xD000_1000}),
     "a window without room": (NO_VA, {"window_bytes": 2 * MIB}),
     "an area without room": (AREA_SMALL, {"area_room": 4096}),

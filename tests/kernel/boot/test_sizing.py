@@ -137,3 +137,15 @@ def test_C8_a_sizing_function_that_is_off_by_one_is_seen(strategy, name):
 def test_C8_no_function_of_the_plan_is_left_out():
     """C8: a new sizing function is named here, and so seen to be off, or it decides rather than sizes."""
     assert set(reached()) == {*ALL, *PAGE_BY_PAGE, *OBJECTS} | DECIDE
+
+
+@pytest.mark.parametrize("strategy", [name for name, strategy in STRATEGIES.items() if strategy.affine])
+def test_C8_an_affine_heap_keeps_room_for_malloc(strategy):
+    """C8: as much as the profile says can be allocated after the boot, out of the fixed part."""
+    kept = replace(profile(strategy), heap=Heap(excess=2 * MIB, growable=MIB, spare=MIB))
+    with Kernel.boot(machine((MIB, 32 * MIB)), kept, "raw") as kernel:
+        assert int(kernel.view.kern["plan"]["headroom"]) == MIB >> 12
+        backed = kernel.heap.backed
+        kernel.malloc(MIB)
+        assert kernel.heap.backed == backed
+        assert kernel.check().passed
