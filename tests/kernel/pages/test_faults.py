@@ -14,6 +14,7 @@ from small_machines import MIB, MODES, conserved, machine
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.core.kern import DIRTY, FAILED, WRITING
+from kernmalloc.kernel.pages.source import SLOTS
 from kernmalloc.kernel.pages.umap import Umap
 from kernmalloc.lang import failed
 from kernmalloc.lang.status import (
@@ -205,6 +206,28 @@ def test_a_driver_that_lies_changes_nothing():
         assert kernel.view.kern["pages"]["lies"] == 6
         source.put(4, 12345, 4)  # so many more answers at once
         assert kernel.call("source_poll") == 0
+        conserved(kernel)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_as_many_pages_are_read_at_once_as_the_ring_has_room_for(mode):
+    """E31: one more waits, until the driver has answered one."""
+    with booted(mode) as kernel:
+        source = Source(kernel)
+        for oid in range(SLOTS):
+            assert kernel.call("page_get", oid) == WOULD_BLOCK
+        asked = source.waiting()
+        assert [oid for oid, _, _ in asked] == list(range(SLOTS))
+        free = kernel.frames_by_type()["free"]
+        for _ in range(3):
+            assert kernel.call("page_get", SLOTS) == WOULD_BLOCK
+        assert source.waiting() == []
+        assert kernel.frames_by_type()["free"] == free
+        conserved(kernel)
+        source.answer(asked[0][1], 0, OK)
+        kernel.call("source_poll")
+        assert kernel.call("page_get", SLOTS) == WOULD_BLOCK
+        assert [oid for oid, _, _ in source.waiting()] == [SLOTS]
         conserved(kernel)
 
 
