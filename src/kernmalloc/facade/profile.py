@@ -135,7 +135,8 @@ class Core(_Table, frozen=True):
 
 class Heap(_Table, frozen=True):
     """`growth_frames`: frames that the heap takes at a time when it grows (E21). `idle_frames`: frames behind free
-    pages that it keeps at most, by default one growth step. `growable`: bytes by which the heap of strategy hybrid, or
+    pages that it keeps at most, by default one growth step; a processor's cache of slots may keep an eighth as many in
+    empty slabs. `growable`: bytes by which the heap of strategy hybrid, or
     in a direct map of strategy demand, may grow (C17). `spare`: bytes that an affine heap keeps free for malloc after
     boot. `excess`: bytes that the strategies with release reserve beyond the plan (C18)."""
 

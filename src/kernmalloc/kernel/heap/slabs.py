@@ -57,7 +57,7 @@ from kernmalloc.lang.status import OK
 MAX_SLAB_PAGES = 32
 LOW = (1 << 32) - 1
 NO_LIMIT = LINKS - 1  # slabs: there are no more pages
-KEPT_SHIFT = 5  # a cache may keep a 32nd of the pages that the heap keeps idle as empty slabs of a processor
+KEPT_SHIFT = 3  # a cache may keep an eighth of the pages that the heap keeps idle as empty slabs of a processor
 STACKED_BYTES = 131072  # bytes of slots that a stack holds at most, if these are not fewer slots than
 LEAST_STACK = 2  # what a stack holds in any case
 STEP = 16  # slots that are drawn or settled at once, at most
