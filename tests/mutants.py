@@ -4,7 +4,8 @@
 
 A mutant is the kernel with one change. It is seen if a test of its room fails, or takes `PATIENCE` times as long as all
 of them take without a change. One that the front end refuses, or whose object is the unchanged one's, is no mutant:
-another is drawn. Prints each mutant that no test of its room saw, and last how many were seen, room by room.
+another is drawn. Prints each mutant that no test of its room saw, and last how many were seen, room by room; also
+where Ctrl-C ends it.
 
 Changes (`changes_of`): a store into a record or a call left out; a comparison moved by one or turned round; `+` and
 `-`, `&` and `|`, `<<` and `>>` exchanged; a number one higher; one side of `and` or `or` left out.
@@ -188,16 +189,18 @@ def main() -> None:
                 sys.exit(f"{room}: its tests fail without a change")
             patience = PATIENCE * (time.perf_counter() - start)
             tried, unseen = 0, []
-            for change in drawn(room, count, told.seed):
-                verdict = bench.verdict(change, room, patience)
-                if verdict in ("seen", "unseen"):
-                    tried += 1
-                    if verdict == "unseen":
-                        unseen.append(change)
-                        print(change.told((ROOT / change.file).read_text()), flush=True)
-                if tried == count:
-                    break
-            print(f"{room}: {tried - len(unseen)} of {tried} mutants seen", flush=True)
+            try:
+                for change in drawn(room, count, told.seed):
+                    verdict = bench.verdict(change, room, patience)
+                    if verdict in ("seen", "unseen"):
+                        tried += 1
+                        if verdict == "unseen":
+                            unseen.append(change)
+                            print(change.told((ROOT / change.file).read_text()), flush=True)
+                    if tried == count:
+                        break
+            finally:  # also where it is interrupted
+                print(f"{room}: {tried - len(unseen)} of {tried} mutants seen", flush=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Bound(NamedTuple):
     page: int
 
 
-BOUNDS = {"malloc": Bound(quick=3500, locked=20_000, page=1300), "free": Bound(quick=15_000, locked=45_000, page=400)}
+BOUNDS = {"malloc": Bound(quick=4500, locked=20_000, page=1300), "free": Bound(quick=15_000, locked=45_000, page=400)}
 """Of x86_64. The figures of other targets differ by what their instructions can do."""
 
 # A loop over operations (slot, bytes), as machine code of the emulated processor: from one call to the next it keeps

@@ -22,8 +22,8 @@ Bounds, in instructions of the freestanding x86_64 object. `bench/instructions.p
 reach against these:
 
     malloc   27      from the stack
-             3,500   16 slots are drawn: from up to 16 pages, 110 each, and 20 for each slot; before that 35 for each of
-                     the 32 pages of an empty slab that is put to use
+             4,500   16 slots are drawn: from up to 16 pages, 110 each, and 20 for each slot; before that 35 for each
+                     page of the empty slabs that are put to use, 64 at most
              20,000  under the lock: a slab of 32 pages is made, 40 each, or 16 of one page, 60 each; 128 magazines are
                      asked for empty slabs twice, 14 each, of which 8 are given back, 500 and 35 a page each, if they
                      can make the run; a run is looked for and cut, 1,500
