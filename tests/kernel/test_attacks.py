@@ -1,6 +1,7 @@
 """Two threads that give one block or frame back at the same moment, as often as they can, for real: it is free once."""
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -139,4 +140,5 @@ if __name__ == "__main__":  # with the kernel as C: see the test below
 @pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 def test_the_kernel_as_c_too(tmp_path):
-    subprocess.run([sys.executable, __file__, str(tmp_path), str(ROUNDS)], check=True)
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as pytest finds what is imported
+    subprocess.run([sys.executable, __file__, str(tmp_path), str(ROUNDS)], check=True, env=found)

@@ -27,13 +27,14 @@ EVER = "whether any: only a flip that makes it 0 does harm, and then memory is v
 UNREAD = "is written before it is read, or never read"
 CALLERS = "is for whoever has the frame, range or thread to say"
 SHARED = "the driver may write here what it likes, and the kernel believes none of it"
+SHUT = "may be shut, or as long as the heap map was: more calls take the lock, and the next one sets it"
 HINT = "says where to look first, and any place that there is will do"
 HARMLESS = {
     "Cache": {"-": PADDING},
     "Chunk, free": {"-": FREE},
     "Cpu": {
         "-": PADDING, "chunk_groups.base": UNREAD, "frame_groups.base": UNREAD, "stacks": UNREAD,
-        "flags": UNREAD, "run": UNREAD, "opened": HISTORY,
+        "flags": UNREAD, "run": UNREAD, "opened": HISTORY, "shared.gives": SHUT,
         "chunks.last": "so much room there may be in a stock", "frames.last": "so much room there may be in a stock",
     },
     "Depend, free": {"-": FREE},
