@@ -92,6 +92,7 @@ WINDOWS_SHIFT = 3  # log2 of the windows that a processor has
 CPUS = 4096  # processors at most
 STACK = parameter("STACK", 104)  # slots on a magazine's stack, at most
 FULL_STACKS = 32  # size classes that have so many: those up to 1 KiB. The next 8 have half as many, and so on
+# slots on all stacks of a processor; an object type's stack has half as many as STACK (`slabs`)
 STACKS = (
     (FULL_STACKS + 8) * STACK
     - 8 * (STACK >> max((SIZE_CLASSES - FULL_STACKS) >> 3, 0))

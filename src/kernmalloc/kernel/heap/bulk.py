@@ -6,7 +6,8 @@ Concepts
      asks for the pages of all slabs that are missing, and makes these one by one.
   3. A put first takes each object of the array from its user: the bit of its slot is cleared, or, in another
      processor's slab, it is noted. An object that stands there twice is no slot in use by then. If one cannot be taken,
-     those before it are in use again, and nothing has changed. Then all slots of a page are settled at once.
+     those before it are in use again, and nothing has changed. Without the lock all slots come onto the stack then;
+     under the lock those of a page are settled at once.
 
 Limits: interrupts are off meanwhile, where the kernel takes them off at all. The array is the caller's memory, and is
 not looked at: there must be room.

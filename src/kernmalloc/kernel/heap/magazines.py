@@ -79,7 +79,7 @@ from kernmalloc.lang.status import LIMIT, OK
 
 @kernel
 def step_of(magazine: Magazine) -> int:
-    """Bytes of the slots on the stack that are drawn or settled at once: half of them, rounded up, or 16."""
+    """Bytes on the stack of the slots that are drawn or settled at once: half a stack, rounded up; 16 slots at most."""
     half = (magazine.end - magazine.bottom + Stacked.size) >> 1 & -Stacked.size
     return min(half, STEP << STACKED_SHIFT)
 
