@@ -14,7 +14,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from signal import SIG_BLOCK, SIG_UNBLOCK, SIGINT, pthread_sigmask
 from statistics import median
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ CARDS = ("", "24GiB", "141GiB")  # added to each machine; "": none
 BATCH = 32  # machines that a process is given at a time
 
 Pair = tuple[Machine, Profile]
+Made = TypeVar("Made")
 
 
 class Case(NamedTuple):
@@ -88,12 +89,18 @@ def single(profile: Profile) -> Profile:
     return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, extents=False))
 
 
-def cases(machine: Machine, profile: Profile) -> Iterator[Case]:
-    """A machine under every strategy with every card that has a place on it."""
+def with_cards(machine: Machine) -> dict[str, Machine]:
+    """The machine as it is, and with each card that has a place on it."""
     variants = {"": machine}
     for card in CARDS[1:]:
         with suppress(NoPlaceError):
             variants[card] = with_card(machine, card)
+    return variants
+
+
+def cases(machine: Machine, profile: Profile) -> Iterator[Case]:
+    """A machine under every strategy with every card that has a place on it."""
+    variants = with_cards(machine)
     for strategy in STRATEGIES:
         both = with_strategy(profile, strategy)
         for card, variant in variants.items():
@@ -131,10 +138,6 @@ def _lost(made: Plan) -> int:
     return sum(device.status == REFUSED and device.curable for device in made.devices)
 
 
-def _batch(pairs: list[Pair]) -> list[Case]:
-    return [case for machine, profile in pairs for case in cases(machine, profile)]
-
-
 def compare(
     pairs: Iterable[Pair],
     processes: int = 2,
@@ -142,26 +145,43 @@ def compare(
 ) -> list[Summary]:
     """Every machine under every strategy of its kernel, on a pool of processes. `progress` is told how many are
     done."""
-    like = sorted(pairs, key=lambda pair: [(r.base, r.size) for r in pair[0].ram])  # equal memory in one batch
-    batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
     found: dict[tuple[str, str], list[Case]] = {(strategy, card): [] for card in CARDS for strategy in STRATEGIES}
-    with _on_processes(processes, batches) as planned:
-        for batch, done in zip(batches, planned, strict=True):
-            for case in done.result():
-                found[case.strategy, case.card].append(case)
-            progress(len(batch))
+    for case in in_batches(cases, pairs, processes, progress):
+        found[case.strategy, case.card].append(case)
     return [_summary(strategy, card, all) for (strategy, card), all in found.items()]
 
 
+def in_batches(
+    work: Callable[[Machine, Profile], Iterable[Made]],
+    pairs: Iterable[Pair],
+    processes: int,
+    progress: Callable[[int], None],
+) -> Iterator[Made]:
+    """What `work` makes of each machine, on so many processes, machines with equal memory by the same one. `progress`
+    is told how many are done."""
+    like = sorted(pairs, key=lambda pair: [(r.base, r.size) for r in pair[0].ram])
+    batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
+    with _on_processes(work, processes, batches) as made:
+        for batch, done in zip(batches, made, strict=True):
+            yield from done.result()
+            progress(len(batch))
+
+
+def _batch(work: Callable[[Machine, Profile], Iterable[Made]], pairs: list[Pair]) -> list[Made]:
+    return [made for machine, profile in pairs for made in work(machine, profile)]
+
+
 @contextmanager
-def _on_processes(count: int, batches: Sequence[list[Pair]]) -> Iterator[list[Future[list[Case]]]]:
-    """The cases of each batch, on so many processes, which end with whatever goes wrong here. Ctrl-C is this one's:
+def _on_processes(
+    work: Callable[[Machine, Profile], Iterable[Made]], count: int, batches: Sequence[list[Pair]]
+) -> Iterator[list[Future[list[Made]]]]:
+    """The work on each batch, on so many processes, which end with whatever goes wrong here. Ctrl-C is this one's:
     they would tell of it, each for itself. While they are made nobody sees it."""
     with ProcessPoolExecutor(count) as pool:
         try:
             pthread_sigmask(SIG_BLOCK, [SIGINT])
             try:
-                found = [pool.submit(_batch, batch) for batch in batches]
+                found = [pool.submit(_batch, work, batch) for batch in batches]
             finally:
                 pthread_sigmask(SIG_UNBLOCK, [SIGINT])
             yield found
