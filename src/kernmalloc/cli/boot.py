@@ -1,8 +1,9 @@
 """`kernmalloc boot`."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,6 +14,9 @@ from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
+if TYPE_CHECKING:
+    from kernmalloc.machine.memory_map import Machine
+
 
 @made_by(machines=found_machines, wanted=asked_kernel, more=later)
 def boot(
@@ -21,6 +25,9 @@ def boot(
     more: Later,
     mode: AnyMode = Mode.raw,
     json: Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell all of one machine, in tables: regions, heap, devices.")
+    ] = False,
     step: Annotated[bool, typer.Option("--step", help="Print the bootstrap one step at a time.")] = False,
     shuffle: Annotated[
         int | None,
@@ -31,10 +38,19 @@ def boot(
     from kernmalloc.cli.progress import load_objects
 
     load_objects(mode)
-    raise typer.Exit(max(_boot(found, wanted, more, mode, json, step, shuffle) for found in machines))
+    told = Told(json, verbose, step)
+    raise typer.Exit(max(_boot(found, wanted, more, mode, told, shuffle) for found in machines))
 
 
-def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, step: bool, shuffle: int | None) -> int:
+class Told(NamedTuple):
+    """How a boot is told: as JSON, in tables, step by step; else one machine by a first screen, of several a line."""
+
+    json: bool
+    verbose: bool
+    step: bool
+
+
+def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shuffle: int | None) -> int:
     """One machine: boot, use, check, tell.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import patience
     from kernmalloc.facade.configure import configure
@@ -47,21 +63,22 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, ste
     from kernmalloc.plan.advice import advise
     from kernmalloc.plan.plan import plan
     from kernmalloc.report import boot as report
+    from kernmalloc.report import first
     from kernmalloc.report import machine as machines
     from kernmalloc.report import plan as plans
     from kernmalloc.report.outcome import Outcome
     from kernmalloc.report.tlb_counts import counted
 
-    asked, told = wanted.kernel, not json and (found.alone or step)
+    asked, tables = wanted.kernel, told.verbose or told.step
     try:
         machine, ram = more.on(found.machine())
         asked = wanted.on(machine, ram)
         profile = asked.profile
-        if told:
-            say_all(machines.opening(machine, found.origin))
+        if not told.json and (found.alone or told.step):
+            say_all((machines.opening if tables else machines.found)(machine, found.origin))
             say_all(report.chosen(asked.note))
         steps = count(1)
-        observe = (lambda state: say_all(report.step(state, next(steps)))) if step and not json else None
+        observe = (lambda state: say_all(report.step(state, next(steps)))) if told.step and not told.json else None
         with Kernel.boot(machine, profile, mode, observe=observe) as kernel:
             heap = kernel.heap
             done = configure(kernel, shuffle, ram)
@@ -70,16 +87,37 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, json: bool, ste
                 counts = kernel.tlb_counts()
                 checked = kernel.check()
             outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note, counts)
-            if found.alone and not json:
-                say_all(report.whole(kernel, heap, done, operations))
-                say_all(counted(counts, "from power-on on"))
+            if told.json:
+                say_json(outcome)
+            elif found.alone:
+                words = [*found.words, *more.words]
                 made = plan(machine, profile, ram)
                 advice = advise(made)
-                line = asked.line([*found.words, *more.words], advice.settings if advice else {})
-                say_all(plans.advised(made, advice, line))
-                if mode is Mode.raw and room_for(kernel):
-                    say_all(report.rate(table_rate(kernel)))
-            say_json(outcome) if json else say(report.verdict(outcome))
+                advised = plans.advised(made, advice, asked.line(words, advice.settings if advice else {}))
+                if tables:
+                    say_all(report.whole(kernel, heap, done, operations))
+                    say_all(counted(counts, "from power-on on"))
+                    say_all(advised)
+                    if mode is Mode.raw and room_for(kernel):
+                        say_all(report.rate(table_rate(kernel)))
+                    say(report.verdict(outcome))
+                else:
+                    say_all(first.whole(kernel, heap, done, operations, checked, found.seconds))
+                    say_all(advised)
+                    say_all(first.next_steps(words, wanted.typed, _card(machine)))
+            else:
+                say(report.verdict(outcome))
             return HELD if checked.passed else BROKEN
     except (InputError, TooLarge, TooSmall, LifeError, OSError) as error:
-        return refused(found, asked, error, json)
+        return refused(found, asked, error, told.json)
+
+
+def _card(machine: "Machine") -> str:
+    """A card that a machine has a place for, as large as may be; "" for none."""
+    from kernmalloc.machine.cards import NoPlaceError, with_card
+
+    for card in ("24GiB", "4GiB", "256MiB"):
+        with suppress(NoPlaceError):
+            with_card(machine, card)
+            return card
+    return ""

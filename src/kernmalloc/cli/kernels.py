@@ -39,6 +39,12 @@ class Wanted(NamedTuple):
     settings: dict[str, int]
     words: dict[str, str]
 
+    @property
+    def typed(self) -> list[str]:
+        """The words that ask for it on a command line."""
+        options = {"kernel": self.kernel.options["kernel"] if self.kernel else "", "strategy": self.strategy}
+        return [word for name, value in {**options, **self.words}.items() if value for word in (f"--{name}", value)]
+
     def on(self, machine: "Machine", more: "Sequence[Range]" = ()) -> Asked:
         """The kernel for a machine, which is given more RAM later."""
         if self.kernel:

@@ -24,6 +24,18 @@ KINDS = {
 def opening(machine: Machine, origin: str = "") -> Iterator[str]:
     """Where the machine was found, if it was looked for; what machine it is, and how much memory it has."""
     yield from fitted(origin)
+    yield from fitted(summary(machine))
+    yield from _other_map(machine)
+
+
+def found(machine: Machine, origin: str = "") -> Iterator[str]:
+    """Where the machine was found, if it was looked for, and which of two maps was taken."""
+    yield from fitted(origin)
+    yield from _other_map(machine)
+
+
+def summary(machine: Machine) -> str:
+    """One line: what machine it is, and how much memory it has."""
     parts = [] if machine.arch == "?" else [machine.arch]
     parts += [f"{size(machine.ram_bytes)} of RAM in {several(len(machine.ram), 'range')}"]
     soft = sum(r.size for r in machine.firmware if r.kind == "soft")
@@ -34,7 +46,11 @@ def opening(machine: Machine, origin: str = "") -> Iterator[str]:
         parts.append(several(len(machine.devices), "device window"))
     homeless = sum(d.status == "unassigned" for d in machine.devices)
     parts += [f"{homeless} of them without a place"] if homeless else []
-    yield from fitted(f"{machine.name}: {', '.join(parts)}")
+    return f"{machine.name}: {', '.join(parts)}"
+
+
+def _other_map(machine: Machine) -> Iterator[str]:
+    """That there is another memory map in the file, if there is."""
     if machine.map:
         other = next(each for each in MAPS if each != machine.map)
         yield from fitted(
