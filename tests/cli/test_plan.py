@@ -94,8 +94,13 @@ def test_devices_in_any_order_cost_the_same():
 
 def test_C13_the_ledger_is_printed():
     """C13, C14: a demand heap breaks what was promised, and says by how much; an affine one keeps it."""
-    assert re.search(r"ledger: promised [\d,]+ frames.*BROKEN by [\d,]+ frames", run("boot", DESKTOP).output)
-    assert re.search(r"ledger: promised [\d,]+ frames.*: kept;", run("boot", DESKTOP, "--strategy", "reserve").output)
+    assert re.search(r"ledger: promised [\d,]+ frames.*BROKEN by [\d,]+ frames", run("boot", DESKTOP, "-v").output)
+    kept = run("boot", DESKTOP, "--strategy", "reserve", "-v").output
+    assert re.search(r"ledger: promised [\d,]+ frames.*: kept;", kept)
+    assert (
+        "frames that were promised" in run("boot", DESKTOP).output
+        and "promised" not in run("boot", DESKTOP, "--strategy", "reserve").output
+    )
 
 
 def test_E40_the_capacity_table():
@@ -187,7 +192,9 @@ def test_E39_ram_that_comes_later_is_planned_and_boots_so(guest):
     assert 96 << 20 < booted["added"][0]["cost"] < 108 << 20
     assert "to RAM" in booted["added"][2]["advice"]
     assert sum(booted["frames"].values()) * 4096 == 0xA0000 + 0xFF00000 + (13 << 30)
-    text = run("boot", *words).output
+    first = run("boot", *words).output
+    assert "12 GiB of RAM added later." in first and "4 MiB of RAM NOT ADDED: " in first
+    text = run("boot", *words, "--verbose").output
     assert re.search(
         r"RAM that came after the boot\n.*\n +100000000-3ffffffff +12 GiB +\d+ MiB +added +27,\d+ frames", text
     )
@@ -231,8 +238,9 @@ def test_a_window_without_a_place_is_listed_with_its_cost(tmp_path):
     assert "no place; with one it would fit" in planned[0]["advice"]
     words = (str(file), "--strategy", "reserve", "--device-frames", "1000")
     assert re.search(r"entries for [\d,]+ frames would be missing", run("plan", *words).output)
-    for command in ("plan", "boot"):
-        assert re.search(r"no place +2 GiB +8\.\d MiB +unplaced", run(command, str(file)).output)
+    for command in (("plan",), ("boot", "--verbose")):
+        assert re.search(r"no place +2 GiB +8\.\d MiB +unplaced", run(*command, str(file)).output)
+    assert "of 1 range 1 unplaced" in run("boot", str(file)).output
     words = ("compare", str(file), DESKTOP, "--processes", "1")
     assert all(json.loads(row)["unplaced"] == 1 for row in run(*words, "--json").stdout.splitlines())
     assert "1 machine with windows that firmware gave no place" in run(*words).output
@@ -254,7 +262,7 @@ def test_ram_that_is_clipped_stands_in_every_verdict_and_row(tmp_path):
         )
         rows = run(command, str(file), str(file), *kernel).output
         assert rows.count("of 2.0 TiB") + rows.count("of 2 TiB") == 2, rows
-    assert "256 MiB of 2.0 TiB of RAM, CLIPPED" in run("boot", str(file), *kernel).output
+    assert "256 MiB of 2.0 TiB of RAM, CLIPPED" in run("boot", str(file), *kernel, "--verbose").output
     line = json.loads(run("compare", str(file), DESKTOP, *kernel, "--json", "--processes", "1").stdout.splitlines()[0])
     assert (line["clipped"], line["clipped_worst"]) == (1, 2 << 40)
     told = run("compare", str(file), DESKTOP, *kernel, "--processes", "1").output

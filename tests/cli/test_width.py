@@ -22,6 +22,7 @@ from kernmalloc.report import bench, text
 DESKTOP, XEON = str(SHIPPED / "desktop-16g.toml"), str(SHIPPED / "xeon-32g.toml")
 GCC = str(Path(__file__).parents[1] / "data" / "traces" / "gcc.tracefs.txt")
 COMMANDS = [
+    ("boot", DESKTOP),
     ("boot", DESKTOP, "--step"),
     ("boot", DESKTOP, XEON),
     ("plan", DESKTOP),
@@ -37,7 +38,7 @@ COMMANDS = [
 AS_THEY_ARE = re.compile(
     r" *[0-9a-f]{8,}-[0-9a-f]{8,} +: "  # /proc/iomem
     r"|.*: (?:tunables|slabdata) "  # /proc/slabinfo
-    r"|  kernmalloc boot "  # a line to type
+    r"|  kernmalloc (?:boot|plan|run|show) "  # a line to type
     r"|/\S+(?: \(.*\))?: "  # FILE: what became of it
 )
 

@@ -179,7 +179,9 @@ devices = [
   {{ base = {4 * GIB:#x}, size = {16 * MIB:#x}, name = "a screen", role = "console" }},
 ]
 """)
-    for command in ("plan", "boot"):
-        shown = CliRunner().invoke(app, [command, str(file), "--strategy", "reserve", "--device-frames", "8192"]).output
+    for command in (("plan",), ("boot", "--verbose")):
+        shown = (
+            CliRunner().invoke(app, [*command, str(file), "--strategy", "reserve", "--device-frames", "8192"]).output
+        )
         assert "last-words" in shown and "1 fits, 1 last-words, 0 extent-only, 0 refused" in shown, shown
         assert "Advice: a screen" in shown and "--device-frames" in shown.split("Advice:")[1]

@@ -18,7 +18,10 @@ def compare(
     kernel: KernelName = "",
     processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes that plan side by side.")] = os.cpu_count()
     or 1,
-    picture: Annotated[str, typer.Option(metavar="FILE.svg", help="Draw the result, too.", show_default=False)] = "",
+    picture: Annotated[
+        str,
+        typer.Option(metavar="FILE.svg", help="Draw machines covered against device frames, too.", show_default=False),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per strategy and card.")] = False,
 ) -> None:
     """Plan every machine under every heap strategy, as it is and with large cards added, and sum up what follows."""
@@ -28,12 +31,14 @@ def compare(
     from kernmalloc.facade.profile import Profile
     from kernmalloc.plan.compare import compare as run
     from kernmalloc.plan.compare import machines_in
+    from kernmalloc.plan.coverage import coverage
     from kernmalloc.report import compare as report
+    from kernmalloc.report import compare_picture
     from kernmalloc.report.units import several
 
     named = Profile.load(kernel) if kernel else None
     if picture:
-        report.can_draw(picture)  # said now, not after the work
+        compare_picture.can_draw(picture)  # said now, not after the work
     unreadable: list[InputError] = []
     machines = list(machines_in(read(words_once(files)), source, unreadable.append))
     for error in unreadable:
@@ -55,4 +60,6 @@ def compare(
             say(f"{several(count, 'machine')}: {note}")
         say_all(report.tables(found))
     if picture:
-        report.draw(found, kernels, picture)
+        with planned(len(machines)) as done:
+            curves = coverage(pairs, processes, done)
+        compare_picture.draw(curves, found, kernels, pairs[0][1].page, picture)

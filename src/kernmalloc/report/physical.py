@@ -19,6 +19,7 @@ LENGTH = 64  # characters of a row, where there is room for them
 LINES = 5  # rows that RAM may take
 JUMPS = 4  # holes behind which a row begins, at most
 SHORT = 3  # characters of what is not RAM, at most
+SHORTENED = ("reserved", "device", EXTENT)
 HOLE = "~"
 MARKS = {
     DONATED: ("T", "donated to the kernel before any frame had an entry"),
@@ -46,8 +47,9 @@ def physical_map(pieces: Sequence[Piece], page: int) -> Iterator[str]:
     """The map of pieces in frames of `page` bytes, from the lowest on, and its legend."""
     digits = max(8, *(len(f"{piece.pfn * page:x}") for piece in pieces))
     length = max(min(LENGTH, width() - digits - 2), 16)
-    scale = 1
-    while len(drawn := list(_chars(pieces, scale))) > LINES * length and scale < 1 << 40:
+    ram = sum(piece.frames for piece in pieces if piece.kind not in SHORTENED)
+    scale = 1 << max(ram // (LINES * length), 1).bit_length() - 1
+    while len(drawn := list(_chars(pieces, scale))) > LINES * length and scale < ram:
         scale *= 2
     for row in _rows(drawn, length, length * scale):
         yield f"{row[0].pfn * page:0{digits}x}  {''.join(char.mark for char in row)}"
@@ -73,7 +75,7 @@ def _chars(pieces: Sequence[Piece], scale: int) -> Iterator[Char]:
         yield from small.values()
         small = {}
         count = round(piece.frames / scale)
-        if piece.kind in ("reserved", "device", EXTENT):
+        if piece.kind in SHORTENED:
             count = min(count, SHORT)
         for number in range(count):
             yield Char(mark, piece.pfn + number * piece.frames // count)
