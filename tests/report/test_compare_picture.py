@@ -56,8 +56,9 @@ def test_names_do_not_stand_on_top_of_each_other(drawing):
     places = {}
     for node in drawing.iter(f"{SVG}text"):
         if node.text and node.text.strip() in STRATEGIES:
-            x, y = (float(each) for each in re.findall(r"translate\(([\d.]+) ([\d.]+)\)", node.get("transform"))[0])
+            x, y = float(node.get("x")), float(node.get("y"))
             places.setdefault(x, []).append(y)
+    assert sum(map(len, places.values())) == len(CARDS) * len(STRATEGIES)
     for column in places.values():
         column.sort()
         assert all(below - above >= SMALL for above, below in pairwise(column)), column

@@ -38,7 +38,7 @@ def test_it_fits_begins_rows_in_order_and_explains_its_characters(memory, column
     rows, legend = drawn(pieces, columns)
     assert rows[0][0] == pieces[0].pfn * PAGE
     assert [address for address, _ in rows] == sorted(address for address, _ in rows)
-    assert all(0 < len(characters) <= physical.LENGTH for _, characters in rows)
+    assert all(0 < len(characters) <= physical.BROAD - 10 for _, characters in rows)
     explained = {line.split()[0] for line in legend[:-1] if not line.startswith("   ")}
     assert {*"".join(characters for _, characters in rows)} <= explained
     assert {MARKS[piece.kind][0] for piece in pieces} <= explained
@@ -48,9 +48,10 @@ def test_it_fits_begins_rows_in_order_and_explains_its_characters(memory, column
 def test_it_is_small_whatever_the_machine(memory):
     """RAM takes `LINES` rows, if there is not a great deal of pieces; a hole begins a row few times."""
     rows, _ = drawn(laid(memory))
-    most = max(LINES * physical.LENGTH, 2 * len(memory) * max(SHORT, 1))
+    length = physical.BROAD - 10
+    most = max(LINES * length, 2 * len(memory) * max(SHORT, 1))
     assert sum(len(characters) for _, characters in rows) <= most
-    assert len(rows) <= most // physical.LENGTH + 1 + physical.JUMPS
+    assert len(rows) <= most // (length - 8) + 1 + physical.JUMPS
 
 
 def test_ram_is_to_scale_and_the_rest_is_not():

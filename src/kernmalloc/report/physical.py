@@ -15,7 +15,7 @@ from kernmalloc.inputs.sizes import size
 from kernmalloc.report.text import columns, fitted, width
 from kernmalloc.report.units import several
 
-LENGTH = 64  # characters of a row, where there is room for them
+BROAD = 76  # columns of a row, its address among them, where there is room for them
 LINES = 5  # rows that RAM may take
 JUMPS = 4  # holes behind which a row begins, at most
 SHORT = 3  # characters of what is not RAM, at most
@@ -46,7 +46,7 @@ class Char(NamedTuple):
 def physical_map(pieces: Sequence[Piece], page: int) -> Iterator[str]:
     """The map of pieces in frames of `page` bytes, from the lowest on, and its legend."""
     digits = max(8, *(len(f"{piece.pfn * page:x}") for piece in pieces))
-    length = max(min(LENGTH, width() - digits - 2), 16)
+    length = max(min(BROAD, width()) - digits - 2, 16)
     ram = sum(piece.frames for piece in pieces if piece.kind not in SHORTENED)
     scale = 1 << max(ram // (LINES * length), 1).bit_length() - 1
     while len(drawn := list(_chars(pieces, scale))) > LINES * length and scale < ram:
