@@ -11,9 +11,9 @@ from xml.sax.saxutils import escape
 from kernmalloc.report.tlb import NAMES, SIDES, cells, processor, scaled, unit_of
 from kernmalloc.sim.tlb import FIXED, LARGE, PAGES, Compared, Side
 
-WIDTH, TOP, HEIGHT = 1120, 96, 330
-PLOTS = ((70, "heap", "Misses on the heap"), (610, "all", "Misses on all of the kernel's data"))  # x, what, title
-BREADTH = 390  # of a plot; the names stand right of it
+WIDTH, TOP, HEIGHT = 900, 132, 300  # repositories show it 860 pixels wide: letters of 13 are 12 high there
+PLOTS = ((66, "heap", "Misses on the heap"), (514, "all", "Misses on all of the kernel's data"))  # x, what, title
+BREADTH = 265  # of a plot; the names stand right of it
 MOST = 1024  # entries
 STYLES = {
     PAGES: ("#b2182b", "", "circle"),
@@ -23,7 +23,7 @@ STYLES = {
 """Of each line its colour, its dashes and its marks."""
 TICKS = (0, 0.1, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000)
 ROW = 24  # height of a line of the table
-COLUMNS = (20, 150, 330, 400, 470, 550, 640, 730, 830, 940, 1080)  # where those of the table begin, or end
+COLUMNS = (16, 120, 296, 356, 416, 484, 542, 612, 696, 780, 884)  # where those of the table begin, or end
 
 
 def picture(done: Compared) -> str:
@@ -35,11 +35,12 @@ def picture(done: Compared) -> str:
         'font-family="Helvetica, Arial, sans-serif" font-size="13">',
         f"<title>{escape(f'TLB misses of {done.kernel} on {done.machine}')}</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        _text(20, 32, f"{done.kernel} on {done.machine or done.file}, load {done.load}", size=19, bold=True),
+        _text(16, 32, f"{done.kernel} on {done.machine or done.file}, load {done.load}", size=17, bold=True),
+        _text(16, 56, f"{processor(done)}."),
         _text(
-            20,
-            54,
-            f"{processor(done)}. Curves: fully associative TLBs that replace the entry used longest ago.",
+            16,
+            76,
+            f"Curves: misses {unit_of(done)}, of fully associative TLBs that replace the entry used longest ago.",
         ),
         *(part for plot in PLOTS for part in _plot(done, sides, *plot)),
         *_table(done, TOP + HEIGHT + 84),
@@ -80,7 +81,7 @@ def _plot(done: Compared, sides: Sequence[Side], left: float, what: str, title: 
     def y(value: float) -> float:
         return bottom - HEIGHT * _height(value) / _height(top)
 
-    yield _text(left, TOP - 12, f"{title}, {unit_of(done)}", bold=True)
+    yield _text(left, TOP - 16, title, bold=True)
     for tick in (tick for tick in TICKS if tick <= top):
         yield _line(left, y(tick), left + BREADTH, y(tick), "#888" if tick == 0 else "#ddd")
         yield _text(left - 8, y(tick) + 4, f"{tick:,}", anchor="end")
@@ -90,7 +91,7 @@ def _plot(done: Compared, sides: Sequence[Side], left: float, what: str, title: 
     yield _text(left + BREADTH / 2, bottom + 40, "entries of the TLB", anchor="middle")
     if done.tlb_entries:
         yield _line(x(done.tlb_entries), TOP, x(done.tlb_entries), bottom, "#555", "1 3")
-        yield _text(x(done.tlb_entries) + 5, TOP + 12, f"{done.title}: {done.tlb_entries}", size=12, colour="#444")
+        yield _text(x(done.tlb_entries) + 5, TOP + 12, f"{done.title}: {done.tlb_entries}", colour="#444")
     names: list[tuple[float, Side]] = []
     for side in sides:
         points = [(x(point.entries), y(scaled(side, getattr(point, what)))) for point in side.curve]
@@ -135,16 +136,16 @@ def _apart(names: list[tuple[float, Side]]) -> list[tuple[float, Side]]:
 def _table(done: Compared, top: float) -> Iterator[str]:
     """The sides in figures."""
     counts = f"misses, walks and cycles of the load {unit_of(done)}"
-    yield _text(20, top - 20, f"Entries that map the kernel's window; misses during the boot, in all; {counts}")
+    yield _text(16, top - 24, f"Entries that map the kernel's window; misses during the boot, in all; {counts}")
     yield from _row(SIDES, top, bold=True)
-    yield _line(20, top + 7, WIDTH - 20, top + 7, "#888")
+    yield _line(16, top + 7, WIDTH - 16, top + 7, "#888")
     for number, side in enumerate(done.sides, 1):
         y = top + number * ROW
         if side.load:
             yield from _row(cells(side), y)
         else:
             yield from _row((NAMES[side.mapping], side.strategy), y)
-            yield _text(COLUMNS[2] - 40, y, side.reason)
+            yield _text(COLUMNS[2] - 50, y, side.reason)
 
 
 def _row(row: Sequence[str], y: float, bold: bool = False) -> Iterator[str]:
