@@ -1,5 +1,6 @@
 """How commands end: in one line and an exit status, whatever is done to them and whoever listens."""
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from kernmalloc.cli.output import INTERRUPTED, UNREAD
+from kernmalloc.cli.output import INTERRUPTED, UNREAD, write_whole
+from kernmalloc.inputs.errors import InputError
 from kernmalloc.lang import objects
 from kernmalloc.machine.memory_map import shipped_names
 
@@ -188,3 +190,27 @@ def test_shipped_machines_are_named_wherever_a_machine_is():
     for words in (("boot", "nosuch"), ("check", "nosuch"), ("plan", "nosuch"), ("compare", "nosuch")):
         done = run(*words)
         assert done.returncode == 2 and f"(shipped machines are {name}, " in done.stderr, done
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path, monkeypatch):
+    """A link stays one, what is no plain file is written to, and nothing else is left in the folder."""
+    file, link, pipe = tmp_path / "made", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(file)
+    write_whole(str(link), "header", "äöü \udc80\n")
+    assert file.read_bytes() == "äöü ".encode() + b"\x80\n" and link.is_symlink()
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        write_whole(str(pipe), "header", b"through")
+        assert reader.read() == b"through" and pipe.is_fifo()
+    for name in (tmp_path / "none" / "made", tmp_path, "a\0b"):
+        with pytest.raises(InputError, match=r"^--header .*name a file to write"):
+            write_whole(str(name), "header", "x")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(InputError, match="No space left"):
+            write_whole(str(file), "header", b"new")
+    assert file.read_bytes().endswith(b"\x80\n") and {path.name for path in tmp_path.iterdir()} == {
+        "made",
+        "link",
+        "pipe",
+    }

@@ -53,6 +53,29 @@ def complain(text: str) -> None:
     say(text, sys.stderr)
 
 
+def write_whole(name: str, option: str, made: str | bytes) -> None:
+    """Write the file that an option names: whole, or it stays as it was. What is no plain file, as a pipe, is written
+    to.  Raises InputError, which names the option."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from kernmalloc.inputs.errors import InputError
+
+    data = made.encode(errors="surrogateescape") if isinstance(made, str) else made
+    try:
+        path = Path(name).resolve()  # through a link, which stays
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        with TemporaryDirectory(dir=path.parent, prefix=".kernmalloc.") as work:
+            new = Path(work, "made")
+            new.write_bytes(data)
+            os.replace(new, path)
+    except (OSError, ValueError, RuntimeError) as error:  # the latter two: no name of a file, links in a circle
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"--{option} {name}", 0, reason, "name a file to write") from None
+
+
 def open_streams() -> None:
     """What the caller has closed of standard input, output and error leads nowhere: no other file gets its number, and
     who writes to it is not told."""

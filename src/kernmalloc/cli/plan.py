@@ -8,7 +8,7 @@ import typer
 from kernmalloc.cli.kernels import Asked, Wanted, asked_kernel
 from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import Json, made_by, parsed
-from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json, write_whole
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -93,11 +93,8 @@ def _write(
     conditions: "list[Condition]",
 ) -> None:
     """Write the header, whole or not at all.  Raises InputError."""
-    import os
     import shlex
     import sys
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
 
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.report.header import header
@@ -106,15 +103,8 @@ def _write(
         said = f"of one kernel, the machines take {', '.join(kernels) or 'none'}"
         raise InputError(f"--header {name}", 0, said, "--kernel names one for all")
     (profile,) = kernels.values()
-    path = Path(name)
-    text = header(profile, plans, refusals, conditions, shlex.join(["kernmalloc", *sys.argv[1:]]))
-    try:
-        with TemporaryDirectory(dir=path.parent, prefix=".plan.") as work:
-            made = Path(work, "made")
-            made.write_text(text)
-            os.replace(made, path)
-    except OSError as error:
-        raise InputError(name, 0, error.strerror or str(error), "name a file to write") from None
+    command = shlex.join(["kernmalloc", *sys.argv[1:]])
+    write_whole(name, "header", header(profile, plans, refusals, conditions, command))
 
 
 def _plan(found: Found, wanted: Wanted, more: Later, json: bool) -> "tuple[Asked | None, Plan | tuple[int, str]]":

@@ -7,12 +7,11 @@ import typer
 
 from kernmalloc.cli.kernels import Wanted, asked_kernel
 from kernmalloc.cli.options import Json, Mode, made_by
-from kernmalloc.cli.output import BROKEN, HELD, complain, say_all, say_json
+from kernmalloc.cli.output import BROKEN, HELD, complain, say_all, say_json, write_whole
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
 if TYPE_CHECKING:
-    from kernmalloc.sim.tlb import Compared
     from kernmalloc.sim.tlb_loads import Load
 
 
@@ -55,6 +54,7 @@ def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, json: boo
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.report import tlb as report
     from kernmalloc.report.boot import chosen
+    from kernmalloc.report.tlb_picture import picture as drawn
     from kernmalloc.sim.replay import Wrong
     from kernmalloc.sim.run import NoRoom, Stuck
     from kernmalloc.sim.tlb import compare
@@ -80,18 +80,5 @@ def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, json: boo
         say_all(chosen(asked.note))
         say_all(report.whole(done))
     if picture:
-        _draw(done, picture)
+        write_whole(picture, "picture", drawn(done))
     return HELD
-
-
-def _draw(done: "Compared", file: str) -> None:
-    """Write the picture.  Raises InputError."""
-    from pathlib import Path
-
-    from kernmalloc.inputs.errors import InputError
-    from kernmalloc.report.tlb_picture import picture
-
-    try:
-        Path(file).write_text(picture(done))
-    except OSError as error:
-        raise InputError(file, 0, error.strerror or str(error), "name a file to write") from None
