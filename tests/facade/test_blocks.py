@@ -20,7 +20,10 @@ def by_hand(bits):
     return counts
 
 
-@given(some.lists(some.sampled_from([0, -1, 1, 0xFF, 0x7FFF0000]), min_size=1, max_size=9))
+@given(
+    some.lists(some.sampled_from([0, -1, 1, 0xFF, 0x7FFF0000]), min_size=1, max_size=40)
+    | some.lists(some.integers(-(1 << 63), (1 << 63) - 1), min_size=1, max_size=4)
+)
 def test_blocks_are_counted_once_as_large_as_they_are(words):
     words = numpy.array(words, numpy.int64)
     bits = numpy.unpackbits(words.view(numpy.uint8), bitorder="little")

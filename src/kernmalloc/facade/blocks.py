@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from kernmalloc.facade.view import View
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 
+WORD_ORDER = 6  # log2 of the frames of a word of the bitmap
+ALL = ~numpy.uint64(0)
+
 
 def free_blocks(view: View) -> list[int]:
     """Free blocks of each order: element n counts the aligned blocks of 2 ** n frames that are free and not part of a
@@ -20,11 +23,24 @@ def free_blocks(view: View) -> list[int]:
 
 def blocks(words: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
     """The same for one free bitmap, as 64-bit words whose bit 0 is aligned to the largest block."""
-    free = numpy.unpackbits(words.view(numpy.uint8), bitorder="little")
+    bits = words.view(numpy.uint64)
     counts = numpy.zeros(MAX_ORDER + 1, numpy.int64)
-    for order in range(MAX_ORDER):
-        whole = free[: len(free) & ~1].reshape(-1, 2).min(axis=1)
-        counts[order] = int(free.sum()) - 2 * int(whole.sum())
+    free = bits[(bits != 0) & (bits != ALL)]  # of each aligned block that is free, the first bit
+    for order in range(WORD_ORDER):
+        halves = numpy.uint64(1 << order)
+        firsts = numpy.uint64(ALL // ((1 << 2 * int(halves)) - 1))  # the first bit of each block of the next order
+        whole = free & free >> halves & firsts
+        counts[order] = _ones(free) - 2 * _ones(whole)
         free = whole
-    counts[MAX_ORDER] = int(free.sum())
+    words_free = bits == ALL
+    for order in range(WORD_ORDER, MAX_ORDER):
+        pairs = len(words_free) & ~1
+        both = words_free[0:pairs:2] & words_free[1:pairs:2]
+        counts[order] = numpy.count_nonzero(words_free) - 2 * numpy.count_nonzero(both)
+        words_free = both
+    counts[MAX_ORDER] = numpy.count_nonzero(words_free)
     return counts
+
+
+def _ones(words: NDArray[numpy.uint64]) -> int:
+    return int(numpy.bitwise_count(words).sum(dtype=numpy.int64))

@@ -12,6 +12,7 @@ Concepts
 import os
 import sys
 from array import array
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from zlib import crc32
@@ -113,6 +114,12 @@ class Source:
     def waiting(self) -> int:
         """Requests that have not been answered."""
         return (self._counts[ASKED // 4] - self.taken) & 0xFFFFFFFF
+
+    def asked(self, most: int) -> Iterator[tuple[int, int, bool]]:
+        """The requests that `serve` will do next: their number, from 0, the page's object id, whether it is written."""
+        for number in range(self.taken, self.taken + min(self.waiting, most)):
+            at = REQUESTS + number % SLOTS * Request.size // WORD
+            yield number, self._words[at], bool(self._words[at + 1] & 1)
 
     def serve(self, most: int = SLOTS) -> int:
         """Do what the kernel asks for, in the order in which it asked, and put in the answers: how many."""

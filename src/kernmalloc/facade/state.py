@@ -97,12 +97,9 @@ class CoreTable:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[numpy.void]]]:
         """(first pfn, entries) of each region of RAM, from the lowest."""
-        stride = self._handle.profile.core.stride
-        spaced = _spaced(Frame, stride)
         for region in self._handle.view.regions():
             if region["area"]:
-                data = self._handle.view.shared(int(region["entries"]), int(region["count"]) * stride)
-                yield int(region["base"]), numpy.frombuffer(data, spaced)
+                yield int(region["base"]), core_entries(self._handle.view, self._handle.profile.core.stride, region)
 
     def __getitem__(self, pfn: int) -> numpy.void:
         region, stride = self._handle.view.region(pfn), self._handle.profile.core.stride
@@ -111,6 +108,11 @@ class CoreTable:
         data = self._handle.view.shared(int(region["entries"]) + (pfn - int(region["base"])) * stride, stride)
         entry: numpy.void = numpy.frombuffer(data, _spaced(Frame, stride))[0]
         return entry
+
+
+def core_entries(view: View, stride: int, region: numpy.void) -> NDArray[numpy.void]:
+    """The core table entries of a region that is described: the kernel's memory itself."""
+    return numpy.frombuffer(view.shared(int(region["entries"]), int(region["count"]) * stride), _spaced(Frame, stride))
 
 
 def page_layout(stride: int) -> numpy.dtype[numpy.void]:

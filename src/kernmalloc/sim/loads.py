@@ -17,6 +17,7 @@ from kernmalloc.drivers.processes import NEVER
 from kernmalloc.facade.errors import KernelError, WouldBlock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.lang import status as codes
+from kernmalloc.sim.samples import Note, Slice
 from kernmalloc.sim.scenario import Device, Dma, Heap, Scenario
 
 Load = TypeVar("Load", Heap, Dma, Device)
@@ -39,11 +40,12 @@ class Tally:
 
 
 class Loads:
-    """All loads of a scenario but its processes. `now` is the tick that the run has reached."""
+    """All loads of a scenario but its processes. `now` is the tick that the run has reached, `live` the bytes that they
+    asked of the heap and have. `note` is told of waits, of what was refused, and of ranges and devices given back."""
 
-    def __init__(self, scenario: Scenario, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.now = 0
+    def __init__(self, scenario: Scenario, kernel: Kernel, note: Note = lambda slice: None) -> None:
+        self.kernel, self._note = kernel, note
+        self.now = self.live = 0
         self.tallies: list[Tally] = []
         self._random = random.Random(scenario.seed)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
@@ -97,6 +99,7 @@ class Loads:
                 return
             self._waiting.popleft()
             tally.wait_over(self.now - since)
+            self._note(Slice(tally.name, "wait", "waits for frames", since, self.now))
 
     def _ask(self, tally: Tally, ask: Callable[[], int], got: Callable[[int], None]) -> None:
         """Ask the kernel; `got` is told what it gave. Nobody overtakes those who wait."""
@@ -111,6 +114,7 @@ class Loads:
             return False
         except KernelError as error:
             tally.refused[codes.NAMES[error.status]] += 1
+            self._note(Slice(tally.name, "refusal", codes.NAMES[error.status], self.now, self.now))
             return True
         tally.got += 1
         got(result)
@@ -121,18 +125,38 @@ class Loads:
         self._undo[key] = give_back
         self._at(self.now + hold, lambda: self._undo.pop(key)())
 
+    def _held(self, tally: Tally, name: str, since: int, **told: int | str) -> None:
+        """Something was given back that was had since then."""
+        self._note(Slice(tally.name, "hold", name, since, self.now, told))
+
     def _heap(self, heap: Heap, tally: Tally) -> None:
         kernel, size = self.kernel, self._random.randint(heap.least, heap.most)
-        self._ask(tally, lambda: kernel.malloc(size), lambda va: self._hold(heap.hold, lambda: kernel.free(va)))
+
+        def use(va: int) -> None:
+            self.live += size
+
+            def free() -> None:
+                kernel.free(va)
+                self.live -= size
+
+            self._hold(heap.hold, free)
+
+        self._ask(tally, lambda: kernel.malloc(size), use)
 
     def _dma(self, dma: Dma, tally: Tally) -> None:
         kernel, page = self.kernel, self.kernel.pages.page
         frames, align = -(-dma.size // page), max(dma.align // page, 1)
-        self._ask(
-            tally,
-            lambda: kernel.range_get(frames, align, dma.low, dma.high),
-            lambda pfn: self._hold(dma.hold, lambda: kernel.range_put(pfn, frames)),
-        )
+
+        def use(pfn: int) -> None:
+            since = self.now
+
+            def put() -> None:
+                kernel.range_put(pfn, frames)
+                self._held(tally, "range_get", since, pfn=pfn, frames=frames)
+
+            self._hold(dma.hold, put)
+
+        self._ask(tally, lambda: kernel.range_get(frames, align, dma.low, dma.high), use)
 
     def _device(self, device: Device, tally: Tally) -> None:
         devices, page = self.kernel.devices, self.kernel.pages.page
@@ -144,14 +168,17 @@ class Loads:
             return 0
 
         def use(_: int) -> None:
+            since = self.now
             for pfn in used:
                 devices.get(pfn)
-            self._hold(device.hold, go)
 
-        def go() -> None:
-            for pfn in used:
-                devices.put(pfn)
-            devices.withdraw(device.base)
+            def go() -> None:
+                for pfn in used:
+                    devices.put(pfn)
+                devices.withdraw(device.base)
+                self._held(tally, "published", since, pfn=first, frames=frames, used=len(used))
+
+            self._hold(device.hold, go)
 
         self._ask(tally, come, use)
 

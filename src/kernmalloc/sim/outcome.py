@@ -77,26 +77,20 @@ class Outcome(msgspec.Struct, kw_only=True):
 LARGE = 9  # order of a block of 2 MiB
 
 
+def fragmentation(blocks: list[int]) -> float:
+    """Of the free frames, by blocks of each order, the share that lies in no block of 512."""
+    free = sum(count << order for order, count in enumerate(blocks))
+    large = sum(count << order for order, count in enumerate(blocks) if order >= LARGE)
+    return 1 - large / free if free else 0.0
+
+
 def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> Outcome:
     """The figures of a run that is over but for giving everything back."""
     state, ledger, blocks = kernel.pages.state, kernel.ledger, free_blocks(kernel.view)
     touches = int(crowd.processes["touches"].sum())
     misses = int(state["misses"])
-    free = sum(count << order for order, count in enumerate(blocks))
-    large = sum(count << order for order, count in enumerate(blocks) if order >= LARGE)
     processors = kernel.view.read(Cpu, kernel.processor, int(kernel.layout["cpus"]))
-    every = _groups(scenario, crowd) + [
-        Load(
-            name=t.name,
-            kind=t.kind,
-            got=t.got,
-            waits=t.waits,
-            waited=t.waited,
-            longest=t.longest,
-            refused=dict(t.refused),
-        )
-        for t in loads.tallies
-    ]
+    every = fared(scenario, crowd, loads)
     return Outcome(
         scenario=scenario.name,
         seed=scenario.seed,
@@ -123,11 +117,27 @@ def outcome(scenario: Scenario, kernel: Kernel, crowd: Crowd, loads: Loads) -> O
         clipped=kernel.clipped,
         frames=kernel.frames_by_type(),
         free_blocks=blocks,
-        fragmentation=1 - large / free if free else 0.0,
+        fragmentation=fragmentation(blocks),
         promised=ledger.promised,
         available=ledger.available,
         broken_by=ledger.broken_by,
     )
+
+
+def fared(scenario: Scenario, crowd: Crowd, loads: Loads) -> list[Load]:
+    """How all loads have fared until now: the groups of processes, then the others."""
+    return _groups(scenario, crowd) + [
+        Load(
+            name=t.name,
+            kind=t.kind,
+            got=t.got,
+            waits=t.waits,
+            waited=t.waited,
+            longest=t.longest,
+            refused=dict(t.refused),
+        )
+        for t in loads.tallies
+    ]
 
 
 def _groups(scenario: Scenario, crowd: Crowd) -> list[Load]:

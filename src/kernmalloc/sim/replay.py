@@ -26,6 +26,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,7 +44,9 @@ from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.sim.observer import Observer
 from kernmalloc.sim.scenario import plain_pc
+from kernmalloc.sim.watch import WatchedReplay
 
 KERNEL = "x86_64"
 TIMED = {"raw": 7, "soft": 1, "twin": 1}  # replays
@@ -109,10 +112,12 @@ def replay(
     mode: str = "raw",
     machine: Machine | None = None,
     progress: Progress = lambda what, done: None,
+    observer: Observer | None = None,
 ) -> Replayed:
     """Replay a trace on a kernel, by default x86_64, of a machine, by default a PC with RAM enough. `progress` is told
-    what is done, and which share of it. Raises TooSmall, LifeError, KernelError where the operations have no
-    room, and UnreadableError where more is live at once than the limit."""
+    what is done, and which share of it; `observer` looks during the first replay. Raises TooSmall, LifeError,
+    KernelError where the operations have no room, UnreadableError where more is live at once than the limit, and what
+    `observer` raises."""
     started = time.perf_counter()
     profile = profile or Profile.load(KERNEL)
     hold("live", _most_live(trace, profile.page), trace.file)
@@ -130,7 +135,7 @@ def replay(
     try:
         with Kernel.boot(machine, profile, mode) as kernel:
             result.clipped = kernel.clipped
-            peak = _marked(result, trace, Stage(kernel, trace), progress)
+            peak = _marked(result, trace, Stage(kernel, trace), progress, observer)
         with Kernel.boot(machine, profile, mode) as kernel:
             _timed(result, trace, Stage(kernel, trace), peak, progress)
         result.held = True
@@ -140,9 +145,11 @@ def replay(
     return result
 
 
-def _marked(result: Replayed, trace: Trace, stage: "Stage", progress: Progress) -> int:
+def _marked(result: Replayed, trace: Trace, stage: "Stage", progress: Progress, observer: Observer | None) -> int:
     """The first replay: how many operations lead to the peak of backed memory."""
-    notes = stage.marked(trace.ops, lambda done: progress("marked", done))
+    with WatchedReplay(observer, stage.kernel, trace) if observer else nullcontext() as watch:
+        seen = (watch.step, watch.look) if watch else ()
+        notes = stage.marked(trace.ops, lambda done: progress("marked", done), *seen)
     stage.end(result)
     result.uncached = stage.uncached
     return _peaks(result, trace, notes, stage.frames, stage.kernel.profile.page)
@@ -266,20 +273,27 @@ class Stage:
                 self.uncached.append(cache.name)
         self._ids.put(ids)
 
-    def _chunks(self, ops: NDArray[numpy.void], progress: Callable[[float], object]) -> Iterator[int]:
+    def _chunks(
+        self, ops: NDArray[numpy.void], progress: Callable[[float], object], most: int = CHUNK
+    ) -> Iterator[int]:
         """Put the operations into the kernel's memory, some at a time: how many."""
-        for at in range(0, len(ops), CHUNK):
+        for at in range(0, len(ops), most):
             progress(at / len(ops))
-            chunk = ops[at : at + CHUNK]
+            chunk = ops[at : at + most]
             self._ops.put(chunk)
             yield len(chunk)
 
     def marked(
-        self, ops: NDArray[numpy.void], progress: Callable[[float], object] = lambda done: None
+        self,
+        ops: NDArray[numpy.void],
+        progress: Callable[[float], object] = lambda done: None,
+        step: int = CHUNK,
+        seen: Callable[[NDArray[numpy.void]], object] = lambda notes: None,
     ) -> NDArray[numpy.void]:
-        """Replay, every block marked: a `Note` of each operation. Raises Wrong."""
+        """Replay, every block marked: a `Note` of each operation. After every `step` of them, or CHUNK, `seen` is told
+        those notes. Raises Wrong."""
         notes: list[NDArray[numpy.void]] = [numpy.zeros(0, Note.dtype)]
-        for count in self._chunks(ops, progress):
+        for count in self._chunks(ops, progress, min(step, CHUNK)):
             self._notes.put(numpy.zeros(count, Note.dtype))
             rooms = self._slots.va, self._ids.va, self._owned.va, self._notes.va
             status = self.kernel.call("replay_marked", self._ops.va, count, *rooms)
@@ -288,6 +302,7 @@ class Stage:
                 number = sum(map(len, notes)) + int((found["frames"] == 0).argmax())
                 raise Wrong(f"operation {number:,}: {codes.MEANINGS[status]} ({codes.NAMES[status]})")
             notes.append(found)
+            seen(found)
         return numpy.concatenate(notes)
 
     def timed(self, ops: NDArray[numpy.void], progress: Callable[[float], object]) -> float:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 
@@ -26,8 +27,10 @@ from kernmalloc.lang.status import OK
 from kernmalloc.machine.lives import LifeError
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.loads import Loads
+from kernmalloc.sim.observer import Observer
 from kernmalloc.sim.outcome import Outcome, outcome
 from kernmalloc.sim.scenario import Scenario
+from kernmalloc.sim.watch import WatchedRun
 
 CHUNK = 4096  # pages that are held against what they must hold at once
 PATIENCE = 0.0002  # seconds: a thread with nothing to do looks again after that
@@ -47,9 +50,13 @@ class NoRoom(Exception):
 
 
 def run(
-    scenario: Scenario, mode: str = "raw", threads: bool = False, progress: Progress = lambda done: None
+    scenario: Scenario,
+    mode: str = "raw",
+    threads: bool = False,
+    progress: Progress = lambda done: None,
+    observer: Observer | None = None,
 ) -> Outcome:
-    """Run a scenario in mode raw or soft. `progress` is told how many touches are done.
+    """Run a scenario in mode raw or soft. `progress` is told how many touches are done, `observer` looks meanwhile.
 
     Raises InputError (machine or kernel cannot be read), TooSmall, LifeError (no such mode, or not with threads),
     KernelError (the machine is too small for the processes), Stuck, NoRoom (in the temporary folder)."""
@@ -59,7 +66,7 @@ def run(
     with Kernel.boot(scenario.machine_made(), scenario.profile(), mode, cpus=scenario.cpus + threads) as kernel:
         kernel.tlb_reset()
         counts = []
-        done = run_on(kernel, scenario, threads, progress, lambda: counts.append(kernel.tlb_counts()))
+        done = run_on(kernel, scenario, threads, progress, lambda: counts.append(kernel.tlb_counts()), observer)
         done.tlb_counted = counts[0]
     done.seconds = time.perf_counter() - started
     return done
@@ -71,16 +78,21 @@ def run_on(
     threads: bool = False,
     progress: Progress = lambda done: None,
     over: Callable[[], object] = lambda: None,
+    observer: Observer | None = None,
 ) -> Outcome:
     """Run a scenario on a kernel that has been booted for its processors, and one more with threads. `over` is called
-    when all touches are done, before anything is given back. Raises KernelError, Stuck, NoRoom."""
+    when all touches are done, before anything is given back. Raises KernelError, Stuck, NoRoom, what `observer` raises.
+
+    The observer looks where the run stops by itself: when the source answers, or a load has its turn."""
     started = time.perf_counter()
     with _folder() as folder, _source(kernel, Path(folder) / "pages", scenario.pages) as source:
         kernels = [kernel.cpu(number) for number in range(scenario.cpus + threads)]
         crowd = Crowd(scenario, kernel, kernels[-scenario.cpus :], source, timed=not threads)
-        loads = Loads(scenario, kernel)
+        loads = Loads(scenario, kernel, *([observer.note] if observer else ()))
+        watch = WatchedRun(observer, scenario, kernel, crowd, loads, source) if observer else None
         begun = time.perf_counter()
-        (_in_threads if threads else _in_turn)(crowd, loads, source, kernel, progress)
+        with watch or nullcontext():
+            (_in_threads if threads else _in_turn)(crowd, loads, source, kernel, progress, watch)
         seconds = time.perf_counter() - begun
         over()
         return _ended(scenario, kernel, source, crowd, loads, seconds, started)
@@ -106,7 +118,9 @@ def _source(kernel: Kernel, path: Path, pages: int) -> Source:
         raise NoRoom(f"no room for {wanted} of pages in {path.parent}: {error.strerror} ({ELSEWHERE})") from None
 
 
-def _in_turn(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress) -> None:
+def _in_turn(
+    crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress, watch: WatchedRun | None
+) -> None:
     world, address, left = crowd.worlds[0], crowd.world, crowd.processors["left"]
     total = int(left.sum())
     reported, moved, before = time.monotonic(), 0, 0
@@ -114,11 +128,15 @@ def _in_turn(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progres
     while True:
         now = kernel.run("processes_run", address)
         if now == DONE:
+            if watch:
+                watch.stopped()
             return
         if now == NEVER:
             raise Stuck(f"after {total - int(left.sum()):,} touches {STUCK}")
         turned = loads.run(now)
         due = kernel.run("requests_due", address, now)
+        if watch:
+            watch.turn(now, due)
         if due:
             source.run(due)
         if turned or loads.waiting:
@@ -135,7 +153,9 @@ def _in_turn(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progres
                 raise Stuck(f"after {done:,} touches {STUCK}")
 
 
-def _in_threads(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress) -> None:
+def _in_threads(
+    crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, progress: Progress, watch: WatchedRun | None
+) -> None:
     world, left = crowd.worlds[0], crowd.processors["left"]
     total, stop = int(left.sum()), Event()
 
@@ -156,6 +176,8 @@ def _in_threads(crowd: Crowd, loads: Loads, source: Source, kernel: Kernel, prog
                     time.sleep(PATIENCE)
                     progress(total - int(left.sum()))
                 world["polls"] += 1
+                if watch:
+                    watch.look(now)
                 for thread in running:
                     if thread.done():
                         thread.result()  # raises what ended it
