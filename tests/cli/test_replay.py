@@ -78,6 +78,12 @@ def test_a_kernel_that_does_wrong_is_told(monkeypatch):
     assert json.loads(run(REP, "--json").stdout)["failure"] == "operation 7: an invariant"
 
 
+def test_a_trace_for_perfetto_is_written(tmp_path):
+    file = tmp_path / "replay.pftrace"
+    told = run(GCC, "--perfetto", str(file))
+    assert told.exit_code == 0 and b"a microsecond is an operation" in file.read_bytes(), told.output
+
+
 def fail():
     raise Wrong("operation 7: an invariant")
 
@@ -94,6 +100,7 @@ def test_what_cannot_be_replayed_is_one_line(tmp_path):
         ([str(bad)], f"bad.txt:{number}: kmalloc: ptr=x00000000a0c2c3ce is not an address"),
         ([str(tmp_path / "missing.txt")], "missing.txt: No such file or directory"),
         ([str(tiny)], "tiny.toml: tells a machine, and is no trace"),
+        ([GCC, REP, "--perfetto", str(tmp_path / "f")], "/f: there are several traces (name one)"),
         ([GCC, "--kernel", "none"], "none: no such"),
         ([GCC, "--machine", str(tmp_path / "nowhere")], "nowhere: No such file or directory"),
         ([GCC, "--machine", str(tiny)], "refused: no range of RAM holds the kernel image"),

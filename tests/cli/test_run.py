@@ -51,6 +51,16 @@ def test_a_full_temporary_folder_is_one_line_and_is_left_empty(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+def test_a_trace_for_perfetto_is_written_and_json_stays_as_it_was(tmp_path):
+    file = tmp_path / "run.pftrace"
+    words = ("run", "steady", "--touches", "2000", "--json")
+    told = run(*words, "--perfetto", str(file))
+    assert told.exit_code == 0, told.output
+    line, other = json.loads(told.stdout), json.loads(run(*words).stdout)
+    assert line.keys() == other.keys() and line["misses"] == other["misses"]
+    assert list(tmp_path.iterdir()) == [file] and b"waits for a page" in file.read_bytes()
+
+
 def test_what_cannot_be_run_is_one_line(tmp_path):
     bad = tmp_path / "bad.toml"
     bad.write_text('summary = "x"\ntouches = 1\nram = "2 MiB"\n[[processes]]\nname = "p"\npages = 10\n')
@@ -61,6 +71,10 @@ def test_what_cannot_be_run_is_one_line(tmp_path):
         (["steady", "--mode", "twin"], "not one of 'raw', 'soft'"),
         (["steady", "--touches", "1" + "0" * 20], "'--touches': Input should be less than or equal to 2147483648"),
         (["steady", "--seed", "1" + "0" * 20], "'--seed': Input should be less than or equal to "),
+        (
+            ["steady", "--touches", "9", "--perfetto", str(tmp_path / "no" / "f")],
+            "no/f: No such file or directory (name a",
+        ),
         (["smp", "--threads", "--mode", "soft"], "only in raw do processors run at the same time"),
     ):
         command = [sys.executable, "-c", "from kernmalloc.cli import main; main()", "run", *words]

@@ -36,6 +36,14 @@ KernelName = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
+Perfetto = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="Write what happened over time as a trace for ui.perfetto.dev (docs/watching.md).",
+        show_default=False,
+    ),
+]
 Limit = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=N", help="Take more of an input: lines=5000000 (docs/limits.md).", show_default=False),

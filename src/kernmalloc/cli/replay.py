@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernmalloc.cli.options import AnyMode, KernelName, Mode
-from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json
+from kernmalloc.cli.options import AnyMode, KernelName, Mode, Perfetto
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json, write_whole
 from kernmalloc.cli.refusals import reason
 
 if TYPE_CHECKING:
@@ -34,24 +34,32 @@ def replay(
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")
     ] = False,
+    perfetto: Perfetto = "",
 ) -> None:
     """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
     from kernmalloc.cli.progress import load_objects
     from kernmalloc.cli.sources import words_once
     from kernmalloc.facade.choice import Choice, usual_kernel
     from kernmalloc.facade.profile import Profile
+    from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.memory_map import Machine, located
+    from kernmalloc.report.perfetto import can_write
     from kernmalloc.sim.replay import KERNEL
+
+    if perfetto and len(traces) > 1:
+        raise InputError(f"--perfetto {perfetto}", 0, "there are several traces", "name one")
+    if perfetto:
+        can_write(perfetto)  # said now, not after the work
 
     on = Machine.read(located(machine)) if machine else None
     usual = Choice(Profile.load(KERNEL), "") if on is None else usual_kernel(on)
     choice = Choice(Profile.load(kernel), "") if kernel else usual
     words_once(traces)
     load_objects(mode)
-    raise typer.Exit(max(_replay(file, choice, on, mode, json) for file in traces))
+    raise typer.Exit(max(_replay(file, choice, on, mode, json, perfetto) for file in traces))
 
 
-def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, json: bool) -> int:
+def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, json: bool, perfetto: str) -> int:
     """Replay one trace and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
     from kernmalloc.cli.sources import standard_input
@@ -59,18 +67,21 @@ def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, 
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.traces import read_stream, read_trace
     from kernmalloc.machine.lives import LifeError
+    from kernmalloc.report import perfetto as traces
     from kernmalloc.report import replay as report
     from kernmalloc.report.boot import chosen
+    from kernmalloc.sim.observer import Observer
     from kernmalloc.sim.replay import Replayed
     from kernmalloc.sim.replay import replay as run
 
     profile = choice.profile
+    observer = Observer() if perfetto else None
     failed = Replayed(file=file, kernel=profile.name, mode=mode)
     try:
         with measured() as progress:
             progress("reading", 0.0)
             trace = read_stream(standard_input(), file) if file == "-" else read_trace(file)
-            done = run(trace, profile, mode, machine, progress)
+            done = run(trace, profile, mode, machine, progress, observer)
     except InputError as error:
         failed.status, failed.reason = "unreadable", reason(error)
         said = str(error)
@@ -79,6 +90,8 @@ def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, 
         said = report.verdict(failed)
     else:
         say_json(done) if json else say_all((*chosen(choice.note), *report.whole(done)))
+        if observer:
+            write_whole(perfetto, "perfetto", traces.trace(observer.samples))
         return HELD if done.held else BROKEN
     if json:
         say_json(failed)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from kernmalloc.facade.view import View
 from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 
+ORDERS = MAX_ORDER + 1  # of blocks: 0 to MAX_ORDER
 WORD_ORDER = 6  # log2 of the frames of a word of the bitmap
 ALL = ~numpy.uint64(0)
 
@@ -13,7 +14,7 @@ ALL = ~numpy.uint64(0)
 def free_blocks(view: View) -> list[int]:
     """Free blocks of each order: element n counts the aligned blocks of 2 ** n frames that are free and not part of a
     larger one. Sum of count << order is the free frames. Recounted from the free bitmaps."""
-    counts = numpy.zeros(MAX_ORDER + 1, numpy.int64)
+    counts = numpy.zeros(ORDERS, numpy.int64)
     for region in view.regions():
         if region["area"]:
             bitmap = view.peek(int(region["words"]), int(region["word_count"]) * 8)
@@ -24,7 +25,7 @@ def free_blocks(view: View) -> list[int]:
 def blocks(words: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
     """The same for one free bitmap, as 64-bit words whose bit 0 is aligned to the largest block."""
     bits = words.view(numpy.uint64)
-    counts = numpy.zeros(MAX_ORDER + 1, numpy.int64)
+    counts = numpy.zeros(ORDERS, numpy.int64)
     free = bits[(bits != 0) & (bits != ALL)]  # of each aligned block that is free, the first bit
     for order in range(WORD_ORDER):
         halves = numpy.uint64(1 << order)

@@ -13,11 +13,10 @@ Nothing is asked of the kernel: all is read from its memory. RAM that comes late
 import numpy
 from numpy.typing import NDArray
 
-from kernmalloc.facade.blocks import ALL, blocks
+from kernmalloc.facade.blocks import ALL, ORDERS, blocks
 from kernmalloc.facade.state import core_entries
 from kernmalloc.facade.view import View
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, FREE, RESERVED, TYPES
-from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 
 
 def _head(stride: int) -> numpy.dtype[numpy.void]:
@@ -97,7 +96,7 @@ class FrameMap:
     def free_blocks(self) -> NDArray[numpy.int64]:
         """`facade.blocks.free_blocks`, of the bitmaps that this map has at hand."""
         parts = (blocks(part.words.view(numpy.int64)) for part in self._parts)
-        return sum(parts, start=numpy.zeros(MAX_ORDER + 1, numpy.int64))
+        return sum(parts, start=numpy.zeros(ORDERS, numpy.int64))
 
     def _across(self, starts: NDArray[numpy.int64], lengths: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
         """How many frames of blocks lie in each cell. Starts ascend, and no two blocks overlap."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+import kernmalloc.kernel.calls  # noqa: F401 (the first: records lead to those of rooms above)
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.view import View
 from kernmalloc.kernel.check.check import RECORDS

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from kernmalloc.facade.blocks import ORDERS
 from kernmalloc.kernel.core.kern import TYPE_NAMES
-from kernmalloc.kernel.frames.bitmap import MAX_ORDER
 
 DIGITS = 6  # of a number that is none of a count, in JSON
 
@@ -40,7 +40,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "heap_used": ("bytes", "pages of the heap in use"),
     "heap_backed": ("bytes", "pages of the heap with frames behind them, and the records of its pages"),
     **{f"frames_{name}": ("frames", _TYPES[name]) for name in TYPE_NAMES},
-    **{f"blocks_{order}": ("blocks", f"free blocks of 2^{order} frames") for order in range(MAX_ORDER + 1)},
+    **{f"blocks_{order}": ("blocks", f"free blocks of 2^{order} frames") for order in range(ORDERS)},
     "fragmentation": ("share", "of the free frames, those that lie in no free block of 512"),
     "promised": ("frames", "promised to the space bank"),
     "available": ("frames", "that the bank could have: free, or pages"),

@@ -15,6 +15,7 @@ from kernmalloc.facade.source import Source
 from kernmalloc.inputs.traces.trace import ORDERS, Trace
 from kernmalloc.kernel.core.kern import DIRTY, EMPTY
 from kernmalloc.kernel.pages.source import SLOTS
+from kernmalloc.lang import status as codes
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.loads import Loads
 from kernmalloc.sim.observer import Observer
@@ -64,8 +65,8 @@ class WatchedReplay(_Watched):
 
     def __init__(self, observer: Observer, kernel: Kernel, trace: Trace) -> None:
         super().__init__(observer, kernel, trace.file, len(trace.ops))
-        pages = (trace.kinds >= 0) & (trace.kinds < ORDERS)
-        self._bytes, self._origins = numpy.where(pages, 0, trace.bytes(kernel.profile.page)), trace.origins
+        self._pages = (trace.kinds >= 0) & (trace.kinds < ORDERS)
+        self._bytes, self._origins = trace.bytes(kernel.profile.page), trace.origins
         self._refused = numpy.zeros(self.total, bool)
         self._done = self._live = 0
 
@@ -82,7 +83,13 @@ class WatchedReplay(_Watched):
         """So many operations more are done."""
         these = slice(self._done, self._done + len(notes))
         self._refused[these] = notes["refused"] != 0
-        self._live += int(numpy.where(self._refused[self._origins[these]], 0, self._bytes[these]).sum())
+        for at in numpy.flatnonzero(notes["refused"]).tolist():
+            name, number = codes.NAMES[-int(notes["refused"][at])], self._done + at
+            self.observer.note(
+                Slice("allocations", "refusal", name, number, number, {"bytes": int(self._bytes[number])})
+            )
+        others = self._refused[self._origins[these]] | self._pages[these]
+        self._live += int(numpy.where(others, 0, self._bytes[these]).sum())
         self._done = these.stop
         self.observer.look(self, self._done)
 
