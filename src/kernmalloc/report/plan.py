@@ -1,6 +1,6 @@
 """A plan as text: the heap structure by structure, how it lies, what is left, and which devices it will hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
 from kernmalloc.inputs.sizes import size
@@ -23,8 +23,8 @@ def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     )
     yield from clipped(plan.clipped, profile)
     yield from section("Heap at the end of the boot, to the byte", _items(plan))
-    yield from section("How it lies", _layout(plan))
-    yield from section("Page space", _space(plan))
+    yield from section("How it lies", _each(layout(plan)))
+    yield from section("Page space", _each(space(plan)))
     if devices := [*plan.devices, *plan.unplaced]:
         yield from section("Devices, published in order of address", columns(device_rows(devices), notes=True))
         yield from advised(plan, advice, line)
@@ -42,51 +42,46 @@ def _items(plan: Plan) -> Iterator[str]:
     yield from fitted(f"The window holds {held} of the objects that the profile's ratios ask for.")
 
 
-def _layout(plan: Plan) -> Iterator[str]:
+def layout(plan: Plan) -> Iterator[str]:
+    """How the heap lies, what its mapping takes of the TLB, and whether all RAM could be mapped: a line each."""
     if plan.profile.heapless:
-        yield from fitted("carved out of RAM in one piece, in the direct map: no page table is written")
+        yield "carved out of RAM in one piece, in the direct map: no page table is written"
         return
     if plan.fixed:
         fixed = plan.fixed
         sign = "-" if fixed.constant < 0 else "+"
-        yield from fitted(
+        yield (
             f"fixed part: VA {span(fixed.va, fixed.va + fixed.bytes)}, PA {span(fixed.pa, fixed.pa + fixed.bytes)}, "
             f"VA = PA {sign} {abs(fixed.constant):#x}"
         )
         if plan.profile.direct:
-            yield from fitted(
-                "all of it lies in the direct map, and so does what it grows by: no page table is written"
-            )
+            yield "all of it lies in the direct map, and so does what it grows by: no page table is written"
             return
-        yield from fitted(
+        yield (
             f"affine and in large pages: {1:.0%} of the fixed part, {plan.affine_share:.0%} of the heap, "
             f"{plan.affine_share_at_bound:.1%} of it at its bound"
         )
     else:
         where = span(plan.heap_va, plan.heap_va + plan.top)
-        yield from fitted(f"VA {where}, single frames from anywhere; no share of it is affine by plan")
+        yield f"VA {where}, single frames from anywhere; no share of it is affine by plan"
     tlb = plan.tlb
     after = "no more after boot" if plan.fixed and plan.most == plan.top else "more as the heap grows"
-    yield from fitted(
+    yield (
         f"TLB entries: {tlb.entries:,}: {tlb.large:,} large pages, {tlb.small:,} single pages, "
         f"{tlb.static:,} of image and first tables; {after}"
     )
     window = plan.profile.va.size
     verdict = "it cannot be" if plan.direct_map > window else f"{size(window - plan.direct_map)} would be left"
-    yield from fitted(
-        f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
-    )
+    yield f"a direct map of all RAM would take {size(plan.direct_map)} of VA, the window has {size(window)}: {verdict}"
     if held := FORMATS[plan.profile.arch].tlb:
-        yield from fitted(f"the processor's TLB, loaded by software, holds {held}: {_loaded(plan, held)}")
+        yield f"the processor's TLB, loaded by software, holds {held}: {_loaded(plan, held)}"
     elif processor := plan.profile.processor:
         first, second = (
             sum(tlb.entries for tlb in processor.tlbs if tlb.level == level and tlb.kind != "instruction")
             for level in (1, 2)
         )
         more = f", {second:,} more in level 2" if second else ""
-        yield from fitted(
-            f"the TLB of {processor.title} holds {first:,} for data{more}; the heap takes {plan.tlb.heap:,}"
-        )
+        yield f"the TLB of {processor.title} holds {first:,} for data{more}; the heap takes {plan.tlb.heap:,}"
 
 
 def _loaded(plan: Plan, held: int) -> str:
@@ -99,14 +94,21 @@ def _loaded(plan: Plan, held: int) -> str:
     return f"{'all of the heap fits' if tlb.heap <= held else 'the heap takes more'}, {tlb.heap:,}, and none is locked"
 
 
-def _space(plan: Plan) -> Iterator[str]:
+def space(plan: Plan) -> Iterator[str]:
+    """What is left for page space: a line each."""
     broken = "; growth may break that" if plan.lenient else ""
-    yield from fitted(
+    yield (
         f"{several(plan.frames, 'frame')} described, {plan.available:,} left for page space, "
         f"{plan.promised:,} promised to the bank{broken}"
     )
     if plan.after.released:
-        yield from fitted(f"release gives back {size(plan.after.released)} once these devices are published")
+        yield f"release gives back {size(plan.after.released)} once these devices are published"
+
+
+def _each(lines: Iterable[str]) -> Iterator[str]:
+    """Each line, as the terminal has room for it."""
+    for line in lines:
+        yield from fitted(line)
 
 
 def _added(plan: Plan) -> Iterator[str]:
@@ -122,6 +124,14 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """What to do about the device that lacks most, as a colleague would say it; nothing if nothing is to be done."""
     if advice is None:
         return
+    yield ""
+    yield from paragraph(counsel(plan, advice))
+    if advice.proof is not None:
+        yield f"  {line}"
+
+
+def counsel(plan: Plan, advice: Advice) -> str:
+    """Advice in words: which device lacks most, what to set, and what that comes to."""
     lacking = [d for d in plan.devices if d.status != FITS and d.curable]
     worst = max((d for d in lacking if d.base not in advice.beyond or advice.proof is None), key=lambda d: d.missing)
     name = ", ".join(worst.names) or "a device"
@@ -131,20 +141,16 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
         f"entries for {worst.missing:,} of its {frames:,} frames are missing. "
     )
     if advice.proof is None:
-        what += f"No tunable helps: {advice.reason}."
-    else:
-        settings = " and ".join(f"{name.replace('-', '_')}={value}" for name, value in advice.settings.items())
-        what += (
-            f"Set {settings}: planned again with that, everything fits that can, and the heap is "
-            f"{size(advice.proof.top)} (now {size(plan.top)}), page space {advice.proof.available:,} frames "
-            f"(now {plan.available:,})."
-        )
-        if advice.beyond:
-            what += f" No tunable helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
-    yield ""
-    yield from paragraph(what)
-    if advice.proof is not None:
-        yield f"  {line}"
+        return f"{what}No tunable helps: {advice.reason}."
+    settings = " and ".join(f"{name.replace('-', '_')}={value}" for name, value in advice.settings.items())
+    what += (
+        f"Set {settings}: planned again with that, everything fits that can, and the heap is "
+        f"{size(advice.proof.top)} (now {size(plan.top)}), page space {advice.proof.available:,} frames "
+        f"(now {plan.available:,})."
+    )
+    if advice.beyond:
+        what += f" No tunable helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
+    return what
 
 
 def several_machines(plans: Sequence[Plan]) -> Iterator[str]:
