@@ -35,7 +35,8 @@ def whole(done: Compared) -> Iterator[str]:
     )
     yield from section("Entries that the load adds to the kernel's window", columns(_growth(done.growth), notes=True))
     yield ""
-    yield from _notes(done)
+    for note in notes(done):
+        yield from fitted(note)
 
 
 def processor(done: Compared) -> str:
@@ -129,24 +130,25 @@ def unserved(requests: int) -> str:
     return f"{several(requests, 'request')} of the load not served in full"
 
 
-def _notes(done: Compared) -> Iterator[str]:
+def notes(done: Compared) -> Iterator[str]:
+    """What it means: a line each."""
     for side in done.sides:
         if side.refused:
-            yield from fitted(f"{NAMES[side.mapping].capitalize()}: {unserved(side.refused)}.")
+            yield f"{NAMES[side.mapping].capitalize()}: {unserved(side.refused)}."
     fixed = next(side for side in done.sides if side.mapping == FIXED)
     if fixed.load and not done.locks:
-        yield from fitted(f"{done.title} locks no entries: {NAMES[FIXED]} are what it would do if it could.")
+        yield f"{done.title} locks no entries: {NAMES[FIXED]} are what it would do if it could."
     if fixed.load:
         left = done.tlb_entries - fixed.fixed
-        yield from fitted(f"Fixed entries leave {left} of {done.tlb_entries} for all that is not heap.")
+        yield f"Fixed entries leave {left} of {done.tlb_entries} for all that is not heap."
     verdict = "it cannot be" if done.direct_map > done.window else "it can be"
     entries = several(-(-done.direct_map // done.large_page), "entry", "entries")
-    yield from fitted(
+    yield (
         f"A direct map of all RAM would take {size(done.direct_map)} of the window's {size(done.window)}, "
         f"{entries} of {size(done.large_page)}: {verdict}."
     )
     told = ", ".join(_of_the_heap(side) for side in done.sides)
-    yield from fitted(f"Misses on the heap at boot, and then {unit_of(done)}: {told}; {done.seconds:.1f} s")
+    yield f"Misses on the heap at boot, and then {unit_of(done)}: {told}; {done.seconds:.1f} s"
 
 
 def _of_the_heap(side: Side) -> str:

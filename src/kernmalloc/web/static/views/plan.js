@@ -13,7 +13,7 @@ export function planTree(root, data) {
   }
   root.append(
     heapTree(data),
-    headed("How it lies", data.layout.map((line) => build("p", {}, `${line}.`))),
+    headed("How it lies", build("ul", {}, data.layout.map((line) => build("li", {}, line)))),
     tlbReach(data),
     deviceCosts(data),
     reserves(data),
@@ -62,7 +62,7 @@ function heapTree(data) {
     { title: "bytes", number: true, value: (part) => part.bytes, text: (part) => grouped(part.bytes), bar: share },
     { title: "frames", number: true, value: (part) => part.bytes, text: (part) => frames(part.bytes, data.page) },
     { title: "share", number: true, value: (part) => part.bytes, text: (part) => percent(part.bytes / all) },
-    { title: "what it is", value: (part) => part.note },
+    { title: "what it is", prose: true, value: (part) => part.note },
   ];
   function share(part) {
     return part.bytes / all;
@@ -106,7 +106,8 @@ function treeCell(leaf, label, told, choose) {
     },
     svgNode("rect", { width, height, fill: texture(leaf.data.at) }),
   );
-  const lines = [label, `${grouped(leaf.data.bytes)} bytes`].filter((line) => line.length * 7 + 8 < width);
+  const room = (line) => line.length * 7 + 12 < width;
+  const lines = room(label) ? [label, `${grouped(leaf.data.bytes)} bytes`].filter(room) : [`${leaf.data.at + 1}`].filter(room);
   lines.slice(0, Math.floor((height - 6) / 16)).forEach((line, at) => {
     cell.append(svgNode("text", { x: 6, y: 17 + 16 * at, class: "chart-label" }, line));
   });
@@ -164,7 +165,7 @@ function deviceCosts(data) {
       bar: (device) => (device.total ? 0 : device.cost / most),
     },
     { title: "status", value: (device) => device.status },
-    { title: "why", value: (device) => device.reason },
+    { title: "why", prose: true, value: (device) => device.reason },
   ];
   const total = { total: several(data.devices.length, "range"), names: [], status: "", reason: "" };
   for (const key of ["size", "frames", "entries", "cost"]) total[key] = d3.sum(data.devices, (device) => device[key]);
@@ -239,7 +240,7 @@ function cardTable(data) {
     { title: "entries", number: true, value: (card) => card.entries, text: (card) => grouped(card.entries) },
     { title: "bytes of heap", number: true, value: (card) => card.cost, text: (card) => grouped(card.cost) },
     { title: "status", value: (card) => card.status },
-    { title: "why, and what to do", value: (card) => [card.reason, card.advice].filter(Boolean).join(". ") },
+    { title: "why, and what to do", prose: true, value: (card) => [card.reason, card.advice].filter(Boolean).join(". ") },
   ];
   const costs = data.cards.map((card) =>
     card.status === "fits"
@@ -277,6 +278,7 @@ function strategyTable(data) {
     { title: "device ranges", value: (row) => statuses(row).join(", ") },
     {
       title: "why refused, and what to do",
+      prose: true,
       value: (row) => [row.reason && `refused: ${row.reason}`, row.advice].filter(Boolean).join(". "),
     },
   ];

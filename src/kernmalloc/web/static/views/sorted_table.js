@@ -3,7 +3,7 @@
 import { build } from "./dom.js";
 
 // Columns: {title, value: row => what is sorted by, text: row => what is shown (default: the value), number: to the
-// right, bar: row => share of 1 that a bar behind the text shows, meaning: what the heading's tip says}.
+// right, prose: may be long, bar: row => share of 1 that a bar under the text shows, meaning: what the heading's tip says}.
 export function sortedTable(caption, columns, rows, total = null) {
   const body = build("tbody", {});
   const headings = columns.map((column, at) => heading(column, () => sortBy(at)));
@@ -45,7 +45,8 @@ function heading(column, press) {
 function line(columns, row) {
   const cells = columns.map((column, at) => {
     const shown = (column.text ?? column.value)(row);
-    const cell = build(at ? "td" : "th", { scope: at ? null : "row", class: column.number ? "number" : null });
+    const kind = column.number ? "number" : column.prose ? "prose" : null;
+    const cell = build(at ? "td" : "th", { scope: at ? null : "row", class: kind });
     cell.append(...[shown].flat().map((each) => each ?? ""));
     if (column.bar) {
       cell.classList.add("chart-bar");
