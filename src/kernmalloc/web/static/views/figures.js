@@ -1,10 +1,11 @@
 // Numbers as text, as the command line prints them.
 
 const PREFIXES = "KMGTPE";
+const FORMATS = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
 
-// 1234567 as 1,234,567; of what is no whole number, at most `digits` digits behind the point.
+// 1234567 as 1,234,567; of what is no whole number, at most `digits` digits behind the point, three at most.
 export function grouped(number, digits = 0) {
-  return number.toLocaleString("en-US", { maximumFractionDigits: digits });
+  return FORMATS[digits].format(number);
 }
 
 // A number with so many digits behind the point; halves are rounded to even, as Python does it.

@@ -54,15 +54,17 @@ function timePanel(panel, done, unit) {
   const legend = panel.series.map((series, at) =>
     build("span", { class: "chart-named" }, key(panel, at), ` ${series.label} `, said[at]),
   );
-  const cursor = svgNode("line", { class: "chart-cursor", y1: 0 });
+  const cursor = build("div", { class: "chart-cursor" });
   const height = (panel.stacked ? 150 : 96) + (unit ? 34 : 0);
   let [state, point, plot, at] = [{ from: 0, to: done.length - 1 }, () => {}, null, 0];
   const stack = panel.stacked ? stacked(panel.series) : [];
 
-  const drawing = fitted({ class: "chart-drawing" }, (width) => {
+  const drawing = fitted({ class: "chart-drawing chart-under" }, (width) => {
     const [low, high] = [state.from, state.to + 1];
     const x = done.slice(low, high);
     const part = (values) => values.slice(low, high);
+    const every = Math.max(Math.round((2 * (high - low)) / width), 1); // of layers: two pixels or more for a moment
+    const thin = (values) => part(values).filter((_, at) => at % every === 0 || at === high - low - 1);
     plot = Plot.plot({
       width,
       height,
@@ -71,22 +73,27 @@ function timePanel(panel, done, unit) {
       marginTop: 8,
       marginBottom: unit ? 40 : 6,
       ariaLabel: `${panel.title} over time`,
-      x: { domain: [done[state.from], done[state.to]], axis: unit ? "bottom" : null, label: unit, ticks: width / 120 },
+      x: {
+        domain: [done[state.from], done[state.to]],
+        axis: unit ? "bottom" : null,
+        label: unit,
+        ticks: Math.max(Math.floor(width / 130), 2),
+        tickFormat: (value) => grouped(value),
+      },
       y: {
         domain: panel.domain ?? extent(panel, stack, part),
-        ticks: panel.stacked ? 4 : 3,
+        ticks: panel.unit === "bytes" ? byteTicks(panel, part) : panel.stacked ? 4 : 3,
         tickFormat: axisText(panel.unit),
         grid: true,
         label: null,
-        nice: !panel.domain,
+        nice: !panel.domain && panel.unit !== "bytes",
       },
       marks: [
         stack.map((layer, order) =>
-          Plot.areaY(x, {
-            x,
-            y1: part(layer.low),
-            y2: part(layer.high),
-            curve: "step-after",
+          Plot.areaY(thin(x), {
+            x: thin(x),
+            y1: thin(layer.low),
+            y2: thin(layer.high),
             fill: texture(order),
             stroke: "var(--chart-ground)",
             strokeWidth: 0.5,
@@ -108,20 +115,16 @@ function timePanel(panel, done, unit) {
             ),
       ],
     });
-    plot.append(cursor);
-    cursor.setAttribute("y2", height - (unit ? 40 : 6));
     move();
     plot.addEventListener("pointermove", (event) => {
       const [left] = d3.pointer(event, plot);
       point(d3.bisectCenter(done, plot.scale("x").invert(left)));
     });
-    return plot;
+    return [plot, cursor];
   });
 
   function move() {
-    const left = plot ? plot.scale("x").apply(done[at]) : 0;
-    cursor.setAttribute("x1", left);
-    cursor.setAttribute("x2", left);
+    if (plot) cursor.style.transform = `translateX(${plot.scale("x").apply(done[at])}px)`;
   }
 
   return {
@@ -174,6 +177,13 @@ function extent(panel, stack, part) {
   const [least, most] = d3.extent(panel.series.flatMap((series) => part(series.values)));
   if (!panel.close) return [0, most || 1];
   return least === most ? [least - 1, most + 1] : [least, most];
+}
+
+// Round numbers of bytes, as people write them: in powers of 1024.
+function byteTicks(panel, part) {
+  const [, most] = extent(panel, [], part);
+  const unit = 1024 ** Math.floor(Math.log2(Math.max(most, 1)) / 10);
+  return d3.ticks(0, most / unit, 3).map((tick) => tick * unit);
 }
 
 function axisText(unit) {
