@@ -11,7 +11,7 @@ const SYMBOLS = ["circle", "square", "triangle", "diamond", "times", "asterisk"]
 const GLYPHS = ["○", "□", "△", "◇", "×", "✳"];
 const ASKED = [0, 1 << 12, 1 << 16, 1 << 18, 1 << 23, 1 << 26]; // device frames that the table of curves tells of
 
-export function coverage(root, data) {
+export function coverage(root, data, page) {
   const cards = [...new Set(data.curves.map((curve) => curve.card))];
   root.append(
     build(
@@ -53,7 +53,7 @@ function coverageCurves(data, card) {
         constant: 1000,
         domain: [0, end],
         ticks: TICKS.filter((tick) => tick <= end),
-        tickFormat: "~s",
+        tickFormat: d3.format("~s"),
         label: "device frames reserved",
         grid: true,
       },

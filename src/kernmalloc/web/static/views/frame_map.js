@@ -4,7 +4,7 @@ import { build, fitted, headed } from "./dom.js";
 import { grouped, percent, several } from "./figures.js";
 import { svgNode, texture } from "./textures.js";
 
-const FILLS = { heap: 0, mapping: 1, page: 2, dma: 3, device: 4, reserved: 6 };
+const TYPE_FILLS = { heap: 0, mapping: 1, page: 2, dma: 3, device: 4, reserved: 6 };
 const LEAST = 5; // pixels of a cell
 
 // {element, show(at): the map at a moment of the samples, or the last one taken before it}.
@@ -24,7 +24,7 @@ export function frameMap({ map, columns, unit }) {
     const height = Math.ceil(map.cells / across) * size;
     const svg = svgNode("svg", { width: across * size, height, tabindex: 0, role: "img", "aria-label": spoken() });
     for (const type of map.types) {
-      const path = svgNode("path", type in FILLS ? { fill: texture(FILLS[type]) } : { class: "chart-free" });
+      const path = svgNode("path", type in TYPE_FILLS ? { fill: texture(TYPE_FILLS[type]) } : { class: "chart-free" });
       paths.set(type, path);
       svg.append(path);
     }
@@ -105,7 +105,7 @@ export function frameMap({ map, columns, unit }) {
 
 function mapSwatch(type) {
   const svg = svgNode("svg", { width: 14, height: 14, class: "chart-swatch", "aria-hidden": "true" });
-  svg.append(svgNode("rect", { width: 14, height: 14, ...(type in FILLS ? { fill: texture(FILLS[type]) } : { class: "chart-free" }) }));
+  svg.append(svgNode("rect", { width: 14, height: 14, ...(type in TYPE_FILLS ? { fill: texture(TYPE_FILLS[type]) } : { class: "chart-free" }) }));
   return svg;
 }
 

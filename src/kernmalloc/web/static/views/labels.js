@@ -15,11 +15,12 @@ export function endLabels(plot, labels, narrow) {
     .sort((a, b) => b.top - a.top);
   for (const label of placed) {
     floor = Math.min(label.top + (narrow ? -8 : 4), floor);
+    if (!narrow) svg.append(leader(label, floor - 4));
     svg.append(
       svgNode(
         "text",
         {
-          x: label.left + (narrow ? 0 : 10),
+          x: label.left + (narrow ? 0 : 20),
           y: floor,
           "text-anchor": narrow ? "end" : "start",
           class: "chart-label",
@@ -30,4 +31,9 @@ export function endLabels(plot, labels, narrow) {
     );
     floor -= APART;
   }
+}
+
+// The line that leads from the end of a line to its name.
+function leader({ left, top, ink }, at) {
+  return svgNode("path", { d: `M${left + 2},${top}L${left + 17},${at}`, style: `stroke: ${ink}`, class: "chart-leader" });
 }

@@ -9,7 +9,7 @@ import { frameMap } from "./frame_map.js";
 
 const STRIP = 56; // height of the picture of the whole, in which the span is chosen
 
-export function overTime(root, data) {
+export function overTime(root, data, page) {
   const { columns, unit } = data;
   const done = columns.done.values;
   const last = done.length - 1;

@@ -5,7 +5,7 @@ import { addresses, grouped, percent, several, sizeText } from "./figures.js";
 import { dash, ink, svgNode, swatch, texture } from "./textures.js";
 import { sortedTable } from "./sorted_table.js";
 
-export function planTree(root, data) {
+export function planTree(root, data, page) {
   root.append(build("p", {}, `${data.machine}: kernel ${data.kernel}, strategy ${data.strategy}.`));
   if (data.refused) {
     root.append(build("p", { class: "chart-refused" }, `Refused: ${data.refused}.`), strategyTable(data));

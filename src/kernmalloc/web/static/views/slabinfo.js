@@ -6,7 +6,7 @@ import { sortedTable } from "./sorted_table.js";
 
 const COUNTS = ["active_objs", "num_objs", "objsize", "objperslab", "pagesperslab", "active_slabs", "num_slabs"];
 
-export function slabinfo(root, data) {
+export function slabinfo(root, data, page) {
   const full = (cache) => (cache.num_objs ? cache.active_objs / cache.num_objs : 0);
   const bytes = (cache) => cache.active_objs * cache.objsize;
   const most = d3.max(data.caches, bytes) || 1;

@@ -8,7 +8,7 @@ import { endLabels } from "./labels.js";
 
 const MISS_TICKS = [0, 0.1, 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000];
 
-export function tlbCounts(root, data) {
+export function tlbCounts(root, data, page) {
   const { compared } = data;
   root.append(
     build("p", {}, `${compared.machine || compared.file}: kernel ${compared.kernel}, load ${compared.load}.`),
