@@ -4,6 +4,7 @@ import json
 
 import msgspec
 import pytest
+from heap_model import effort
 from hypothesis import given
 from hypothesis import strategies as st
 from parts_page import html
@@ -25,6 +26,7 @@ def part_of(made):
     return plan_part(made, advise(made), "kernmalloc boot")
 
 
+@effort(0.1)
 @given(
     st.sampled_from(SHIPPED), st.sampled_from(list(STRATEGIES)), st.integers(8, 256), st.integers(0, 64), st.booleans()
 )
