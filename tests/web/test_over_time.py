@@ -7,9 +7,9 @@ import numpy
 import pytest
 from parts_page import html
 
-from kernmalloc.kernel.core.kern import TYPE_NAMES
+from kernmalloc import Kernel
 from kernmalloc.sim.observer import Observer
-from kernmalloc.sim.run import run
+from kernmalloc.sim.run import run_on
 from kernmalloc.sim.scenario import Scenario
 from kernmalloc.web.over_time import over_time_part
 
@@ -18,8 +18,10 @@ MOMENT, FROM, TO = range(3)  # the sliders, in their order
 
 @pytest.fixture(scope="module")
 def samples():
-    observer = Observer()
-    run(Scenario.load("storm").with_changes(touches=20_000), "soft", observer=observer)
+    observer, scenario = Observer(), Scenario.load("storm").with_changes(touches=20_000)
+    with Kernel.boot(scenario.machine_made(), scenario.profile(), "soft", cpus=scenario.cpus) as kernel:
+        run_on(kernel, scenario, observer=observer)
+        assert kernel.check().passed
     return observer.samples
 
 
@@ -86,17 +88,18 @@ def test_the_frame_map_is_what_was_sampled(samples, opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.wait_for_function("document.querySelector('.chart-map path[d]')")
     maps = samples.map
+    types = maps.to_json()["types"]
     drawn = {
         name: page.locator(".chart-map path").nth(number).get_attribute("d").count("M")
-        for number, name in enumerate(TYPE_NAMES)
+        for number, name in enumerate(types)
     }
-    counted = numpy.bincount(maps.dominant[-1], minlength=len(TYPE_NAMES))
+    counted = numpy.bincount(maps.dominant[-1], minlength=len(types))
     assert list(drawn.values()) == counted.tolist()
     page.locator(".chart-map svg").focus()
     page.keyboard.press("ArrowRight")
     share = maps.shares[-1][1] / 255
     says = page.locator("output").nth(1).inner_text()
-    assert says.startswith("Cell 1, frames ") and says.endswith(f" {TYPE_NAMES[maps.dominant[-1][1]]}.")
+    assert says.startswith("Cell 1, frames ") and says.endswith(f" {types[maps.dominant[-1][1]]}.")
     assert float(re.search(r"([\d.]+)%", says)[1]) == pytest.approx(100 * share, abs=0.06)
     pfn, frames = maps.spans[0]
     assert f"{pfn + maps.each:x}-" in says or frames < 2 * maps.each
