@@ -5,6 +5,7 @@ import re
 
 import numpy
 import pytest
+from msgspec.structs import replace
 from parts_page import html
 
 from kernmalloc import Kernel
@@ -18,7 +19,9 @@ MOMENT, FROM, TO = range(3)  # the sliders, in their order
 
 @pytest.fixture(scope="module")
 def samples():
-    observer, scenario = Observer(), Scenario.load("storm").with_changes(touches=20_000)
+    storm = Scenario.load("storm")
+    groups = tuple(replace(group, pages=500) for group in storm.processes)
+    observer, scenario = Observer(), storm.with_changes(touches=5_000, processes=groups)
     with Kernel.boot(scenario.machine_made(), scenario.profile(), "soft", cpus=scenario.cpus) as kernel:
         run_on(kernel, scenario, observer=observer)
         assert kernel.check().passed
@@ -53,7 +56,10 @@ def test_the_figures_of_each_moment_are_the_samples(samples, opened):
     page.locator("input").nth(MOMENT).focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_function("at => document.querySelector('[data-figure=done]').textContent.startsWith(at)", arg=f"{samples['done'][last - 3]:,}")
+    page.wait_for_function(
+        "at => document.querySelector('[data-figure=done]').textContent.startsWith(at)",
+        arg=f"{samples['done'][last - 3]:,}",
+    )
     held_against(samples, page, last - 3)
     page.keyboard.press("Home")
     page.wait_for_function("document.querySelector('[data-figure=done]').textContent.startsWith('0 ')")

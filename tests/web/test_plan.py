@@ -82,7 +82,8 @@ def test_the_page_shows_the_numbers_of_plan_json(page_of):
     made = plan(Machine.shipped("desktop-16g"), with_strategy(Profile.load("eros2"), "reserve+release"))
     page = page_of(html(part_of(made)))
     shown = page.eval_on_selector_all(
-        "dd[data-figure]", "all => Object.fromEntries(all.map((e) => [e.dataset.figure, [e.dataset.value, e.innerText]]))"
+        "dd[data-figure]",
+        "all => Object.fromEntries(all.map((e) => [e.dataset.figure, [e.dataset.value, e.innerText]]))",
     )
     for name, (value, text) in shown.items():
         expected = said
@@ -92,7 +93,9 @@ def test_the_page_shows_the_numbers_of_plan_json(page_of):
     assert {"heap.bound", "ledger.promised", "tlb.entries", "released"} <= set(shown)
     text = page.inner_text("body")
     for device in said["devices"]:
-        assert f"{device['base']:08x}-{device['base'] + device['size'] - 1:08x}" in text and f"{device['cost']:,}" in text
+        assert (
+            f"{device['base']:08x}-{device['base'] + device['size'] - 1:08x}" in text and f"{device['cost']:,}" in text
+        )
     drawn = page.eval_on_selector_all("[data-bytes]", "all => all.map((e) => Number(e.dataset.bytes))")
     assert sum(drawn) == made.top + sum(item.bytes for item in made.beside)
 

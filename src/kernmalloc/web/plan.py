@@ -185,4 +185,3 @@ def _strategy(machine: Machine, profile: Profile, name: str, more: Sequence[Rang
         "tlb": made.after.tlb,
         "devices": Counter(device.status for device in (*made.devices, *made.unplaced)),
     }
-

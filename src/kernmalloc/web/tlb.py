@@ -29,7 +29,9 @@ def tlb_part(done: Compared) -> Part:
                 f"{NAMES[side.mapping]}, {side.strategy}: {side.reason}" for side in done.sides if side.reason
             ],
             "load": [row for side in measured if side.load for row in _structures(side, side.load, LONG)],
-            "boot": [row for side in measured if side.boot and not side.fixed for row in _structures(side, side.boot, 0)],
+            "boot": [
+                row for side in measured if side.boot and not side.fixed for row in _structures(side, side.boot, 0)
+            ],
             "curve": [
                 {
                     "way": NAMES[side.mapping],
