@@ -21,7 +21,7 @@ MOMENT, FROM, TO = range(3)  # the sliders, in their order
 def samples():
     storm = Scenario.load("storm")
     groups = tuple(replace(group, pages=500) for group in storm.processes)
-    observer, scenario = Observer(), storm.with_changes(touches=5_000, processes=groups)
+    observer, scenario = Observer(), storm.with_changes(touches=400, processes=groups)
     with Kernel.boot(scenario.machine_made(), scenario.profile(), "soft", cpus=scenario.cpus) as kernel:
         run_on(kernel, scenario, observer=observer)
         assert kernel.check().passed

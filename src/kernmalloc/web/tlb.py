@@ -1,5 +1,7 @@
-"""The part of a page that shows what `kernmalloc tlb` counted: misses by structure, by way of mapping the heap and by
-entries of a TLB. Rates are in the unit of the text, a thousand operations of a long load; counts are those of --json."""
+"""The part of a page that shows what `kernmalloc tlb` counted: misses by structure, by way of mapping the heap, and by
+entries of a TLB.
+
+Rates are in the unit of the text, a thousand operations of a long load; counts are those of --json."""
 
 from collections.abc import Iterator
 from typing import Any
