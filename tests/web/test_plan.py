@@ -135,5 +135,5 @@ def test_a_refusal_is_told_with_what_would_do(page_of):
     part = refused_part(computer, profile, str(error.value))
     page = page_of(html(part))
     text = page.inner_text("body")
-    assert f"Refused: {error.value}." in text and "why refused, and what to do" in text
+    assert f"Refused: {error.value}." in text and "Why a strategy is refused, and what to do:" in text
     assert msgspec.json.encode(part.data)

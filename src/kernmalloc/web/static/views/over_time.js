@@ -88,10 +88,11 @@ function slider(label, value, max, change) {
   return { input, element: build("label", {}, `${label} `, input) };
 }
 
-// The whole of the first panel's first figure, with a brush that selects the span; `span` sets it.
+// The whole of the first figure that changes, with a brush that selects the span; `span` sets it.
 function overview(data, change) {
   const done = data.columns.done.values;
-  const { values } = data.columns[panelFigures(data)[0].series[0].name];
+  const all = panelFigures(data).flatMap((panel) => panel.series);
+  const { values } = all.find((series) => d3.min(series.values) < d3.max(series.values)) ?? all[0];
   const brush = d3.brushX();
   let [x, group, chosen, silent] = [null, null, null, false];
   const place = () => {

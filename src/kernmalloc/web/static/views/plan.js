@@ -57,23 +57,30 @@ function heapTree(data) {
     return svgNode("svg", { width, height, role: "group", "aria-label": said }, ...cells);
   });
 
+  const total = {
+    name: "heap and what stands beside it",
+    bytes: all,
+    note: `the heap is ${grouped(data.heap)} of them`,
+  };
   const columns = [
-    { title: "part", value: (part) => part.at, text: (part) => [swatch(part.at), label(part)] },
-    { title: "bytes", number: true, value: (part) => part.bytes, text: (part) => grouped(part.bytes), bar: share },
+    {
+      title: "part",
+      value: (part) => part.at,
+      text: (part) => (part === total ? part.name : [swatch(part.at), label(part)]),
+    },
+    {
+      title: "bytes",
+      number: true,
+      value: (part) => part.bytes,
+      text: (part) => grouped(part.bytes),
+      bar: (part) => (part === total ? 0 : part.bytes / all),
+    },
     { title: "frames", number: true, value: (part) => part.bytes, text: (part) => frames(part.bytes, data.page) },
     { title: "share", number: true, value: (part) => part.bytes, text: (part) => percent(part.bytes / all) },
     { title: "what it is", prose: true, value: (part) => part.note },
   ];
-  function share(part) {
-    return part.bytes / all;
-  }
-  columns[0].text = (part) => (part.at === undefined ? part.name : [swatch(part.at), label(part)]);
   const rows = parts.map((part) => ({ ...part, id: part.row }));
-  const table = sortedTable("Every part, to the byte", columns, rows, {
-    name: "heap and what stands beside it",
-    bytes: all,
-    note: `the heap is ${grouped(data.heap)} of them`,
-  });
+  const table = sortedTable("Every part, to the byte", columns, rows, total);
   return headed(
     "The heap, to the byte",
     build("div", { class: "chart-controls" }, build("label", {}, "Draw ", leave)),
@@ -108,9 +115,12 @@ function treeCell(leaf, label, told, choose) {
   );
   const room = (line) => line.length * 7 + 12 < width;
   const lines = room(label) ? [label, `${grouped(leaf.data.bytes)} bytes`].filter(room) : [`${leaf.data.at + 1}`].filter(room);
-  lines.slice(0, Math.floor((height - 6) / 16)).forEach((line, at) => {
-    cell.append(svgNode("text", { x: 6, y: 17 + 16 * at, class: "chart-label" }, line));
-  });
+  const shown = lines.slice(0, Math.max(Math.floor((height - 8) / 16), 0));
+  if (shown.length) {
+    const breadth = 7 * d3.max(shown, (line) => line.length) + 8;
+    cell.append(svgNode("rect", { x: 2, y: 2, width: breadth, height: 16 * shown.length + 5, class: "chart-backing" }));
+  }
+  shown.forEach((line, at) => cell.append(svgNode("text", { x: 6, y: 16 + 16 * at, class: "chart-name" }, line)));
   for (const event of ["focus", "pointerenter"]) cell.addEventListener(event, () => choose(leaf.data));
   return cell;
 }
@@ -197,7 +207,7 @@ function reserves(data) {
       marginTop: 24,
       marginBottom: 36,
       ariaLabel: "Device frames: reserved, wanted, and those that entries can be had for",
-      x: { domain: [0, (beyond ? longest : reserve.most) * 1.02 || 1], label: "device frames", ticks: width / 110 },
+      x: { domain: [0, 1.02 * longest || 1], label: "device frames", ticks: width / 110 },
       y: { domain: bars.map((bar) => bar.name), axis: null, padding: 0.5 },
       marks: [
         Plot.barX(bars, { y: "name", x: "frames", fill: (bar) => texture(bar.fill), insetTop: 6, insetBottom: -6 }),
@@ -213,7 +223,7 @@ function reserves(data) {
         beyond
           ? null
           : Plot.ruleX([reserve.most], { stroke: ink(5), strokeWidth: 2, strokeDasharray: dash(1) }),
-        beyond ? null : Plot.text([reserve.most], { x: (x) => x, frameAnchor: "top", dy: -14, textAnchor: "end", text: () => "entries at most" }),
+        beyond ? null : Plot.text([reserve.most], { x: (x) => x, frameAnchor: "top", dy: -14, textAnchor: reserve.most < longest / 2 ? "start" : "end", text: () => "entries at most" }),
       ],
     }),
   );
@@ -240,16 +250,15 @@ function cardTable(data) {
     { title: "entries", number: true, value: (card) => card.entries, text: (card) => grouped(card.entries) },
     { title: "bytes of heap", number: true, value: (card) => card.cost, text: (card) => grouped(card.cost) },
     { title: "status", value: (card) => card.status },
-    { title: "why, and what to do", prose: true, value: (card) => [card.reason, card.advice].filter(Boolean).join(". ") },
   ];
   const costs = data.cards.map((card) =>
     card.status === "fits"
       ? `A ${card.card} card would cost ${grouped(card.cost)} bytes of the heap (${sizeText(card.cost)}), for ${several(card.frames, "frame")}.`
-      : `A ${card.card} card would be ${card.status}: ${card.reason}.`,
+      : `A ${card.card} card would not fit: ${card.status}, ${card.reason}.${card.advice ? ` ${card.advice}` : ""}`,
   );
   return headed(
     "What a card would cost",
-    build("p", {}, costs.join(" ")),
+    build("ul", {}, costs.map((line) => build("li", {}, line))),
     sortedTable("Cards that are not there yet; a window is a power of two", columns, data.cards),
   );
 }
@@ -275,18 +284,19 @@ function strategyTable(data) {
     { title: "promised", ...count("promised") },
     { title: "broken by", ...count("broken_by") },
     { title: "TLB entries", ...count("tlb") },
-    { title: "device ranges", value: (row) => statuses(row).join(", ") },
-    {
-      title: "why refused, and what to do",
-      prose: true,
-      value: (row) => [row.reason && `refused: ${row.reason}`, row.advice].filter(Boolean).join(". "),
-    },
+    { title: "device ranges", value: (row) => statuses(row).join(", ") || "-" },
+    { title: "status", value: (row) => row.status },
   ];
   const refused = strategies.filter((row) => row.status === "refused");
+  const why = strategies.flatMap((row) => [
+    row.reason ? `${row.strategy} is refused: ${row.reason}.${row.advice ? ` ${row.advice}` : ""}` : null,
+    row.advice && !row.reason ? `${row.strategy}: ${row.advice}` : null,
+  ]);
   return headed(
     "Every strategy on this machine",
-    build("p", {}, refused.length ? refused.map((row) => `${row.strategy} is refused: ${row.reason}.`).join(" ") : "None is refused."),
     sortedTable("Once the devices are published", columns, strategies),
+    build("p", {}, refused.length ? "Why a strategy is refused, and what to do:" : "No strategy is refused."),
+    build("ul", {}, why.filter(Boolean).map((line) => build("li", {}, line))),
   );
 }
 

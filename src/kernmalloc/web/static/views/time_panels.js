@@ -25,8 +25,13 @@ export function panelFigures({ columns }) {
       ? orders(columns)
       : Object.entries(panel.names)
           .filter(([name]) => columns[name])
-          .map(([name, label]) => ({ name, label, values: columns[name].values })),
+          .map(([name, label]) => ({ name, label, values: known(name, columns[name].values) })),
   })).filter((panel) => panel.series.length);
+}
+
+// A figure's values: before the first touch there is no hit rate.
+function known(name, values) {
+  return name === "hit_rate" ? [NaN, ...values.slice(1)] : values;
 }
 
 // Free frames that lie in blocks of each order that occurs.
@@ -134,7 +139,8 @@ function timePanel(panel, done, unit) {
       at = moment;
       move();
       panel.series.forEach((series, order) => {
-        said[order].textContent = SHORT[panel.unit](series.values[at]);
+        const value = series.values[at];
+        said[order].textContent = Number.isNaN(value) ? "-" : SHORT[panel.unit](value);
       });
     },
     follow(shared, pointed) {
