@@ -4,6 +4,7 @@
 # `make nightly`    run also the slowest tests, with random search a hundred times as long
 # `make mutants`    change the kernel in 200 places, one at a time, and list what the tests of the room do not see
 # `make reference`  write docs/reference.md and docs/architectures.md anew, from the sources
+# `make web`        fetch the libraries of the pages from npm anew, at their pinned versions; it needs npm
 # `make wheel`      build the wheel, with its objects built, into dist/
 # Needs python3 (3.11 or newer, with venv) and nothing else.
 
@@ -12,7 +13,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --con
 PINS := pyproject.toml constraints.txt
 PYTEST := .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4
 
-.PHONY: run test lint nightly mutants reference wheel clean
+.PHONY: run test lint nightly mutants reference web wheel clean
 
 run: .venv/run.stamp
 	@.venv/bin/kernmalloc boot
@@ -34,6 +35,9 @@ mutants: .venv/test.stamp
 reference: .venv/run.stamp
 	.venv/bin/python -m kernmalloc.build.reference > docs/reference.md
 	.venv/bin/python -m kernmalloc.build.architectures > docs/architectures.md
+
+web: .venv/run.stamp
+	.venv/bin/python -m kernmalloc.web.vendor
 
 # The objects are machine code, so the wheel carries the platform it was built on.
 wheel: .venv/run.stamp
