@@ -4,7 +4,7 @@ import { build, fitted } from "./dom.js";
 import { grouped, percent, sizeText } from "./figures.js";
 import { dash, ink, svgNode, texture } from "./textures.js";
 
-export const MARGINS = { left: 76, right: 14 };
+export const MARGINS = { left: 76, right: 32 };
 
 const PANELS = [
   { title: "Live and backed", unit: "bytes", names: { live: "live", heap_used: "heap used", heap_backed: "heap backed" } },
@@ -120,6 +120,7 @@ function timePanel(panel, done, unit) {
             ),
       ],
     });
+    cursor.style.blockSize = `${height - (unit ? 40 : 6)}px`;
     move();
     plot.addEventListener("pointermove", (event) => {
       const [left] = d3.pointer(event, plot);
