@@ -3,6 +3,7 @@
     raw   kernel + hosted   an access is a load or store at its address
     soft  kernel + soft     a kernel access goes through km_port_translate, which the soft group defines, and calls of
                             the kernel are told to its km_port_operation
+    wasm  kernel + soft     the same, as a WebAssembly module (wasm.py), whose RAM is sparse
     bare  kernel + bare     an access is a load or store on the target, with general registers only
 
 Host-level code (hosted, soft, bare) always accesses memory directly. Everything is linked, optimised at O2 and made
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import llvmlite.binding as llvm
 
-from kernmalloc.lang import models
+from kernmalloc.lang import models, wasm
 from kernmalloc.lang.functions import PORT
 from kernmalloc.lang.target import Target
 
@@ -33,8 +34,11 @@ class LinkError(Exception):
     """An object would have undefined symbols; the message names them."""
 
 
-GROUPS = {"raw": "hosted", "soft": "soft", "bare": "bare"}
+GROUPS = {"raw": "hosted", "soft": "soft", "wasm": "soft", "bare": "bare"}
 """Life to the host-level group that it links."""
+
+TRANSLATED = ("soft", "wasm")
+"""Lives in which the kernel's accesses walk its page tables."""
 
 _MACHINE = """
 @km_machine = dso_local global i64 0, align 8
@@ -76,18 +80,20 @@ def linked(groups: Mapping[str, str], life: str, target: Target, extra_ir: str =
     """The optimised module that `link` makes an object of."""
     machine = target_machine(target)
     kernel, group_text = groups["kernel"], re.sub(r'@("?)km\.', r"@\1host.", groups[GROUPS[life]])
+    if life == "wasm":
+        kernel, group_text, extra_ir = wasm.own(kernel), wasm.own(group_text), wasm.PRIMITIVES
     if life == "bare":
         kernel, group_text, extra_ir = _apart(kernel), _apart(group_text), _apart(extra_ir)
     module, group = _module(machine, kernel), _module(machine, group_text)
-    if life == "soft":
+    if life in TRANSLATED:
         _inline_translation(group)
     if life == "bare":
         _give_way(group)
     _internalise(group)  # what both groups use is there twice, each with accesses of its kind
     module.link_in(group)
     texts = [
-        models.definitions("km", target.pause, translated=life == "soft"),
-        models.definitions("host", target.pause),
+        models.definitions("km", target.pause, translated=life in TRANSLATED),
+        models.definitions("host", target.pause, sparse=life == "wasm"),
     ]
     for text in [*texts, extra_ir, "" if life == "bare" else _MACHINE]:
         module.link_in(_module(machine, text))
@@ -183,19 +189,23 @@ def _refuse_undefined(module: llvm.ModuleRef, life: str) -> None:
         if function.is_declaration and not function.name.startswith("llvm.")
     ]
     process = ctypes.CDLL(None)
-    missing = [name for name in undefined if life == "bare" or not hasattr(process, name)]
+    missing = [name for name in undefined if life in ("bare", "wasm") or not hasattr(process, name)]
     if missing:
         raise LinkError(f"{life} object: nothing defines {', '.join(sorted(missing))}")
 
 
 def main(life: str, folder: str) -> None:
-    """Make <folder>/<life>.o, for this computer, out of <folder>/groups.json."""
+    """Make <folder>/<life>.o, for this computer or, in life wasm, for a page, out of <folder>/groups.json."""
     made = json.loads((Path(folder) / "groups.json").read_text())
-    (Path(folder) / f"{life}.o").write_bytes(link(made["groups"], life, host(*made["host"])))
+    if life == "wasm":
+        data = wasm.module(link(made["groups"], life, wasm.TARGET))
+    else:
+        data = link(made["groups"], life, host(*made["host"]))
+    (Path(folder) / f"{life}.o").write_bytes(data)
 
 
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except LinkError as error:
+    except (LinkError, wasm.NoLinker) as error:
         raise SystemExit(str(error)) from None

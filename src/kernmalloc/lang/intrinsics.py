@@ -74,4 +74,17 @@ def unpoison(addr: int, bytes: int) -> int:
     return 0
 
 
-INTRINSICS = (ctz, clz, popcount, rest, shl, shr, minus, below, failed, sure, little, poison, unpoison)
+def ram_at(phys: int, pa: int) -> int:
+    """Host address of physical address `pa`, of RAM whose first byte is at `phys`. In life wasm it is where the frame's
+    memory is, and the frame has memory from now on. For machines, not for the kernel."""
+    return phys + pa
+
+
+def ram_given(pa: int) -> int:
+    """1 if the frame at `pa` has memory. In life wasm a frame has none before it is written, and reads as zeros."""
+    return 1
+
+
+INTRINSICS = (
+    ctz, clz, popcount, rest, shl, shr, minus, below, failed, sure, little, poison, unpoison, ram_at, ram_given
+)  # fmt: skip

@@ -2,14 +2,15 @@
 
 The front end leaves every field access, atomic and intrinsic as a call of an undefined `km.` function; these texts
 define them, to be inlined everywhere. `translated` ones pass each address through `km_port_translate(va, write)` first,
-and tell `km_port_operation()` of each call of the kernel.
+and tell `km_port_operation()` of each call of the kernel. `sparse` ones ask `km_port_sparse_at(pa)` and
+`km_port_sparse_given(pa)` where a frame's memory is, and whether it has any.
 Accesses are naturally aligned, which records guarantee.
 """
 
 from __future__ import annotations
 
 
-def definitions(prefix: str, pause: str, translated: bool = False) -> str:
+def definitions(prefix: str, pause: str, translated: bool = False, sparse: bool = False) -> str:
     """IR of all of them, named `<prefix>.<name>`; `pause` is the target's."""
     bodies = _intrinsics() | {"pause": ((), "i64", f" call void {pause}\n ret i64 0\n" if pause else " ret i64 0\n")}
     for bits in (8, 16, 32, 64):
@@ -18,8 +19,10 @@ def definitions(prefix: str, pause: str, translated: bool = False) -> str:
         bodies |= _atomics(bits, translated)
     bodies |= _stores(translated)
     bodies |= {"operation": ((), "i64", " %r = call i64 @km_port_operation()\n ret i64 %r\n" if translated else OK)}
+    bodies |= _ram(sparse)
     declarations = [f"declare void {pause.replace('i32 1', 'i32')}"] if pause else []
     declarations += [f"declare i64 @km_port_{port}" for port in ("translate(i64, i64)", "operation()") if translated]
+    declarations += [f"declare i64 @km_port_{port}" for port in ("sparse_at(i64)", "sparse_given(i64)") if sparse]
     return "\n".join([_LLVM, *declarations, *(_define(f"{prefix}.{name}", *body) for name, body in bodies.items())])
 
 
@@ -85,6 +88,15 @@ def _stores(translated: bool) -> dict[str, Body]:
     return {
         "store_release32": body("release", ""),
         "store_before32": body("monotonic", ' fence syncscope("singlethread") seq_cst\n'),
+    }
+
+
+def _ram(sparse: bool) -> dict[str, Body]:
+    at = " %r = call i64 @km_port_sparse_at(i64 %pa)\n" if sparse else " %r = add i64 %phys, %pa\n"
+    given = " %r = call i64 @km_port_sparse_given(i64 %pa)\n" if sparse else " %r = add i64 0, 1\n"
+    return {
+        "ram_at": (("phys", "pa"), "i64", at + " ret i64 %r\n"),
+        "ram_given": (("pa",), "i64", given + " ret i64 %r\n"),
     }
 
 

@@ -9,14 +9,29 @@ Concepts
      of the image, and the last ones. Nothing is loaded from there.
   4. Where there is no root, addresses are physical, counted from `window` on: that is a direct map, and at 0 it is a
      machine with paging off. Nothing is counted then.
+  5. RAM may be sparse (`soft_ram.py`): a frame that nobody has written to reads as zeros. No shortcut leads there.
 
 Host-level code: its accesses are to the host's memory.
 """
 
 from __future__ import annotations
 
-from kernmalloc.lang import Record, element, entry, field, i64, inline, kernel, machine_record, port, primitive
+from kernmalloc.lang import (
+    Record,
+    element,
+    entry,
+    field,
+    i64,
+    inline,
+    kernel,
+    machine_record,
+    port,
+    primitive,
+    ram_at,
+    ram_given,
+)
 from kernmalloc.machine.mmu import Format
+from kernmalloc.machine.soft_ram import Sparse, frame_memory, memory_of
 from kernmalloc.machine.tlb import (
     CORE_TABLE,
     DATA,
@@ -75,6 +90,8 @@ class Soft(Record):
     users: Core = field("the first of the processors")
     processors: i64 = field("how many there are")
     sink: i64 = field("host address of a page that takes faulting accesses")
+    zeros: i64 = field("host address of a page of zeros; 0 where RAM is one piece")
+    sparse: Sparse = inline("where the memory of frames is, where it is not")
     faults: i64 = field("accesses that nothing mapped")
     fault: i64 = field("address of the first of them")
     tables: i64 = field("VA of the window of tables")
@@ -152,11 +169,11 @@ def miss(m: Soft, va: int, write: int) -> int:
     start = tag << shift
     slot = core.always
     what = UNCOUNTED
-    delta = m.ram - m.window
+    pa = start - m.window
     if m.root != NO_ROOT:
         what = _structure(m, start)
         slot = _access(m, core, DATA, start, WRITABLE if write != 0 else READABLE, what)
-        delta = m.ram + slot.pa - (slot.page << shift) + m.target - m.window if slot != 0 else 0
+        pa = slot.pa + start - m.window + m.target - (slot.page << shift) if slot != 0 else 0
     elif start < m.window or start - m.window >= m.ram_bytes:
         slot = Slot(0)
     if slot == 0:
@@ -164,6 +181,9 @@ def miss(m: Soft, va: int, write: int) -> int:
             m.fault = va
         m.faults = m.faults + 1
         return m.sink + va - start
+    if write == 0 and ram_given(pa) == 0:
+        return m.zeros + va - start
+    delta = ram_at(m.ram, pa) - start
     remember(core, tag, slot, GLOBAL, what, delta)
     return va + delta
 
@@ -193,6 +213,18 @@ def _touch_text(m: Soft, core: Core) -> int:
         _access(m, core, INSTRUCTION, m.window + (i << m.page_shift), READABLE, TEXT)
     core.quiet = 1 if element(core.traffic, TEXT).misses == misses else 0
     return 0
+
+
+@port
+def sparse_at(pa: int) -> int:
+    """Where sparse RAM has physical address pa; its frame has memory from now on."""
+    return memory_of(Soft(machine_record()).sparse, pa)
+
+
+@port
+def sparse_given(pa: int) -> int:
+    """1 if the frame at pa has memory."""
+    return 1 if frame_memory(Soft(machine_record()).sparse, pa) != 0 else 0
 
 
 @port
@@ -268,6 +300,18 @@ def forget(root: int, va: int) -> int:
     status = users_forget(m.users, m.processors, m.page_shift, root, va)
     m.core = core
     return status
+
+
+@entry
+def walked(va: int) -> int:
+    """Where the kernel's address va leads, for whoever looks on: physical address << 6 | log2 of the bytes of the page
+    that maps it; -1: nowhere. No TLB notices."""
+    m = Soft(machine_record())
+    if m.root == NO_ROOT:
+        pa = va - m.window
+        return pa << 6 | m.page_shift if pa >= 0 and pa < m.ram_bytes else -1
+    found = _walk(m, m.core, va - m.window + m.target, READ)
+    return found.pa << 6 | found.page if found != 0 else -1
 
 
 @entry

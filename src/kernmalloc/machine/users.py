@@ -15,7 +15,7 @@ Machine code's side of `forget`; accesses are to the host's memory.
 
 from __future__ import annotations
 
-from kernmalloc.lang import element, kernel
+from kernmalloc.lang import element, kernel, ram_at
 from kernmalloc.lang.atomics import cas32, pause, store_release32
 from kernmalloc.machine.mmu import Format, swap_entry
 from kernmalloc.machine.tlb import (
@@ -75,7 +75,7 @@ def _walk(core: Core, format: Format, phys: int, root: int, va: int, access: int
     fault = walk_hardware(core.hardware, phys, MEMORY, root, va, access, found)
     if fault == NOT_USED and core.marks != 0:
         marked = found.entry | found.used | (found.dirty if access & WRITE != 0 else 0)
-        if swap_entry(format, phys + found.at, found.entry, marked) != 0:
+        if swap_entry(format, ram_at(phys, found.at), found.entry, marked) != 0:
             found.entry = marked
             return 0
     return fault
@@ -104,7 +104,7 @@ def _miss(core: Core, format: Format, phys: int, root: int, va: int, write: int)
         slot = _load(core, format, phys, root, page, write)
     if slot == 0:
         return 0
-    delta = phys + slot.pa - (slot.page << shift)
+    delta = ram_at(phys, slot.pa + ((page - slot.page) << shift)) - (page << shift)
     remember(core, page + PROCESS_TAG, slot, root, PROCESSES, delta)
     return va + delta
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kernmalloc.lang import Record, array, element, field, i64, kernel, u8, u32
+from kernmalloc.lang import Record, array, element, field, i64, kernel, ram_at, u8, u32
 
 if TYPE_CHECKING:
     from kernmalloc.machine.arch.entries import Form as Described
@@ -310,10 +310,10 @@ def _used(h: Hardware, phys: int, w: Walked, form: Form, access: int) -> int:
         return 0 if w.entry & wanted == wanted else NOT_USED
     for number in range(w.number):
         at = element(w.steps, number).bits
-        upper = _form_of(h, element(h.level, number), _load(h, phys + at))
+        upper = _form_of(h, element(h.level, number), _load(h, ram_at(phys, at)))
         if upper != 0:
-            _mark(h, phys + at, upper.used)
-    _mark(h, phys + w.at, wanted)
+            _mark(h, ram_at(phys, at), upper.used)
+    _mark(h, ram_at(phys, w.at), wanted)
     return 0
 
 
@@ -337,7 +337,7 @@ def walk_hardware(h: Hardware, phys: int, bytes: int, root: int, va: int, access
     """What a processor finds for an access to va in the tables at physical address `root`: 0, and the rest in w; or the
     fault, with the last entry that was read.
 
-    `phys` is what turns a physical address into one that can be loaded from here, and `bytes` how far these go.
+    `phys` is where RAM begins (`ram_at`), and `bytes` how far it goes.
     """
     w.pa = 0
     w.page = 0
@@ -357,7 +357,7 @@ def walk_hardware(h: Hardware, phys: int, bytes: int, root: int, va: int, access
         if at < 0 or at + (1 << h.word_shift) > bytes:
             return NO_MEMORY
         element(w.steps, number).bits = at
-        entry = _load(h, phys + at)
+        entry = _load(h, ram_at(phys, at))
         w.entry = entry
         form = _form_of(h, level, entry)
         if form == 0:

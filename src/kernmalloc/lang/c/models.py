@@ -346,6 +346,8 @@ HELPERS: dict[str, tuple[tuple[str, ...], str]] = {
     "pause": ((), _PAUSE),
     "poison": ((), _poison("poison")),
     "unpoison": ((), _poison("unpoison")),
+    "ram_at": ((), _simple("Where RAM is.", "ram_at(int64_t phys, int64_t pa)", "phys + pa")),
+    "ram_given": ((), _simple("All of it is there.", "ram_given(int64_t pa)", "(void)pa, 1")),
     "km_machine_record": (
         (),
         "/* Where the host puts the address of its record. */\nint64_t km_machine;\n\n"
