@@ -32,7 +32,7 @@ export class Machine {
     machine.roomForCall();
     for (const [pa, page] of image.pages) machine.bytes().set(page, Number(machine.exports.km_port_sparse_at(pa)));
     machine.exports.km_call_tlb_forget();
-    machine.version();
+    machine.beginAnew();
     return machine;
   }
 
@@ -43,9 +43,14 @@ export class Machine {
     this.records = image.records;
     this.kernAt = BigInt(image.kern);
     this.processor = BigInt(image.processor);
+  }
+
+  // Memory as it is now is the first version.
+  beginAnew() {
     this.latest = new Map(); // frame -> its bytes at the newest version that changed it
     this.versions = []; // each a Map: frame -> its bytes
     this.at = -1;
+    this.version();
   }
 
   bytes() {
@@ -69,6 +74,14 @@ export class Machine {
   putSparse(name, value) {
     const at = fieldsOf(this.records, "Soft").sparse.offset + fieldsOf(this.records, "Sparse")[name].offset;
     this.view().setBigInt64(HOST_AT + at, BigInt(value), true);
+  }
+
+  // Numbers of the soft machine's record, by name.
+  putSoft(values) {
+    const fields = fieldsOf(this.records, "Soft");
+    for (const [name, value] of Object.entries(values)) {
+      this.view().setBigInt64(HOST_AT + fields[name].offset, BigInt(value), true);
+    }
   }
 
   makeRoom(end) {
@@ -101,6 +114,16 @@ export class Machine {
   memoryOf(pa) {
     if (this.exports.km_port_sparse_given(pa) === 0n) return 0;
     return Number(this.exports.km_port_sparse_at(pa));
+  }
+
+  // A copy of `length` bytes at a physical address that begins a frame.
+  physical(pa, length) {
+    const found = new Uint8Array(length);
+    for (let at = 0; at < length; at += this.page) {
+      const memory = this.memoryOf(pa + BigInt(at));
+      if (memory) found.set(this.bytes().subarray(memory, memory + Math.min(this.page, length - at)), at);
+    }
+    return found;
   }
 
   // A copy of `length` bytes at a kernel address; null where nothing is mapped.

@@ -1,0 +1,226 @@
+"""The kernel in a page: what its worker needs to boot it, and what its views say of it.
+
+Concepts
+  1. The page starts a kernel that is loaded and has not taken its first step. Here the same kernel is booted in mode
+     soft, for the words of each step and for the settings that may be changed.
+  2. A boot that writes more than WRITTEN bytes is more than a page should hold. Then the page has the same map scaled
+     down: each range of RAM and each device a fraction as long, and as far from address 0.
+"""
+
+import inspect
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kernmalloc.facade.kernel import Kernel
+from kernmalloc.facade.profile import Profile
+from kernmalloc.inputs.facts import Device
+from kernmalloc.kernel.boot import steps
+from kernmalloc.kernel.boot.config import BootRange, Config
+from kernmalloc.kernel.check.tally import Tally
+from kernmalloc.kernel.core import kern as k
+from kernmalloc.kernel.frames.regions import Region
+from kernmalloc.kernel.frames.table import Frame
+from kernmalloc.kernel.heap.bins import HeapPage
+from kernmalloc.kernel.heap.caches import ObjectType
+from kernmalloc.kernel.heap.slabs import Cache
+from kernmalloc.lang import objects, status
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.machine.ram import PAGE_SHIFT
+from kernmalloc.machine.soft import NO_ROOT, Soft
+from kernmalloc.machine.soft_ram import Sparse
+from kernmalloc.web.image import fields, image, packed
+
+WRITTEN = 256 << 20
+RECORDS = (k.Kern, k.Cpu, Region, Frame, Cache, HeapPage, Config, Tally, Soft, Sparse)
+FUNCTIONS = (steps._donate, steps._top_table, steps._mark, steps._list, steps._rest, steps._objects)
+"""By stage, the function whose source a page shows beside the step."""
+
+SETTINGS = {
+    "growth": ("pages by which the heap grows", "heap.growth_frames"),
+    "idle_most": ("pages that the heap keeps idle", "heap.idle_frames"),
+    "device_pages": ("device frames whose entries are reserved at boot", "devices.frames"),
+    "last_frames": ("device frames whose entries are kept for last words", "devices.last_words"),
+    "withheld": ("frames that are not promised to the bank", "bank.withheld"),
+}
+"""Fields of `Config` that a page lets its reader change: what they say, and the profile's key."""
+
+LAYOUT = ("root", "tables", "heap_map", "heap", "windows", "cpu", "kern", "area_bytes")
+"""Fields of `Config` that say where all lies: settings that would change them are refused."""
+
+CELLS = 320
+
+
+class Segment(NamedTuple):
+    """A stretch of physical addresses, in frames; `cells` of it are drawn, if it is RAM."""
+
+    first: int
+    frames: int
+    kind: str
+    name: str
+    cells: int = 0
+
+
+def kernel_data(machine: Machine, profile: Profile, progress: objects.Progress | None = None) -> dict[str, Any]:
+    """What a page needs of one kernel on one machine, as JSON has it. Raises TooSmall, TooLarge and LifeError as
+    `Kernel.boot`, and BuildError where the module cannot be built."""
+    module = objects.built("wasm", progress)
+    scale, made = 1, _booted(machine, profile)
+    while made.written > WRITTEN:
+        scale *= 2 ** max((made.written // WRITTEN).bit_length(), 1)
+        made = _booted(scaled(machine, scale, profile.page), profile)
+    return made.data | {"module": packed(module), "scale": scale}
+
+
+class _Booted(NamedTuple):
+    written: int  # bytes
+    data: dict[str, Any]
+
+
+def _booted(machine: Machine, profile: Profile) -> _Booted:
+    """A kernel's image, and what its boot comes to."""
+    with Kernel.load(machine, profile, "soft") as kernel:
+        data = _image_data(kernel)
+    told: list[dict[str, Any]] = []
+
+    def observe(step: Any) -> None:
+        told.append({"stage": step.stage, "name": step.name, "text": step.text, "state": step.state})
+
+    with Kernel.boot(machine, profile, "soft", observe) as kernel:
+        written = len(kernel.view.ram.snapshot()) << PAGE_SHIFT
+        data |= {"steps": told, "caches": _caches(kernel), "functions": [_source(each) for each in FUNCTIONS]}
+        data |= {"segments": [each._asdict() for each in segments(machine, kernel)]}
+        data |= {"machine": machine.name, "profile": profile.name, "summary": profile.summary}
+    return _Booted(written, data)
+
+
+def _image_data(kernel: Kernel) -> dict[str, Any]:
+    """What the worker starts with."""
+    made, info = image(kernel), kernel.layout
+    life: Any = kernel.handle.life
+    memory = b"".join(pa.to_bytes(8, "little") + page for pa, page in sorted(made.memory.items()))
+    area, moved = int(info["area_pa"]), int(info["area_pa"]) - kernel.handle.loaded.area
+    arrays = {"ranges": (BootRange.size, "range_count"), "objects": (ObjectType.size, "object_count")}
+    ends = [int(info[name]) + moved + each * int(info[count]) for name, (each, count) in arrays.items()]
+    on = {name: int(life.state[name]) for name in ("root", "window", "target", "page_shift")}
+    return {
+        "host": packed(made.host),
+        "framesAt": made.frames_at,
+        "pages": packed(memory),
+        "pageShift": made.page_shift,
+        "records": {record.name: fields(record) for record in RECORDS},
+        "kern": str(kernel.view.kern_va),
+        "processor": str(kernel.processor),
+        "stride": kernel.profile.core.stride,
+        "direct": life.state["root"] == NO_ROOT,
+        "checked": int(k.Kern.offset("checked")),
+        "types": list(k.TYPE_NAMES),
+        "classes": list(k.CLASS_NAMES),
+        "stages": ["donate", "table", "mark", "list", "rest", "objects", "up"],
+        "status": {str(code): [status.NAMES[code], status.MEANINGS[code]] for code in status.NAMES},
+        "told": {
+            "area": area,
+            "length": max(ends) - area,
+            "arrays": {name: int(info[name]) + moved for name in arrays},
+            "layout": {name: str(int(info[name])) for name in LAYOUT},
+            "off": {"root": NO_ROOT, "window": 0, "target": 0, "page_shift": PAGE_SHIFT},
+            "on": on,
+        },
+        "window": _window(kernel),
+        "settings": [
+            {"name": name, "value": int(info[name]), "meaning": meaning, "key": key}
+            for name, (meaning, key) in SETTINGS.items()
+        ],
+        "maxPfn": int(info["max_pfn"]),
+    }
+
+
+def _window(kernel: Kernel) -> dict[str, Any]:
+    """The kernel's window and its parts, from the lowest address on: name, first VA, bytes."""
+    info = kernel.layout
+    start, length = int(info["window"]), int(info["window_bytes"])
+    if not kernel.handle.loaded.has_tables:
+        return {"start": str(start), "bytes": length, "parts": [["direct map", str(start), length]]}
+    marks = [start, start + int(info["image_bytes"])]
+    marks += [int(info[name]) for name in ("tables", "heap_map", "heap", "windows")] + [start + length]
+    names = ("image", "boot area", "tables", "heap map", "heap", "per-CPU windows")
+    parts = [[name, str(low), high - low] for name, low, high in zip(names, marks, marks[1:], strict=False)]
+    return {"start": str(start), "bytes": length, "parts": parts}
+
+
+def _source(function: Any) -> dict[str, Any]:
+    """A function of the kernel: its name, the file from the package on, the line, the text."""
+    lines, number = inspect.getsourcelines(function)
+    file = function.__module__.replace(".", "/") + ".py"
+    return {"name": function.__name__, "file": file, "line": number, "text": "".join(lines)}
+
+
+def _caches(kernel: Kernel) -> dict[str, str]:
+    return {str(id): name for id, name in kernel.names.typed.items()}
+
+
+def segments(machine: Machine, kernel: Kernel) -> list[Segment]:
+    """The physical map in whole frames, from address 0 on, without overlap: RAM, what was carved out of it, firmware,
+    devices, and the holes between them."""
+    shift, place = kernel.profile.page_shift, kernel.placement
+    info = kernel.layout
+    area = int(info["area_pa"]) >> shift
+    ram = sum(high - low for low, high in place.ram)
+    taken = [
+        Segment(low, high - low, "ram", "RAM", max(round(CELLS * (high - low) / ram), 4)) for low, high in place.ram
+    ]
+    for low, high in place.reserved:
+        name = "kernel image" if (low, high) == place.image else "boot area" if low == area else "taken before the boot"
+        taken.append(Segment(low, high - low, "carved", name))
+    taken += [Segment(low, high - low, "firmware", k.CLASS_NAMES[kind]) for low, high, kind in place.firmware]
+    taken.sort()
+    limit = int(info["max_pfn"])
+    for device in sorted(machine.devices, key=lambda each: each.base):
+        if device.base and device.status == "assigned":
+            taken += _free_parts(taken, device.base >> shift, min(-(-device.end >> shift), limit), device)
+            taken.sort()
+    found: list[Segment] = []
+    at = 0
+    for each in taken:
+        if each.first > at:
+            found.append(Segment(at, each.first - at, "hole", "nothing"))
+        found.append(each)
+        at = each.first + each.frames
+    return found
+
+
+def _free_parts(taken: list[Segment], first: int, end: int, device: Device) -> list[Segment]:
+    """What of a device's window nothing else has."""
+    parts, at = [], first
+    for each in taken:
+        if each.first + each.frames <= at:
+            continue
+        if each.first >= end:
+            break
+        if each.first > at:
+            parts.append(Segment(at, each.first - at, "device", device.name or device.kind))
+        at = each.first + each.frames
+    return parts + ([Segment(at, end - at, "device", device.name or device.kind)] if at < end else [])
+
+
+def scaled(machine: Machine, factor: int, page: int) -> Machine:
+    """A machine of which each range begins at a fraction of its address and is a fraction as long, in whole pages."""
+
+    def smaller(each: Any) -> Any:
+        base = each.base // factor // page * page
+        end = each.end // factor // page * page
+        return msgspec.structs.replace(each, base=base, size=max(end - base, 0))
+
+    def all_of(ranges: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(each for each in map(smaller, ranges) if each.size > 0)
+
+    return msgspec.structs.replace(
+        machine,
+        ram=all_of(machine.ram),
+        firmware=all_of(machine.firmware),
+        devices=all_of(machine.devices),
+        windows=all_of(machine.windows),
+        carved=all_of(machine.carved),
+        unused=all_of(machine.unused),
+    )
+

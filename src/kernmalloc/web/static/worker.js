@@ -1,0 +1,146 @@
+// The side of a page where the kernel runs: a worker, so that the page answers meanwhile. Messages are {id, ask, with},
+// answers {id, answer} or {id, failed}.
+
+import { Machine, unpack } from "./machine.js";
+import { cellsOf, regionsOf, runsOf } from "./map.js";
+
+const UP = 6n;
+const MOVED = "the kernel's window would be laid out in another way";
+
+let [machine, told, module] = [null, null, null];
+
+const asks = {
+  async start(image) {
+    told = image;
+    module = await unpack(image.module);
+    const memory = await unpack(image.pages);
+    const view = new DataView(memory.buffer);
+    const length = 8 + 2 ** image.pageShift;
+    told.memory = Array.from({ length: memory.length / length }, (_, at) => [
+      view.getBigInt64(at * length, true),
+      memory.subarray(at * length + 8, (at + 1) * length),
+    ]);
+    told.packedHost = await unpack(image.host);
+    return asks.restart({});
+  },
+
+  // The kernel anew, with other settings: numbers of the `Config` record by name.
+  async restart(settings) {
+    machine = await Machine.start(module, { ...told, host: told.packedHost, pages: told.memory });
+    machine.stride = BigInt(told.stride);
+    machine.direct = told.direct;
+    machine.listed = 4;
+    const refused = Object.keys(settings).length ? reconfigure(settings) : null;
+    if (refused === null) machine.beginAnew();
+    return { refused, ...state() };
+  },
+
+  step() {
+    const status = machine.call("boot_step", machine.processor);
+    if (status >= 0n) machine.version();
+    return { status, ...state() };
+  },
+
+  // Steps until the kernel is up, or refuses.
+  boot() {
+    let status = 0n;
+    while (status >= 0n && machine.kern().stage < UP) {
+      status = machine.call("boot_step", machine.processor);
+      if (status >= 0n) machine.version();
+    }
+    return { status, ...state() };
+  },
+
+  goTo(version) {
+    machine.goTo(version);
+    return state();
+  },
+
+  call([name, ...rest]) {
+    const result = machine.call(name, machine.processor, ...rest);
+    machine.version();
+    return { result, ...state() };
+  },
+
+  check() {
+    const began = performance.now();
+    const result = machine.call("check", machine.processor);
+    const tally = machine.read("Tally", machine.kernAt + BigInt(told.checked));
+    machine.version();
+    return { result, asserted: tally.asserted, failed: tally.failed, milliseconds: performance.now() - began };
+  },
+
+  read([record, va]) {
+    return machine.read(record, va);
+  },
+
+  frame(pfn) {
+    const region = regionsOf(machine, machine.kern()).find((each) => each.base <= pfn && pfn < each.base + each.count);
+    if (!region) return { region: null, entry: null };
+    const va = region.area ? region.entries + (pfn - region.base) * machine.stride : null;
+    return { region, va, entry: va === null ? null : machine.read("Frame", va) };
+  },
+
+  // Each frame that is not all zeros: [pfn, its bytes].
+  memory() {
+    const bytes = machine.bytes();
+    const found = [];
+    for (const [frame, at] of machine.given()) {
+      const page = bytes.slice(at, at + machine.page);
+      if (page.some((byte) => byte !== 0)) found.push([frame, page]);
+    }
+    return found;
+  },
+};
+
+// Write other settings where the loader told the kernel its own, and have it lay itself out anew: null, or why not.
+function reconfigure(settings) {
+  const { area, length, arrays, layout, off, on } = told.told;
+  const bytes = machine.physical(BigInt(area), length);
+  const memory = machine.bytes();
+  for (const [, at] of machine.given()) memory.fill(0, at, at + machine.page);
+  const view = new DataView(bytes.buffer);
+  for (const { name, offset } of told.records.Config.fields) {
+    const value = settings[name] ?? arrays[name];
+    if (value !== undefined) view.setBigInt64(offset, BigInt(value), true);
+  }
+  for (let at = 0; at < length; at += machine.page) {
+    const part = bytes.subarray(at, Math.min(at + machine.page, length));
+    machine.bytes().set(part, Number(machine.exports.km_port_sparse_at(BigInt(area + at))));
+  }
+  machine.putSoft(off);
+  machine.exports.km_call_tlb_forget();
+  const root = machine.call("init", BigInt(area), 0n);
+  machine.putSoft(on);
+  machine.exports.km_call_tlb_forget();
+  if (root < 0n && root >= -4095n) return root;
+  const answered = new DataView(machine.physical(BigInt(area), length).buffer);
+  const moved = told.records.Config.fields.some(
+    ({ name, offset }) => name in layout && answered.getBigInt64(offset, true) !== BigInt(layout[name]),
+  );
+  return moved ? MOVED : null;
+}
+
+function state() {
+  const kern = machine.kern();
+  machine.stage = Number(kern.stage);
+  const regions = regionsOf(machine, kern);
+  const heap = kern.heap;
+  return {
+    kern,
+    regions,
+    cells: cellsOf(machine, told.segments, told.types, regions),
+    runs: heap && kern.stage > 0n ? runsOf(machine, kern, heap, heap + (kern.top << kern.page_shift)) : [],
+    version: machine.at,
+    versions: machine.versions.length,
+    written: [...machine.given()].length,
+  };
+}
+
+self.onmessage = async ({ data: { id, ask, about } }) => {
+  try {
+    self.postMessage({ id, answer: await asks[ask](about) });
+  } catch (error) {
+    self.postMessage({ id, failed: error.message });
+  }
+};
