@@ -102,7 +102,7 @@ def _image_data(kernel: Kernel) -> dict[str, Any]:
     area, moved = int(info["area_pa"]), int(info["area_pa"]) - kernel.handle.loaded.area
     arrays = {"ranges": (BootRange.size, "range_count"), "objects": (ObjectType.size, "object_count")}
     ends = [int(info[name]) + moved + each * int(info[count]) for name, (each, count) in arrays.items()]
-    on = {name: int(life.state[name]) for name in ("root", "window", "target", "page_shift")}
+    off = {"root": NO_ROOT, "window": 0, "target": 0, "page_shift": PAGE_SHIFT, "text_pages": 0, "stack_pages": 0}
     return {
         "host": packed(made.host),
         "framesAt": made.frames_at,
@@ -123,8 +123,8 @@ def _image_data(kernel: Kernel) -> dict[str, Any]:
             "length": max(ends) - area,
             "arrays": {name: int(info[name]) + moved for name in arrays},
             "layout": {name: str(int(info[name])) for name in LAYOUT},
-            "off": {"root": NO_ROOT, "window": 0, "target": 0, "page_shift": PAGE_SHIFT},
-            "on": on,
+            "off": off,
+            "on": {name: int(life.state[name]) for name in off},
         },
         "window": _window(kernel),
         "settings": [

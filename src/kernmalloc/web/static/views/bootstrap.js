@@ -21,7 +21,8 @@ export function bootstrap(root, data, page) {
   root.append(
     ...(told.scale > 1 ? [scaledNote(told)] : []),
     build("div", { class: "chart-part" }, build("div", { class: "steps-controls" }, buttons, slider), says),
-    build("div", { class: "step-beside" }, map, headed("After this step", figures, source)),
+    map,
+    build("div", { class: "step-beside" }, headed("After this step", figures), source),
     build("details", {}, build("summary", {}, `All ${told.steps.length} steps in words`), all),
   );
 
