@@ -15,6 +15,7 @@ import msgspec
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import Device
+from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.boot import steps
 from kernmalloc.kernel.boot.config import BootRange, Config
 from kernmalloc.kernel.check.tally import Tally
@@ -90,7 +91,7 @@ def _booted(machine: Machine, profile: Profile) -> _Booted:
         written = len(kernel.view.ram.snapshot()) << PAGE_SHIFT
         data |= {"steps": told, "caches": _caches(kernel), "functions": [_source(each) for each in FUNCTIONS]}
         data |= {"segments": [each._asdict() for each in segments(machine, kernel)]}
-        data |= {"machine": machine.name, "profile": profile.name, "summary": profile.summary}
+        data |= {"donation": donation_words(kernel), "machine": machine.name, "profile": profile.name, "summary": profile.summary}
     return _Booted(written, data)
 
 
@@ -153,6 +154,42 @@ def _source(function: Any) -> dict[str, Any]:
     lines, number = inspect.getsourcelines(function)
     file = function.__module__.replace(".", "/") + ".py"
     return {"name": function.__name__, "file": file, "line": number, "text": "".join(lines)}
+
+
+def donation_words(kernel: Kernel) -> list[tuple[str, str]]:
+    """What is donated at boot, and why exactly so many frames: questions and answers (E33 to E36)."""
+    given, page, kern = kernel.donation, kernel.profile.page, kernel.view.kern
+    donor = kernel.view.read(BootRange, int(kern["ranges"] + kern["plan"]["donor"] * BootRange.size))[0]
+    base, count = int(donor["base"]), int(donor["count"])
+    if kernel.profile.heapless:
+        what = "The core tables of all RAM are carved out of it: there is no heap, and malloc is refused."
+        why = f"They take {given.frames:,} frames for {int(kern['frames']):,} frames of RAM."
+        return [("What is donated?", what), (f"Why exactly {given.frames:,} frames?", why)]
+    table = kernel.call_kern("table_bytes", base, count)
+    what = (
+        f"{given.frames:,} frames, {size(given.bytes)} at {given.pfn * page:#x}. A core table entry for every frame "
+        "must come from malloc, and malloc finds frames by their entries: so these are given to the heap before there "
+        f"is any entry. They come out of the highest range of RAM that can hold its own core table, the {count:,} "
+        f"frames from {base * page:#x} on."
+    )
+    per = kernel.profile.core.stride + kernel.profile.core.identity
+    if int(kern["affine"]):
+        said = (
+            f"The heap of this kernel is planned whole before the boot and lies in one piece: {given.heap:,} frames, "
+            "structure by structure as in the plan"
+        )
+    else:
+        said = (
+            f"The core table of these {count:,} frames takes {table:,} bytes, {per} a frame and the free bitmaps: "
+            f"{-(-table // page):,} frames. The heap's own records of its pages take the other "
+            f"{given.heap - -(-table // page):,}"
+        )
+    why = (
+        f"{said}. {given.maps:,} more become page tables that map them. {given.heap:,} + {given.maps:,} = "
+        f"{given.frames:,}: the heap uses the donation up to the last frame, and with one frame less the table could "
+        "not be allocated."
+    )
+    return [("What is donated?", what), (f"Why exactly {given.frames:,} frames?", why)]
 
 
 def _caches(kernel: Kernel) -> dict[str, str]:

@@ -19,6 +19,7 @@ export function bootstrap(root, data, page) {
   const all = build("ol", { class: "steps" }, told.steps.map((step) => build("li", {}, build("b", {}, step.name), ` ${step.text}`)));
   const map = memoryMap(page);
   root.append(
+    ...told.donation.flatMap(([question, answer]) => [build("h3", {}, question), build("p", {}, answer)]),
     ...(told.scale > 1 ? [scaledNote(told)] : []),
     build("div", { class: "chart-part" }, build("div", { class: "steps-controls" }, buttons, slider), says),
     map,
