@@ -59,7 +59,7 @@ from kernmalloc.machine.tlb import (
     tlb_rights,
 )
 from kernmalloc.machine.users import users_forget
-from kernmalloc.machine.walker import EXECUTE, NOT_USED, READ, WRITE, Walked, walk_hardware
+from kernmalloc.machine.walker import EXECUTE, NOT_USED, READ, WRITE, Walked, alike, walk_hardware
 
 memcpy = primitive("memcpy", 3, "The C library's.")
 memset = primitive("memset", 3, "The C library's.")
@@ -312,6 +312,26 @@ def walked(va: int) -> int:
         return pa << 6 | m.page_shift if pa >= 0 and pa < m.ram_bytes else -1
     found = _walk(m, m.core, va - m.window + m.target, READ)
     return found.pa << 6 | found.page if found != 0 else -1
+
+
+@entry
+def walked_bytes(va: int, end: int) -> int:
+    """How many bytes from va on, up to `end`, lead to physical addresses one behind the other, through pages of one
+    size; of an address that leads nowhere, how many lead nowhere."""
+    m = Soft(machine_record())
+    if m.root == NO_ROOT:
+        return end - va
+    first = walked(va)
+    at = va
+    while at < end and walked(at) == first + ((at - va) << 6 if first >= 0 else 0):
+        pages = 1
+        size = m.page_shift
+        if first >= 0:
+            size = first & 63
+            to = at - m.window + m.target
+            pages = alike(m.core.hardware, m.ram, m.core.walked, to, 1 << m.page_shift)
+        at = ((at >> size) + pages) << size
+    return min(at, end) - va
 
 
 @entry

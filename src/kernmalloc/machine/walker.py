@@ -372,3 +372,17 @@ def walk_hardware(h: Hardware, phys: int, bytes: int, root: int, va: int, access
             return _page(h, phys, w, form, va, access)
         table = (entry & form.address) << h.pa_shift
     return NOT_PRESENT
+
+
+@kernel
+def alike(h: Hardware, phys: int, w: Walked, va: int, frame: int) -> int:
+    """How many entries of its table, from the one on that a walk for va ended at, differ by the address only, and map
+    what lies one behind the other. Tables lie in frames of so many bytes."""
+    level = element(h.level, w.number)
+    index = (va >> level.shift) & ((1 << level.bits) - 1)
+    most = min((1 << level.bits) - index, (frame - (w.at & (frame - 1))) >> level.step)
+    at = ram_at(phys, w.at)
+    count = 1
+    while count < most and _load(h, at + (count << level.step)) == w.entry + ((count << w.page) >> h.pa_shift):
+        count += 1
+    return count

@@ -61,14 +61,14 @@ def image(kernel: Kernel) -> Image:
     for at, records in ((HOST_AT, state), (cores_at, cores), (slots_at, life.cores.slots)):
         data = numpy.ascontiguousarray(records).tobytes()
         host[at - HOST_AT : at - HOST_AT + len(data)] = data
-    return Image(bytes(host), memory_at, _in_pages(life.ram.snapshot(), page), page_shift)
+    return Image(bytes(host), memory_at, in_pages(life.ram.snapshot(), page), page_shift)
 
 
 def _up(address: int, size: int) -> int:
     return -(-address // size) * size
 
 
-def _in_pages(snapshot: dict[int, bytes], page: int) -> dict[int, bytes]:
+def in_pages(snapshot: dict[int, bytes], page: int) -> dict[int, bytes]:
     """A snapshot, which is in pages of this computer, in the machine's."""
     pages: dict[int, bytearray] = {}
     for pa, data in snapshot.items():

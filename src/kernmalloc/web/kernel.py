@@ -113,7 +113,6 @@ def _image_data(kernel: Kernel) -> dict[str, Any]:
         "kern": str(kernel.view.kern_va),
         "processor": str(kernel.processor),
         "stride": kernel.profile.core.stride,
-        "direct": life.state["root"] == NO_ROOT,
         "checked": int(k.Kern.offset("checked")),
         "types": list(k.TYPE_NAMES),
         "classes": list(k.CLASS_NAMES),

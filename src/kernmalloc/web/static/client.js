@@ -1,5 +1,7 @@
 // The kernel as the page has it: each ask is answered by the worker, and whoever watches is told what it came to.
 
+const UP = 6n; // the last stage of the bootstrap
+
 export class Client {
   constructor(data, source) {
     this.data = data;
@@ -30,6 +32,13 @@ export class Client {
       this.waiting.set(id, { resolve, reject });
       this.worker.postMessage({ id, ask, about });
     });
+  }
+
+  // Step until the kernel is up, or refuses: the last status.
+  async boot() {
+    let status = 0n;
+    while (status >= 0n && this.state.kern.stage < UP) status = (await this.ask("step")).status;
+    return status;
   }
 
   // Call `watcher(state)` now, if there is a state, and after each change.

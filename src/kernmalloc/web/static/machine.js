@@ -11,7 +11,7 @@ import { fieldsOf, readField } from "./records.js";
 
 const HOST_AT = 1 << 20;
 const WASM_PAGE = 65536;
-const ROOM = 64 << 20; // bytes that one call may write
+const ROOM = 320 << 20; // bytes that one call may write: a boot at most 256 MiB, or the map is scaled down
 
 // Bytes that a page holds packed.
 export async function unpack(text) {
@@ -108,6 +108,17 @@ export class Machine {
   walk(va) {
     const found = this.exports.km_call_walked(va);
     return found < 0n ? null : { pa: found >> 6n, shift: Number(found & 63n) };
+  }
+
+  // Runs of an interval of addresses that are mapped: {va, pa, bytes, shift}, in each of which VA = PA + one constant, in
+  // pages of one size.
+  *runs(from, to) {
+    for (let va = from; va < to; ) {
+      const bytes = this.exports.km_call_walked_bytes(va, to);
+      const walked = this.walk(va);
+      if (walked) yield { va, pa: walked.pa, bytes, shift: walked.shift };
+      va += bytes;
+    }
   }
 
   // Where the frame of a physical address has its memory in the module's; 0: it has none, and is all zeros.

@@ -1,6 +1,4 @@
-// What a machine's frames are, and where the heap's pages lie: read from its memory as it is now.
-
-const RUNS = 4000; // of the heap's pages, at most
+// What a machine's frames are: read from its memory as it is now.
 
 // All regions of the kernel, from the lowest.
 export function regionsOf(machine, kern) {
@@ -20,8 +18,8 @@ export function regionsOf(machine, kern) {
 // Of each segment, its cells: {first, frames, counts by type}. A cell is a run of frames of one segment; `types` names the
 // frame types, and two more follow: "unlisted" for frames that are described and not on the free list yet, and "unknown"
 // for frames that nothing describes.
-export function cellsOf(machine, segments, types, regions) {
-  const given = new Map(machine.given());
+export function cellsOf(machine, segments, types, regions, runs) {
+  const given = [...machine.given()].sort((a, b) => a[0] - b[0]);
   const [unlisted, unknown] = [types.length, types.length + 1];
   const cells = segments.map((segment) => emptyCells(segment, types.length + 2));
   for (const region of regions) {
@@ -29,9 +27,17 @@ export function cellsOf(machine, segments, types, regions) {
     const [base, count] = [Number(region.base), Number(region.count)];
     const rest = region.free === 0n && machine.stage < machine.listed ? unlisted : 0;
     spread(segments, cells, base, count, rest, unknown);
-    entriesIn(machine, given, region, count, (index, type, order) => {
-      spread(segments, cells, base + index, Math.min(2 ** order, count - index), type, rest);
+    let run = { first: 0, frames: 0, type: 0 }; // frames of one type, one behind the other
+    const spreadRun = () => run.frames && spread(segments, cells, base + run.first, run.frames, run.type, rest);
+    entriesIn(machine, given, runs, region, count, (index, type, order) => {
+      const frames = Math.min(2 ** order, count - index);
+      if (type === run.type && index === run.first + run.frames) run.frames += frames;
+      else {
+        spreadRun();
+        run = { first: index, frames, type };
+      }
     });
+    spreadRun();
   }
   return cells;
 }
@@ -64,48 +70,39 @@ function spread(segments, cells, first, count, type, before) {
   });
 }
 
-// Calls found(index, type, order) for each core table entry of a region that is not zero, where its memory is given.
-function entriesIn(machine, given, region, count, found) {
+// Calls found(index, type, order) for each core table entry of a region that is not zero: those whose memory is given.
+// `runs` are those of the heap, where core tables lie.
+function entriesIn(machine, given, runs, region, count, found) {
   const stride = Number(machine.stride);
   const end = region.entries + BigInt(count * stride);
   const bytes = machine.bytes();
-  for (let va = region.entries; va < end; ) {
-    const walked = machine.walk(va);
-    if (walked === null) return;
-    const reach = Number((1n << BigInt(walked.shift)) - (va & ((1n << BigInt(walked.shift)) - 1n)));
-    const last = va + BigInt(reach) < end ? va + BigInt(reach) : end;
-    for (let at = va; at < last; ) {
-      const inside = Number(at & BigInt(machine.page - 1));
-      const here = Math.min(machine.page - inside, Number(last - at));
-      const memory = given.get(Number((walked.pa + (at - va)) >> BigInt(machine.pageShift)));
-      if (memory !== undefined) {
-        const offset = Number(at - region.entries);
-        for (let index = Math.ceil(offset / stride); index * stride < offset + here; index++) {
-          const entry = memory + inside + index * stride - offset;
-          if (bytes[entry]) found(index, bytes[entry], bytes[entry + 1]);
-        }
+  for (const run of runs) {
+    const [low, high] = [run.va > region.entries ? run.va : region.entries, run.va + run.bytes < end ? run.va + run.bytes : end];
+    if (low >= high) continue;
+    const pa = run.pa + low - run.va;
+    const first = Number(pa >> BigInt(machine.pageShift));
+    const start = Number(low - region.entries) - Number(pa & BigInt(machine.page - 1)); // offset of that frame's first byte
+    const [least, most] = [Number(low - region.entries), Number(high - region.entries)];
+    for (let at = lowerBound(given, first); at < given.length; at++) {
+      const [frame, memory] = given[at];
+      const offset = start + (frame - first) * machine.page;
+      if (offset >= most) break;
+      const stop = Math.min(offset + machine.page, most);
+      for (let index = Math.ceil(Math.max(offset, least) / stride); index * stride < stop; index++) {
+        const entry = memory + index * stride - offset;
+        if (bytes[entry]) found(index, bytes[entry], bytes[entry + 1]);
       }
-      at += BigInt(here);
     }
-    va = last;
   }
 }
 
-// The heap as it is mapped: runs of pages whose VA is PA + one constant, in pages of one size, from the lowest.
-export function runsOf(machine, kern, from, to) {
-  const runs = [];
-  for (let va = from; va < to && runs.length < RUNS; ) {
-    const walked = machine.walk(va);
-    if (walked === null) {
-      va += BigInt(machine.page);
-      continue;
-    }
-    const step = BigInt(machine.direct ? Number(to - va) : 2 ** walked.shift - Number(va & (2n ** BigInt(walked.shift) - 1n)));
-    const last = runs.at(-1);
-    const bytes = va + step > to ? to - va : step;
-    if (last && last.va + last.bytes === va && last.pa + last.bytes === walked.pa && last.shift === walked.shift) last.bytes += bytes;
-    else runs.push({ va, pa: walked.pa, bytes, shift: walked.shift });
-    va += bytes;
+// The place of the first frame that is not below another in an array of [frame, memory], sorted.
+function lowerBound(given, frame) {
+  let [low, high] = [0, given.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (given[middle][0] < frame) low = middle + 1;
+    else high = middle;
   }
-  return runs;
+  return low;
 }

@@ -16,10 +16,13 @@ export function startPage(views) {
     return build("a", { href: `#part-${number}` }, part.title);
   });
   document.querySelector("header nav").append(...links);
-  const settled = page ? page.ready.then(() => page.ask("boot")) : Promise.resolve();
-  settled.then(
-    () => requestAnimationFrame(() => document.body.setAttribute("data-drawn", Math.round(performance.now() - began))),
-    (error) => document.querySelector("main").prepend(build("p", { class: "refused", role: "alert" }, error.message)),
-  );
+  const done = (name) => () => document.body.setAttribute(name, Math.round(performance.now() - began));
+  const drawn = () => requestAnimationFrame(done("data-drawn"));
+  if (page) {
+    page.ready.then(drawn);
+    page.ready.then(() => page.boot()).then(done("data-booted"), (error) =>
+      document.querySelector("main").prepend(build("p", { class: "refused", role: "alert" }, error.message)),
+    );
+  } else drawn();
   window.kernel = page;
 }

@@ -2,9 +2,8 @@
 // answers {id, answer} or {id, failed}.
 
 import { Machine, unpack } from "./machine.js";
-import { cellsOf, regionsOf, runsOf } from "./map.js";
+import { cellsOf, regionsOf } from "./map.js";
 
-const UP = 6n;
 const MOVED = "the kernel's window would be laid out in another way";
 
 let [machine, told, module] = [null, null, null];
@@ -24,30 +23,24 @@ const asks = {
     return asks.restart({});
   },
 
-  // The kernel anew, with other settings: numbers of the `Config` record by name.
+  // The kernel anew, with other settings: numbers of the `Config` record by name. Where it refuses them, with its own.
   async restart(settings) {
-    machine = await Machine.start(module, { ...told, host: told.packedHost, pages: told.memory });
-    machine.stride = BigInt(told.stride);
-    machine.direct = told.direct;
-    machine.listed = 4;
-    const refused = Object.keys(settings).length ? reconfigure(settings) : null;
+    const fresh = async () => {
+      machine = await Machine.start(module, { ...told, host: told.packedHost, pages: told.memory });
+      machine.stride = BigInt(told.stride);
+      machine.listed = 4;
+    };
+    await fresh();
+    if (!Object.keys(settings).length) return { refused: null, ...state() };
+    const refused = reconfigure(settings);
     if (refused === null) machine.beginAnew();
+    else await fresh();
     return { refused, ...state() };
   },
 
   step() {
     const status = machine.call("boot_step", machine.processor);
     if (status >= 0n) machine.version();
-    return { status, ...state() };
-  },
-
-  // Steps until the kernel is up, or refuses.
-  boot() {
-    let status = 0n;
-    while (status >= 0n && machine.kern().stage < UP) {
-      status = machine.call("boot_step", machine.processor);
-      if (status >= 0n) machine.version();
-    }
     return { status, ...state() };
   },
 
@@ -125,15 +118,15 @@ function state() {
   const kern = machine.kern();
   machine.stage = Number(kern.stage);
   const regions = regionsOf(machine, kern);
-  const heap = kern.heap;
+  const runs = kern.stage > 0n && kern.heap ? [...machine.runs(kern.heap, kern.heap + (kern.top << kern.page_shift))] : [];
   return {
     kern,
     regions,
-    cells: cellsOf(machine, told.segments, told.types, regions),
-    runs: heap && kern.stage > 0n ? runsOf(machine, kern, heap, heap + (kern.top << kern.page_shift)) : [],
+    cells: cellsOf(machine, told.segments, told.types, regions, runs),
+    runs,
     version: machine.at,
     versions: machine.versions.length,
-    written: [...machine.given()].length,
+    written: machine.sparse("given"),
   };
 }
 

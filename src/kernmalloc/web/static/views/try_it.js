@@ -83,9 +83,8 @@ export function tryIt(root, data, page) {
     if (refused !== null) {
       say(`with these settings: ${typeof refused === "string" ? refused : page.refusal(refused)}`, true);
       page.changed = false;
-      await page.ask("restart", {});
     }
-    const { status } = await page.ask("boot");
+    const status = await page.boot();
     say(status < 0n ? `boot: ${page.refusal(status)}` : `booted${page.changed ? ", with other settings" : ""}`, status < 0n);
   }
 
