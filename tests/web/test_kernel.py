@@ -27,8 +27,17 @@ MEMORY = """async () => {
 }"""
 RUN = """async (calls) => {
   const results = [];
-  for (const [name, ...rest] of calls) results.push(String((await kernel.ask("call", [name, ...rest.map(BigInt)])).result));
+  for (const [name, ...rest] of calls) {
+    const { result } = await kernel.ask("call", [name, ...rest.map(BigInt)]);
+    results.push(String(result));
+  }
   return results;
+}"""
+
+ANEW = """async (settings) => {
+  const { refused } = await kernel.ask("restart", settings);
+  await kernel.boot();
+  return [refused === null ? null : kernel.refusal(refused), Number(kernel.state.kern.growth)];
 }"""
 
 
@@ -95,15 +104,9 @@ def test_steps_go_back_and_forth_and_settings_start_anew(page_of) -> None:
         said = shown.locator(".step-says").inner_text()
         assert data["steps"][version - 1]["text"] in said
     assert in_the_page(shown, own.page) == up
-    refused, growth = shown.evaluate(
-        "(async () => { const { refused } = await kernel.ask('restart', { growth: 64, idle_most: 64 }); await kernel.boot();"
-        " return [refused, Number(kernel.state.kern.growth)]; })()"
-    )
+    refused, growth = shown.evaluate(ANEW, {"growth": 64, "idle_most": 64})
     assert refused is None and growth == 64
-    refused, growth = shown.evaluate(
-        "(async () => { const { refused } = await kernel.ask('restart', { growth: 1 << 20 }); await kernel.boot();"
-        " return [kernel.refusal(refused), Number(kernel.state.kern.growth)]; })()"
-    )
+    refused, growth = shown.evaluate(ANEW, {"growth": 1 << 20})
     assert "(BAD_BOOT)" in refused and growth == 16
     assert in_the_page(shown, own.page) == up
 

@@ -11,6 +11,7 @@ from kernmalloc.cli.kernels import Wanted, asked_kernel
 from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import AnyMode, Json, Mode, made_by
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json
+from kernmalloc.cli.page import Html, can_write, write_machine
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -33,12 +34,13 @@ def boot(
         int | None,
         typer.Option(metavar="SEED", help="Publish the devices in an order shuffled by that.", show_default=False),
     ] = None,
+    html: Html = "",
 ) -> None:
     """Boot a kernel on each machine, publish its devices, use malloc, check every invariant, and tell what happened."""
     from kernmalloc.cli.progress import load_objects
 
     load_objects(mode)
-    told = Told(json, verbose, step)
+    told = Told(json, verbose, step, html)
     raise typer.Exit(max(_boot(found, wanted, more, mode, told, shuffle) for found in machines))
 
 
@@ -48,6 +50,7 @@ class Told(NamedTuple):
     json: bool
     verbose: bool
     step: bool
+    html: str  # the page to write, too
 
 
 def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shuffle: int | None) -> int:
@@ -74,6 +77,8 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
         machine, ram = more.on(found.machine())
         asked = wanted.on(machine, ram)
         profile = asked.profile
+        if told.html:
+            can_write(told.html, found.alone)
         if not told.json and (found.alone or told.step):
             say_all((machines.opening if tables else machines.found)(machine, found.origin))
             say_all(report.chosen(asked.note))
@@ -107,7 +112,9 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
                     say_all(first.next_steps(words, wanted.typed, _card(machine)))
             else:
                 say(report.verdict(outcome))
-            return HELD if checked.passed else BROKEN
+        if told.html:
+            write_machine(told.html, machine, profile, ram, asked.line([*found.words, *more.words], {}))
+        return HELD if checked.passed else BROKEN
     except (InputError, TooLarge, TooSmall, LifeError, OSError) as error:
         return refused(found, asked, error, told.json)
 

@@ -23,6 +23,7 @@ from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_strea
 from kernmalloc.cli.plan import plan
 from kernmalloc.cli.replay import replay
 from kernmalloc.cli.run import run
+from kernmalloc.cli.show import show
 from kernmalloc.cli.tlb import tlb
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, plan, compare, tlb, run, replay, bench, check, arch, export, emulate, inspect):
+for command in (boot, show, plan, compare, tlb, run, replay, bench, check, arch, export, emulate, inspect):
     app.command()(command if command in (arch, bench, export, emulate) else limited(command))
 
 

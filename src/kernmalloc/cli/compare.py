@@ -8,6 +8,7 @@ import typer
 
 from kernmalloc.cli.options import KernelName, Mode
 from kernmalloc.cli.output import FAILED, complain, say, say_all, say_json
+from kernmalloc.cli.page import Html, write
 
 if TYPE_CHECKING:
     from kernmalloc.inputs.errors import InputError
@@ -23,6 +24,7 @@ def compare(
         typer.Option(metavar="FILE.svg", help="Draw machines covered against device frames, too.", show_default=False),
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per strategy and card.")] = False,
+    html: Html = "",
 ) -> None:
     """Plan every machine under every heap strategy, as it is and with large cards added, and sum up what follows."""
     from kernmalloc.cli.progress import load_objects, planned, read
@@ -35,6 +37,7 @@ def compare(
     from kernmalloc.report import compare as report
     from kernmalloc.report import compare_picture
     from kernmalloc.report.units import several
+    from kernmalloc.web.compare import compare_part
 
     named = Profile.load(kernel) if kernel else None
     if picture:
@@ -59,7 +62,10 @@ def compare(
         for note, count in Counter(choice.note for choice in usual if choice.note).items():
             say(f"{several(count, 'machine')}: {note}")
         say_all(report.tables(found))
-    if picture:
+    if picture or html:
         with planned(len(machines)) as done:
             curves = coverage(pairs, processes, done)
+    if html:
+        write(html, f"Strategies compared, kernel {kernels}", [], [compare_part(found, curves, kernels)], None)
+    if picture:
         compare_picture.draw(curves, found, kernels, pairs[0][1].page, picture)

@@ -9,6 +9,7 @@ from kernmalloc.cli.kernels import Asked, Wanted, asked_kernel
 from kernmalloc.cli.later import Later, later
 from kernmalloc.cli.options import Json, made_by, parsed
 from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json, write_whole
+from kernmalloc.cli.page import Html, can_write, write_machine
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -25,6 +26,7 @@ def plan(
     wanted: Wanted,
     more: Later,
     json: Json = False,
+    html: Html = "",
     header: Annotated[
         str,
         typer.Option(metavar="FILE.h", help="Write the sizes as C constants, of the worst machine, with assertions."),
@@ -54,7 +56,12 @@ def plan(
     status, alone, plans, refusals = HELD, False, list[Plan](), list[tuple[str, str]]()
     kernels: dict[str, Profile] = {}
     for found in machines:
+        if html:
+            can_write(html, found.alone)
         asked, made = _plan(found, wanted, more, json)
+        if html and asked:
+            machine, ram = more.on(found.machine())
+            write_machine(html, machine, asked.profile, ram, asked.line([*found.words, *more.words], {}))
         alone = found.alone
         kernels |= {asked.profile.name: asked.profile} if asked else {}
         if isinstance(made, Plan):
@@ -143,6 +150,7 @@ OF_MACHINES = {
     "cards": "--with",
     "add_ram": "--add-ram",
     "json": "--json",
+    "html": "--html",
     "header": "--header",
     "fail_if": "--fail-if",
 }

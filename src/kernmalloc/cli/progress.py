@@ -32,6 +32,14 @@ def load_objects(mode: Mode) -> None:
         objects.load(mode, lambda stage, done: bar.update(task, description=stage, completed=done))
 
 
+def load_module() -> None:
+    """Build the module of the kernel that pages hold under a progress bar, if this version has none yet."""
+    if not objects.is_built("wasm"):
+        with Progress(*_elapsed("building the kernel for pages, once: "), console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=1.0)
+            objects.built("wasm", lambda stage, done: bar.update(task, description=stage, completed=done))
+
+
 def read(files: list[str]) -> Iterator[str]:
     """Files, under a progress bar of how many were taken."""
     with _on_terminal(*Progress.get_default_columns()) as bar:

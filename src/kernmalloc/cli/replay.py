@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kernmalloc.cli import page as pages
 from kernmalloc.cli.options import AnyMode, KernelName, Mode, Perfetto
 from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json, write_whole
+from kernmalloc.cli.page import Html
 from kernmalloc.cli.refusals import reason
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def replay(
         bool, typer.Option("--json", help="Print JSON Lines: one object per trace (docs/json.md).")
     ] = False,
     perfetto: Perfetto = "",
+    html: Html = "",
 ) -> None:
     """Replay what a real kernel or program allocated: how long it takes here, how much memory, and in which caches."""
     from kernmalloc.cli.progress import load_objects
@@ -50,16 +53,20 @@ def replay(
         raise InputError(f"--perfetto {perfetto}", 0, "there are several traces", "name one")
     if perfetto:
         can_write(perfetto)  # said now, not after the work
+    if html:
+        pages.can_write(html, len(traces) == 1)
 
     on = Machine.read(located(machine)) if machine else None
     usual = Choice(Profile.load(KERNEL), "") if on is None else usual_kernel(on)
     choice = Choice(Profile.load(kernel), "") if kernel else usual
     words_once(traces)
     load_objects(mode)
-    raise typer.Exit(max(_replay(file, choice, on, mode, json, perfetto) for file in traces))
+    raise typer.Exit(max(_replay(file, choice, on, mode, json, perfetto, html) for file in traces))
 
 
-def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, json: bool, perfetto: str) -> int:
+def _replay(
+    file: str, choice: "Choice", machine: "Machine | None", mode: Mode, json: bool, perfetto: str, html: str
+) -> int:
     """Replay one trace and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
     from kernmalloc.cli.sources import standard_input
@@ -73,9 +80,11 @@ def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, 
     from kernmalloc.sim.observer import Observer
     from kernmalloc.sim.replay import Replayed
     from kernmalloc.sim.replay import replay as run
+    from kernmalloc.web.over_time import over_time_part
+    from kernmalloc.web.replay import caches_part
 
     profile = choice.profile
-    observer = Observer() if perfetto else None
+    observer = Observer() if perfetto or html else None
     failed = Replayed(file=file, kernel=profile.name, mode=mode)
     try:
         with measured() as progress:
@@ -90,8 +99,11 @@ def _replay(file: str, choice: "Choice", machine: "Machine | None", mode: Mode, 
         said = report.verdict(failed)
     else:
         say_json(done) if json else say_all((*chosen(choice.note), *report.whole(done)))
-        if observer:
+        if observer and perfetto:
             write_whole(perfetto, "perfetto", traces.trace(observer.samples))
+        if observer and html:
+            parts = [over_time_part(observer.samples), caches_part(done.caches)]
+            pages.write(html, f"Replay of {file}, kernel {profile.name}", [report.verdict(done)], parts, None)
         return HELD if done.held else BROKEN
     if json:
         say_json(failed)

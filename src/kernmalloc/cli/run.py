@@ -7,6 +7,7 @@ import typer
 
 from kernmalloc.cli.options import CompiledMode, KernelName, Mode, Perfetto
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json, write_whole
+from kernmalloc.cli.page import Html, can_write, kernel_in, write
 
 
 def run(
@@ -28,6 +29,7 @@ def run(
     ] = CompiledMode.raw,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")] = False,
     perfetto: Perfetto = "",
+    html: Html = "",
 ) -> None:
     """Run a scenario: processes, drivers and devices at the kernel while memory is short; tell how all fared."""
     from kernmalloc.cli.progress import load_objects, touched
@@ -41,12 +43,16 @@ def run(
     from kernmalloc.sim.run import NoRoom, Stuck
     from kernmalloc.sim.run import run as simulate
     from kernmalloc.sim.scenario import Scenario
+    from kernmalloc.web.over_time import over_time_part
+    from kernmalloc.web.page import KERNEL
 
     named = str(Path(kernel).absolute()) if kernel.endswith(".toml") else kernel
     wanted = Scenario.load(scenario).with_changes(kernel=named or None, seed=seed, touches=touches)
     if perfetto:
         traces.can_write(perfetto)  # said now, not after the work
-    observer = Observer(slices=True) if perfetto else None
+    if html:
+        can_write(html)
+    observer = Observer(slices=bool(perfetto)) if perfetto or html else None
     if not json:
         say(f"{wanted.name}: {wanted.summary}")
         say_all(chosen(wanted.choice().note))
@@ -57,6 +63,10 @@ def run(
     except (TooLarge, TooSmall, LifeError, KernelError, Stuck, NoRoom) as error:
         raise InputError(wanted.file, 0, str(error)) from None
     say_json(done) if json else say_all(report.whole(done))
-    if observer:
+    if observer and perfetto:
         write_whole(perfetto, "perfetto", traces.trace(observer.samples))
+    if observer and html:
+        held = kernel_in(wanted.machine_made(), wanted.profile())
+        parts = [over_time_part(observer.samples), *(KERNEL if held else ())]
+        write(html, f"{wanted.name}: {wanted.summary}", list(report.whole(done))[-1:], parts, held)
     raise typer.Exit(HELD if done.held else BROKEN)

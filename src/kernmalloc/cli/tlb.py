@@ -8,6 +8,7 @@ import typer
 from kernmalloc.cli.kernels import Wanted, asked_kernel
 from kernmalloc.cli.options import Json, Mode, made_by
 from kernmalloc.cli.output import BROKEN, HELD, complain, say_all, say_json, write_whole
+from kernmalloc.cli.page import Html, can_write, kernel_in, write
 from kernmalloc.cli.refusals import refused
 from kernmalloc.cli.sources import Found, found_machines
 
@@ -31,6 +32,7 @@ def tlb(
         str, typer.Option(metavar="FILE.svg", help="Draw it, too, of one machine.", show_default=False)
     ] = "",
     json: Json = False,
+    html: Html = "",
 ) -> None:
     """Compare one load with the heap mapped page by page, in large pages and by fixed entries: what the TLB misses."""
     from kernmalloc.cli.progress import load_objects
@@ -43,10 +45,12 @@ def tlb(
         raise InputError(f"--kernel {named.profile.name}", 0, "it maps nothing", "ask of one with page tables")
     put = load_named(load)
     load_objects(Mode.soft)
-    raise typer.Exit(max(_compare(found, wanted, put, picture, json) for found in machines))
+    if html:
+        can_write(html)
+    raise typer.Exit(max(_compare(found, wanted, put, picture, html, json) for found in machines))
 
 
-def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, json: bool) -> int:
+def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, html: str, json: bool) -> int:
     """Compare on one machine, and tell it.  Returns the exit status that it asks for."""
     from kernmalloc.cli.progress import measured
     from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall
@@ -58,9 +62,13 @@ def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, json: boo
     from kernmalloc.sim.replay import Wrong
     from kernmalloc.sim.run import NoRoom, Stuck
     from kernmalloc.sim.tlb import compare
+    from kernmalloc.web.page import KERNEL
+    from kernmalloc.web.tlb import tlb_part
 
     if picture and not found.alone:
         raise InputError(f"--picture {picture}", 0, "there are several machines", "name one")
+    if html:
+        can_write(html, found.alone)
     asked = wanted.kernel
     try:
         machine = found.machine()
@@ -81,4 +89,8 @@ def _compare(found: Found, wanted: Wanted, load: "Load", picture: str, json: boo
         say_all(report.whole(done))
     if picture:
         write_whole(picture, "picture", drawn(done))
+    if html:
+        kernel = kernel_in(machine, asked.profile)
+        title = f"What the TLB misses: kernel {asked.profile.name} on {machine.name or machine.file}"
+        write(html, title, [], [tlb_part(done), *(KERNEL if kernel else ())], kernel)
     return HELD

@@ -2,8 +2,7 @@
 
 The module imports nothing. It exports its memory, `km_machine` (where the address of the machine's record goes),
 `__heap_base` (the first byte of memory that is nobody's) and every call of the kernel and of its machine. Numbers are
-i64, which JavaScript passes as BigInt. Loops that call the kernel (`drivers`) are left out. `wasm-ld` links it, which is
-Debian's package lld.
+i64, which JavaScript passes as BigInt. `wasm-ld` links it, which is Debian's package lld.
 """
 
 from __future__ import annotations
@@ -58,7 +57,14 @@ def module(object: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as work:
         made, out = Path(work, "kernel.o"), Path(work, "kernel.wasm")
         made.write_bytes(object)
-        options = ["--no-entry", "--export-dynamic", "--export=km_machine", "--export=__heap_base", "-O2", "--strip-all"]
+        options = [
+            "--no-entry",
+            "--export-dynamic",
+            "--export=km_machine",
+            "--export=__heap_base",
+            "-O2",
+            "--strip-all",
+        ]
         done = subprocess.run([linker, *options, "-o", out, made], capture_output=True, text=True)
         if done.returncode:
             raise NoLinker(f"{LINKER} failed: {done.stderr.strip()}")

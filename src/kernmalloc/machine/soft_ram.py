@@ -1,8 +1,8 @@
 """Sparse RAM of the soft machine: a frame gets memory when it is first written.
 
 Concepts
-  1. A computer's own memory is sparse, so in life soft RAM is one piece of it, and nothing here is called. A WebAssembly
-     module has little memory, and all of it is real: in life wasm machines of terabytes are booted in it.
+  1. A computer's own memory is sparse, so in life soft RAM is one piece of it, and nothing here is called. A
+     WebAssembly module has little memory, and all of it is real: in life wasm machines of terabytes are booted in it.
   2. A hash table says where a frame's memory is. What has been given is never taken back.
 
         the slot of a frame = the first from its hash on that has the frame, or none

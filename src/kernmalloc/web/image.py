@@ -83,8 +83,8 @@ def packed(data: bytes) -> str:
 
 
 def fields(record: RecordType) -> dict[str, object]:
-    """How a record is read: its bytes, and of each field name, place, bytes of one, how many lie there (0: a number or a
-    reference), what it means, and the record that lies there or is referred to."""
+    """How a record is read: its bytes, and of each field name, place, bytes of one, how many lie there (0: a number or
+    a reference), what it means, and the record that lies there or is referred to."""
     rows = [
         {
             "name": name,

@@ -34,8 +34,8 @@ from kernmalloc.web.image import fields, image, packed
 
 WRITTEN = 256 << 20
 RECORDS = (k.Kern, k.Cpu, Region, Frame, Cache, HeapPage, Config, Tally, Soft, Sparse)
-FUNCTIONS = (steps._donate, steps._top_table, steps._mark, steps._list, steps._rest, steps._objects)
-"""By stage, the function whose source a page shows beside the step."""
+FUNCTIONS = ("_donate", "_top_table", "_mark", "_list", "_rest", "_objects")
+"""By stage, the function of `boot/steps.py` whose source a page shows beside the step."""
 
 SETTINGS = {
     "growth": ("pages by which the heap grows", "heap.growth_frames"),
@@ -89,9 +89,18 @@ def _booted(machine: Machine, profile: Profile) -> _Booted:
 
     with Kernel.boot(machine, profile, "soft", observe) as kernel:
         written = len(kernel.view.ram.snapshot()) << PAGE_SHIFT
-        data |= {"steps": told, "caches": _caches(kernel), "functions": [_source(each) for each in FUNCTIONS]}
+        data |= {
+            "steps": told,
+            "caches": _caches(kernel),
+            "functions": [_source(getattr(steps, each)) for each in FUNCTIONS],
+        }
         data |= {"segments": [each._asdict() for each in segments(machine, kernel)]}
-        data |= {"donation": donation_words(kernel), "machine": machine.name, "profile": profile.name, "summary": profile.summary}
+        data |= {
+            "donation": donation_words(kernel),
+            "machine": machine.name,
+            "profile": profile.name,
+            "summary": profile.summary,
+        }
     return _Booted(written, data)
 
 
@@ -259,4 +268,3 @@ def scaled(machine: Machine, factor: int, page: int) -> Machine:
         carved=all_of(machine.carved),
         unused=all_of(machine.unused),
     )
-

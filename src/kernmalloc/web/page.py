@@ -34,6 +34,10 @@ class Part(NamedTuple):
     data: object
 
 
+KERNEL = (Part("bootstrap", "The bootstrap", None), Part("tryIt", "Try it", None))
+"""The parts that show the kernel which a page holds."""
+
+
 def script(*modules: Path) -> str:
     """These modules and all that they import, as one script."""
     done: dict[Path, str] = {}
