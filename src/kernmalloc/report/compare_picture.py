@@ -111,7 +111,8 @@ def _plot(plot: Any, curves: Sequence[Coverage], card: str, end: int) -> None:
 
 def _apart(ends: Sequence[tuple[float, str]]) -> Iterator[tuple[float, float, str]]:
     """Where the names of lines stand, which end at shares of the height: near it, no two on top of each other."""
-    step, places = 0.165, []
+    step = 0.165
+    places: list[tuple[float, float, str]] = []
     for share, strategy in sorted(ends, reverse=True):
         places.append((min(share, places[-1][0] - step) if places else share, share, strategy))
     lift = max(0.0, -places[-1][0])  # none stands below the axis
