@@ -25,6 +25,7 @@ from kernmalloc.cli.replay import replay
 from kernmalloc.cli.run import run
 from kernmalloc.cli.show import show
 from kernmalloc.cli.tlb import tlb
+from kernmalloc.cli.top import top
 
 app = typer.Typer(
     name="kernmalloc",
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, show, plan, compare, tlb, run, replay, bench, check, arch, export, emulate, inspect):
+for command in (boot, show, plan, compare, tlb, run, replay, top, bench, check, arch, export, emulate, inspect):
     app.command()(command if command in (arch, bench, export, emulate) else limited(command))
 
 

@@ -36,6 +36,10 @@ KernelName = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per machine (docs/json.md).")]
+Seed = Annotated[int | None, typer.Option(min=0, max=1 << 62, help="Seed, not the scenario's.", show_default=False)]
+Touches = Annotated[
+    int | None, typer.Option(min=1, max=1 << 31, help="Page touches, not the scenario's.", show_default=False)
+]
 Perfetto = Annotated[
     str,
     typer.Option(

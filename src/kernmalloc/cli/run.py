@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kernmalloc.cli.options import CompiledMode, KernelName, Mode, Perfetto
+from kernmalloc.cli.options import CompiledMode, KernelName, Mode, Perfetto, Seed, Touches
 from kernmalloc.cli.output import BROKEN, HELD, say, say_all, say_json, write_whole
 from kernmalloc.cli.page import Html, can_write, kernel_in, write
 
@@ -15,12 +15,8 @@ def run(
         str, typer.Argument(metavar="NAME|FILE.toml", help="The scenario: a shipped one, or yours.", show_default=False)
     ],
     kernel: KernelName = "",
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=1 << 62, help="Seed, not the scenario's.", show_default=False)
-    ] = None,
-    touches: Annotated[
-        int | None, typer.Option(min=1, max=1 << 31, help="Page touches, not the scenario's.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    touches: Touches = None,
     threads: Annotated[
         bool, typer.Option("--threads", help="Each processor is a thread: no two runs are alike.")
     ] = False,

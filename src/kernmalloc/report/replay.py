@@ -8,7 +8,8 @@ from kernmalloc.report.boot import CLIPPED
 from kernmalloc.report.text import Cells, columns, fitted, section
 from kernmalloc.report.tlb_counts import counted
 from kernmalloc.report.units import several
-from kernmalloc.sim.replay import CacheLine, Replayed
+from kernmalloc.sim.replay import Replayed
+from kernmalloc.sim.slabinfo import CacheLine
 
 LEFT_OUT = {
     "before": "frees of what was allocated before the trace began",

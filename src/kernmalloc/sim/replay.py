@@ -40,34 +40,22 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.inputs.limits import hold
 from kernmalloc.inputs.traces.trace import ORDERS, Skipped, Trace
-from kernmalloc.kernel.core.kern import SIZE_CLASSES
 from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.sim.observer import Observer
 from kernmalloc.sim.scenario import plain_pc
+from kernmalloc.sim.slabinfo import CacheLine, cache_lines
 from kernmalloc.sim.watch import WatchedReplay
 
 KERNEL = "x86_64"
 TIMED = {"raw": 7, "soft": 1, "twin": 1}  # replays
 CHUNK = 1 << 15  # operations that lie in the kernel's memory at once
 ENDLESS = 1 << 30  # objects of a cache
+MARKED = "marked"  # what the first replay is called where progress is told
 SPARE_RAM = 128 << 20  # bytes, for a kernel and its core tables
 
 Progress = Callable[[str, float], object]
-
-
-class CacheLine(msgspec.Struct, frozen=True):
-    """A line of /proc/slabinfo."""
-
-    name: str
-    active_objs: int
-    num_objs: int
-    objsize: int
-    objperslab: int
-    pagesperslab: int
-    active_slabs: int
-    num_slabs: int
 
 
 class Replayed(msgspec.Struct, kw_only=True):
@@ -149,7 +137,7 @@ def _marked(result: Replayed, trace: Trace, stage: "Stage", progress: Progress, 
     """The first replay: how many operations lead to the peak of backed memory."""
     with WatchedReplay(observer, stage.kernel, trace) if observer else nullcontext() as watch:
         seen = (watch.step, watch.look) if watch else ()
-        notes = stage.marked(trace.ops, lambda done: progress("marked", done), *seen)
+        notes = stage.marked(trace.ops, lambda done: progress(MARKED, done), *seen)
     stage.end(result)
     result.uncached = stage.uncached
     return _peaks(result, trace, notes, stage.frames, stage.kernel.profile.page)
@@ -158,7 +146,7 @@ def _marked(result: Replayed, trace: Trace, stage: "Stage", progress: Progress, 
 def _timed(result: Replayed, trace: Trace, stage: "Stage", peak: int, progress: Progress) -> None:
     """The second replay, with the table of caches after `peak` operations, and then those that are timed."""
     stage.marked(trace.ops[:peak], lambda done: progress("marked, to the peak", done))
-    result.caches = list(stage.caches())
+    result.caches = list(cache_lines(stage.kernel, stage.names))
     stage.marked(trace.ops[peak:], lambda done: progress("marked, from the peak on", done))
     stage.end(result)
     stage.kernel.tlb_reset()
@@ -251,7 +239,7 @@ class Stage:
         self._slots, self._ops, self._notes, self._ids = (
             Room(kernel, 8 * max(count, 1)) for count in (trace.slots, CHUNK, CHUNK, len(trace.caches))
         )
-        self.names = {id: f"size-{int(kernel.view.cache(id)['size'])}" for id in range(SIZE_CLASSES)}
+        self.names: dict[int, str] = {}  # of the trace's caches, by number
         self.uncached: list[str] = []
         self._owned = _owned(kernel, trace)
         self._make_caches(trace)
@@ -335,22 +323,3 @@ class Stage:
         result.lost = sum(self.types.values()) - sum(types.values())
         if types != self.types:
             raise Wrong(f"frames before and after: {self.types}, {types}")
-
-    def caches(self) -> Iterator[CacheLine]:
-        """The caches that have slabs: the trace's, then size classes. What the kernel has in these for itself
-        counts."""
-        used = self.kernel.view.used_slots()
-        for id in sorted(self.names, key=lambda id: (id < SIZE_CLASSES, id)):
-            cache = self.kernel.view.cache(id)
-            slabs, slots = int(cache["slabs"]), int(cache["slots"])
-            if slabs:
-                yield CacheLine(
-                    self.names[id],
-                    used.get(id, 0),
-                    slabs * slots,
-                    int(cache["size"]),
-                    slots,
-                    int(cache["pages"]),
-                    slabs,
-                    slabs,
-                )

@@ -1,0 +1,157 @@
+"""The screen of `kernmalloc top`: what `report/top.py` tells of the newest moment, ten times a second."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import DataTable, Footer, Static
+
+from kernmalloc.cli.live import Live, Shot
+from kernmalloc.report import top
+from kernmalloc.report.printable import printable
+
+EVERY = 0.1  # seconds
+MEMORY = top.CACHE_COLUMNS.index("pages")  # what caches are sorted by at first
+DOWN, UP = "▼", "▲"
+
+
+class Top(App[None]):
+    """The screen of one run or replay, which begins with it and ends with it at the latest."""
+
+    CSS = """
+    #state, #frames, #figures { text-wrap: nowrap; text-overflow: ellipsis; }
+    #state { height: 1; text-style: bold; }
+    #pictures { height: 7; }
+    #frames { width: 1fr; padding-right: 1; border-top: solid $primary; border-title-align: left; }
+    #figures { width: 36; border-top: solid $primary; }
+    #orders { height: 3; border-top: solid $primary; }
+    #tables { height: 1fr; }
+    #tables DataTable { scrollbar-size-vertical: 1; }
+    #caches { width: 1fr; border-top: solid $primary; }
+    #loads { width: 36; border-top: solid $primary; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "pause", "pause, go on", priority=True),
+        Binding("n", "step", "next moment"),
+        Binding("s", "sort", "sort by next"),
+        Binding("r", "reverse", "reverse"),
+        Binding("q,ctrl+c", "quit", "quit", key_display="q", priority=True),
+    ]
+
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self.live = live
+        self.shot: Shot | None = None
+        self.by, self.falls = MEMORY, True  # the column that caches are sorted by, and whether the largest comes first
+
+    def compose(self) -> ComposeResult:
+        """Its parts, from the top."""
+        yield Static(id="state")
+        with Horizontal(id="pictures"):
+            yield Static(id="frames")
+            yield Static(id="figures")
+        yield Static(id="orders")
+        with Horizontal(id="tables"):
+            yield DataTable[Text](id="caches", cursor_type="row", cell_padding=0)
+            yield DataTable[Text](id="loads", cursor_type="row", cell_padding=0)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin the work."""
+        self.query_one("#frames").border_title = "frames"
+        self.query_one("#figures").border_title = "heap, bank, waits"
+        self.query_one("#orders").border_title = "free blocks, from one frame on"
+        self.query_one("#loads").border_title = "loads"
+        self.set_interval(EVERY, self.look)
+        self.live.start()
+
+    def on_unmount(self) -> None:
+        """End it."""
+        self.live.end()
+
+    def on_resize(self) -> None:
+        """Draw again, as wide as it is now."""
+        self.call_after_refresh(self.draw)
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        self.live.pause()
+
+    def action_step(self) -> None:
+        """Go on to the next moment."""
+        self.live.step()
+
+    def action_sort(self) -> None:
+        """Sort caches by the next column."""
+        self.by = (self.by + 1) % len(top.CACHE_COLUMNS)
+        self.falls = self.by > 0  # names from a on
+        self.draw()
+
+    def action_reverse(self) -> None:
+        """Sort them the other way round."""
+        self.falls = not self.falls
+        self.draw()
+
+    def look(self) -> None:
+        """Draw what is new. What went wrong ends the screen; whoever began it tells it."""
+        if self.live.error:
+            self.exit()
+            return
+        shot = self.live.take()
+        if shot:
+            self.shot = shot
+            self.draw()
+        self._put("state", self._state())
+
+    def draw(self) -> None:
+        """The newest moment."""
+        shot = self.shot
+        if not shot:
+            return
+        self._put("frames", "\n".join(top.frames(shot.figures, self.query_one("#frames").content_size.width)))
+        self._put("figures", "\n".join(top.figures(shot.figures)))
+        self._put("orders", top.orders(shot.figures))
+        caches = sorted(map(top.cache, shot.caches), key=lambda row: (row[self.by], row[0]), reverse=self.falls)
+        marks = [(DOWN if self.falls else UP) if at == self.by else "" for at in range(len(top.CACHE_COLUMNS))]
+        names = [name + mark for name, mark in zip(top.CACHE_COLUMNS, marks, strict=True)]
+        self.query_one("#caches").border_title = f"caches by {top.CACHE_COLUMNS[self.by]}"
+        self._fill("caches", names, caches)
+        self.query_one("#loads").display = bool(shot.loads)
+        self._fill("loads", list(top.LOAD_COLUMNS), [top.load(load) for load in shot.loads])
+
+    def _state(self) -> str:
+        shot, live = self.shot, self.live
+        if live.told:
+            return f"{live.told.verdict} (q quits)"
+        if not shot:
+            return "booting"
+        done = int(shot.figures["done"])
+        share = done / shot.total if shot.total else 1.0
+        at = live.at or f"{done:,} of {shot.total:,} {shot.unit}, {share:.0%}"
+        return f"{live.state}: {at}, {shot.figures['seconds']:.1f} s; {shot.title}"
+
+    def _put(self, id: str, text: str) -> None:
+        lines = (printable(line) for line in text.split("\n"))
+        self.query_one(f"#{id}", Static).update(Text("\n".join(lines)))
+
+    def _fill(self, id: str, names: list[str], rows: Sequence[tuple[str | int, ...]]) -> None:
+        """Lay a table out anew; who had scrolled stays where he was."""
+        table = self.query_one(f"#{id}", DataTable)
+        row = table.cursor_row
+        table.clear(columns=True)
+        for at, name in enumerate(names):
+            table.add_column(_right(name) if at else Text(name))
+        for cells in rows:
+            table.add_row(
+                *(Text(printable(cell)) if isinstance(cell, str) else _right(top.short(cell)) for cell in cells)
+            )
+        table.move_cursor(row=min(row, max(len(rows) - 1, 0)))
+
+
+def _right(text: str) -> Text:
+    """A cell of a number, apart from the one before it."""
+    return Text(f" {text}", justify="right")
