@@ -188,6 +188,8 @@ def opened(dump: Dump, found: Found, mode: str) -> Handle:
         _lay(dump, ram, base, mode == "raw")
         life = LIVES[mode](ram)
         end.callback(life.close)
+        if isinstance(life, Raw):
+            life.whose = f"the kernel of dump {dump.name!r}"
         view = view_of(ram, loaded)
         _add_later(view, life.reach)
         _refuse_incomplete(dump, found, view)

@@ -25,11 +25,12 @@ from kernmalloc.machine.memory_map import Machine
 
 class Monitor(threading.Condition):
     """What all callers of one kernel share: where Python threads wait for their turn, of which `waiting` do; how many
-    are `busy` in loops and with its memory; whether it is `closed`, or another process's since a fork; and `end`, which
-    lets its memory go."""
+    are `busy` in loops and with its memory; whether it is `closed`, or another process's since a fork, and nobody is
+    inside any more, so that it is `over`; the core tables that are `kept` of it; and `end`, which lets its memory go."""
 
     waiting = busy = 0
-    closed = forked = False
+    closed = forked = over = False
+    kept: list[tuple[int, memoryview]] | None = None
 
     def __init__(self, end: ExitStack) -> None:
         super().__init__()
@@ -73,6 +74,8 @@ class Handle:
         if self.calling is at_once and not self.monitor.forked:
             self.monitor.closed = True
             with self.alone():
+                if not self.monitor.over:
+                    self.monitor.over, self.monitor.kept = True, self.view.kept()
                 self.monitor.notify_all()  # who waits is told
         self.end.close()
         if self.calling is at_once:

@@ -31,6 +31,7 @@ from kernmalloc.facade.dump import chosen, opened
 from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall, checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
+from kernmalloc.facade.origin import origin
 from kernmalloc.facade.pages import Pages
 from kernmalloc.facade.profile import Profile
 from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Snapshot, Step, failure
@@ -55,6 +56,10 @@ def _type(name: str) -> int:
     return k.TYPE_NAMES.index(name) if name in k.TYPE_NAMES else k.TYPES
 
 
+def _named(profile: Profile, machine: Machine) -> str:
+    return f"kernel {profile.name} on {(machine.name or machine.file)!r}"
+
+
 class Kernel:
     """A booted kernel. Make one with `Kernel.boot`; use it in a `with` block or `close` it."""
 
@@ -62,6 +67,7 @@ class Kernel:
         self.handle, self.view = handle, handle.view
         self.machine, self.profile, self.mode = handle.machine, handle.profile, handle.mode
         self.steps: list[Step] = []
+        self.origin = ""  # where it was booted, in words
         self.pages = Pages(handle)
         self.names = cache_names(handle.profile, handle.loaded.placement.frames)
 
@@ -118,9 +124,14 @@ class Kernel:
                 prepare(ram)
             life = LIVES[mode](ram)
             end.callback(life.close)
+            where = origin()
+            if isinstance(life, Raw):
+                life.whose = f"{_named(profile, machine)}, booted at {where}"
             handle = Handle(life, load(life, machine, profile, cpus), machine, profile, mode, end)
             reset(handle, None, locked=False)
-            return cls(handle)
+            kernel = cls(handle)
+            kernel.origin = where
+            return kernel
         except BaseException:
             end.close()
             raise
@@ -135,6 +146,11 @@ class Kernel:
         the kernel, it never leaves: the kernel can be looked at and checked, and every other call raises LifeError."""
         with Dump.open(dump) as memory:
             return cls(opened(memory, chosen(memory, at), mode))
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self.handle.monitor.closed else ""
+        where = f", booted at {self.origin}" if self.origin else ""
+        return f"<{_named(self.profile, self.machine)}, mode {self.mode}{where}{closed}>"
 
     def close(self) -> None:
         """Let the machine's memory go, once: its addresses mean nothing any more. Waits for calls of other threads that

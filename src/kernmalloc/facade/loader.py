@@ -31,7 +31,7 @@ from kernmalloc.lang import failed
 from kernmalloc.lang.status import MEANINGS
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.arch.model import Format
-from kernmalloc.machine.lives import Life, Raw, free_place
+from kernmalloc.machine.lives import Life, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import Ram
 from kernmalloc.machine.soft import NO_ROOT
@@ -282,7 +282,7 @@ def _configured(life: Life, plan: Placement, profile: Profile, cpus: int) -> num
     """The configuration for a machine; room for as many ranges as there may be."""
     info = configuration(profile, plan.frames)
     if isinstance(life, Raw):
-        info["window"] = _hosted_at(profile.va, life.ram if profile.direct else None)
+        info["window"] = life.claim(*_hosted_at(profile.va, life.ram if profile.direct else None))
         info["direct"] = info["window"] if profile.direct else 0
     info["image_pa"] = plan.image[0] << profile.page_shift
     info["image_bytes"] = (plan.image[1] - plan.image[0]) << profile.page_shift
@@ -303,13 +303,13 @@ def _area_bytes(life: Life, info: numpy.void) -> int:
     return answer
 
 
-def _hosted_at(va: Window, direct: Ram | None) -> int:
-    """Where the window lies in this process: at its own address, if a process can have that. Of a direct map of RAM it
-    is no longer than that."""
+def _hosted_at(va: Window, direct: Ram | None) -> tuple[int, int]:
+    """Where the window is wanted in this process, and its bytes: at its own address, if a process can have that, else
+    0, for anywhere. Of a direct map of RAM it is no longer than that."""
+    length = min(int(va.size), direct.limit) if direct else int(va.size)
     if va.hosted_base is not None:
-        return va.hosted_base
-    length = min(va.size, direct.limit) if direct else int(va.size)
-    return int(va.base) if 0 < va.base <= HOSTED_LIMIT - length else free_place(length)
+        return int(va.hosted_base), length
+    return int(va.base) if 0 < va.base <= HOSTED_LIMIT - length else 0, length
 
 
 def _write(ram: Ram, pa: int, rows: list[tuple[int, ...]]) -> None:

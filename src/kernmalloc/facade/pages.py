@@ -119,6 +119,13 @@ class AddressSpace:
         self._pages.call("umap_free", self.va)
 
 
+def _let_go(sources: list[Source]) -> None:
+    """Let the open source go. The end of a kernel knows this list, and not the kernel, which else nothing but the
+    garbage collector would end."""
+    for source in sources:
+        source.let_go()
+
+
 class Pages:
     """The page cache of one kernel."""
 
@@ -127,7 +134,7 @@ class Pages:
         self.page = handle.view.page  # bytes
         self._sources: list[Source] = []  # the one that is open; all processors share it
         self._written = [0]  # pages written by those before it
-        handle.end.callback(self._let_go)
+        handle.end.callback(_let_go, self._sources)
 
     def on(self, handle: Handle) -> "Pages":
         """The same pages as another processor's handle of this kernel asks for them."""
@@ -224,10 +231,6 @@ class Pages:
         if source is None or source.closed or source.handle.processor != self.handle.processor:
             return 0
         return source.run()
-
-    def _let_go(self) -> None:
-        if self.open:
-            self.open.let_go()
 
     def memory(self, pa: int, size: int) -> bytes:
         """Physical memory."""

@@ -90,19 +90,27 @@ class Snapshot(dict[int, bytes]):
 
 class CoreTable:
     """The core table, region by region: NumPy structured arrays of `Frame` records, one element per frame. They are the
-    kernel's memory itself, which stays as long as anybody has them, also when the kernel is closed. `table[pfn]` is one
-    entry."""
+    kernel's memory itself, which stays as long as anybody has them. `table[pfn]` is one entry. When the kernel is
+    closed, the table is what it was then, as long as anybody has it or the kernel: LifeError only of a kernel in a
+    dump, which can be opened again, and of one whose tables were damaged."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[numpy.void]]]:
         """(first pfn, entries) of each region of RAM, from the lowest."""
-        for region in self._handle.view.regions():
-            if region["area"]:
-                yield int(region["base"]), core_entries(self._handle.view, self._handle.profile.core.stride, region)
+        spaced = _spaced(Frame, self._handle.profile.core.stride)
+        kept = self._handle.monitor.kept
+        for base, data in self._handle.view.core_tables() if kept is None else kept:
+            yield base, numpy.frombuffer(data, spaced)
 
     def __getitem__(self, pfn: int) -> numpy.void:
+        if self._handle.monitor.kept is not None:
+            for base, entries in self:
+                if base <= pfn < base + len(entries):
+                    kept: numpy.void = entries[pfn - base]
+                    return kept
+            raise KeyError(f"no core table entry for frame {pfn:#x}")
         region, stride = self._handle.view.region(pfn), self._handle.profile.core.stride
         if not region["area"]:
             raise KeyError(f"no core table entry for frame {pfn:#x}")

@@ -1,5 +1,6 @@
 """What the host sees of a kernel: its records, read from the machine's memory without running kernel code."""
 
+from contextlib import suppress
 from mmap import mmap
 from typing import Any, NamedTuple
 
@@ -106,15 +107,19 @@ class View:
         if inside + size <= self.page:
             pa = self.pa(va)
             return self.memory[pa : pa + size]
-        runs = self.runs(va - inside, -(-(inside + size) // self.page))
+        runs = self._behind(va, size)
         return b"".join(self.memory[pa : pa + length] for pa, length in runs)[inside : inside + size]
 
     def shared(self, va: int, size: int) -> memoryview:
         """The memory itself at `va`, as long as anybody has it, also when the kernel is closed. KeyError where nothing
         is mapped."""
         inside = va % self.page
-        runs = self.runs(va - inside, -(-(inside + size) // self.page))
-        return memoryview(self.ram.view(runs))[inside : inside + size]
+        return memoryview(self.ram.view(self._behind(va, size)))[inside : inside + size]
+
+    def _behind(self, va: int, size: int) -> list[tuple[int, int]]:
+        """The whole pages in which `size` bytes at `va` lie, as `runs` has them."""
+        inside = va % self.page
+        return self.runs(va - inside, -(-(inside + size) // self.page))
 
     def read(self, record: Any, va: int, count: int = 1) -> NDArray[numpy.void]:
         """`count` records at va."""
@@ -161,6 +166,30 @@ class View:
         if found is None or pfn >= found["base"] + found["count"]:
             raise KeyError(f"no region holds frame {pfn:#x}")
         return found
+
+    def core_tables(self) -> list[tuple[int, memoryview]]:
+        """The first pfn and the entries of each region of RAM, from the lowest: the memory itself, as `shared`."""
+        return [(base, self.shared(va, size)) for base, va, size in self._tables()]
+
+    def kept(self) -> list[tuple[int, memoryview]] | None:
+        """The core tables of a kernel that is about to be closed; all other memory is given back, unless somebody has
+        a view of some. None: the tables are damaged, or too scattered, or in a dump, which stays."""
+        if self.ram.is_file:
+            return None
+        with suppress(*DAMAGE, OSError):
+            others = bool(self.ram.views)
+            found = [(base, va % self.page, size, self._behind(va, size)) for base, va, size in self._tables()]
+            kept = [(base, memoryview(self.ram.view(runs))[at : at + size]) for base, at, size, runs in found]
+            if not others:
+                self.ram.give_back(run for *_, runs in found for run in runs)
+            return kept
+        return None
+
+    def _tables(self) -> list[tuple[int, int, int]]:
+        """First pfn, VA and bytes of the core table of each region of RAM."""
+        stride = int(self.kern["stride"])
+        described = [region for region in self.regions() if region["area"]]
+        return [(int(r["base"]), int(r["entries"]), int(r["count"]) * stride) for r in described]
 
     def cache(self, id: int) -> numpy.void:
         """The record of a cache."""

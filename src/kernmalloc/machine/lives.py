@@ -6,6 +6,7 @@ life.enter(...)                   turn paging on
 """
 
 import ctypes
+import gc
 import mmap
 import platform
 import signal
@@ -185,9 +186,10 @@ def _record(kind: Any) -> tuple[Any, Any]:
     return array, array[0]
 
 
-_windows: set[range] = set()  # of the raw kernels that are open
+_windows: dict[range, str] = {}  # of the raw kernels that are open: whose each is, in words
 PLACES = range(1 << 44, 1 << 46, 1 << 40)  # where windows are looked for: far from programs, libraries and stacks
 FIXED_NOREPLACE = 0x100000
+READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
 
 
 def _mapped(window: range, access: int, flags: int) -> bool:
@@ -207,10 +209,16 @@ def free_place(size: int) -> int:
     raise WindowBusy(f"this process has no place for a kernel's window of {size:#x} bytes: use mode soft")
 
 
+def _holder(window: range) -> str:
+    """Which kernel of this process has addresses of a window, in words; empty if none has."""
+    open_ones = list(_windows.items())  # a kernel may be let go meanwhile, by whoever collects garbage
+    return next((whose for other, whose in open_ones if other.start < window.stop and window.start < other.stop), "")
+
+
 def _taken(window: range) -> str:
     """Who has addresses of a window, and what to do about it."""
-    if any(other.start < window.stop and window.start < other.stop for other in _windows):
-        return "is that of another kernel of this process: close it"
+    if whose := _holder(window):
+        return f"is that of {whose}: close it"
     return f"holds what this process has loaded: set [va] hosted_base = {free_place(len(window)):#x} in the profile"
 
 
@@ -225,24 +233,49 @@ class Raw(_Compiled):
         array, state = _record(Hosted)
         super().__init__("raw", ram, array, state)
         self.window = self.window_bytes = 0
+        self.whose = "another kernel of this process"  # in words, for whoever wants the same window
         state["ram"], state["ram_bytes"] = ram.address, ram.top
         state["fd"], state["fresh"] = ram.fd, ram.fresh
         state["membarrier"] = MEMBARRIER.get(platform.machine(), 0) if sys.platform == "linux" else 0
         self.phys = ram.address
 
+    def _take(self, window: range) -> bool:
+        """Have these addresses, if nobody has any of them; whether it could be."""
+        if not _mapped(window, READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE):
+            return False
+        self.window, self.window_bytes = window.start, len(window)
+        _windows[window] = self.whose
+        return True
+
+    def claim(self, at: int, size: int) -> int:
+        """Have a window of so many bytes at `at`, before paging is on. Where another kernel of this process has that,
+        or `at` is 0, have one elsewhere. Its address. WindowBusy: the process itself has that, or there is no place."""
+        wanted = range(at, at + size)
+        if at and _holder(wanted):
+            gc.collect()  # a kernel that nobody refers to any more lets its window go
+        if at and not self._take(wanted) and not _holder(wanted):
+            self._refuse(wanted)
+        if not self.window and not any(self._take(range(start, start + size)) for start in PLACES):
+            whose = ", ".join(list(_windows.values())[:1])
+            raise WindowBusy(
+                f"this process has no place for another window of {size:#x} bytes: {len(_windows)} kernels are open, "
+                f"{whose} is the first: close those that nobody needs, or use mode soft"
+            )
+        return self.window
+
+    def _refuse(self, window: range) -> None:
+        raise WindowBusy(f"the kernel's window {window[0]:#x}-{window[-1]:#x} {_taken(window)}, or use mode soft")
+
     def enter(self, paging: Paging) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
-        access = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
         direct = paging.root == NO_ROOT
         size = min(paging.window_bytes, self.ram.limit) if direct else paging.window_bytes
         window = range(paging.window, paging.window + size)
-        if not _mapped(window, access, flags):
-            raise WindowBusy(f"the kernel's window {window[0]:#x}-{window[-1]:#x} {_taken(window)}, or use mode soft")
-        self.window, self.window_bytes = window.start, len(window)
-        _windows.add(window)
+        if not self.window and not self._take(window):
+            self._refuse(window)
         self._walks(paging)
         if direct:
-            libc.mmap(window.start, len(window), access, mmap.MAP_SHARED | NORESERVE | FIXED, self.ram.fd, 0)
+            flags = mmap.MAP_SHARED | NORESERVE | FIXED
+            libc.mmap(window.start, len(window), READ_WRITE, flags, self.ram.fd, 0)
         else:
             self.call("port_flush", paging.window, paging.reach >> paging.page_shift)
 
@@ -263,7 +296,7 @@ class Raw(_Compiled):
         super().close()
         if self.window:
             libc.munmap(self.window, self.window_bytes)
-            _windows.remove(range(self.window, self.window + self.window_bytes))
+            _windows.pop(range(self.window, self.window + self.window_bytes))
             self.window = 0
 
 

@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from weakref import WeakSet
 
 from kernmalloc.inputs.dumps.segments import data_in
 
@@ -23,7 +24,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_int64
 libc.mmap.argtypes = [ctypes.c_int64, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
 libc.munmap.argtypes = [ctypes.c_int64, ctypes.c_size_t]
+libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 NORESERVE, FIXED = 0x4000, 0x10  # of mmap
+KEEP_SIZE, PUNCH_HOLE = 0x1, 0x2  # of fallocate
 
 
 MADV_DONTDUMP, MADV_DODUMP = 16, 17
@@ -41,6 +44,7 @@ class Ram:
         self.later = 0  # bytes of it that came after the boot
         self.fresh, self.closed = True, False
         self._laid: list[tuple[int, int]] = []  # (start, end) of what are a file's pages
+        self.views: WeakSet[mmap.mmap] = WeakSet()  # that somebody has
         self.fd = os.memfd_create("kernmalloc")
         os.ftruncate(self.fd, self.limit)
         try:
@@ -101,7 +105,21 @@ class Ram:
             elif libc.mmap(at, length, access, flags, self.fd, pa) != at:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             at += length
+        self.views.add(view)
         return view  # which unmaps what is mapped over it
+
+    @property
+    def is_file(self) -> bool:
+        """Whether pages of it are a file's."""
+        return bool(self._laid)
+
+    def give_back(self, but: Iterable[tuple[int, int]]) -> None:
+        """Let the memory go that lies in none of these (pa, bytes) runs of whole pages: it reads as zeros then."""
+        at = 0
+        for pa, length in [*sorted(but), (self.limit, 0)]:
+            if at < pa:
+                libc.fallocate(self.fd, KEEP_SIZE | PUNCH_HOLE, at, pa - at)
+            at = max(at, pa + length)
 
     def snapshot(self) -> dict[int, bytes]:
         """Every page that is not all zeros, by physical address: the machine's whole state."""
