@@ -10,7 +10,21 @@ from import_graph import graph
 import kernmalloc
 
 ROOT = Path(kernmalloc.__file__).parent
-LAYERS = ("lang", "inputs", "machine", "kernel", "drivers", "facade", "plan", "sim", "bench", "report", "web", "cli")
+LAYERS = (
+    "results",
+    "lang",
+    "inputs",
+    "machine",
+    "kernel",
+    "drivers",
+    "facade",
+    "plan",
+    "sim",
+    "bench",
+    "report",
+    "web",
+    "cli",
+)
 """The folders of the package, lowest first."""
 BESIDE = {"build": "facade", "emulate": "sim", "kernel.loaders": "lang"}
 """What stands beside another layer: what loaders hand over is read without a kernel, by inputs, too."""

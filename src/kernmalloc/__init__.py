@@ -7,6 +7,8 @@ The names are loaded when they are first asked for, so that a command starts no 
 
 from importlib import import_module
 
+from kernmalloc.results import shown
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -16,6 +18,9 @@ _HOME = {
 }
 
 __all__ = ["Kernel", "Machine", "Profile", "__version__"]  # noqa: F822 they come with `__getattr__`
+
+
+shown.written_by("kernmalloc.report.notebook")
 
 
 def __getattr__(name: str) -> object:

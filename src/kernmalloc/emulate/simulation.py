@@ -18,9 +18,13 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.inputs.facts import Range
 from kernmalloc.lang import failed
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow
 
     from kernmalloc.emulate.console import Step
     from kernmalloc.facade.profile import Profile
@@ -35,6 +39,13 @@ class Outcome(NamedTuple):
 
     calls: int
     differences: list[str]
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A table of one row. Raises NoArrow."""
+        return row(self)
 
 
 def machine(told: Told, page_shift: int) -> Machine:

@@ -1,7 +1,7 @@
 """The object caches of a booted kernel: which there are, by name, and `get` and `put` of each."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
@@ -11,6 +11,10 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.kernel.heap.caches import FIRST_TYPE, LAST_MAP_CACHE, REGION_CACHE
 from kernmalloc.kernel.heap.slabs import is_own
 from kernmalloc.lang.records import hexadecimal
+from kernmalloc.results.tables import Rows, table
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class CacheNames(NamedTuple):
@@ -93,3 +97,28 @@ class ObjectCache:
     def slots(self) -> int:
         """Objects for which there is memory now."""
         return int(self.state["slabs"]) * int(self.state["slots"])
+
+    @property
+    def figures(self) -> "CacheFigures":
+        """All of it as it is now."""
+        return CacheFigures(self.name, self.own, self.size, self.wanted, self.limit, self.slots, self.used)
+
+
+class CacheFigures(NamedTuple):
+    """A cache at one moment: bytes of an object; all else counts objects."""
+
+    name: str
+    own: bool
+    size: int
+    wanted: int
+    limit: int
+    slots: int
+    used: int
+
+
+class Caches(Rows[ObjectCache]):
+    """Caches in order."""
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table of the figures of each, as they are now. Raises NoArrow, LifeError if the kernel is closed."""
+        return table(CacheFigures, (cache.figures for cache in self))

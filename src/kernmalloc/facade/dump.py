@@ -33,7 +33,7 @@ from kernmalloc.kernel.core.kern import CPUS, MAGIC, MODE_NAMES, VERSION, Kern
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.lang.records import hexadecimal
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.machine.lives import LIVES, LifeError
+from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.ram import HIGHEST, LATER, PAGE, Ram
 
 MARK = 16  # bytes; a record lies at a multiple of it

@@ -25,8 +25,9 @@ from kernmalloc.machine.memory_map import Machine
 
 class Monitor(threading.Condition):
     """What all callers of one kernel share: where Python threads wait for their turn, of which `waiting` do; how many
-    are `busy` in loops and with its memory; whether it is `closed`, or another process's since a fork, and nobody is
-    inside any more, so that it is `over`; the core tables that are `kept` of it; and `end`, which lets its memory go."""
+    are `busy` in loops and with its memory; whether it is `closed`, or another process's since a fork, or `over`:
+    closed, and nobody is inside any more; the core tables that are `kept` of it then; and `end`, which lets its memory
+    go."""
 
     waiting = busy = 0
     closed = forked = over = False

@@ -25,23 +25,32 @@ import numpy
 import kernmalloc.drivers.replay  # noqa: F401
 import kernmalloc.kernel.boot.steps  # noqa: F401
 import kernmalloc.kernel.calls  # noqa: F401
-from kernmalloc.facade.caches import ObjectCache, cache_names
+from kernmalloc.facade.caches import Caches, ObjectCache, cache_names
 from kernmalloc.facade.devices import Devices, Ledger
 from kernmalloc.facade.dump import chosen, opened
-from kernmalloc.facade.errors import KernelError, TooLarge, TooSmall, checked
+from kernmalloc.facade.errors import KernelError, TooSmall, checked
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.loader import Placement, load
 from kernmalloc.facade.origin import origin
 from kernmalloc.facade.pages import Pages
 from kernmalloc.facade.profile import Profile
-from kernmalloc.facade.state import Check, CoreTable, Donation, HeapState, RegionState, Snapshot, Step, failure
+from kernmalloc.facade.state import (
+    Check,
+    CoreTable,
+    Donation,
+    HeapState,
+    RegionState,
+    Snapshot,
+    Step,
+    failure,
+    refuse_large,
+)
 from kernmalloc.facade.story import refusal, told
 from kernmalloc.facade.threads import as_thread
 from kernmalloc.facade.tlb import TlbCounts, TlbFigures, counts, figures, reset, tell_core_tables
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
 from kernmalloc.inputs.dumps import Dump
-from kernmalloc.inputs.limits import excess
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.records import hexadecimal
@@ -49,6 +58,8 @@ from kernmalloc.machine.arch.processors import Processor
 from kernmalloc.machine.lives import LIVES, LifeError, Raw
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.machine.ram import HIGHEST, LATER, Ram
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import Rows
 
 
 def _type(name: str) -> int:
@@ -66,10 +77,12 @@ class Kernel:
     def __init__(self, handle: Handle) -> None:
         self.handle, self.view = handle, handle.view
         self.machine, self.profile, self.mode = handle.machine, handle.profile, handle.mode
-        self.steps: list[Step] = []
+        self.steps: Rows[Step] = Rows.of(Step, ())
         self.origin = ""  # where it was booted, in words
         self.pages = Pages(handle)
         self.names = cache_names(handle.profile, handle.loaded.placement.frames)
+
+    _repr_html_ = html
 
     # --- life
 
@@ -395,9 +408,9 @@ class Kernel:
         return Donation(pfn, frames, self.profile.page, heap, maps)
 
     @property
-    def regions(self) -> list[RegionState]:
+    def regions(self) -> Rows[RegionState]:
         """All regions, from the lowest."""
-        return [self._region(r) for r in self.view.regions()]
+        return Rows.of(RegionState, [self._region(r) for r in self.view.regions()])
 
     def _region(self, r: numpy.void) -> RegionState:
         base, count, area = int(r["base"]), int(r["count"]), int(r["area"])
@@ -405,10 +418,11 @@ class Kernel:
         return RegionState(base, count, k.CLASS_NAMES[r["kind"]], int(r["free"]), area, size)
 
     @property
-    def caches(self) -> list[ObjectCache]:
+    def caches(self) -> Caches:
         """The typed caches, in the order of the profile; those made later follow."""
         count = int(self.view.kern["cache_count"])
-        return [ObjectCache(self.handle, id, name) for id, name in self.names.typed.items() if id < count]
+        known = self.names.typed.items()
+        return Caches.of(ObjectCache, [ObjectCache(self.handle, id, name) for id, name in known if id < count])
 
     @property
     def last_words(self) -> dict[str, ObjectCache]:
@@ -436,10 +450,7 @@ class Kernel:
         tables than the limit of `memory`: those of RAM that nobody has used have no memory behind them before that."""
         core = self.profile.core
         frames = self.placement.frames + self.view.ram.later // self.profile.page
-        tables = frames * (core.stride + core.identity)
-        reason, advice = excess("memory", tables)
-        if reason:
-            raise TooLarge(f"{reason}, they are {sizes.size(tables)} ({advice})")
+        refuse_large(frames * (core.stride + core.identity))
         result = self.call("check")
         if result == status.BAD_ADDRESS:
             where = hexadecimal(self.processor)
@@ -484,6 +495,6 @@ def _boot(kernel: Kernel, observe: Callable[[Step], None] | None) -> None:
             raise TooSmall(refusal(kernel.handle, done, stage))
         tell_core_tables(kernel.handle)
         step = Step(done, *told(kernel.handle, done), seconds)
-        kernel.steps.append(step)
+        kernel.steps = Rows.of(Step, (*kernel.steps, step))
         if observe:
             observe(step)

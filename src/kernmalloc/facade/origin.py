@@ -1,7 +1,7 @@
 """Where in a person's code a kernel was booted: what tells it from others in a process or a notebook."""
 
+import inspect
 import sys
-from types import FrameType
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -9,7 +9,7 @@ PACKAGE = __name__.partition(".")[0]
 def origin() -> str:
     """The innermost place outside this package that leads here: "notes.py:12", or "cell In[3], line 2" of a notebook;
     empty if there is none."""
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame = frame.f_back
     if frame is None:

@@ -4,18 +4,26 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 from numpy.typing import NDArray
 
 import kernmalloc.kernel.calls  # noqa: F401 (the first: records lead to those of rooms above)
+from kernmalloc.facade.errors import TooLarge
 from kernmalloc.facade.handle import Handle
 from kernmalloc.facade.view import View
+from kernmalloc.inputs import sizes
+from kernmalloc.inputs.limits import excess
 from kernmalloc.kernel.check.check import RECORDS
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
+from kernmalloc.kernel.core.kern import FREE, TYPE_NAMES
 from kernmalloc.kernel.frames.table import Frame, Page
 from kernmalloc.lang.records import hexadecimal
+from kernmalloc.results.tables import arrow
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,29 @@ class CoreTable:
         data = self._handle.view.shared(int(region["entries"]) + (pfn - int(region["base"])) * stride, stride)
         entry: numpy.void = numpy.frombuffer(data, _spaced(Frame, stride))[0]
         return entry
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table with a row for each entry that is not free: its pfn, and the fields of `Frame`; the entry at the head
+        of a block speaks for 2 ** order frames. Raises NoArrow, and TooLarge where that would read more core tables
+        than the limit of `memory`."""
+        pa = arrow()
+        tables = list(self)
+        refuse_large(sum(entries.nbytes for _, entries in tables))
+        used = [numpy.flatnonzero(entries["type"] != FREE) for _, entries in tables]
+        columns = {"pfn": [base + at for (base, _), at in zip(tables, used, strict=True)]}
+        for name in Frame.fields:
+            columns[name] = [entries[name][at] for (_, entries), at in zip(tables, used, strict=True)]
+        arrays = {name: pa.array(numpy.concatenate(parts or [numpy.zeros(0, int)])) for name, parts in columns.items()}
+        arrays["type"] = pa.DictionaryArray.from_arrays(arrays["type"].cast(pa.int8()), pa.array(TYPE_NAMES))
+        return pa.table(arrays)
+
+
+def refuse_large(tables: int) -> None:
+    """TooLarge where so many bytes of core tables would be read, those that nobody has used, too, and the limit of
+    `memory` is less."""
+    reason, advice = excess("memory", tables)
+    if reason:
+        raise TooLarge(f"{reason}, they are {sizes.size(tables)} ({advice})")
 
 
 def core_entries(view: View, stride: int, region: numpy.void) -> NDArray[numpy.void]:

@@ -14,7 +14,7 @@ from errno import ENOENT
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,11 @@ from kernmalloc.machine import range_sets as sets
 from kernmalloc.machine.device_ranges import DeviceRange
 from kernmalloc.machine.ram_layout import ASSUMED, lay_out
 from kernmalloc.machine.range_sets import PA_LIMIT
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import Rows
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["PA_LIMIT", "Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
 
@@ -40,6 +45,17 @@ FALLBACK = "desktop-16g"
 IOMEM = Path("/proc/iomem")
 SHIPPED = Path(__file__).parents[1] / "machines"
 BOOT_LOGS = (Path("/var/log/dmesg"), Path("/var/log/boot.dmesg"), Path("/run/log/dmesg"))
+
+
+class RangeRow(NamedTuple):
+    """One range of a machine, in bytes. `status` is a device's (`inputs/facts`), `line` the one of the file, or 0."""
+
+    base: int
+    size: int
+    kind: str
+    name: str
+    status: str
+    line: int
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +205,16 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         those without a place or not in use, are left out: `problems` lists the former.
         """
         return device_ranges.publishable(self.devices, page_shift)
+
+    _repr_html_ = html
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table with a row for each range (`RangeRow`), by address: RAM, firmware's, carved, unused, and windows of
+        devices. Raises NoArrow."""
+        rows = [RangeRow(r.base, r.size, r.kind, r.name, "", r.line) for r in (*self.ram, *self.firmware, *self.carved)]
+        rows += [RangeRow(r.base, r.size, "unused", r.name, "", r.line) for r in self.unused]
+        rows += [RangeRow(d.base, d.size, "device", d.name, d.status, d.line) for d in self.devices]
+        return Rows.of(RangeRow, sorted(rows, key=lambda row: (row.base, -row.size))).to_arrow()
 
     @property
     def ram_bytes(self) -> int:

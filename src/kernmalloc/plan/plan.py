@@ -8,7 +8,7 @@ decide: the machine's devices are looked at only to say which of them will fit (
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy
@@ -36,7 +36,13 @@ from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.added import Later
 from kernmalloc.plan.devices import Device, Room, publications, spans, without_place
+from kernmalloc.plan.figures import figures
 from kernmalloc.plan.scratch import Scratch, pages_of, slabs
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import Rows, row
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Ranges = tuple[Range, ...]
 
@@ -121,8 +127,8 @@ class Plan:
     machine: Machine
     profile: Profile
     page: int
-    items: tuple[Item, ...]  # of the heap: together `top`
-    beside: tuple[Item, ...]  # what comes with it: the heap map, mapping frames, image and boot area
+    items: Rows[Item]  # of the heap: together `top`
+    beside: Rows[Item]  # what comes with it: the heap map, mapping frames, image and boot area
     planned: int  # heap pages that will be in use when the boot is over
     top: int  # heap pages that will be there
     most: int  # heap pages that there may ever be (C1)
@@ -137,9 +143,9 @@ class Plan:
     device_frames: int  # device frames whose entries are reserved
     last_words: int  # device frames whose entries only console and boot devices may use
     clipped: int  # bytes of RAM above the address limit
-    devices: tuple[Device, ...]
-    unplaced: tuple[Device, ...]  # that have no place: what they would cost
-    added: tuple[Added, ...]  # RAM that comes later
+    devices: Rows[Device]
+    unplaced: Rows[Device]  # that have no place: what they would cost
+    added: Rows[Added]  # RAM that comes later
     after: Configured
     basis: Basis
 
@@ -194,7 +200,20 @@ class Plan:
     def on(self, machine: Machine, more: Sequence[Range] = ()) -> "Plan":
         """The plan for a machine with the same memory and other devices, to which RAM is added later."""
         devices, unplaced, added, after = _configure(machine, self, more)
-        return replace(self, machine=machine, devices=devices, unplaced=unplaced, added=added, after=after)
+        return replace(
+            self,
+            machine=machine,
+            devices=Rows.of(Device, devices),
+            unplaced=Rows.of(Device, unplaced),
+            added=Rows.of(Added, added),
+            after=after,
+        )
+
+    _repr_html_ = html
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table of one row (`plan/figures`); the rows of several plans make the table of a fleet. Raises NoArrow."""
+        return row(figures(self))
 
 
 def plan(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Plan:
@@ -270,12 +289,15 @@ def _read(kernel: Kernel) -> Plan:
         machine=kernel.machine,
         profile=kernel.profile,
         page=1 << shift,
-        items=tuple(_heap_items(kernel, scratch, record, ranges)),
-        beside=(
-            Item("heap map", records << shift, f"{bound if kernel.profile.direct else top:,} records of 64 bytes"),
-            Item("mapping frames", maps << shift, "leaf tables of the heap and of its map"),
-            Item("image", int(kernel.layout["image_bytes"])),
-            Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
+        items=Rows.of(Item, _heap_items(kernel, scratch, record, ranges)),
+        beside=Rows.of(
+            Item,
+            (
+                Item("heap map", records << shift, f"{bound if kernel.profile.direct else top:,} records of 64 bytes"),
+                Item("mapping frames", maps << shift, "leaf tables of the heap and of its map"),
+                Item("image", int(kernel.layout["image_bytes"])),
+                Item("boot area", int(kernel.layout["area_bytes"]), "first page tables, kernel and processor records"),
+            ),
         ),
         planned=top - record["headroom"] - record["excess"] - record["padding"] << shift,
         top=top << shift,
@@ -291,9 +313,9 @@ def _read(kernel: Kernel) -> Plan:
         device_frames=int(kern["device_pages"]),
         last_words=int(kern["last_frames"]),
         clipped=kernel.clipped,
-        devices=(),
-        unplaced=(),
-        added=(),
+        devices=Rows.of(Device, ()),
+        unplaced=Rows.of(Device, ()),
+        added=Rows.of(Added, ()),
         after=Configured(top << shift, 0, 0, 0, available, promised, 0, tlb.entries),
         basis=basis,
     )

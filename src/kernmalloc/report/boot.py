@@ -189,13 +189,18 @@ def mapped(kernel: Kernel) -> Iterator[str]:
     )
 
 
-def objects(kernel: Kernel) -> Iterator[str]:
-    """Its object caches, as slabinfo has them."""
-    rows = [("object", "size", "wanted", "limit", "slots", "in use")]
+def object_rows(kernel: Kernel) -> list[Cells]:
+    """A table of its object caches."""
+    rows: list[Cells] = [("object", "size", "wanted", "limit", "slots", "in use")]
     for cache in kernel.caches:
         asked = (f"{cache.wanted:,}", f"{cache.limit:,}") if not cache.own else ("", "")
         rows.append((cache.name, f"{cache.size:,}", *asked, f"{cache.slots:,}", f"{cache.used:,}"))
-    yield from columns(rows)
+    return rows
+
+
+def objects(kernel: Kernel) -> Iterator[str]:
+    """Its object caches, as slabinfo has them."""
+    yield from columns(object_rows(kernel))
     yield from fitted(ratio(kernel))
 
 

@@ -15,8 +15,12 @@ def compared(told: Told, outcome: Outcome | None) -> Iterator[str]:
     """Whether the simulation, if there was one, did the calls with equal results and came to an equal end."""
     if told.status:
         yield f"the kernel ended with status {told.status}"
-    if outcome is None:
-        return
+    if outcome is not None:
+        yield from simulated(outcome)
+
+
+def simulated(outcome: Outcome) -> Iterator[str]:
+    """Whether a simulation did the calls with equal results and came to an equal end."""
     if outcome.differences:
         yield f"the simulation differs, after {outcome.calls:,} calls with equal results:"
         yield from (f"  {difference}" for difference in outcome.differences)

@@ -61,6 +61,12 @@ def _other_map(machine: Machine) -> Iterator[str]:
 
 def ranges(machine: Machine) -> Iterator[str]:
     """The memory map and the devices by address; what lies inside another range is indented under it."""
+    for text, bytes, line, _ in listed(machine):
+        yield f"{text:<64} {size(bytes):>9}" + (f"  line {line}" if line else "")
+
+
+def listed(machine: Machine) -> Iterator[tuple[str, int, int, bool]]:
+    """The same in parts: the range and what it is, its bytes, its line in the file (0: none), whether a device's."""
     rows = [
         (r.base, -r.size, r.end, KINDS.get(r.kind, r.kind), r.name, r.line)
         for r in (*machine.ram, *machine.firmware, *machine.carved)
@@ -76,18 +82,14 @@ def ranges(machine: Machine) -> Iterator[str]:
         text = f"{'  ' * len(outer)}{span(base, end)} : {kind}"
         outer.append(end)
         text += f" ({name})" if name and name.lower() not in (kind.lower(), "usable") else ""
-        yield _row(text, end - base, line)
+        yield text, end - base, line, kind == "device"
     for d in machine.devices:
         if d.status == "unassigned":
-            yield _row(f"without a place : device ({_register(d)})", d.size, d.line)
+            yield f"without a place : device ({_register(d)})", d.size, d.line, True
 
 
 def _register(device: Device) -> str:
     return f"{device.name} BAR {device.bar}" if device.bar >= 0 else device.name
-
-
-def _row(text: str, bytes: int, line: int) -> str:
-    return f"{text:<64} {size(bytes):>9}" + (f"  line {line}" if line else "")
 
 
 def problems(machine: Machine) -> Iterator[str]:

@@ -8,8 +8,12 @@ import msgspec
 
 from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import row
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from kernmalloc.facade import state
     from kernmalloc.facade.configure import Configured
     from kernmalloc.facade.kernel import Kernel
@@ -108,6 +112,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str = ""
     note: str = ""
     tlb_counted: TlbCounts | None = None
+
+    _repr_html_ = html
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A table of one row; `table(DeviceLine, outcome.devices)` has one for each device range. Raises NoArrow."""
+        return row(self)
 
     @classmethod
     def of(

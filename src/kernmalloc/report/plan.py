@@ -16,12 +16,7 @@ STATUSES = (FITS, LAST, EXTENT_ONLY, REFUSED)
 
 def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     """All about one plan; `line` is the boot line that takes the advice."""
-    profile, va = plan.profile, plan.profile.va
-    yield from fitted(
-        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), "
-        f"strategy {profile.strategy}, {window_name(profile)} {span(va.base, va.base + va.size)}, {size(va.size)}"
-    )
-    yield from clipped(plan.clipped, profile)
+    yield from kernel_line(plan)
     yield from section("Heap at the end of the boot, to the byte", _items(plan))
     yield from section("How it lies", _each(layout(plan)))
     yield from section("Page space", _each(space(plan)))
@@ -32,14 +27,33 @@ def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
         yield from section("RAM that comes after the boot", _added(plan))
 
 
-def _items(plan: Plan) -> Iterator[str]:
+def kernel_line(plan: Plan) -> Iterator[str]:
+    """Which kernel it is, and what RAM it cannot have."""
+    profile, va = plan.profile, plan.profile.va
+    yield from fitted(
+        f"Kernel {profile.name} ({profile.arch}, {profile.phys_bits}-bit physical addresses), "
+        f"strategy {profile.strategy}, {window_name(profile)} {span(va.base, va.base + va.size)}, {size(va.size)}"
+    )
+    yield from clipped(plan.clipped, profile)
+
+
+def item_rows(plan: Plan) -> list[Cells]:
+    """A table of the heap, structure by structure, and of what comes with it."""
     rows: list[Cells] = [("structure", "bytes", "")]
     rows += [(item.name, f"{item.bytes:,}", item.note) for item in plan.items if item.bytes]
     rows.append(("heap", f"{plan.top:,}", f"{size(plan.planned)} in use, bound {size(plan.bound)}"))
-    rows += [(f"beside it: {item.name}", f"{item.bytes:,}", item.note) for item in plan.beside]
-    yield from columns(rows, notes=True)
-    held = "all" if plan.scale >= 1 else f"{plan.scale:.1%}"
-    yield from fitted(f"The window holds {held} of the objects that the profile's ratios ask for.")
+    return [*rows, *((f"beside it: {item.name}", f"{item.bytes:,}", item.note) for item in plan.beside)]
+
+
+def _items(plan: Plan) -> Iterator[str]:
+    yield from columns(item_rows(plan), notes=True)
+    yield from held(plan)
+
+
+def held(plan: Plan) -> Iterator[str]:
+    """One line: what share of the wanted objects the window holds."""
+    share = "all" if plan.scale >= 1 else f"{plan.scale:.1%}"
+    yield from fitted(f"The window holds {share} of the objects that the profile's ratios ask for.")
 
 
 def layout(plan: Plan) -> Iterator[str]:

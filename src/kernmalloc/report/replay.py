@@ -28,8 +28,8 @@ def whole(done: Replayed) -> Iterator[str]:
     """All lines."""
     yield from fitted(f"{done.file}: {done.form}; kernel {done.kernel}, {done.machine}; runs {done.mode}")
     if not done.failure:
-        yield from section("Replay", columns(_figures(done), notes=True))
-    if done.skipped and (left := list(_left_out(done.skipped))):
+        yield from section("Replay", columns(figure_rows(done), notes=True))
+    if done.skipped and (left := list(left_out_rows(done.skipped))):
         yield from section("Not in it", columns(left, notes=True))
     if done.caches:
         yield from section("Caches at the peak of backed memory (as /proc/slabinfo)", [HEAD, *map(_cache, done.caches)])
@@ -38,7 +38,7 @@ def whole(done: Replayed) -> Iterator[str]:
     yield from fitted(verdict(done))
 
 
-def _left_out(skipped: Skipped) -> Iterator[Cells]:
+def left_out_rows(skipped: Skipped) -> Iterator[Cells]:
     """What is in the file, and not in what was replayed."""
     for name, text in LEFT_OUT.items():
         if count := getattr(skipped, name):
@@ -52,7 +52,8 @@ def _left_out(skipped: Skipped) -> Iterator[Cells]:
         yield "", "", line
 
 
-def _figures(done: Replayed) -> list[Cells]:
+def figure_rows(done: Replayed) -> list[Cells]:
+    """A table of times and memory."""
     timed = f"median of {several(len(done.ns), 'replay')}, {min(done.ns):.1f} to {max(done.ns):.1f}"
     mapped = "frames mapped, one time or another"
     if done.mode == "raw":

@@ -14,16 +14,17 @@ KINDS = {"processes": "touches", "heap": "blocks", "dma": "ranges", "device": "d
 
 def whole(run: Outcome) -> Iterator[str]:
     """All lines."""
-    yield from section("Page cache", columns(_cache(run)))
-    yield from section("Load", columns(_loads(run), notes=True))
-    yield from section("Memory at the end", columns(_memory(run)))
+    yield from section("Page cache", columns(cache_rows(run)))
+    yield from section("Load", columns(load_rows(run), notes=True))
+    yield from section("Memory at the end", columns(memory_rows(run)))
     yield from section("Free blocks, from one frame on", fitted(" ".join(map(str, run.free_blocks))))
     yield from counted(run.tlb_counted, "until the last touch")
     yield ""
     yield from fitted(verdict(run))
 
 
-def _cache(run: Outcome) -> list[Cells]:
+def cache_rows(run: Outcome) -> list[Cells]:
+    """A table of what the page cache did."""
     return [
         ("touches", f"{run.touches:,}"),
         ("in ticks", f"{run.ticks:,}"),
@@ -38,7 +39,8 @@ def _cache(run: Outcome) -> list[Cells]:
     ]
 
 
-def _loads(run: Outcome) -> list[Cells]:
+def load_rows(run: Outcome) -> list[Cells]:
+    """A table of who wanted what, and had to wait for it."""
     head = ("", "got", "", "waited", "ticks each", "longest", "refused")
     return [head, *(_load(load) for load in run.loads)]
 
@@ -57,7 +59,8 @@ def _load(load: Load) -> Cells:
     )
 
 
-def _memory(run: Outcome) -> list[Cells]:
+def memory_rows(run: Outcome) -> list[Cells]:
+    """A table of memory at the end."""
     rows: list[Cells] = [(f"{name} frames", f"{count:,}") for name, count in run.frames.items() if count]
     rows.append(("pages moved out of the way", f"{run.moved:,}"))
     rows.append(("windows opened", f"{run.windows:,}"))

@@ -1,6 +1,6 @@
 """What a run of a scenario came to: figures, as a record that prints as JSON."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy
@@ -10,9 +10,14 @@ from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.kernel.core.kern import Cpu
 from kernmalloc.lang import status as codes
+from kernmalloc.results import tables
+from kernmalloc.results.shown import html
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.loads import Loads
 from kernmalloc.sim.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Load(msgspec.Struct, kw_only=True):
@@ -72,6 +77,12 @@ class Outcome(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     touch_seconds: float = 0.0
     tlb_counted: TlbCounts | None = None  # until the last touch, in mode soft
+
+    _repr_html_ = html
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table of one row; `table(Load, outcome.loads)` has one for each load. Raises NoArrow."""
+        return tables.row(self)
 
 
 LARGE = 9  # order of a block of 2 MiB

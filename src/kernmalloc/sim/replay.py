@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy
@@ -43,10 +43,15 @@ from kernmalloc.inputs.traces.trace import ORDERS, Skipped, Trace
 from kernmalloc.lang import failed
 from kernmalloc.lang import status as codes
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import row
 from kernmalloc.sim.observer import Observer
 from kernmalloc.sim.scenario import plain_pc
 from kernmalloc.sim.slabinfo import CacheLine, cache_lines
 from kernmalloc.sim.watch import WatchedReplay
+
+if TYPE_CHECKING:
+    import pyarrow
 
 KERNEL = "x86_64"
 TIMED = {"raw": 7, "soft": 1, "twin": 1}  # replays
@@ -92,6 +97,12 @@ class Replayed(msgspec.Struct, kw_only=True):
     lost: int = 0
     seconds: float = 0.0
     tlb_counted: TlbCounts | None = None
+
+    _repr_html_ = html
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A table of one row; `table(CacheLine, replayed.caches)` has one for each cache. Raises NoArrow."""
+        return row(self)
 
 
 def replay(

@@ -21,13 +21,18 @@ Concepts
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy
 
 from kernmalloc.inputs.errors import InputError, UnreadableError
 from kernmalloc.inputs.limits import hold, limits
+from kernmalloc.results.shown import html
+from kernmalloc.results.tables import arrow
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ORDERS = 32  # of blocks of pages
 LARGEST = (1 << 31) - 1  # bytes of a heap block or object
@@ -117,6 +122,27 @@ class Trace:
         sizes = [page << order for order in range(ORDERS)] + [cache.size for cache in self.caches]
         asked = numpy.where(kinds < 0, code, numpy.array(sizes, numpy.int64)[kinds])
         return numpy.where(self.allocates, asked, -asked[self.origins])
+
+    _repr_html_ = html
+
+    def to_arrow(self, page: int = 4096) -> "pyarrow.Table":
+        """A table with a row for each operation: its slot; what it is about, "block", "pages" or "object"; the name and
+        number of an object's cache; whether it allocates; `bytes`, negative of what it frees; and `origin`, the row
+        that allocates what it is about. Raises NoArrow."""
+        pa = arrow()
+        kinds, known = self.kinds, [cache.name for cache in self.caches]
+        what = numpy.where(kinds < 0, 0, numpy.where(kinds < ORDERS, 1, 2)).astype(numpy.int8)
+        none, number = kinds < ORDERS, numpy.maximum(kinds - ORDERS, 0).astype(numpy.int32)
+        return pa.table(
+            {
+                "slot": pa.array(self.ops["slot"]),
+                "what": pa.DictionaryArray.from_arrays(pa.array(what), pa.array(["block", "pages", "object"])),
+                "cache": pa.DictionaryArray.from_arrays(pa.array(number, mask=none), pa.array(known, pa.string())),
+                "allocates": pa.array(self.allocates),
+                "bytes": pa.array(self.bytes(page)),
+                "origin": pa.array(self.origins),
+            }
+        )
 
     def pairs(self) -> numpy.ndarray:
         """The heap's part as int32 pairs (slot, bytes), shape (n, 2): bytes > 0 allocates, 0 frees. Blocks and objects
