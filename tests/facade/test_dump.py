@@ -326,7 +326,7 @@ def test_the_window_of_mode_raw(tmp_path):
     """It is where it was, or nowhere: not while another kernel has it, and not in the high half."""
     with boot("raw") as kernel:
         path = dump_files.raw(kernel, tmp_path / "dump")
-        with pytest.raises(WindowBusy, match="use mode soft"):
+        with pytest.raises(WindowBusy, match=r"that of kernel eros2 on '.*', booted at .*: close it, or use mode soft"):
             Kernel.open(path, mode="raw")
     with Kernel.open(path, mode="raw") as opened:
         conserved(opened)

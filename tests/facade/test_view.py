@@ -61,7 +61,7 @@ def test_a_view_gives_its_memory_back():
     with boot("raw") as kernel:
         views = [kernel.frames[number] for number in range(1, 50)]
         assert Path("/proc/self/maps").read_text().count("memfd:kernmalloc") > len(views)
-    del views
+    del views, kernel
     gc.collect()
     assert "memfd:kernmalloc" not in Path("/proc/self/maps").read_text()
 
@@ -94,7 +94,7 @@ def test_what_is_closed_is_told(mode):
     kernel = boot(mode)
     kernel.close()
     for look in (
-        lambda: kernel.heap, lambda: kernel.frames[5], lambda: kernel.regions, lambda: kernel.check(),
+        lambda: kernel.heap, lambda: kernel.frames_by_type(), lambda: kernel.regions, lambda: kernel.check(),
         lambda: kernel.ledger, lambda: kernel.malloc(5), lambda: kernel.caches, lambda: kernel.mappings,
     ):  # fmt: skip
         with pytest.raises(LifeError, match="this kernel is closed"):

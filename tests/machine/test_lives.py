@@ -19,7 +19,7 @@ from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import SHIPPED, Profile
 from kernmalloc.kernel.core.kern import DMA, PAGE
-from kernmalloc.machine.lives import Fault, HostLimit, LifeError, WindowBusy
+from kernmalloc.machine.lives import PLACES, Fault, HostLimit, LifeError, Raw, WindowBusy
 from kernmalloc.machine.ram import FIXED, Ram, libc
 
 FRAME = 4096
@@ -103,25 +103,43 @@ def test_raw_kernels_in_different_windows_live_together() -> None:
 
 
 @pytest.mark.parametrize("second", ["eros2", "eros", "coyotos-i386"])
-def test_a_second_raw_kernel_in_the_same_window_is_refused(second: str) -> None:
-    """A typed error that says what to do; the first kernel does not notice; and when it has gone the window is free.
-    Windows that overlap in part (0xC0000000 and 0xD0000000) are the same."""
+def test_a_second_raw_kernel_in_the_same_window_lies_elsewhere(second: str) -> None:
+    """The first kernel does not notice; and when it has gone the window is free. Windows that overlap in part
+    (0xC0000000 and 0xD0000000) are the same."""
     with boot("raw") as first:
-        work_before = list(work(first, 3))
+        list(work(first, 3))
         before, descriptors = first.snapshot(), len(os.listdir("/proc/self/fd"))
         for _ in range(3):
-            with pytest.raises(
-                WindowBusy, match=r"0x[cd]0000000-0xffffffff is that of another kernel.*close it, or use mode soft"
-            ):
-                boot("raw", second)
-        assert len(os.listdir("/proc/self/fd")) == descriptors, "what was refused holds nothing"
+            with boot("raw", second) as other:
+                assert other.layout["window"] >= PLACES[0]
+                list(work(other, 2))
+                conserved(other)
+        del other
+        assert len(os.listdir("/proc/self/fd")) == descriptors, "what is closed holds nothing"
         assert first.snapshot() == before
-        conserved(first)
-        assert work_before
         list(work(first, 4))
         conserved(first)
     with boot("raw", second, 16 * MIB) as third:
+        assert third.layout["window"] == third.profile.va.base
         conserved(third)
+
+
+def test_what_takes_a_window_is_refused_in_one_line() -> None:
+    """Whose it is, where there is but this place; and how many there are, where there is none. Nothing is held then."""
+    with boot("raw") as first:
+        ram = Ram(MIB)
+        life = Raw(ram)
+        place = range(0xD000_0000, 0xD000_0000 + MIB)
+        with pytest.raises(
+            WindowBusy, match=r"is that of kernel eros2 on 'test', booted at .*test_lives.py:\d+: close"
+        ):
+            life._refuse(place)
+        with pytest.raises(WindowBusy, match=r"no place for another window of 0x\d+ bytes: 1 kernels are open, kernel"):
+            life.claim(place.start, 1 << 47)
+        assert not life.window
+        life.close()
+        ram.close()
+        conserved(first)
 
 
 def test_a_window_that_the_process_itself_has_is_told_from_another_kernels(tmp_path: Path) -> None:

@@ -113,9 +113,14 @@ def problems(machine: Machine) -> Iterator[str]:
 
 def verdict(machine: Machine) -> str:
     """One line: whether anything is wrong with the machine; then how much is missing in the file or not understood."""
+    return f"{machine.file}: {judged(machine)}"
+
+
+def judged(machine: Machine) -> str:
+    """The same without the file."""
     parts = [several(len(machine.problems), "problem") if machine.problems else "nothing wrong with the machine"]
     if machine.missing:
         parts.append(f"{several(len(machine.missing), 'thing')} missing in the file")
     if machine.unread:
         parts.append(f"{several(len(machine.unread), 'line')} not understood")
-    return f"{machine.file}: {', '.join(parts)}"
+    return ", ".join(parts)

@@ -82,21 +82,17 @@ def _region_rows(kernel: Kernel) -> list[Cells]:
 
 @fragment.register
 def _(machine: Machine) -> str:
-    listed, head = list(machines.listed(machine)), ("range (as /proc/iomem)", "size", "line")
-    memory, devices = (
-        [
-            (told, size(bytes), f"{line}" if line else "")
-            for told, bytes, line, is_device in listed
-            if is_device == wanted
-        ]
-        for wanted in (False, True)
-    )
+    head = ("range (as /proc/iomem)", "size", "line")
+    rows: dict[bool, list[Cells]] = {False: [], True: []}  # of devices?
+    for told, bytes, line, of_device in machines.listed(machine):
+        rows[of_device].append((told, size(bytes), f"{line}" if line else ""))
     told = [(line,) for line in machines.problems(machine)]
+    first, *more = machines.opening(machine)
     return whole(
-        machine.name or machine.file,
-        paragraph([*machines.opening(machine), machines.verdict(machine)]),
-        table([head, *memory]),
-        folded("Device windows", table([head, *devices]) if devices else ""),
+        first,
+        paragraph([*more, f"This file: {machines.judged(machine)}."]),
+        table([head, *rows[False]]),
+        folded("Device windows", table([head, *rows[True]]) if rows[True] else ""),
         folded("What there is to tell of the file", table(told, head=False)),
     )
 
