@@ -98,7 +98,8 @@ class Kernel:
     ) -> "Kernel":
         """Boot `profile` on `machine` in mode raw, soft or twin, for so many processors.
 
-        `observe` is called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
+        In mode raw the kernel's window lies elsewhere in this process where another kernel has its place. `observe` is
+        called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
         Raises TooSmall where the machine or the window cannot hold this kernel, LifeError where the mode cannot run.
         """
         kernel = cls.load(machine, profile, mode, prepare, cpus)

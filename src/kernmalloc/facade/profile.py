@@ -107,8 +107,8 @@ Ratio = Annotated[float, Meta(gt=0, le=1e6)]
 class Window(_Table, frozen=True):
     """The kernel's virtual window, in bytes. `windows` are kept at its top for per-CPU mappings (E15); the heap ends
     below them. Of a guest it is the direct map: `base` is the VA of physical address 0, and a frame needs no window.
-    `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map; by default a free
-    place is found."""
+    `hosted_base` is where the window lies in mode raw when `base` is beyond what a process can map; by default, and
+    where another kernel of the process has that place, a free one is found."""
 
     base: Address
     size: Bytes
