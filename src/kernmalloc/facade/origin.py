@@ -22,5 +22,6 @@ def _cell(file: str) -> str:
     """The cell of a notebook whose code this is, as IPython's own tracebacks name it; empty if it is none."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    named = shell.compile.format_code_name(file) if shell else None
+    name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)  # IPython 8 and later
+    named = name_of(file) if name_of else None
     return f"{named[0].lower()} {named[1]}" if named else ""

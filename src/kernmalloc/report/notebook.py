@@ -86,14 +86,14 @@ def _(machine: Machine) -> str:
     rows: dict[bool, list[Cells]] = {False: [], True: []}  # of devices?
     for told, bytes, line, of_device in machines.listed(machine):
         rows[of_device].append((told, size(bytes), f"{line}" if line else ""))
-    told = [(line,) for line in machines.problems(machine)]
+    problems = [(line,) for line in machines.problems(machine)]
     first, *more = machines.opening(machine)
     return whole(
         first,
         paragraph([*more, f"This file: {machines.judged(machine)}."]),
         table([head, *rows[False]]),
         folded("Device windows", table([head, *rows[True]]) if rows[True] else ""),
-        folded("What there is to tell of the file", table(told, head=False)),
+        folded("What there is to tell of the file", table(problems, head=False)),
     )
 
 
