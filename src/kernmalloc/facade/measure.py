@@ -42,7 +42,7 @@ def room_for(kernel: Kernel) -> bool:
 
 
 def table_rate(kernel: Kernel) -> TableRate:
-    """Measure it for the machine and profile of a raw kernel, which is closed first: the other one is to lie where it lay."""
+    """Measure it for the machine and profile of a raw kernel, which is closed first: another lies where it lay."""
     fresh, size, frames = _seconds(kernel), _table_bytes(kernel), kernel.view.backing()[1]
     page = kernel.profile.page
     kernel.close()

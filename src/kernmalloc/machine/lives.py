@@ -186,7 +186,7 @@ def _record(kind: Any) -> tuple[Any, Any]:
     return array, array[0]
 
 
-_windows: dict[range, str] = {}  # of the raw kernels that are open: whose each is, in words
+_windows: dict["Raw", range] = {}  # of the raw kernels that are open
 PLACES = range(1 << 44, 1 << 46, 1 << 40)  # where windows are looked for: far from programs, libraries and stacks
 FIXED_NOREPLACE = 0x100000
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE  # see machine/hosted.py
@@ -211,8 +211,10 @@ def free_place(size: int) -> int:
 
 def _holder(window: range) -> str:
     """Which kernel of this process has addresses of a window, in words; empty if none has."""
-    open_ones = list(_windows.items())  # a kernel may be let go meanwhile, by whoever collects garbage
-    return next((whose for other, whose in open_ones if other.start < window.stop and window.start < other.stop), "")
+    for life, other in list(_windows.items()):  # a kernel may be let go meanwhile, by whoever collects garbage
+        if other.start < window.stop and window.start < other.stop:
+            return life.whose
+    return ""
 
 
 def _taken(window: range) -> str:
@@ -241,10 +243,11 @@ class Raw(_Compiled):
 
     def _take(self, window: range) -> bool:
         """Have these addresses, if nobody has any of them; whether it could be."""
+        _windows[self] = window  # first, so that whoever finds it taken finds out whose it is
         if not _mapped(window, READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE):
+            del _windows[self]
             return False
         self.window, self.window_bytes = window.start, len(window)
-        _windows[window] = self.whose
         return True
 
     def claim(self, at: int, size: int) -> int:
@@ -256,7 +259,7 @@ class Raw(_Compiled):
         if at and not self._take(wanted) and not _holder(wanted):
             self._refuse(wanted)
         if not self.window and not any(self._take(range(start, start + size)) for start in PLACES):
-            whose = ", ".join(list(_windows.values())[:1])
+            whose = ", ".join(life.whose for life in list(_windows)[:1])
             raise WindowBusy(
                 f"this process has no place for another window of {size:#x} bytes: {len(_windows)} kernels are open, "
                 f"{whose} is the first: close those that nobody needs, or use mode soft"
@@ -296,7 +299,7 @@ class Raw(_Compiled):
         super().close()
         if self.window:
             libc.munmap(self.window, self.window_bytes)
-            _windows.pop(range(self.window, self.window + self.window_bytes))
+            del _windows[self]
             self.window = 0
 
 
