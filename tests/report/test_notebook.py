@@ -74,7 +74,9 @@ def test_a_kernel_tells_its_figures(mode):
         assert f"promised {kernel.ledger.promised:,} frames" in read.text
         assert f"booted at {__file__}" in read.text
         with Kernel.boot(kernel.machine, PROFILE, mode) as beside:
-            assert ("hosted at 10" in whole(beside).text) == (mode == "raw")
+            told = whole(beside).text
+            assert ("hosted at 10" in told) == (mode == "raw")
+            assert (f"is that of kernel eros2 on 'test', booted at {__file__}" in told) == (mode == "raw")
 
 
 def test_a_kernel_whose_records_are_damaged_says_so():

@@ -79,6 +79,7 @@ class Kernel:
         self.machine, self.profile, self.mode = handle.machine, handle.profile, handle.mode
         self.steps: Rows[Step] = Rows.of(Step, ())
         self.origin = ""  # where it was booted, in words
+        self.displaced_by = ""  # in mode raw: which kernel has the place of its window, so that it lies elsewhere
         self.pages = Pages(handle)
         self.names = cache_names(handle.profile, handle.loaded.placement.frames)
 
@@ -98,8 +99,9 @@ class Kernel:
     ) -> "Kernel":
         """Boot `profile` on `machine` in mode raw, soft or twin, for so many processors.
 
-        In mode raw the kernel's window lies elsewhere in this process where another kernel has its place. `observe` is
-        called after each step of the bootstrap; `prepare` may change the RAM before anything is in it.
+        In mode raw the kernel's window lies elsewhere in this process where another kernel has its place, which
+        `displaced_by` names. `observe` is called after each step of the bootstrap; `prepare` may change the RAM before
+        anything is in it.
         Raises TooSmall where the machine or the window cannot hold this kernel, LifeError where the mode cannot run.
         """
         kernel = cls.load(machine, profile, mode, prepare, cpus)
@@ -139,12 +141,13 @@ class Kernel:
             life = LIVES[mode](ram)
             end.callback(life.close)
             where = origin()
-            if isinstance(life, Raw):
+            if isinstance(life, Raw):  # said before its window is taken
                 life.whose = f"{_named(profile, machine)}, booted at {where}"
             handle = Handle(life, load(life, machine, profile, cpus), machine, profile, mode, end)
             reset(handle, None, locked=False)
             kernel = cls(handle)
             kernel.origin = where
+            kernel.displaced_by = life.displaced_by if isinstance(life, Raw) else ""
             return kernel
         except BaseException:
             end.close()

@@ -236,6 +236,7 @@ class Raw(_Compiled):
         super().__init__("raw", ram, array, state)
         self.window = self.window_bytes = 0
         self.whose = "another kernel of this process"  # in words, for whoever wants the same window
+        self.displaced_by = ""  # whose the place is where the window was wanted, in words
         state["ram"], state["ram_bytes"] = ram.address, ram.top
         state["fd"], state["fresh"] = ram.fd, ram.fresh
         state["membarrier"] = MEMBARRIER.get(platform.machine(), 0) if sys.platform == "linux" else 0
@@ -258,6 +259,8 @@ class Raw(_Compiled):
             gc.collect()  # a kernel that nobody refers to any more lets its window go
         if at and not self._take(wanted) and not _holder(wanted):
             self._refuse(wanted)
+        if not self.window:
+            self.displaced_by = _holder(wanted) if at else ""
         if not self.window and not any(self._take(range(start, start + size)) for start in PLACES):
             whose = ", ".join(life.whose for life in list(_windows)[:1])
             raise WindowBusy(

@@ -52,7 +52,10 @@ def _(kernel: Kernel) -> str:
 
 
 def _origin(kernel: Kernel) -> list[str]:
-    return [f"booted at {kernel.origin}"] if kernel.origin else []
+    lines = [f"booted at {kernel.origin}"] if kernel.origin else []
+    if kernel.displaced_by:
+        lines.append(f"it lies elsewhere in this process: the place of its window is that of {kernel.displaced_by}")
+    return lines
 
 
 def _inside(kernel: Kernel) -> list[str]:
