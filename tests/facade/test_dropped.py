@@ -54,8 +54,9 @@ def test_a_cell_run_again_and_again(profile, mode):
     for _ in range(2 if mode == "twin" else 4):
         exec(cell, known)
         places.append(int(known["kernel"].layout["window"]))
-        displaced = known["kernel"].displaced_by
-        assert displaced.endswith("booted at cell:2") if len(places) % 2 == 0 and mode == "raw" else not displaced
+        displaced = len(places) % 2 == 0 and mode == "raw" and profile != "guest"  # which may lie anywhere
+        assert known["kernel"].displaced_by.endswith("booted at cell:2" if displaced else "")
+        assert bool(known["kernel"].displaced_by) == displaced
         assert known["kernel"].size_of(known["block"]) >= 100_000
     conserved(known["kernel"])
     assert places == (places[:2] * 2)[: len(places)]
