@@ -20,6 +20,7 @@ LAYERS = (
     "facade",
     "plan",
     "sim",
+    "course",
     "bench",
     "report",
     "web",

@@ -16,6 +16,7 @@ from kernmalloc.cli.boot import boot
 from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
 from kernmalloc.cli.emulate import emulate
+from kernmalloc.cli.exercise import exercise
 from kernmalloc.cli.export import export
 from kernmalloc.cli.inspect import inspect
 from kernmalloc.cli.options import limited
@@ -33,8 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, show, plan, compare, tlb, run, replay, top, bench, check, arch, export, emulate, inspect):
-    app.command()(command if command in (arch, bench, export, emulate) else limited(command))
+for command in (boot, show, plan, compare, tlb, run, replay, top, bench, check, arch, export, emulate, inspect, exercise):
+    app.command()(command if command in (arch, bench, export, emulate, exercise) else limited(command))
 
 
 def _print_version(wanted: bool) -> None:
