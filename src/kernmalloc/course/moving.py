@@ -108,7 +108,7 @@ in these frames, {ROW} in a row, the first with the number beside the row:
 is, for a driver or the kernel has it. Beside the map {ELSEWHERE} frames are free, to which pages can be moved.
 
 The kernel looks for a range of free frames first. Where there is none, it takes the range with the fewest pages to
-move, and of several such the lowest. In front of each question the map is as it stands here."""
+move, and of several such the lowest. Before each question the map is as it stands here."""
 
 
 def _questions(found: Asked, count: int, align: int) -> tuple[Question, ...]:

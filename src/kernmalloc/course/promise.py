@@ -17,6 +17,7 @@ from kernmalloc.plan.scratch import Scratch, Slabs
 
 TITLE = "The bank's promise"
 RAM = IMAGE[0], 8 * MIB
+LEAST = 10  # pages of a block: smaller ones are slots of a size class
 CARD = 0xF000_0000  # where a card has its memory
 
 
@@ -84,7 +85,7 @@ def _do(kernel: Kernel, action: Action, held: dict[str, int]) -> None:
 
 def story(numbers: Random) -> tuple[list[Action], int]:
     """Actions, and how many frames are withheld from the bank: about what half of them take."""
-    first, second, third = (numbers.randrange(5, 60) for _ in range(3))
+    first, second, third = (numbers.randrange(LEAST, 60) for _ in range(3))
     dma, more = numbers.randrange(5, 40), numbers.randrange(5, 40)
     actions = [
         Action("malloc", "K", first),
@@ -129,8 +130,8 @@ def task(numbers: Random) -> Task:
                 "included?",
                 unit="frames",
                 answer=last.heap,
-                why="The pages of the blocks, the slabs of chunks, a page of the heap map for each 64 pages begun; "
-                "less what was freed, but for the page that it keeps idle.",
+                why="The pages of the blocks and the slabs of chunks, less what was freed but for the page that stays "
+                "idle; and the pages of the heap map that were added, one for each 64 pages of the heap begun.",
             ),
             Question(
                 prompt="By how many frames is the promise broken at the end? 0: it is not.",
@@ -170,9 +171,9 @@ map {int(kern["map_pages"])}. This happens:
 
 {lines}
 
-The heap takes frames from page space one by one, as many as it needs. The heap map has a record of 64 bytes for each
-page of the heap, the highest ever used, and grows by whole pages of 4096 bytes; leaf tables are there for all that
-happens here. Of pages that are freed the heap keeps one idle and gives the others back; pages of the heap map stay.
-Publishing a card takes a chunk for each {CHUNK_FRAMES} of its frames; chunks come in slabs of {chunks.pages} pages,
-{chunks.slots} in each, and no slab is there at first. A record for the card is there already. Frames for DMA have
-left page space until they are given back."""
+The heap takes frames from page space one by one, as many as it needs. What it allocates lies behind all that it has.
+Of a block that is freed it keeps the first page idle, and gives the others back. The heap map has a record of 64 bytes
+for each page from the first of the heap to the last that has a frame: so many whole pages of 4096 bytes as that takes,
+more or fewer. Leaf tables are there for all that happens here. Publishing a card takes a chunk for each {CHUNK_FRAMES}
+of its frames; chunks come in slabs of {chunks.pages} pages, {chunks.slots} in each, and no slab is there at first. A
+record for the card is there already. Frames for DMA have left page space until they are given back."""

@@ -103,9 +103,10 @@ def _round(kernel: Kernel, frame: int, va: int, pages: int) -> None:
 
 
 def task(numbers: Random) -> Task:
-    """A block, and two TLBs: one is too small for the loop, the other is not."""
-    loop = Loop(numbers.randrange(12, 100), numbers.randrange(3, 10), numbers.randrange(1, 200) * PAGE)
-    spare = numbers.randrange(3, 11)
+    """A block, and two TLBs: one is too small for the loop, the other is not. No core table lies in a large page of the
+    block."""
+    loop = Loop(numbers.randrange(12, 100), numbers.randrange(3, 10), LARGE + numbers.randrange(150) * PAGE)
+    spare = numbers.randrange(4, 12)
     paged, large, fixed = (
         looped("demand", spare, loop),
         looped("reserve", spare, loop),

@@ -20,7 +20,7 @@ import msgspec
 from kernmalloc.inputs.errors import InputError
 
 NONE = "-"  # what a student writes who leaves a question out
-NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d{1,3}(?:,\d{3})+|\d+)", re.IGNORECASE)
+NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d{1,3}(?:,\d{3})+|\d+)", re.IGNORECASE | re.ASCII)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
