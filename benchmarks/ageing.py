@@ -8,10 +8,10 @@ the kernel had pages in its cache in the end, and sees every touch as a bit, too
 
 import sys
 import tempfile
-from collections.abc import Iterable
 
 import numpy
 
+from kernmalloc.course.ageing import clock
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.sim.crowd import Crowd
 from kernmalloc.sim.run import run
@@ -58,25 +58,6 @@ def trace(wanted: Scenario) -> numpy.ndarray:
         return pages
 
 
-def clock(pages: Iterable[int], frames: int) -> float:
-    """Hit rate of a plain clock: a hand that goes round, one bit a frame."""
-    where: dict[int, int] = {}
-    held, used, hand, hits, count = [-1] * frames, bytearray(frames), 0, 0, 0
-    for page in pages:
-        count += 1
-        if page in where:
-            hits += 1
-            used[where[page]] = 1
-            continue
-        while used[hand]:
-            used[hand] = 0
-            hand = hand + 1 if hand + 1 < frames else 0
-        where.pop(held[hand], None)
-        held[hand], where[page], used[hand] = page, hand, 1
-        hand = hand + 1 if hand + 1 < frames else 0
-    return hits / count
-
-
 def main(touches: int) -> None:
     """Print the table."""
     print(f"{'pages in memory':22}" + "".join(f"{share:>16} %" for share in SHARES))
@@ -85,7 +66,8 @@ def main(touches: int) -> None:
         for share in SHARES:
             wanted = scenario(load, share, touches)
             done = run(wanted)
-            cells.append(f"{done.hit_rate:8.1%} ({clock(trace(wanted).tolist(), done.cached):6.1%})")
+            of_clock = clock(trace(wanted).tolist(), done.cached) / touches
+            cells.append(f"{done.hit_rate:8.1%} ({of_clock:6.1%})")
         print(f"{name:22}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
     print("kernel (clock)")
 
