@@ -41,8 +41,8 @@ def cells() -> list[Any]:
             new_markdown_cell(f"## {number}. {each.TITLE}\n\nThe theory: [{page}]({page})", id=f"title-{number}")
         )
         made.append(new_code_cell(f"exercise({number}, seed=1)", id=f"exercise-{number}"))
-        none = " ".join("-" for _ in exercise(number).questions)
-        check = f'exercise({number}, seed=1).check("{none}".split())  # your answers, - for none'
+        none = ", ".join('"-"' for _ in exercise(number).questions)
+        check = f"exercise({number}, seed=1).check([{none}])  # your answers, - for none"
         made.append(new_code_cell(check, id=f"check-{number}"))
     made.append(new_markdown_cell("## The kernel of exercise 1, booted", id="title-boot"))
     made.append(new_code_cell(BOOT, id="boot"))

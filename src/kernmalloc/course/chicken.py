@@ -16,9 +16,9 @@ from kernmalloc.kernel.core.kern import RAM
 TITLE = "The chicken and the egg by hand"
 UPPER = 64 * MIB  # where the upper range begins
 EVENTS = (
-    "has the heap its first page",
-    "is the first frame on the free list",
-    "is malloc given a frame that was not donated",
+    "does the heap get its first page",
+    "does the free list get its first frame",
+    "is malloc first given a frame that was not donated",
 )
 
 

@@ -114,7 +114,7 @@ move, and of several such the lowest. Before each question the map is as it stan
 def _questions(found: Asked, count: int, align: int) -> tuple[Question, ...]:
     return (
         Question(
-            prompt="What is the longest range that is had without moving a page?",
+            prompt="What is the longest range that can be had without moving a page?",
             unit="frames",
             answer=found.run,
             why="The longest run of free frames; it may go on from one row to the next.",
@@ -139,7 +139,7 @@ def _questions(found: Asked, count: int, align: int) -> tuple[Question, ...]:
             why=f"Only each {align}th frame can be the first: here {found.aligned.first}.",
         ),
         Question(
-            prompt="What is the longest range that is had at all?",
+            prompt="What is the longest range that can be had at all?",
             unit="frames",
             answer=found.longest,
             why="The longest run of frames none of which stays.",
