@@ -4,7 +4,7 @@ import re
 
 from exercises import found, lines, solved_as
 
-from kernmalloc.course import Exercise
+from kernmalloc.course import Exercise, exercise
 from kernmalloc.course.writer import DRIVER, Event, Story, World
 from kernmalloc.lang.status import DEADLOCK, OK, WOULD_BLOCK
 
@@ -57,3 +57,9 @@ def test_E26_a_driver_that_waits_is_not_woken_by_what_it_alone_can_do():
         assert list(map(world.happens, story.events)) == [WOULD_BLOCK, OK, WOULD_BLOCK]
         assert world.written_until(story.events[0]) == 9 - 3 + 2
         assert world.written_until(story.events[2]) == 1
+
+
+def test_the_profile_does_not_tell_the_reserve():
+    """It is handed out with the questions."""
+    asked = exercise(6, 5)
+    assert asked.questions[1].answer != 0 and "cleaners = 0" in asked.profile
