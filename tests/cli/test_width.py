@@ -34,6 +34,8 @@ COMMANDS = [
     ("run", "steady", "--touches", "2000"),
     ("replay", GCC),
     ("tlb", "m5475-64m"),
+    ("exercise",),
+    ("exercise", "8", "--answer"),
 ]
 AS_THEY_ARE = re.compile(
     r" *[0-9a-f]{8,}-[0-9a-f]{8,} +: "  # /proc/iomem

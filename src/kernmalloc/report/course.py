@@ -7,14 +7,19 @@ from kernmalloc.course.shape import Exercise, Question, asked_in, written
 from kernmalloc.report.text import columns, paragraph
 
 MARGIN = 4
+USES = (
+    ("kernmalloc exercise N", "the questions of exercise N, with numbers of seed 1"),
+    ("kernmalloc exercise N --seed S", "with numbers of another seed"),
+    ("kernmalloc exercise N --answer", "its answers, too, and why they are so"),
+    ("kernmalloc exercise N --check FILE", "which of a student's answers are right"),
+)
 
 
 def overview() -> Iterator[str]:
     """The exercises that there are."""
     yield from columns([(str(number), each.TITLE) for number, each in enumerate(EXERCISES, 1)], notes=True)
     yield ""
-    yield "kernmalloc exercise N           exercise N, with the numbers of seed 1; --seed S: with others"
-    yield "kernmalloc exercise N --answer  its answers, too, and why they are so"
+    yield from columns(USES, notes=True)
 
 
 def whole(exercise: Exercise, answers: bool) -> Iterator[str]:
