@@ -5,6 +5,7 @@
 # `make mutants`    change the kernel in 200 places, one at a time, and list what the tests of the room do not see
 # `make reference`  write docs/reference.md and docs/architectures.md anew, from the sources
 # `make web`        fetch the libraries of the pages from npm anew, at their pinned versions; it needs npm
+# `make docs`       build docs/ as a site into site/; open site/index.html
 # `make wheel`      build the wheel, with its objects built, into dist/
 # Needs python3 (3.11 or newer, with venv) and nothing else.
 
@@ -13,7 +14,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --con
 PINS := pyproject.toml constraints.txt
 PYTEST := .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4
 
-.PHONY: run test lint nightly mutants reference web wheel clean
+.PHONY: run test lint nightly mutants reference web docs wheel clean
 
 run: .venv/run.stamp
 	@.venv/bin/kernmalloc boot
@@ -39,6 +40,9 @@ reference: .venv/run.stamp
 web: .venv/run.stamp
 	.venv/bin/python -m kernmalloc.web.vendor
 
+docs: .venv/docs.stamp
+	.venv/bin/python -m mkdocs build --quiet --strict
+
 # The objects are machine code, so the wheel carries the platform it was built on.
 wheel: .venv/run.stamp
 	rm -rf build dist src/kernmalloc/_objects
@@ -48,7 +52,7 @@ wheel: .venv/run.stamp
 	rm -rf build src/kernmalloc/_objects
 
 clean:
-	rm -rf .venv build dist src/kernmalloc/_objects src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv build dist site src/kernmalloc/_objects src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	@echo "setting up .venv"
@@ -68,5 +72,10 @@ clean:
 
 .venv/nightly.stamp: $(PINS) | .venv/bin/python
 	@echo "installing what the slowest tests need"
-	@$(PIP) --editable '.[test,fuzz]'
-	@touch .venv/run.stamp .venv/test.stamp $@
+	@$(PIP) --editable '.[test,fuzz,docs]'
+	@touch .venv/run.stamp .venv/test.stamp .venv/docs.stamp $@
+
+.venv/docs.stamp: $(PINS) | .venv/bin/python
+	@echo "installing what the site of the documents needs"
+	@$(PIP) --editable '.[docs]'
+	@touch .venv/run.stamp $@
