@@ -41,7 +41,7 @@ web: .venv/run.stamp
 	.venv/bin/python -m kernmalloc.web.vendor
 
 docs: .venv/docs.stamp
-	.venv/bin/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
 # The objects are machine code, so the wheel carries the platform it was built on.
 wheel: .venv/run.stamp

@@ -1,4 +1,4 @@
-"""What mkdocs does beside reading docs/: the order of pages, the project's own documents, and pages in which the kernel runs.
+"""What mkdocs does beside reading docs/: it orders pages, adds the project's documents, and has the kernel run in pages.
 
 Documents stay plain Markdown that a repository shows: their links lead to files.
 """
@@ -49,11 +49,12 @@ def _place(name: str) -> str:
 
 
 def _expanded(nav: Any, names: list[str]) -> Any:
+    """The navigation without a *; a section of no document is left out."""
     if isinstance(nav, dict):
-        return {title: _expanded(part, names) for title, part in nav.items()}
+        return {title: part for title, given in nav.items() if (part := _expanded(given, names))}
     if isinstance(nav, list):
         parts = [_matches(part, names) if isinstance(part, str) else [_expanded(part, names)] for part in nav]
-        return [each for part in parts for each in part]
+        return [each for part in parts for each in part if each]
     return nav
 
 
