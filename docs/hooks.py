@@ -1,4 +1,4 @@
-"""What mkdocs does beside reading docs/: it orders pages, adds the project's documents, and has the kernel run in pages.
+"""What mkdocs does beside reading docs/: orders pages, adds the project's documents, and has the kernel run in pages.
 
 Documents stay plain Markdown that a repository shows: their links lead to files.
 """
@@ -68,7 +68,7 @@ def _matches(pattern: str, names: list[str]) -> list[str]:
 
 def _order(name: str) -> tuple[bool, int, str]:
     number = re.match(r"\d+", posixpath.basename(name))
-    return not name.lower().endswith("readme.md"), int(number[0]) if number else 0, name
+    return posixpath.basename(name).lower() != "readme.md", int(number[0]) if number else 0, name
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
