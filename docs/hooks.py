@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
@@ -110,4 +111,6 @@ def on_post_build(config: MkDocsConfig) -> None:
     for name, line in PAGES.items():
         _, *arguments = shlex.split(line)
         command = [Path(sys.executable).with_name("kernmalloc"), *arguments, "--html", folder / name]
-        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise PluginError(f"{line} --html {name}: {done.stderr}")

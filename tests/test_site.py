@@ -52,6 +52,12 @@ def test_every_link_and_anchor_exists(document):
     assert not lost
 
 
+def test_every_page_of_the_kernel_that_a_document_embeds_is_made():
+    listed = re.findall(r'^    "([\w-]+\.html)": "kernmalloc ', (ROOT / "docs/hooks.py").read_text(), re.MULTILINE)
+    embedded = [name for document in DOCUMENTS for name in re.findall(r"<!-- page: (.*) -->", prose(document))]
+    assert listed and {*embedded} == {*listed}
+
+
 class Elements(HTMLParser):
     """What a page loads and where it leads."""
 
