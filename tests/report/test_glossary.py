@@ -116,8 +116,8 @@ def printed(tmp_path_factory) -> tuple[set[str], dict[str, str]]:
         for command in COMMANDS:
             arguments = [str(folder / word) if word in ("ONE", "TWO") else word for word in command.split()]
             done = CliRunner().invoke(app, arguments)
-            assert done.exit_code in (0, 1) and done.output, f"{command}: {done.output}"
-            output[command] = done.output
+            assert done.exit_code in (0, 1) and done.stdout, f"{command}: {done.output}"
+            output[command] = done.stdout
     return found, output
 
 
