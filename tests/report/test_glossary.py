@@ -44,10 +44,11 @@ COMMANDS = (
 )
 INPUTS = (ROOT / LAPTOP, *ROOT.glob("src/kernmalloc/machines/*.toml"), *ROOT.glob("src/kernmalloc/scenarios/*.toml"))
 TRACE = ROOT / "tests/data/traces/gcc.tracefs.txt"
-LABEL = re.compile(r"[A-Za-z][A-Za-z ,:'+_-]*")
+LABEL = re.compile(r"[A-Za-z][A-Za-z,:'+_-]+(?: [A-Za-z,:'+_-]+){0,5}")
+"""What has more words is a sentence, whose words are looked at."""
 WORD = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
-NAMED = re.compile(r"\S*[/_\d]\S*|--\S+|\[[hm.]+\]", re.IGNORECASE)
-"""Names of files and constants, numbers, options; the bar that shows the donation."""
+NAMED = re.compile(r"\S*[/_\d]\S*|--\S+|\[[hm.]+\]|\b(\w)\1{2,}\b", re.IGNORECASE)
+"""Names of files and constants, numbers, options; bars and maps of letters."""
 
 
 def words(text: str) -> set[str]:
