@@ -85,7 +85,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return text
 
     def embedded(match: re.Match[str]) -> str:
-        return _embedded(match[1], page) if config.extra["kernel_pages"] else ""
+        return _embedded(match[1], page)
 
     parts = FENCED.split(markdown)
     for at in range(0, len(parts), 2):
@@ -104,8 +104,6 @@ def _embedded(name: str, page: Page) -> str:
 
 def on_post_build(config: MkDocsConfig) -> None:
     """Writes the pages in which the kernel runs."""
-    if not config.extra["kernel_pages"]:
-        return
     folder = Path(config.site_dir, "pages")
     folder.mkdir(exist_ok=True)
     for name, line in PAGES.items():

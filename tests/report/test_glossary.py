@@ -27,8 +27,8 @@ PLAIN = ROOT / "tests" / "data" / "plain_words.txt"
 LAPTOP = "tests/data/machines/laptop-20m.toml"
 BOARD = "src/kernmalloc/machines/m5475-64m.toml"
 COMMANDS = (
-    f"boot --step {LAPTOP}",
-    f"boot {BOARD} --add-ram 8MiB",
+    f"boot --verbose --step {LAPTOP}",
+    f"boot {BOARD} --verbose --add-ram 8MiB",
     f"plan {BOARD} --add-ram 8MiB",
     f"plan {BOARD} --with 24GiB",
     f"plan {BOARD} {LAPTOP}",

@@ -34,8 +34,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, show, plan, compare, tlb, run, replay, top, bench, check, arch, export, emulate, inspect, exercise):
-    app.command()(command if command in (arch, bench, export, emulate, exercise) else limited(command))
+for command in (boot, show, plan, compare, tlb, run, replay, top, check, inspect):
+    app.command()(limited(command))
+for command in (bench, arch, export, emulate, exercise):
+    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from kernmalloc.cli.options import Mode
 from kernmalloc.cli.output import BROKEN, HELD, say_all, say_json
+from kernmalloc.cli.page import Html, can_write, kernel_in, write
 
 
 def exercise(
@@ -24,17 +25,21 @@ def exercise(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")] = False,
+    html: Html = "",
 ) -> None:
     """An exercise of the course (docs/course): a question with numbers, and answers that the kernel gives."""
     from kernmalloc.cli.progress import load_objects
     from kernmalloc.course import EXERCISES, read_answers
     from kernmalloc.course import exercise as made
+    from kernmalloc.course.machines import parsed_pair
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.toml import text_of
     from kernmalloc.report import course as report
+    from kernmalloc.web.exercise import exercise_part
+    from kernmalloc.web.page import KERNEL
 
     if number is None:
-        if check is not None or answer:
+        if check is not None or answer or html:
             raise InputError("exercise", 0, "none is named", f"a number from 1 to {len(EXERCISES)}")
         if json:
             for at, each in enumerate(EXERCISES, 1):
@@ -44,6 +49,11 @@ def exercise(
         return
     load_objects(Mode.soft)
     asked = made(number, seed)
+    if html:
+        can_write(html)
+        held = kernel_in(*parsed_pair(asked.machine, asked.profile))
+        title = f"Exercise {asked.number}: {asked.title}"
+        write(html, title, [], [exercise_part(asked), *(KERNEL if held else ())], held)
     if check is None:
         say_json(asked.as_json(answer)) if json else say_all(report.whole(asked, answer))
         return

@@ -61,6 +61,14 @@ def machine_toml(*ranges: tuple[int, int]) -> str:
     return f'name = "a small machine"\narch = "i386"\nmemory = [\n{lines}]\n'
 
 
+def parsed_pair(machine: str, profile: str) -> tuple[Machine, Profile]:
+    """The machine and the kernel that an exercise is about: each is TOML, or the name of a shipped one."""
+    return (
+        Machine.from_toml(machine) if "\n" in machine else Machine.shipped(machine),
+        Profile.parse(profile) if "\n" in profile else Profile.load(profile),
+    )
+
+
 def loaded(machine: str, profile: str) -> Kernel:
     """That kernel before the first step of its boot. Its caller closes it."""
     return Kernel.load(Machine.from_toml(machine), Profile.parse(profile), "soft")

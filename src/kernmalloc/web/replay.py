@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kernmalloc.sim.replay import CacheLine
+from kernmalloc.sim.slabinfo import CacheLine
 from kernmalloc.web.page import Part
 
 VIEW = "slabinfo"
