@@ -25,12 +25,12 @@ export function panelFigures({ columns }) {
       ? orders(columns)
       : Object.entries(panel.names)
           .filter(([name]) => columns[name])
-          .map(([name, label]) => ({ name, label, values: known(name, columns[name].values) })),
+          .map(([name, label]) => ({ name, label, values: rated(name, columns[name].values) })),
   })).filter((panel) => panel.series.length);
 }
 
 // A figure's values: before the first touch there is no hit rate.
-function known(name, values) {
+function rated(name, values) {
   return name === "hit_rate" ? [NaN, ...values.slice(1)] : values;
 }
 
