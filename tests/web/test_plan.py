@@ -26,7 +26,7 @@ def part_of(made):
     return plan_part(made, advise(made), "kernmalloc boot")
 
 
-@effort(0.1)
+@effort(0.05)
 @given(
     st.sampled_from(SHIPPED), st.sampled_from(list(STRATEGIES)), st.integers(8, 256), st.integers(0, 64), st.booleans()
 )
