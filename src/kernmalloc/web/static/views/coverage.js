@@ -54,7 +54,7 @@ function coverageCurves(data, card) {
         domain: [0, end],
         ticks: TICKS.filter((tick) => tick <= end),
         tickFormat: d3.format("~s"),
-        label: "device frames reserved",
+        label: "device frames reserved, logarithmic beyond 1,000",
         grid: true,
       },
       y: { domain: [0, machines], grid: true, label: `machines covered, of ${grouped(machines)}`, tickFormat: "d" },
