@@ -104,4 +104,3 @@ def test_what_cannot_be_written_is_said_in_one_line(monkeypatch, tmp_path) -> No
         page.can_write(file)
     assert str(said.value) == f"--html {file}: {refused.value}"
     assert not list(tmp_path.iterdir())
-

@@ -1,5 +1,5 @@
-"""The part of a page that asks an exercise of the course, and tells which answers are right. The kernel that the exercise
-is about runs in the page, to find them out."""
+"""The part of a page that asks an exercise of the course, and tells which answers are right. The kernel that the
+exercise is about runs in the page, to find them out."""
 
 from kernmalloc.course.shape import Exercise
 from kernmalloc.web.page import Part
