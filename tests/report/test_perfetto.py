@@ -3,6 +3,7 @@ rules and against the samples."""
 
 import shutil
 from collections import Counter, defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -78,6 +79,11 @@ def test_counters_are_the_columns(samples):
         unit = track.counter.unit_name or {track.counter.UNIT_SIZE_BYTES: "bytes"}[track.counter.unit]
         assert (unit, track.description) == (column.unit, column.meaning)
         assert found.tracks[track.parent_uuid].parent_uuid == process.uuid  # in a group, below the process
+
+
+def test_a_name_that_is_no_text_is_shown_as_what_it_is(samples):
+    """Perfetto's strings are UTF-8; a file may have any bytes for a name."""
+    assert rb"trace\udc80\u001b (a" in trace(replace(samples, title="trace\udc80\x1b"))
 
 
 def test_slices_are_those_of_the_samples(samples):

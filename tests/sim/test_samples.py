@@ -160,6 +160,26 @@ def test_threads_are_looked_at_too():
     assert (numpy.diff(samples["done"]) > 0).all() and samples["misses"][-1] == done.misses
 
 
+@pytest.mark.parametrize("name", ["eros", "eros2", "coyotos-i386", "guest"])
+def test_figures_are_those_that_the_kernel_recounts(name):
+    """Whatever its heap: static, on demand, affine, or in a direct map."""
+
+    class Enough(Exception):
+        pass
+
+    def seen(subject, figures, map):
+        kernel = subject.kernel
+        assert figures["heap_used"] == kernel.heap.used and figures["heap_backed"] == kernel.heap.backed
+        assert {type: figures[f"frames_{type}"] for type in TYPE_NAMES} == kernel.frames_by_type()
+        assert (figures["promised"], figures["available"]) == (kernel.ledger.promised, kernel.ledger.available)
+        if figures["done"] == 20:
+            raise Enough
+
+    trace = scripted(40)
+    with pytest.raises(Enough):
+        replay(trace, Profile.load(name), observer=Observer(seen=seen))
+
+
 def test_who_looks_may_end_it():
     """What it raises ends the run; the kernel is closed, and nothing of its memory stays."""
 

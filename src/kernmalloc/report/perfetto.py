@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.report.printable import printable
 from kernmalloc.sim.samples import Column, Samples, Slice
 
 NS = 1000  # of a tick or an operation
@@ -101,7 +102,7 @@ class _Writer:
         self._builder.trace.packet[-1].sequence_flags = 1  # SEQ_INCREMENTAL_STATE_CLEARED: the sequence begins
         self._described.child_ordering = self._described.EXPLICIT
         self._described.process.pid = PID
-        self._described.process.process_name = f"{samples.title} ({AXIS[samples.unit]})"
+        self._described.process.process_name = printable(f"{samples.title} ({AXIS[samples.unit]})")
         return uuid
 
     def _counter(self, parent: int, name: str, column: Column, times: list[int]) -> None:
