@@ -49,7 +49,7 @@ class Live:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._turn = threading.Condition()
-        self._paused = self._ended = False
+        self._paused = self._stopped = self._ended = False
         self._steps = 0
         self._shot: Shot | None = None
         self._taken = True
@@ -73,10 +73,10 @@ class Live:
 
     @property
     def state(self) -> str:
-        """RUNNING, PAUSED or OVER."""
+        """RUNNING, PAUSED once the work has stopped, or OVER."""
         if self.told or self.error:
             return OVER
-        return PAUSED if self._paused else RUNNING
+        return PAUSED if self._stopped else RUNNING
 
     def pause(self) -> None:
         """Stop at the next moment, or go on."""
@@ -116,7 +116,9 @@ class Live:
                 caches = list(cache_lines(subject.kernel, subject.kernel.names.typed))
                 self._shot = Shot(subject.title, subject.unit, subject.total, figures, subject.loads(), caches)
                 self._taken = False
+            self._stopped = self._paused and not self._steps
             self._turn.wait_for(lambda: self._ended or self._steps or not self._paused)
+            self._stopped = False
             self._steps = max(self._steps - 1, 0)
             if self._ended:
                 raise Ended

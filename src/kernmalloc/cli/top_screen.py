@@ -47,25 +47,32 @@ class Top(App[None]):
         self.live = live
         self.shot: Shot | None = None
         self.by, self.falls = MEMORY, True  # the column that caches are sorted by, and whether the largest comes first
+        # held, and not looked up: the timer may go off while the screen is taken down
+        self.state, self.frames, self.figures, self.orders = (
+            Static(id=id) for id in ("state", "frames", "figures", "orders")
+        )
+        self.caches, self.loads = (
+            DataTable[Text](id=id, cursor_type="row", cell_padding=0) for id in ("caches", "loads")
+        )
 
     def compose(self) -> ComposeResult:
         """Its parts, from the top."""
-        yield Static(id="state")
+        yield self.state
         with Horizontal(id="pictures"):
-            yield Static(id="frames")
-            yield Static(id="figures")
-        yield Static(id="orders")
+            yield self.frames
+            yield self.figures
+        yield self.orders
         with Horizontal(id="tables"):
-            yield DataTable[Text](id="caches", cursor_type="row", cell_padding=0)
-            yield DataTable[Text](id="loads", cursor_type="row", cell_padding=0)
+            yield self.caches
+            yield self.loads
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin the work."""
-        self.query_one("#frames").border_title = "frames"
-        self.query_one("#figures").border_title = "heap, bank, waits"
-        self.query_one("#orders").border_title = "free blocks, from one frame on"
-        self.query_one("#loads").border_title = "loads"
+        self.frames.border_title = "frames"
+        self.figures.border_title = "heap, bank, waits"
+        self.orders.border_title = "free blocks, from one frame on"
+        self.loads.border_title = "loads"
         self.set_interval(EVERY, self.look)
         self.live.start()
 
@@ -105,23 +112,23 @@ class Top(App[None]):
         if shot:
             self.shot = shot
             self.draw()
-        self._put("state", self._state())
+        _put(self.state, self._state())
 
     def draw(self) -> None:
         """The newest moment."""
         shot = self.shot
         if not shot:
             return
-        self._put("frames", "\n".join(top.frames(shot.figures, self.query_one("#frames").content_size.width)))
-        self._put("figures", "\n".join(top.figures(shot.figures)))
-        self._put("orders", top.orders(shot.figures))
+        _put(self.frames, "\n".join(top.frames(shot.figures, self.frames.content_size.width)))
+        _put(self.figures, "\n".join(top.figures(shot.figures)))
+        _put(self.orders, top.orders(shot.figures))
         caches = sorted(map(top.cache, shot.caches), key=lambda row: (row[self.by], row[0]), reverse=self.falls)
         marks = [(DOWN if self.falls else UP) if at == self.by else "" for at in range(len(top.CACHE_COLUMNS))]
         names = [name + mark for name, mark in zip(top.CACHE_COLUMNS, marks, strict=True)]
-        self.query_one("#caches").border_title = f"caches by {top.CACHE_COLUMNS[self.by]}"
-        self._fill("caches", names, caches)
-        self.query_one("#loads").display = bool(shot.loads)
-        self._fill("loads", list(top.LOAD_COLUMNS), [top.load(load) for load in shot.loads])
+        self.caches.border_title = f"caches by {top.CACHE_COLUMNS[self.by]}"
+        _fill(self.caches, names, caches)
+        self.loads.display = bool(shot.loads)
+        _fill(self.loads, list(top.LOAD_COLUMNS), [top.load(load) for load in shot.loads])
 
     def _state(self) -> str:
         shot, live = self.shot, self.live
@@ -134,22 +141,21 @@ class Top(App[None]):
         at = live.at or f"{done:,} of {shot.total:,} {shot.unit}, {share:.0%}"
         return f"{live.state}: {at}, {shot.figures['seconds']:.1f} s; {shot.title}"
 
-    def _put(self, id: str, text: str) -> None:
-        lines = (printable(line) for line in text.split("\n"))
-        self.query_one(f"#{id}", Static).update(Text("\n".join(lines)))
 
-    def _fill(self, id: str, names: list[str], rows: Sequence[tuple[str | int, ...]]) -> None:
-        """Lay a table out anew; who had scrolled stays where he was."""
-        table = self.query_one(f"#{id}", DataTable)
-        row = table.cursor_row
-        table.clear(columns=True)
-        for at, name in enumerate(names):
-            table.add_column(_right(name) if at else Text(name))
-        for cells in rows:
-            table.add_row(
-                *(Text(printable(cell)) if isinstance(cell, str) else _right(top.short(cell)) for cell in cells)
-            )
-        table.move_cursor(row=min(row, max(len(rows) - 1, 0)))
+def _put(part: Static, text: str) -> None:
+    lines = (printable(line) for line in text.split("\n"))
+    part.update(Text("\n".join(lines)))
+
+
+def _fill(table: DataTable[Text], names: list[str], rows: Sequence[tuple[str | int, ...]]) -> None:
+    """Lay a table out anew; who had scrolled stays where he was."""
+    row = table.cursor_row
+    table.clear(columns=True)
+    for at, name in enumerate(names):
+        table.add_column(_right(name) if at else Text(name))
+    for cells in rows:
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else _right(top.short(cell)) for cell in cells))
+    table.move_cursor(row=min(row, max(len(rows) - 1, 0)))
 
 
 def _right(text: str) -> Text:
