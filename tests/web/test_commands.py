@@ -45,17 +45,17 @@ def test_a_command_writes_its_page(page_of, tmp_path, command) -> None:
 
 def test_a_newcomers_questions_are_answered_as_text(page_of, tmp_path) -> None:
     file = tmp_path / "page.html"
-    words = ["plan", "workstation-64g", "--kernel", "coyotos-i386"]
+    words = ["plan", "desktop-16g", "--kernel", "coyotos-i386"]
     assert invoked(*words, "--html", str(file)).exit_code == 0
-    planned = json.loads(invoked(*words, "--json").stdout)
+    booted = json.loads(invoked("boot", *words[1:], "--json").stdout)
     shown = page_of(file.read_text())
     shown.wait_for_selector("body[data-booted]", timeout=60_000)
     text = shown.locator("main").inner_text()
-    assert "What is donated?" in text and f"Why exactly {planned['donation_frames']:,} frames?" in text
+    assert "What is donated?" in text and f"Why exactly {booted['donation']['frames']:,} frames?" in text
     assert "24GiB" in text or "24 GiB" in text
     assert "refused" in text
     frames = shown.evaluate("Number(kernel.state.kern.donation_frames)")
-    assert frames == planned["donation_frames"]
+    assert frames == booted["donation"]["frames"]
 
 
 def test_an_exercise_is_answered_in_its_page(page_of, tmp_path) -> None:
