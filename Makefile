@@ -43,7 +43,7 @@ web: .venv/run.stamp
 docs: .venv/docs.stamp
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
-# The objects are machine code, so the wheel carries the platform it was built on.
+# The objects are machine code, so the wheel carries the platform it was built on. Its pages take wasm-ld (Debian's lld).
 wheel: .venv/run.stamp
 	rm -rf build dist src/kernmalloc/_objects
 	.venv/bin/python -m kernmalloc.lang.objects src/kernmalloc/_objects

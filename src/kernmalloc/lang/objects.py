@@ -104,7 +104,7 @@ def is_built(life: str) -> bool:
 
 
 def built(life: str, progress: Progress | None = None) -> bytes:
-    """The object file of a life, which `load` loads. As `load`."""
+    """The object file of a life, which `load` loads; of "wasm" the module (`wasm.py`). As `load`."""
     return _shipped(life) or cache.kept(f"{life}.o", lambda: _linked(life, progress), partial(_waiting, progress))
 
 
@@ -165,7 +165,7 @@ def _run(progress: Progress | None, module: str, *arguments: str) -> None:
 def main(folder: Path) -> None:
     """Put this version's objects and their digest into a folder, for the package to ship."""
     folder.mkdir(parents=True, exist_ok=True)
-    for life in ("raw", "soft"):
+    for life in ("raw", "soft", "wasm"):
         made = built(life, lambda stage, fraction: print(f"{fraction:5.0%} {stage}", flush=True))
         cache.put(folder / f"{life}.o", made)
     (folder / "digest").write_text(cache.digest())
