@@ -158,6 +158,10 @@ def test_the_map_is_worked_by_the_keyboard(page_of) -> None:
     shown.keyboard.press("Enter")
     shown.wait_for_selector(".record table")
     assert "what the frame is" in shown.locator(".record").inner_text()
+    for name, meaning in (("Kern", "frames of type FREE"), ("Region", "first pfn"), ("Cache", "bytes of a slot")):
+        shown.get_by_role("button", name=name, exact=True).click()
+        shown.wait_for_selector(f"table caption:has-text('{name} at')")
+        assert meaning in shown.locator("#part-1").inner_text()
 
 
 def test_a_large_boot_is_scaled_down_and_says_so(page_of) -> None:

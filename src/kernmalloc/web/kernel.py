@@ -22,7 +22,6 @@ from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.table import Frame
-from kernmalloc.kernel.heap.bins import HeapPage
 from kernmalloc.kernel.heap.caches import ObjectType
 from kernmalloc.kernel.heap.slabs import Cache
 from kernmalloc.lang import objects, status
@@ -33,7 +32,7 @@ from kernmalloc.machine.soft_ram import Sparse
 from kernmalloc.web.image import fields, image, packed
 
 WRITTEN = 256 << 20
-RECORDS = (k.Kern, k.Cpu, Region, Frame, Cache, HeapPage, Config, Tally, Soft, Sparse)
+RECORDS = (k.Kern, k.Cpu, Region, Frame, Cache, Config, Tally, Soft, Sparse)
 FUNCTIONS = ("_donate", "_top_table", "_mark", "_list", "_rest", "_objects")
 """By stage, the function of `boot/steps.py` whose source a page shows beside the step."""
 

@@ -15,7 +15,7 @@ export function tryIt(root, data, page) {
   const blocks = build("ul", {});
   const [ranges, cards] = [build("ul", {}), build("ul", {})];
   const pageBytes = 2n ** BigInt(told.pageShift);
-  let record = build("div", {});
+  const record = build("div", {});
 
   function say(text, refused = false) {
     log.append(build("li", { class: refused ? "no" : null }, text));
@@ -89,11 +89,11 @@ export function tryIt(root, data, page) {
   }
 
   async function decode(name) {
-    const where = { Kern: BigInt(told.kern), Cpu: BigInt(told.processor) }[name] ?? page.state.regions[0]?.va;
-    const values = name === "Region" || where === undefined ? null : await page.ask("read", [name, where]);
-    const tables = name === "Region" ? page.state.regions.map((each) => recordTable(told, "Region", each, each.va)) : [];
-    const made = values ? [recordTable(told, name, values, where)] : tables;
-    record.replaceChildren(...made);
+    const { kern, regions } = page.state;
+    const caches = Array.from({ length: Number(kern.cache_count) }, (_, id) => kern.caches + BigInt(id * told.records.Cache.bytes));
+    const places = { Kern: [BigInt(told.kern)], Cpu: [BigInt(told.processor)], Region: regions.map((each) => each.va), Cache: caches }[name];
+    const found = await Promise.all(places.map(async (va) => [va, await page.ask("read", [name, va])]));
+    record.replaceChildren(...found.filter(([, values]) => values).map(([va, values]) => recordTable(told, name, values, va)));
   }
 
   const number = (label, value, least = 1) => {
@@ -137,7 +137,7 @@ export function tryIt(root, data, page) {
       ),
       group("Memory", button("drain", () => call("drain()", "drain")), " ", button("release", () => call("release()", "release")), " ", button("check", check)),
       group("Settings", ...sliders, button("boot anew with these", () => anew(Object.fromEntries(settings.filter(({ each, get }) => get() !== BigInt(each.value)).map(({ each, get }) => [each.name, get()]))))),
-      group("Records", ...["Kern", "Cpu", "Region"].flatMap((name) => [button(name, () => decode(name)), " "])),
+      group("Records", ...["Kern", "Cpu", "Region", "Cache"].flatMap((name) => [button(name, () => decode(name)), " "])),
     ),
     build("h3", {}, "What was done"),
     log,
