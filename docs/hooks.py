@@ -25,6 +25,14 @@ PAGES = {
     "boot-m5475-64m.html": "kernmalloc boot m5475-64m --kernel coyotos-coldfire",
     "plan-desktop-16g.html": "kernmalloc plan desktop-16g --kernel coyotos-i386 --with 24GiB",
     "run-storm.html": "kernmalloc run storm --touches 200000",
+    "exercise-1.html": "kernmalloc exercise 1",
+    "exercise-2.html": "kernmalloc exercise 2 --seed 3",
+    "exercise-3.html": "kernmalloc exercise 3",
+    "exercise-4.html": "kernmalloc exercise 4",
+    "exercise-5.html": "kernmalloc exercise 5",
+    "exercise-6.html": "kernmalloc exercise 6",
+    "exercise-7.html": "kernmalloc exercise 7",
+    "exercise-8.html": "kernmalloc exercise 8",
 }
 """Pages in which the kernel runs: the file, and the command line that writes it, with `--html FILE` added. A document
 embeds one by the line `<!-- page: FILE -->`, which a repository does not show."""
