@@ -1,11 +1,13 @@
 """The notebook of the course: valid, and what it shows is what its cells show when they are run now."""
 
 import nbformat
+import pytest
 from course_notebook import FILE, made
 
 from kernmalloc.course import EXERCISES
 
 
+@pytest.mark.nightly
 def test_the_notebook_is_run_and_shows_what_is_so():
     kept = nbformat.read(FILE, as_version=4)
     nbformat.validate(kept)

@@ -25,7 +25,12 @@ def invoked(*words: str):
     return CliRunner().invoke(app, list(words))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+DAY = ("boot", "plan", "exercise")
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[] if name in DAY else [pytest.mark.nightly]) for name in COMMANDS]
+)
 def test_a_command_writes_its_page(page_of, tmp_path, command) -> None:
     file = tmp_path / "page.html"
     plain = invoked(*COMMANDS[command].split())

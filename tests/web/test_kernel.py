@@ -13,6 +13,7 @@ from kernmalloc.web.image import in_pages
 from kernmalloc.web.kernel import WRITTEN, kernel_data, scaled
 from kernmalloc.web.page import MOST, Part, page
 
+DAY = ("eros2", "coyotos-coldfire", "x86_64", "guest")
 PARTS = [Part("bootstrap", "The bootstrap", None), Part("tryIt", "Try it", None)]
 MEMORY = """async () => {
   const pages = (await kernel.ask("memory")).sort((a, b) => a[0] - b[0]);
@@ -74,7 +75,11 @@ def calls_of(kernel: Kernel) -> list[list[int | str]]:
     return [*done, ["range_put", frame, 3], ["drain"], ["check"]]
 
 
-@pytest.mark.parametrize("name", ["eros2", "coyotos-coldfire", "x86_64", "guest", "frames"])
+EVERY = [name for name in Profile.shipped() if name not in DAY]
+"""Kernels beside those by day."""
+
+
+@pytest.mark.parametrize("name", [*DAY, *(pytest.param(name, marks=pytest.mark.nightly) for name in EVERY)])
 def test_the_page_has_the_same_memory_as_soft(page_of, name) -> None:
     made = machine((0x1000, 0x9E000), (MIB, 23 * MIB))
     own = guest() if name == "guest" else Profile.load(name)
