@@ -13,13 +13,6 @@ const HOST_AT = 1 << 20;
 const WASM_PAGE = 65536;
 const ROOM = 320 << 20; // bytes that one call may write: a boot at most 256 MiB, or the map is scaled down
 
-// Bytes that a page holds packed.
-export async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 export class Machine {
   // The machine of an image (web/image.py), with the module that runs in it.
   static async start(module, image) {

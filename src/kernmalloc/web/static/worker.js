@@ -1,8 +1,9 @@
 // The side of a page where the kernel runs: a worker, so that the page answers meanwhile. Messages are {id, ask, with},
 // answers {id, answer} or {id, failed}.
 
-import { Machine, unpack } from "./machine.js";
+import { Machine } from "./machine.js";
 import { cellsOf, regionsOf } from "./map.js";
+import { unpack } from "./unpack.js";
 
 const MOVED = "the kernel's window would be laid out in another way";
 

@@ -1,6 +1,7 @@
 // The bootstrap: each step forward and back, what it did, its function, and what the frames and the window are then.
 
-import { bytesText, count, hex } from "./kernel_text.js";
+import { hex } from "./kernel_text.js";
+import { several, sizeText } from "./figures.js";
 import { build, headed } from "./dom.js";
 import { memoryMap } from "./memory_map.js";
 
@@ -64,7 +65,7 @@ function scaledNote(told) {
 function spoken(told, version, versions, changed) {
   if (version === 0) return "Before the first step: image and boot area are in memory, paging is on, nothing is allocated.";
   const step = told.steps[version - 1];
-  if (!step) return `After ${count(version - told.steps.length, "call")} from below.`;
+  if (!step) return `After ${several(Number(version - told.steps.length), "call")} from below.`;
   const where = `Step ${version} of ${told.steps.length}, ${step.name}: `;
   return where + (changed ? "with other settings than those that its words are of." : `${step.text}.`);
 }
@@ -82,9 +83,9 @@ function afterStep(told, kern, written) {
     ["Heap frames", kern.heap_frames.toLocaleString("en")],
     ["Mapping frames", kern.mapping_frames.toLocaleString("en")],
     ["Regions", kern.region_count.toLocaleString("en")],
-    ["Heap backed", bytesText(kern.backed * page)],
-    ["Heap bound", bytesText(kern.heap_pages * page)],
-    ["Frames written in this page", count(written, "frame")],
+    ["Heap backed", sizeText(Number(kern.backed * page))],
+    ["Heap bound", sizeText(Number(kern.heap_pages * page))],
+    ["Frames written in this page", several(Number(written), "frame")],
   ];
 }
 

@@ -3,6 +3,7 @@
 import { build, fitted, headed } from "./dom.js";
 import { grouped, percent, several } from "./figures.js";
 import { svgNode, texture } from "./textures.js";
+import { unpack } from "../unpack.js";
 
 const TYPE_FILLS = { heap: 0, mapping: 1, page: 2, dma: 3, device: 4, reserved: 6 };
 const LEAST = 5; // pixels of a cell
@@ -138,9 +139,7 @@ function place(map, cell) {
 
 // The cells of all maps: {dominant, shares}, arrays of bytes, map by map.
 async function unpacked(map) {
-  const packed = Uint8Array.from(atob(map.data), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const bytes = await unpack(map.data);
   const half = map.moments.length * map.cells;
   return { dominant: bytes.subarray(0, half), shares: bytes.subarray(half) };
 }

@@ -5,18 +5,6 @@ export function hex(value) {
   return `0x${(number < 0n ? number + (1n << 64n) : number).toString(16)}`;
 }
 
-export function count(value, one, many = `${one}s`) {
-  return `${BigInt(value).toLocaleString("en")} ${BigInt(value) === 1n ? one : many}`;
-}
-
-const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-
-export function bytesText(value) {
-  let [number, unit] = [Number(value), 0];
-  while (Math.abs(number) >= 1024 && unit < UNITS.length - 1) [number, unit] = [number / 1024, unit + 1];
-  return `${Number(number.toPrecision(4)).toLocaleString("en")} ${UNITS[unit]}`;
-}
-
 // A table of a record: each field with its value and what it means.
 export function recordRows(data, name, values) {
   return data.records[name].fields

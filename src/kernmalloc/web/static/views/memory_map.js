@@ -1,7 +1,8 @@
 // Physical memory and the kernel's window, one above the other, and how the heap's pages lead from one to the other.
 
+import { sizeText } from "./figures.js";
 import { build, fitted, headed } from "./dom.js";
-import { bytesText, hex, recordRows } from "./kernel_text.js";
+import { hex, recordRows } from "./kernel_text.js";
 import { svgNode, swatch, texture } from "./textures.js";
 
 const FILLS = { heap: 0, mapping: 1, page: 2, dma: 3, device: 4, carved: 5, reserved: 6, firmware: 6, unlisted: 7 };
@@ -81,11 +82,11 @@ export function memoryMap(page) {
     const y = TOP + HIGH + GAP;
     places.forEach(({ name, start, bytes, x, width }, number) => {
       const part = svgNode("rect", { x, y, width, height: HIGH, class: `window-part ${number % 2 ? "odd" : ""}` });
-      part.append(svgNode("title", {}, `${name}: ${hex(start)}, ${bytesText(bytes)}`));
+      part.append(svgNode("title", {}, `${name}: ${hex(start)}, ${sizeText(Number(bytes))}`));
       svg.append(part);
       if (width > 7 * name.length) svg.append(svgNode("text", { x: x + 4, y: y + 16, class: "chart-text" }, name));
     });
-    svg.append(svgNode("text", { x: 0, y: y + HIGH + 14, class: "chart-text" }, `The kernel's window, from ${hex(told.window.start)}, ${bytesText(told.window.bytes)}`));
+    svg.append(svgNode("text", { x: 0, y: y + HIGH + 14, class: "chart-text" }, `The kernel's window, from ${hex(told.window.start)}, ${sizeText(Number(told.window.bytes))}`));
   }
 
   // A band for each run of the heap whose VA is PA + one constant.
@@ -119,7 +120,7 @@ export function memoryMap(page) {
     const what = box.counts
       ? box.counts.map((frames, type) => (frames ? `${frames.toLocaleString("en")} ${types[type]}` : "")).filter(Boolean).join(", ")
       : `${box.segment.name} (${box.segment.kind})`;
-    says.textContent = `${where}, ${bytesText(box.frames * page)}: ${what}. Enter or a click decodes the first frame's entry.`;
+    says.textContent = `${where}, ${sizeText(Number(box.frames * page))}: ${what}. Enter or a click decodes the first frame's entry.`;
   }
 
   async function decode(box) {
@@ -160,7 +161,7 @@ export function memoryMap(page) {
 }
 
 function runText(run, large) {
-  return `VA ${hex(run.va)} = PA ${hex(run.pa)}, ${bytesText(run.bytes)}, in pages of ${bytesText(2 ** run.shift)}${large ? " (large)" : ""}`;
+  return `VA ${hex(run.va)} = PA ${hex(run.pa)}, ${sizeText(Number(run.bytes))}, in pages of ${sizeText(Number(2 ** run.shift))}${large ? " (large)" : ""}`;
 }
 
 function runsText(runs, pageShift) {
@@ -169,15 +170,15 @@ function runsText(runs, pageShift) {
   const large = runs.filter((run) => run.shift > pageShift).reduce((sum, run) => sum + run.bytes, 0n);
   const one = runs.reduce((most, run) => (run.bytes > most ? run.bytes : most), 0n);
   return (
-    `${bytesText(bytes)} of the heap are mapped, in ${runs.length.toLocaleString("en")} runs where VA = PA + constant; the longest has ` +
-    `${bytesText(one)}; ${bytesText(large)} are in large pages. A filled band is in large pages, a hatched one in single ones.`
+    `${sizeText(Number(bytes))} of the heap are mapped, in ${runs.length.toLocaleString("en")} runs where VA = PA + constant; the longest has ` +
+    `${sizeText(Number(one))}; ${sizeText(Number(large))} are in large pages. A filled band is in large pages, a hatched one in single ones.`
   );
 }
 
 function segmentTable(told) {
   const page = BigInt(2 ** told.pageShift);
   const rows = told.segments.map((each) =>
-    build("tr", {}, [`${hex(BigInt(each.first) * page)}`, bytesText(BigInt(each.frames) * page), each.kind, each.name].map((text) => build("td", {}, text))),
+    build("tr", {}, [`${hex(BigInt(each.first) * page)}`, sizeText(Number(BigInt(each.frames) * page)), each.kind, each.name].map((text) => build("td", {}, text))),
   );
   const heads = ["from", "length", "kind", "what"].map((text) => build("th", { scope: "col" }, text));
   return build("div", { class: "chart-scroll", tabindex: 0 }, build("table", { class: "chart-table" }, build("thead", {}, build("tr", {}, heads)), build("tbody", {}, rows)));

@@ -1,7 +1,8 @@
 // What a reader does to the kernel: every button is a call of the kernel in the page, and the log says what came of it.
 
+import { sizeText } from "./figures.js";
 import { build } from "./dom.js";
-import { bytesText, hex } from "./kernel_text.js";
+import { hex } from "./kernel_text.js";
 import { recordTable } from "./memory_map.js";
 
 const ANYONE = 1; // who publishes: not last words
@@ -58,11 +59,11 @@ export function tryIt(root, data, page) {
   async function publish(bytes) {
     const frames = bytes / pageBytes;
     const base = freePlace(page.state.regions, told, frames);
-    if (base === null) return say(`publish of ${bytesText(bytes)}: there is no room below the physical address limit`, true);
+    if (base === null) return say(`publish of ${sizeText(Number(bytes))}: there is no room below the physical address limit`, true);
     const at = base * pageBytes;
     const done = await call(`publish(${hex(at)}, ${hex(bytes)})`, "publish", base, frames, DEVICE_MEMORY, frames, ANYONE);
     if (done === null) return false;
-    hold(cards, `${bytesText(bytes)} at ${hex(at)}`, "pull it out", async () => (await call(`withdraw(${hex(at)})`, "withdraw", base)) !== null);
+    hold(cards, `${sizeText(Number(bytes))} at ${hex(at)}`, "pull it out", async () => (await call(`withdraw(${hex(at)})`, "withdraw", base)) !== null);
     return true;
   }
 
@@ -102,8 +103,8 @@ export function tryIt(root, data, page) {
   };
   const [size, align, address] = [number("bytes", 100, 0), number("align", 16), build("input", { type: "text", placeholder: "0x…", "aria-label": "address" })];
   const [frames, frameAlign] = [number("frames", 512), number("align, frames", 1)];
-  const card = build("input", { type: "range", min: 20, max: 38, value: 30, "aria-label": "size of the card", input: () => (cardSays.textContent = bytesText(2 ** card.value)) });
-  const cardSays = build("output", {}, bytesText(2 ** 30));
+  const card = build("input", { type: "range", min: 20, max: 38, value: 30, "aria-label": "size of the card", input: () => (cardSays.textContent = sizeText(Number(2 ** card.value))) });
+  const cardSays = build("output", {}, sizeText(Number(2 ** 30)));
   const settings = told.settings.map((each) => ({ each, ...number(`${each.meaning} (${each.key})`, each.value, 0) }));
   const sliders = settings.map(({ each, input, element }) => {
     const slide = build("input", { type: "range", min: 0, max: Math.max(4 * each.value, 256), value: each.value, "aria-label": each.meaning, input: () => (input.value = slide.value) });
