@@ -208,7 +208,7 @@ def test_every_target_takes_it_and_no_library_is_called(folder, target):
 
 
 def test_a_target_without_atomics_says_so(folder):
-    done = run(BARE["5208"][:2], "-c", str(folder / "bare" / "kernmalloc.c"), "-o", os.devnull)
+    done = run(BARE["5208"][:2], "-ffreestanding", "-c", str(folder / "bare" / "kernmalloc.c"), "-o", os.devnull)
     assert "compile with -DKM_CPUS=1" in done.stderr
 
 

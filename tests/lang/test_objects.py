@@ -34,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compiler(objects: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the processes that build. Its file lists what was run; a script may be put before."""
     made, runs, path = tmp_path / "made", tmp_path / "runs", tmp_path / "python"
-    fill(made, objects)
+    fill(made, {**objects, "wasm": b"\0asm"})
 
     def use(script: str = "") -> None:
         path.write_text(
@@ -142,8 +142,8 @@ def test_objects_are_put_where_the_package_ships_them(place: Path, compiler: Sim
     built.main(built.SHIPPED)
     assert (built.SHIPPED / "digest").read_text() == cache.digest()
     shutil.rmtree(place)
-    assert built.load("raw").entries and built.load("soft").entries
-    assert compiler.runs() == ["pipeline", "backend raw", "backend soft"]
+    assert built.load("raw").entries and built.load("soft").entries and built.built("wasm") == b"\0asm"
+    assert compiler.runs() == ["pipeline", "backend raw", "backend soft", "backend wasm"]
 
 
 FAR = """

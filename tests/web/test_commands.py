@@ -25,7 +25,7 @@ def invoked(*words: str):
     return CliRunner().invoke(app, list(words))
 
 
-DAY = ("boot", "plan", "exercise")
+DAY = ("boot", "exercise")
 
 
 @pytest.mark.parametrize(
