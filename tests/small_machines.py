@@ -65,3 +65,15 @@ def conserved(kernel: Kernel) -> None:
     given_back = sum(end - first for first, end in kernel.placement.reserved) - carved
     came = int(kernel.view.kern["added"]) - given_back
     assert sum(kernel.frames_by_type().values()) == sum(count for _, count in pages) + came
+
+
+SMALL_TOML = """
+name = "small"
+memory = [
+  { base = 0x0, size = 0xa0000, kind = "ram" },
+  { base = 0xf0000, size = 0x10000, kind = "reserved" },
+  { base = 0x100000, size = 0x3f00000, kind = "ram" },
+]
+devices = [{ base = 0xfd000000, size = 0x1000000, kind = "bar", name = "0000:00:02.0", bar = 0, bits = 32 }]
+"""
+"""A PC with 64 MiB and one device, as a file."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from small_machines import SMALL_TOML
 from typer.testing import CliRunner
 
 from kernmalloc import Machine, Profile
@@ -34,15 +35,6 @@ KEYS = [
     "tlb_counted",
 ]
 
-SMALL = """
-name = "small"
-memory = [
-  { base = 0x0, size = 0xa0000, kind = "ram" },
-  { base = 0xf0000, size = 0x10000, kind = "reserved" },
-  { base = 0x100000, size = 0x3f00000, kind = "ram" },
-]
-devices = [{ base = 0xfd000000, size = 0x1000000, kind = "bar", name = "0000:00:02.0", bar = 0, bits = 32 }]
-"""
 
 TINY = 'name = "tiny"\nmemory = [{ base = 0x100000, size = 0x210000, kind = "ram" }]\n'
 
@@ -54,7 +46,7 @@ def run(*words, stdin=None):
 @pytest.fixture
 def small(tmp_path):
     file = tmp_path / "small.toml"
-    file.write_text(SMALL)
+    file.write_text(SMALL_TOML)
     return str(file)
 
 
@@ -149,7 +141,7 @@ def test_an_unreadable_file_is_told_the_others_boot_and_exit_status_is_2(tmp_pat
 
 
 def test_standard_input_is_a_machine():
-    result = run("-", "--json", stdin=SMALL)
+    result = run("-", "--json", stdin=SMALL_TOML)
     outcome = json.loads(result.stdout)
     assert outcome["file"] == "-" and outcome["status"] == "booted"
 
@@ -186,7 +178,7 @@ def test_E4_large_machines_boot_and_the_ratio_achieved_is_printed(tmp_path, gib)
 def test_clipped_ram_is_counted_and_printed(tmp_path):
     file = tmp_path / "high.toml"
     high = "{ base = 0x1000000000, size = 0x40000000, kind = 'ram' },"
-    file.write_text(SMALL.replace("memory = [", f"memory = [\n  {high}"))
+    file.write_text(SMALL_TOML.replace("memory = [", f"memory = [\n  {high}"))
     result = run(str(file), "--kernel", "eros2")
     assert result.exit_code == 0
     assert "CLIPPED by the kernel's address limit: 1 GiB of RAM lie above the 36 bits of its physical" in result.output
@@ -216,7 +208,7 @@ def test_what_a_check_would_read_is_limited():
     outcome = json.loads(result.stdout)
     assert result.exit_code == 0 and outcome["status"] == "refused" and outcome["seconds"] < 30
     assert outcome["reason"] == "more than 4 GiB of core tables to check, they are 8 GiB (--limit memory=N takes more)"
-    again = run("-", "--limit", "memory=1GiB", "--json", stdin=SMALL)
+    again = run("-", "--limit", "memory=1GiB", "--json", stdin=SMALL_TOML)
     assert json.loads(again.stdout)["status"] == "booted"
-    fewer = run("-", "--limit", "memory=256KiB", stdin=SMALL)
+    fewer = run("-", "--limit", "memory=256KiB", stdin=SMALL_TOML)
     assert fewer.exit_code == 0 and "refused: more than 256 KiB of core tables to check" in fewer.stdout

@@ -5,21 +5,12 @@ import re
 import shlex
 
 import pytest
+from small_machines import SMALL_TOML
 from typer.testing import CliRunner
 
 from kernmalloc import Profile
 from kernmalloc.cli import app
 from kernmalloc.report import text
-
-SMALL = """
-name = "small"
-memory = [
-  { base = 0x0, size = 0xa0000, kind = "ram" },
-  { base = 0xf0000, size = 0x10000, kind = "reserved" },
-  { base = 0x100000, size = 0x3f00000, kind = "ram" },
-]
-devices = [{ base = 0xfd000000, size = 0x1000000, kind = "bar", name = "0000:00:02.0", bar = 0, bits = 32 }]
-"""
 
 
 def run(*words, stdin=None):
@@ -29,7 +20,7 @@ def run(*words, stdin=None):
 @pytest.fixture
 def small(tmp_path):
     file = tmp_path / "a machine.toml"
-    file.write_text(SMALL)
+    file.write_text(SMALL_TOML)
     return str(file)
 
 
@@ -85,7 +76,7 @@ def test_what_to_try_next_can_be_done(small):
 def test_the_card_is_one_that_has_a_place(tmp_path, bits, card):
     file = tmp_path / "machine.toml"
     arch = "x86_64" if bits == 36 else "coldfire"
-    file.write_text(f'arch = "{arch}"\n' + SMALL.split("devices")[0])
+    file.write_text(f'arch = "{arch}"\n' + SMALL_TOML.split("devices")[0])
     (line,) = (line for line in lines_to_type(told(str(file))) if line[1] == "plan")
     assert run(*line[1:]).exit_code == 0
 

@@ -59,7 +59,7 @@ def plan(
         if html:
             can_write(html, found.alone)
         asked, made = _plan(found, wanted, more, json)
-        if html and asked:
+        if html and asked and (isinstance(made, Plan) or made[0] != FAILED):
             machine, ram = more.on(found.machine())
             write_machine(html, machine, asked.profile, ram, asked.line([*found.words, *more.words], {}))
         alone = found.alone

@@ -64,5 +64,5 @@ def run(
     if observer and html:
         held = kernel_in(wanted.machine_made(), wanted.profile())
         parts = [over_time_part(observer.samples), *(KERNEL if held else ())]
-        write(html, f"{wanted.name}: {wanted.summary}", list(report.whole(done))[-1:], parts, held)
+        write(html, f"{wanted.name}: {wanted.summary}", [report.verdict(done)], parts, held)
     raise typer.Exit(HELD if done.held else BROKEN)

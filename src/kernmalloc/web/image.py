@@ -43,13 +43,13 @@ def image(kernel: Kernel) -> Image:
     cores_at = _up(HOST_AT + Soft.size, LINE)
     slots_at = _up(cores_at + life.cores.bytes, LINE)
     sink = _up(slots_at + life.cores.slots.nbytes, page)
-    frames = sink + 2 * page
+    table_at = sink + 2 * page
     state = life.record.copy()
     state["core"] = state["users"] = cores_at
     state["ram"], state["sink"], state["zeros"] = 0, sink, sink + page
     state["cores"] = state["core_count"] = 0
-    memory_at = _up(frames + (Given.size << SLOTS_SHIFT), page)
-    state["sparse"]["slots"], state["sparse"]["slots_shift"] = frames, SLOTS_SHIFT
+    memory_at = _up(table_at + (Given.size << SLOTS_SHIFT), page)
+    state["sparse"]["slots"], state["sparse"]["slots_shift"] = table_at, SLOTS_SHIFT
     state["sparse"]["shift"], state["sparse"]["next"], state["sparse"]["end"] = page_shift, memory_at, memory_at
     cores, moved = life.cores.records.copy(), cores_at - life.cores.address(0)
     cores["notes"], cores["distances"] = HOST_AT + Soft.offset("core"), 0

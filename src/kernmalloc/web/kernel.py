@@ -14,12 +14,14 @@ import msgspec
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.facade.story import NAMES
 from kernmalloc.inputs.facts import Device
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.boot import steps
 from kernmalloc.kernel.boot.config import BootRange, Config
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core import kern as k
+from kernmalloc.kernel.devices import ANYONE
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.kernel.frames.table import Frame
 from kernmalloc.kernel.heap.caches import ObjectType
@@ -90,15 +92,9 @@ def _booted(machine: Machine, profile: Profile) -> _Booted:
         written = len(kernel.view.ram.snapshot()) << PAGE_SHIFT
         data |= {
             "steps": told,
-            "caches": _caches(kernel),
             "functions": [_source(getattr(steps, each)) for each in FUNCTIONS],
-        }
-        data |= {"segments": [each._asdict() for each in segments(machine, kernel)]}
-        data |= {
+            "segments": [each._asdict() for each in segments(machine, kernel)],
             "donation": donation_words(kernel),
-            "machine": machine.name,
-            "profile": profile.name,
-            "summary": profile.summary,
         }
     return _Booted(written, data)
 
@@ -124,7 +120,12 @@ def _image_data(kernel: Kernel) -> dict[str, Any]:
         "checked": int(k.Kern.offset("checked")),
         "types": list(k.TYPE_NAMES),
         "classes": list(k.CLASS_NAMES),
-        "stages": ["donate", "table", "mark", "list", "rest", "objects", "up"],
+        "stages": [*NAMES, "up"],
+        "listed": k.REST,
+        "up": k.UP,
+        "anyone": ANYONE,
+        "dma": k.DMA,
+        "deviceMemory": k.DEVICE_MEMORY,
         "status": {str(code): [status.NAMES[code], status.MEANINGS[code]] for code in status.NAMES},
         "told": {
             "area": area,
@@ -197,10 +198,6 @@ def donation_words(kernel: Kernel) -> list[tuple[str, str]]:
         "not be allocated."
     )
     return [("What is donated?", what), (f"Why exactly {given.frames:,} frames?", why)]
-
-
-def _caches(kernel: Kernel) -> dict[str, str]:
-    return {str(id): name for id, name in kernel.names.typed.items()}
 
 
 def segments(machine: Machine, kernel: Kernel) -> list[Segment]:

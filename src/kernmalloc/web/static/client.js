@@ -1,11 +1,10 @@
 // The kernel as the page has it: each ask is answered by the worker, and whoever watches is told what it came to.
 
-const UP = 6n; // the last stage of the bootstrap
-
 export class Client {
   constructor(data, source) {
     this.data = data;
     this.state = null;
+    this.changed = false; // whether it was booted with other settings than the profile's
     this.watchers = [];
     this.waiting = new Map();
     this.asked = 0;
@@ -34,10 +33,15 @@ export class Client {
     });
   }
 
+  // Whether the bootstrap is over.
+  get up() {
+    return this.state.kern.stage === BigInt(this.data.up);
+  }
+
   // Step until the kernel is up, or refuses: the last status.
   async boot() {
     let status = 0n;
-    while (status >= 0n && this.state.kern.stage < UP) status = (await this.ask("step")).status;
+    while (status >= 0n && !this.up) status = (await this.ask("step")).status;
     return status;
   }
 

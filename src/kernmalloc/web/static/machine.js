@@ -36,6 +36,7 @@ export class Machine {
     this.records = image.records;
     this.kernAt = BigInt(image.kern);
     this.processor = BigInt(image.processor);
+    this.stride = BigInt(image.stride);
   }
 
   // Memory as it is now is the first version.
@@ -168,7 +169,7 @@ export class Machine {
     }
   }
 
-  // Keep what changed since the last version: the number of the new one. Versions after the current one are dropped.
+  // Keep what changed since the last version, as a new one. Versions after the current one are dropped.
   version() {
     this.versions.length = this.at + 1;
     const words = this.page / 4;
@@ -185,7 +186,6 @@ export class Machine {
     for (const [frame, bytes] of changed) this.latest.set(frame, bytes);
     this.versions.push(changed);
     this.at = this.versions.length - 1;
-    return { version: this.at, changed: changed.size };
   }
 
   // Make memory what it was at a version.

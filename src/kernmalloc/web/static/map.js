@@ -17,15 +17,15 @@ export function regionsOf(machine, kern) {
 
 // Of each segment, its cells: {first, frames, counts by type}. A cell is a run of frames of one segment; `types` names the
 // frame types, and two more follow: "unlisted" for frames that are described and not on the free list yet, and "unknown"
-// for frames that nothing describes.
-export function cellsOf(machine, segments, types, regions, runs) {
+// for frames that nothing describes. `listed`: the boot has put frames on the free list.
+export function cellsOf(machine, segments, types, regions, runs, listed) {
   const given = [...machine.given()].sort((a, b) => a[0] - b[0]);
   const [unlisted, unknown] = [types.length, types.length + 1];
   const cells = segments.map((segment) => emptyCells(segment, types.length + 2));
   for (const region of regions) {
     if (region.area === 0n) continue;
     const [base, count] = [Number(region.base), Number(region.count)];
-    const rest = region.free === 0n && machine.stage < machine.listed ? unlisted : 0;
+    const rest = region.free === 0n && !listed ? unlisted : 0;
     spread(segments, cells, base, count, rest, unknown);
     let run = { first: 0, frames: 0, type: 0 }; // frames of one type, one behind the other
     const spreadRun = () => run.frames && spread(segments, cells, base + run.first, run.frames, run.type, rest);

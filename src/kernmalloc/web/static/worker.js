@@ -1,4 +1,4 @@
-// The side of a page where the kernel runs: a worker, so that the page answers meanwhile. Messages are {id, ask, with},
+// The side of a page where the kernel runs: a worker, so that the page answers meanwhile. Messages are {id, ask, about},
 // answers {id, answer} or {id, failed}.
 
 import { Machine } from "./machine.js";
@@ -7,7 +7,7 @@ import { unpack } from "./unpack.js";
 
 const MOVED = "the kernel's window would be laid out in another way";
 
-let [machine, told, module] = [null, null, null];
+let [machine, told, module, origin] = [null, null, null, null];
 
 const asks = {
   async start(image) {
@@ -16,26 +16,21 @@ const asks = {
     const memory = await unpack(image.pages);
     const view = new DataView(memory.buffer);
     const length = 8 + 2 ** image.pageShift;
-    told.memory = Array.from({ length: memory.length / length }, (_, at) => [
+    const pages = Array.from({ length: memory.length / length }, (_, at) => [
       view.getBigInt64(at * length, true),
       memory.subarray(at * length + 8, (at + 1) * length),
     ]);
-    told.packedHost = await unpack(image.host);
+    origin = { ...image, host: await unpack(image.host), pages };
     return asks.restart({});
   },
 
   // The kernel anew, with other settings: numbers of the `Config` record by name. Where it refuses them, with its own.
   async restart(settings) {
-    const fresh = async () => {
-      machine = await Machine.start(module, { ...told, host: told.packedHost, pages: told.memory });
-      machine.stride = BigInt(told.stride);
-      machine.listed = 4;
-    };
-    await fresh();
+    machine = await Machine.start(module, origin);
     if (!Object.keys(settings).length) return { refused: null, ...state() };
     const refused = reconfigure(settings);
     if (refused === null) machine.beginAnew();
-    else await fresh();
+    else machine = await Machine.start(module, origin);
     return { refused, ...state() };
   },
 
@@ -61,7 +56,7 @@ const asks = {
     const result = machine.call("check", machine.processor);
     const tally = machine.read("Tally", machine.kernAt + BigInt(told.checked));
     machine.version();
-    return { result, asserted: tally.asserted, failed: tally.failed, milliseconds: performance.now() - began };
+    return { result, asserted: tally.asserted, milliseconds: performance.now() - began, ...state() };
   },
 
   read([record, va]) {
@@ -117,13 +112,12 @@ function reconfigure(settings) {
 
 function state() {
   const kern = machine.kern();
-  machine.stage = Number(kern.stage);
   const regions = regionsOf(machine, kern);
   const runs = kern.stage > 0n && kern.heap ? [...machine.runs(kern.heap, kern.heap + (kern.top << kern.page_shift))] : [];
   return {
     kern,
     regions,
-    cells: cellsOf(machine, told.segments, told.types, regions, runs),
+    cells: cellsOf(machine, told.segments, told.types, regions, runs, kern.stage >= BigInt(told.listed)),
     runs,
     version: machine.at,
     versions: machine.versions.length,

@@ -34,9 +34,9 @@ export function bootstrap(root, data, page) {
   }
 
   function forward() {
-    const { version, versions, kern } = page.state;
+    const { version, versions } = page.state;
     if (version + 1 < versions) goTo(version + 1);
-    else if (kern.stage < 6n) page.ask("step");
+    else if (!page.up) page.ask("step");
   }
 
   page.watch(({ version, versions, kern, written }) => {
@@ -46,10 +46,10 @@ export function bootstrap(root, data, page) {
     slider.setAttribute("aria-valuetext", step ? `${version}: ${step.name}` : "before the first step");
     buttons[0].disabled = buttons[1].disabled = version === 0;
     buttons[3].disabled = version + 1 >= versions;
-    buttons[2].disabled = version + 1 >= versions && kern.stage === 6n;
-    says.textContent = spoken(told, version, versions, page.changed);
+    buttons[2].disabled = version + 1 >= versions && page.up;
+    says.textContent = spoken(told, version, page.changed);
     figures.replaceChildren(...afterStep(told, kern, written).flatMap(([name, value]) => [build("dt", {}, name), build("dd", {}, value)]));
-    source.replaceChildren(...sourceOf(told, kern, version));
+    source.replaceChildren(...sourceOf(told, version));
   });
 }
 
@@ -62,7 +62,7 @@ function scaledNote(told) {
   );
 }
 
-function spoken(told, version, versions, changed) {
+function spoken(told, version, changed) {
   if (version === 0) return "Before the first step: image and boot area are in memory, paging is on, nothing is allocated.";
   const step = told.steps[version - 1];
   if (!step) return `After ${several(Number(version - told.steps.length), "call")} from below.`;
@@ -89,7 +89,7 @@ function afterStep(told, kern, written) {
   ];
 }
 
-function sourceOf(told, kern, version) {
+function sourceOf(told, version) {
   const step = told.steps[version - 1];
   const stage = step ? step.stage : version === 0 ? 0 : null;
   if (stage === null) return [];

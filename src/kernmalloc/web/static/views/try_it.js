@@ -5,9 +5,6 @@ import { build } from "./dom.js";
 import { hex } from "./kernel_text.js";
 import { recordTable } from "./memory_map.js";
 
-const ANYONE = 1; // who publishes: not last words
-const DEVICE_MEMORY = 4;
-const DMA = 4;
 const ALL = 1n << 40n;
 
 export function tryIt(root, data, page) {
@@ -50,7 +47,7 @@ export function tryIt(root, data, page) {
   }
 
   async function rangeGet(frames, align) {
-    const pfn = await call(`range_get(${frames}, align=${align})`, "range_get", frames, align, 0n, ALL, 0n, DMA);
+    const pfn = await call(`range_get(${frames}, align=${align})`, "range_get", frames, align, 0n, ALL, 0n, told.dma);
     if (pfn === null) return false;
     hold(ranges, `${frames} frames from ${hex(pfn)}`, `range_put(${hex(pfn)})`, async () => (await call(`range_put(${hex(pfn)}, ${frames})`, "range_put", pfn, frames)) !== null);
     return true;
@@ -61,7 +58,7 @@ export function tryIt(root, data, page) {
     const base = freePlace(page.state.regions, told, frames);
     if (base === null) return say(`publish of ${sizeText(Number(bytes))}: there is no room below the physical address limit`, true);
     const at = base * pageBytes;
-    const done = await call(`publish(${hex(at)}, ${hex(bytes)})`, "publish", base, frames, DEVICE_MEMORY, frames, ANYONE);
+    const done = await call(`publish(${hex(at)}, ${hex(bytes)})`, "publish", base, frames, told.deviceMemory, frames, told.anyone);
     if (done === null) return false;
     hold(cards, `${sizeText(Number(bytes))} at ${hex(at)}`, "pull it out", async () => (await call(`withdraw(${hex(at)})`, "withdraw", base)) !== null);
     return true;
