@@ -81,8 +81,8 @@ EVERY = [name for name in Profile.shipped() if name not in DAY]
 
 @pytest.mark.parametrize("name", [*DAY, *(pytest.param(name, marks=pytest.mark.nightly) for name in EVERY)])
 def test_the_page_has_the_same_memory_as_soft(page_of, name) -> None:
-    made = machine((0x1000, 0x9E000), (MIB, 23 * MIB))
     own = guest() if name == "guest" else Profile.load(name)
+    made = machine((0x1000, 0x9E000), (MIB, 23 * MIB + own.image.size))
     shown = opened(page_of, kernel_data(made, own))
     with Kernel.boot(made, own, "soft") as kernel:
         assert in_the_page(shown, own.page) == here(kernel)
