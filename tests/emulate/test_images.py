@@ -111,9 +111,10 @@ def test_owners_of_page_tables_in_each_format(name, cpus, built, tmp_path):
         if line == HELD:
             machine.dump(tmp_path / "core")
             with Kernel.open(tmp_path / "core") as kernel:
-                asked = list(addresses(kernel, TRANSLATIONS))
+                asked = [va % (1 << 64) for va in addresses(kernel, TRANSLATIONS)]
                 ours = [mapped(kernel, va) for va in asked]
-            assert machine.translate(asked, cpus - 1) == ours  # the last one waits, in no firmware
+            theirs = (machine.translate(asked, cpu) for cpu in range(cpus))
+            assert next(found for found in theirs if found != asked) == ours  # that processor is in no firmware
             print(f"{name}: {TRANSLATIONS} translations, {TRANSLATIONS - ours.count(None)} of them to memory")
             assert TRANSLATIONS // 8 < ours.count(None) < TRANSLATIONS * 7 // 8
             machine.send("\n")

@@ -168,12 +168,17 @@ LAYOUTS = {
     ),
     "kernmalloc.machine.mmu.NarrowEntry": (4, "bits@0"),
     "kernmalloc.machine.soft.Soft": (
-        472,
+        536,
         "core@0 page_shift@8 ram@16 ram_bytes@24 format@32 root@328 window@336 target@344 fresh@352 users@360 "
-        "processors@368 sink@376 faults@384 fault@392 tables@400 heap_map@408 heap@416 windows@424 cores@432 "
-        "core_count@440 text_pages@448 stack_pages@456 image_end@464",
+        "processors@368 sink@376 zeros@384 sparse@392 faults@448 fault@456 tables@464 heap_map@472 heap@480 "
+        "windows@488 cores@496 core_count@504 text_pages@512 stack_pages@520 image_end@528",
     ),
     "kernmalloc.machine.soft.Span": (16, "start@0 end@8"),
+    "kernmalloc.machine.soft_ram.Given": (16, "number@0 at@8"),
+    "kernmalloc.machine.soft_ram.Sparse": (
+        56,
+        "slots@0 slots_shift@8 shift@16 given@24 next@32 end@40 lost@48",
+    ),
     "kernmalloc.machine.tlb.Core": (
         36480,
         "clock@0 operations@8 space@16 tlb_count@24 drops@32 drops_all@33 quiet@34 random@40 "

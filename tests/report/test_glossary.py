@@ -71,7 +71,8 @@ def names() -> set[str]:
     found = [each for path in INPUTS for each in (path.stem, *strings(tomllib.loads(path.read_text())))]
     found += [each.title for each in PROCESSORS.values()]
     found += [each.prefix for arch in ARCHES.values() for each in arch.compilers]
-    records = {name.lower() for kinds in RECORDS.values() for kind in kinds for name in (kind.__name__, *kind.fields)}
+    ours = [kind for kinds in RECORDS.values() for kind in kinds if kind.__module__.startswith("kernmalloc.")]
+    records = {name.lower() for kind in ours for name in (kind.__name__, *kind.fields)}
     return words(" ".join([*found, TRACE.read_text()])) | {*Profile.shipped()} | records
 
 

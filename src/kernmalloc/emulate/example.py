@@ -170,11 +170,13 @@ class Running:
             ask("pmemsave", val=base, size=size, filename=str(file))
 
     def translate(self, addresses: Iterable[int], cpu: int) -> list[int | None]:
-        """What one of its processors makes of virtual addresses: physical ones, None for what is not mapped.
-        InputError: QEMU cannot."""
+        """What one of its processors makes of virtual addresses: physical ones, None for what is not mapped. The
+        machine stands still meanwhile. A processor in firmware takes each address as it is. InputError: QEMU cannot."""
         with _monitor(self._monitor) as ask:
+            ask("stop")
             lines = [f"gva2gpa {va % (1 << 64):#x}" for va in addresses]
             told = [ask("human-monitor-command", **{"command-line": line, "cpu-index": cpu}) for line in lines]
+            ask("cont")
         return [int(text.split()[1], 0) if text.startswith("gpa: ") else None for text in map(str, told)]
 
 
