@@ -19,6 +19,7 @@ LAYERS = (
     "drivers",
     "facade",
     "plan",
+    "fleet",
     "sim",
     "course",
     "bench",

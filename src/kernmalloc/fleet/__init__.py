@@ -1,0 +1,1 @@
+"""Many machines, one setting: the least that covers a share of them, proved machine by machine."""
