@@ -12,7 +12,8 @@ from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.machine.memory_map import Device, Machine
 from kernmalloc.plan.advice import tuned
 from kernmalloc.plan.compare import CARDS, with_cards
-from kernmalloc.plan.coverage import MOST, Coverage, coverage, reserved
+from kernmalloc.plan.coverage import Coverage, coverage
+from kernmalloc.plan.least import MOST, swept, value_of
 from kernmalloc.plan.plan import plan, with_strategy
 
 PROFILE = Profile.load("eros2")
@@ -43,8 +44,10 @@ def covered(each: Machine, card: str, strategy: str, frames: int) -> bool:
     """Whether a machine is configured with so many device frames reserved, by a plan made with that."""
     profile, variant = with_strategy(PROFILE, strategy), with_cards(each).get(card)
     kind = plan(BOARDS[0], profile).basis.room.chunks.kind
+    option, slabs = swept(strategy), -(-frames // (kind.slots * 32))
+    settings = {option: value_of(option, slabs, kind)} if option else {}
     try:
-        return variant is not None and plan(variant, tuned(profile, reserved(strategy, frames, kind))).configured
+        return variant is not None and plan(variant, tuned(profile, settings)).configured
     except TooSmall:
         return False
 

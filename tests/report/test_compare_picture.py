@@ -9,7 +9,8 @@ import pytest
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.plan.compare import CARDS, Summary
-from kernmalloc.plan.coverage import Coverage, swept
+from kernmalloc.plan.coverage import Coverage
+from kernmalloc.plan.least import swept
 from kernmalloc.report.compare_picture import SMALL, STYLES, can_draw, draw
 
 pytest.importorskip("matplotlib")

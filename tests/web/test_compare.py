@@ -8,7 +8,8 @@ from parts_page import html
 from kernmalloc import Machine, Profile
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.plan.compare import CARDS, compare
-from kernmalloc.plan.coverage import Coverage, swept
+from kernmalloc.plan.coverage import Coverage
+from kernmalloc.plan.least import swept
 from kernmalloc.report.compare import row
 from kernmalloc.web.compare import compare_part
 

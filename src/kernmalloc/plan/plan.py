@@ -44,7 +44,18 @@ from kernmalloc.results.tables import Rows, row
 if TYPE_CHECKING:
     import pyarrow
 
-Ranges = tuple[Range, ...]
+
+class Memory(NamedTuple):
+    """What decides a plan beside the profile: RAM, and what of it is taken or not RAM."""
+
+    ram: tuple[Range, ...]
+    firmware: tuple[Range, ...]
+    carved: tuple[Range, ...]
+
+    @classmethod
+    def of(cls, machine: Machine) -> "Memory":
+        """The memory of a machine."""
+        return cls(machine.ram, machine.firmware, machine.carved)
 
 
 class Item(NamedTuple):
@@ -219,16 +230,22 @@ class Plan:
 def plan(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Plan:
     """The plan, also for RAM that comes after the boot, `more`. Raises TooSmall, as `Kernel.boot` would, where the
     machine or the window cannot hold this kernel."""
-    made = _plan(machine.ram, machine.firmware, machine.carved, profile)
+    made = _plan(Memory.of(machine), profile)
     if isinstance(made, str):
         raise TooSmall(made)
     return made.on(machine, more)
 
 
+def why_not(memory: Memory, profile: Profile) -> str:
+    """Why a machine with that memory cannot hold a kernel; "" if it can."""
+    made = _plan(memory, profile)
+    return made if isinstance(made, str) else ""
+
+
 @lru_cache(1024)
-def _plan(ram: Ranges, firmware: Ranges, carved: Ranges, profile: Profile) -> Plan | str:
+def _plan(memory: Memory, profile: Profile) -> Plan | str:
     """The plan for that memory, without devices, or why there is none."""
-    machine = Machine(name="", file="", ram=ram, firmware=firmware, carved=carved)
+    machine = Machine(name="", file="", **memory._asdict())
     try:
         with Kernel.load(machine, profile, "soft" if objects.is_built("soft") else "twin") as kernel:
             code = kernel.call_kern("plan")

@@ -12,7 +12,8 @@ from typing import Any
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.inputs.sizes import size
 from kernmalloc.plan.compare import Summary
-from kernmalloc.plan.coverage import MOST, Coverage
+from kernmalloc.plan.coverage import Coverage
+from kernmalloc.plan.least import MOST
 from kernmalloc.report.units import several
 
 WIDTH, PLOT = 8.6, 2.3  # inches, of 100 pixels

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from kernmalloc.plan.compare import Summary
-from kernmalloc.plan.coverage import MOST, Coverage
+from kernmalloc.plan.coverage import Coverage
+from kernmalloc.plan.least import MOST
 from kernmalloc.report.compare import MEANING
 from kernmalloc.web.page import Part
 
