@@ -1,13 +1,21 @@
 """Fleets: many machines in one file, compressed or not."""
 
 import gzip
+import io
 import json
+import lzma
+import pickle
 
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernmalloc.inputs import InputError, read_bytes
+from kernmalloc.inputs import fleet as fleet_lines
+from kernmalloc.inputs import packed
+from kernmalloc.inputs.errors import NoEventError
+from kernmalloc.inputs.limits import raised
 from kernmalloc.machine.memory_map import Machine, UnreadableError
 
 PC = {
@@ -123,10 +131,15 @@ LOG = b"BIOS-e820: [mem 0x0000000000100000-0x00000000001fffff] usable\n"
 
 def test_any_input_may_be_compressed():
     assert read_bytes(gzip.compress(LOG), "dmesg.1.gz")[0].memory[0].base == 1 << 20
-    assert read_bytes(gzip.compress(LOG[:20]) + gzip.compress(LOG[20:]), "dmesg.1.gz")[0].memory[0].base == 1 << 20
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress, lzma.compress])
+def test_streams_that_follow_each_other_are_one(pack):
+    assert read_bytes(pack(LOG[:20]) + pack(LOG[20:]), "dmesg.1")[0].memory[0].base == 1 << 20
 
 
 PACKED = gzip.compress(LOG, mtime=0)
+XZ = lzma.compress(LOG)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +157,52 @@ PACKED = gzip.compress(LOG, mtime=0)
 def test_damaged_compression_is_told(data):
     with pytest.raises(UnreadableError, match="damaged gzip file"):
         read_bytes(data, "dmesg.1.gz")
+
+
+@pytest.mark.parametrize(
+    "data", [XZ[:6], XZ[:-9], XZ[:-4] + b"1234", XZ + b"more"], ids=["magic", "cut", "end", "more"]
+)
+def test_damaged_xz_is_told(data):
+    with pytest.raises(UnreadableError, match="damaged xz file"):
+        read_bytes(data, "dmesg.1.xz")
+
+
+def test_zeros_may_follow_xz():
+    assert read_bytes(XZ + bytes(8) + XZ, "dmesg.1.xz")
+
+
+def test_xz_that_takes_much_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(packed, "XZ_MEMORY", 4 << 20)  # the dictionary of `xz -6` has 8 MiB
+    with pytest.raises(UnreadableError, match="damaged xz file: Memory usage limit"):
+        read_bytes(XZ, "bomb.xz")
+
+
+def test_lines_are_read_in_blocks():
+    text = "\n".join([json.dumps(PC), "", json.dumps(NO_RAM), *BROKEN, json.dumps(PC)]).encode()
+    whole = read_bytes(text, "fleet")
+    for most in (1, 2, 3, 100):
+        blocks = list(fleet_lines.blocks(io.BufferedReader(io.BytesIO(text)), "fleet", most))
+        assert b"".join(block.data for block in blocks) == text
+        assert all(text[block.offset :].startswith(block.data) for block in blocks)
+        assert sum(block.machines for block in blocks) == len(whole)
+        found = [
+            facts for block in blocks for facts in fleet_lines.facts_in(block.data.split(b"\n"), "fleet", block.line)
+        ]
+        assert [(f.line, f.name, f.devices, str(f.refusal)) for f in found] == [
+            (f.line, f.name, f.devices, str(f.refusal)) for f in whole
+        ]
+
+
+def test_a_line_without_an_end_is_refused():
+    with raised(bytes=1000), pytest.raises(UnreadableError, match="fleet:2: more than 1000 B in a file"):
+        list(fleet_lines.blocks(io.BufferedReader(io.BytesIO(b"\n" + b"x" * 2000)), "fleet", 5))
+    record = {"bars": [PC["bars"][0]] * 11}
+    with raised(ranges=10):
+        (facts,) = fleet_lines.facts_in([json.dumps(record)], "fleet")
+    assert str(facts.refusal).startswith("fleet:1: more than 10 ranges of one machine")
+
+
+@pytest.mark.parametrize("kind", [InputError, UnreadableError, NoEventError])
+def test_what_is_wrong_goes_from_process_to_process(kind):
+    error = pickle.loads(pickle.dumps(kind("file", 3, "reason", "advice")))
+    assert type(error) is kind and str(error) == "file:3: reason (advice)"

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import lzma
 import re
 import time
+from functools import partial
 
 import pytest
 from backports import zstd
@@ -65,7 +67,7 @@ def test_limits_hold_again_after_they_were_raised():
     hold("lines", 2, "file")
 
 
-@pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd.compress])
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd.compress, partial(lzma.compress, preset=0)])
 @pytest.mark.parametrize("piece", [b"\n", b"\0", b"x"])
 def test_bombs_are_refused_by_size(packed, piece):
     bomb = packed(piece * (limits().bytes + 1))

@@ -17,6 +17,9 @@ class InputError(ValueError):
         place = f"{file}:{line}" if line else file
         super().__init__(f"{place}: {reason}" + (f" ({advice})" if advice else ""))
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, int, str, str]]:
+        return type(self), (self.file, self.line, self.reason, self.advice)  # as processes hand it to each other
+
 
 class UnreadableError(InputError):
     """The file as a whole tells no memory map: not a known form, no RAM in it, or addresses hidden."""

@@ -35,6 +35,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     live: int = 2 << 30
     memory: int = 4 << 30
     dump: int = 8 << 30
+    fleet: int = 64 << 30
+    files: int = 1_000_000
 
 
 OF = {
@@ -50,10 +52,12 @@ OF = {
     "live": "live at once in a trace",
     "memory": "of core tables to check",
     "dump": "of a dump to copy",
+    "fleet": "in a fleet or an archive",
+    "files": "files in an archive or a folder",
 }
 """What is limited, as a refusal says it.  Where no unit is named, it is bytes."""
 
-BYTES = ("bytes", "toml", "tree", "trace", "live", "memory", "dump")
+BYTES = ("bytes", "toml", "tree", "trace", "live", "memory", "dump", "fleet")
 """Limits that count bytes; of a packed file those that come out of it."""
 
 _USUAL = Limits()

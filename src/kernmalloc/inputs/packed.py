@@ -1,7 +1,8 @@
-"""What a compressed file holds: gzip and zstd, told by their first bytes, whatever the file is called."""
+"""What a compressed file holds: gzip, zstd and xz, told by their first bytes, whatever the file is called."""
 
 import gzip
 import io
+import lzma
 import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BUFFER = 1 << 20  # bytes
+XZ_MEMORY = 256 << 20  # bytes that unpacking xz may take: four times what `xz -9` needs
 
 
 class Readable(Protocol):
     """What bytes are read from: at most so many, none at its end."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class Buffered(Readable, Protocol):
+    """What is read by lines, too, and of which the beginning can be seen before it is read."""
+
+    def peek(self, size: int, /) -> bytes: ...
+    def readline(self, size: int, /) -> bytes: ...
 
 
 class Packer(NamedTuple):
@@ -32,10 +41,43 @@ class Packer(NamedTuple):
     errors: tuple[type[Exception], ...]
 
 
+class _Xz:
+    """What one or several streams of xz hold, within `XZ_MEMORY`, which `lzma.open` does not limit."""
+
+    def __init__(self, packed: Readable) -> None:
+        self._packed, self._decoder = packed, _xz_decoder()
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            data = b""
+            if self._decoder.eof:  # zeros may follow a stream, and another stream them
+                data = self._decoder.unused_data.lstrip(b"\0") or self._packed.read(BUFFER).lstrip(b"\0")
+                if not data:
+                    return b""
+                self._decoder = _xz_decoder()
+            elif self._decoder.needs_input:
+                data = self._packed.read(BUFFER)
+                if not data:
+                    raise EOFError("it ends in the middle")
+            if found := self._decoder.decompress(data, size):
+                return found
+
+
+def _xz_decoder() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY)
+
+
 PACKERS = {
     b"\x1f\x8b": Packer("gzip", gzip.open, (OSError, EOFError, zlib.error)),
     b"\x28\xb5\x2f\xfd": Packer("zstd", zstd.open, (EOFError, zstd.ZstdError)),
+    b"\xfd7zXZ\0": Packer("xz", _Xz, (EOFError, lzma.LZMAError)),
 }
+HEAD = max(map(len, PACKERS))  # bytes that tell
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins with `head`, of at least `HEAD` bytes, is compressed."""
+    return head.startswith(tuple(PACKERS))
 
 
 def unpacked(stream: Readable, file: str, limit: str) -> "io.BufferedReader[_Inner]":
@@ -43,7 +85,7 @@ def unpacked(stream: Readable, file: str, limit: str) -> "io.BufferedReader[_Inn
     UnreadableError, which names `file`, where the compressed data are damaged, and where more comes out of it than the
     limit of that name allows."""
     outer = io.BufferedReader(_Inner(stream, "damaged file", (), file, limit), BUFFER)
-    head = outer.peek(4)
+    head = outer.peek(HEAD)
     for magic, packer in PACKERS.items():
         if head.startswith(magic):
             inner = _Inner(packer.opened(outer), f"damaged {packer.name} file", packer.errors, file, limit)
