@@ -11,9 +11,8 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernmalloc.inputs import InputError, read_bytes
+from kernmalloc.inputs import InputError, packed, read_bytes
 from kernmalloc.inputs import fleet as fleet_lines
-from kernmalloc.inputs import packed
 from kernmalloc.inputs.errors import NoEventError
 from kernmalloc.inputs.limits import raised
 from kernmalloc.machine.memory_map import Machine, UnreadableError
