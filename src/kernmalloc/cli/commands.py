@@ -18,6 +18,7 @@ from kernmalloc.cli.compare import compare
 from kernmalloc.cli.emulate import emulate
 from kernmalloc.cli.exercise import exercise
 from kernmalloc.cli.export import export
+from kernmalloc.cli.fleet import fleet
 from kernmalloc.cli.inspect import inspect
 from kernmalloc.cli.options import limited
 from kernmalloc.cli.output import FAILED, HELD, INTERRUPTED, UNREAD, close_streams, complain, open_streams
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (boot, show, plan, compare, tlb, run, replay, top, check, inspect):
+for command in (boot, show, plan, compare, fleet, tlb, run, replay, top, check, inspect):
     app.command()(limited(command))
 for command in (bench, arch, export, emulate, exercise):
     app.command()(command)

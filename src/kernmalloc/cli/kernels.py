@@ -92,6 +92,10 @@ def asked_kernel(
         int | None,
         typer.Option(min=0, max=1 << 40, help="Frames not promised to the space bank.", show_default=False),
     ] = None,
+    window: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="The kernel's virtual window, which bounds its heap.", show_default=False),
+    ] = "",
 ) -> Wanted:
     """What the options say.  Raises InputError for a kernel or strategy that there is not, and for an option that the
     strategy does not know, or that no strategy is named for."""
@@ -106,6 +110,7 @@ def asked_kernel(
         "growable": growable or None,
         "excess": excess or None,
         "withheld": withheld,
+        "window": window or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
     named = Profile.load(kernel) if kernel else None

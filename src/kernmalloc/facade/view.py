@@ -128,7 +128,8 @@ class View:
     @property
     def kern(self) -> numpy.void:
         """The kernel record."""
-        record: numpy.void = numpy.frombuffer(self.memory, Kern.dtype, 1, self.loaded.kern_pa)[0].copy()
+        at = self.loaded.kern_pa
+        record: numpy.void = numpy.frombuffer(bytearray(self.memory[at : at + Kern.size]), Kern.dtype)[0]
         return record
 
     @property

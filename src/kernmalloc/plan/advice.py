@@ -26,6 +26,7 @@ KNOWN_TO = {  # by option name: the strategies that take it into account
     "growable": [name for name, strategy in STRATEGIES.items() if strategy.affine and strategy.grows],
     "excess": [name for name, strategy in STRATEGIES.items() if strategy.excess],
     "withheld": list(STRATEGIES),
+    "window": list(STRATEGIES),
 }
 SLACK = 64  # pages: of slabs that do not fit the last pages of a run
 ROUND = 1024  # pages, frames: to which what could ever be needed is rounded, so that like machines share plans
@@ -49,8 +50,8 @@ class Advice:
 
 
 def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
-    """The profile with settings by option name: device-frames and -ranges, growable, excess (bytes), withheld
-    (frames)."""
+    """The profile with settings by option name: device-frames and -ranges, growable, excess and window (bytes),
+    withheld (frames)."""
     for name, value in settings.items():
         table, key = {
             "device-frames": ("devices", "frames"),
@@ -58,6 +59,7 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
             "growable": ("heap", "growable"),
             "excess": ("heap", "excess"),
             "withheld": ("bank", "withheld"),
+            "window": ("va", "size"),
         }[name]
         part = msgspec.structs.replace(getattr(profile, table), **{key: Bytes(value) if name in IN_BYTES else value})
         profile = msgspec.structs.replace(profile, **{table: part})

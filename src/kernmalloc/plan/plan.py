@@ -7,7 +7,7 @@ decide: the machine's devices are looked at only to say which of them will fit (
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -242,12 +242,18 @@ def why_not(memory: Memory, profile: Profile) -> str:
     return made if isinstance(made, str) else ""
 
 
-@lru_cache(1024)
+@cache
+def _mode() -> str:
+    """The mode in which kernels plan: compiled, if this version's object is there when the first one does."""
+    return "soft" if objects.is_built("soft") else "twin"
+
+
+@lru_cache(4096)
 def _plan(memory: Memory, profile: Profile) -> Plan | str:
     """The plan for that memory, without devices, or why there is none."""
     machine = Machine(name="", file="", **memory._asdict())
     try:
-        with Kernel.load(machine, profile, "soft" if objects.is_built("soft") else "twin") as kernel:
+        with Kernel.load(machine, profile, _mode()) as kernel:
             code = kernel.call_kern("plan")
             return _read(kernel) if code == OK else refusal(kernel.handle, k.DONATE, code)
     except TooSmall as error:

@@ -17,6 +17,7 @@ from kernmalloc.lang.memory import use
 
 CPU = 4096
 KERN = CPU + -(-Cpu.size // 64) * 64
+KERN_OF_CPU = CPU + Cpu.offset("kern")
 
 
 class Scratch:
@@ -28,7 +29,7 @@ class Scratch:
         whole = memoryview(self._bytes)
         self._views = {1: whole, 2: whole.cast("H"), 4: whole.cast("I"), 8: whole.cast("q")}
         self.machine = self
-        self.store(CPU + Cpu.offset("kern"), 8, KERN)
+        self.store(KERN_OF_CPU, 8, KERN)
 
     def load(self, addr: int, width: int) -> int:
         return self._views[width][addr // width]

@@ -84,10 +84,12 @@ def made(columns: dict[str, tuple[list[Any], Any]]) -> pyarrow.Table:
 
 
 def _plain(kind: type) -> Iterator[tuple[str, Any]]:
-    """The fields of a kind of record that are one value each, or names, and what that is."""
+    """The fields of a kind of record that are one value each, perhaps None, or names, and what that is."""
     for name, hint in typing.get_type_hints(kind).items():
-        if hint in (int, bool, float, str, *NAMES):
-            yield name, hint
+        kinds = [each for each in typing.get_args(hint) if each is not type(None)]
+        known = kinds[0] if len(kinds) == 1 and hint not in NAMES else hint
+        if known in (int, bool, float, str, *NAMES):
+            yield name, known
 
 
 def _fields(record: object) -> dict[str, Any] | None:

@@ -1,0 +1,160 @@
+"""`kernmalloc fleet`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kernmalloc.cli.kernels import Wanted, asked_kernel
+from kernmalloc.cli.options import Mode, made_by, parsed
+from kernmalloc.cli.output import BROKEN, FAILED, HELD, complain, say_all, say_json, write_whole
+from kernmalloc.cli.page import Html, write
+
+if TYPE_CHECKING:
+    from kernmalloc.fleet.answer import Answers
+    from kernmalloc.fleet.work import Job
+
+
+class For(StrEnum):
+    """What is asked for."""
+
+    reserve = "reserve"
+    heap = "heap"
+
+
+IN_WORDS = {
+    For.reserve: "Entries reserved for devices",
+    For.heap: "The virtual window of the kernel's heap",
+}
+TOLD = 12  # machines that cannot be read which are told without --verbose
+
+
+@made_by(wanted=asked_kernel)
+def fleet(
+    wanted: Wanted,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...",
+            help="Machines: logs, dumps, JSON Lines, Parquet, folders, tar archives, patterns; generated:SEED:COUNT.",
+            show_default=False,
+        ),
+    ] = None,
+    purpose: Annotated[For, typer.Option("--for", help="What is asked for.")] = For.reserve,
+    cover: Annotated[str, typer.Option(metavar="SHARE", help="Machines that one value must cover.")] = "99%",
+    cards: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="CARD|SIZE", help="A card that every machine gets.", show_default=False),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes that work side by side.")] = os.cpu_count()
+    or 1,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.", show_default=False)
+    ] = "",
+    parquet: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the work here, with rows of machines and devices as Parquet (docs/fleet.md).",
+            show_default=False,
+        ),
+    ] = "",
+    csv: Annotated[str, typer.Option(metavar="FILE", help="Write the rows of machines.", show_default=False)] = "",
+    sql: Annotated[
+        str,
+        typer.Option(metavar="QUERY", help="Ask the tables machines and devices by DuckDB.", show_default=False),
+    ] = "",
+    html: Html = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per kernel, or row.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Name all machines left over.")] = False,
+) -> None:
+    """Tell the one setting that covers a share of many machines, proved by trying it on each of them."""
+    from kernmalloc.fleet import tables
+    from kernmalloc.fleet.question import Question
+    from kernmalloc.fleet.work import Job
+    from kernmalloc.inputs.errors import InputError
+    from kernmalloc.report import fleet as report
+    from kernmalloc.web.fleet import fleet_part
+
+    if not files and not (parquet and sql):
+        raise InputError("fleet", 0, "no machines are named", "name files or folders, or generated:SEED:COUNT")
+    with _folder(parquet) as folder:
+        status = HELD
+        if files:
+            question = Question(
+                purpose=purpose.value,
+                named=wanted.kernel.profile if wanted.kernel else None,
+                word=wanted.kernel.options["kernel"] if wanted.kernel else "",
+                strategy=wanted.strategy,
+                settings=wanted.settings,
+                cards=tuple(cards or []),
+            )
+            found = _answers(Job(question, folder, bool(parquet or csv or sql)), files, cover, processes, cluster)
+            status = _status(found, verbose)
+            if html:
+                write(html, IN_WORDS[purpose], [], [fleet_part(answer) for answer in found.answers], None)
+            if json and not sql:
+                for answer in found.answers:
+                    say_json(answer)
+            elif not sql:
+                say_all(report.whole(found, IN_WORDS[purpose], verbose))
+        if csv:
+            write_whole(csv, "csv", "".join(tables.csv(folder)))
+        if sql:
+            names, rows = tables.ask(folder, sql)
+            for row in rows if json else ():
+                say_json(dict(zip(names, row, strict=True)))
+            if not json:
+                say_all(report.rows(names, rows))
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _folder(name: str) -> Iterator[Path]:
+    """The folder of the work: that of this name, or one that goes when the work is done."""
+    if name:
+        yield Path(name)
+    else:
+        with TemporaryDirectory(prefix="kernmalloc.") as folder:
+            yield Path(folder)
+
+
+def _answers(job: "Job", files: list[str], cover: str, processes: int, cluster: str) -> "Answers":
+    """Ask the fleet that words name.  Raises InputError."""
+    from collections import Counter
+
+    from kernmalloc.cli.progress import load_objects, planned
+    from kernmalloc.cli.sources import source, words_once
+    from kernmalloc.fleet import workers
+    from kernmalloc.fleet.answer import answers, share
+    from kernmalloc.fleet.pieces import pieces
+
+    wanted = parsed("cover", cover, share)
+    load_objects(Mode.soft)
+    skipped: Counter[str] = Counter()
+    all = list(pieces(words_once(files), source=source, skipped=skipped))
+    for reason, count in skipped.items():
+        complain(f"left out: {count:,} {reason}")
+    with (
+        workers.cluster(cluster) if cluster else workers.Processes(processes) as each,
+        planned(2 * len(all)) as progress,
+    ):
+        return answers(job, all, wanted, each, progress)
+
+
+def _status(found: "Answers", verbose: bool) -> int:
+    """Say what could not be read.  Returns the exit status: FAILED if nothing could be read, BROKEN if a machine is not
+    what its need says, or no value covers the share."""
+    told = found.unreadable if verbose else found.unreadable[:TOLD]
+    for reason in told:
+        complain(reason)
+    if len(told) < len(found.unreadable):
+        complain(f"and {len(found.unreadable) - len(told):,} more that cannot be read (--verbose tells all)")
+    if not found.answers:
+        return FAILED
+    return BROKEN if any(each.wrong or each.value is None for each in found.answers) else HELD

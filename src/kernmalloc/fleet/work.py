@@ -1,0 +1,187 @@
+"""A fleet's work, piece by piece, in a folder.
+
+Each piece of a fleet is read twice: first for what its machines need, from which the fleet's one value follows; then
+every machine is tried with that value. What a piece came to is one file, which is there whole or not at all. So anybody
+can do a piece, a worker that dies costs its piece, and work that was interrupted goes on where it stopped.
+
+    FOLDER/question.json             what was asked
+    FOLDER/pieces/ID.needs           what each machine of a piece needs
+    FOLDER/pieces/ID.VALUES.judged   what the values came to
+    FOLDER/machines/ID.parquet       rows of machines; FOLDER/devices/ID.parquet: of their device ranges
+"""
+
+import os
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from kernmalloc.fleet.need import Need
+from kernmalloc.fleet.pieces import Piece
+from kernmalloc.fleet.question import Question
+from kernmalloc.fleet.rows import DeviceRow, MachineRow, machine_row
+from kernmalloc.inputs.errors import InputError
+from kernmalloc.machine.memory_map import Machine
+from kernmalloc.results.tables import table
+
+Made = TypeVar("Made")
+Values = dict[str, int | None]
+"""The fleet's value for each kernel, by its name; None: no value covers so many."""
+
+
+class PieceNeeds(msgspec.Struct):
+    """What each machine of a piece needs, beside its kernel's name, None where it could not be read; what is to be said
+    of how kernels were chosen, machine by machine; and why some could not be read."""
+
+    needs: list[tuple[str, Need] | None]
+    notes: list[str]
+    unreadable: list[str]
+
+
+class Counted(NamedTuple):
+    """The same counted: machines by kernel, least and most."""
+
+    machines: Counter[tuple[str, int | None, int | None]]
+    notes: Counter[str]
+    unreadable: list[str]
+
+    def add(self, other: "Counted") -> None:
+        """Count another piece, too."""
+        self.machines.update(other.machines)
+        self.notes.update(other.notes)
+        self.unreadable.extend(other.unreadable)
+
+
+class LeftOver(msgspec.Struct):
+    """A machine that the fleet's value does not cover, and why."""
+
+    machine: str
+    file: str
+    reason: str
+
+
+class Result(msgspec.Struct):
+    """What the value came to on the machines of one kernel. `costs` are machines by the bytes that it costs them,
+    `wrong` names machines of which need and trial disagree."""
+
+    covered: int = 0
+    costs: dict[int, int] = {}
+    left_over: list[LeftOver] = []
+    wrong: list[str] = []
+
+
+class Job(NamedTuple):
+    """A question, the folder of its work, and whether tables are wanted."""
+
+    question: Question
+    folder: Path
+    tables: bool
+
+
+def open_folder(job: Job) -> None:
+    """Make the folder of a job, or find it. Raises InputError where it is of another question."""
+    file = job.folder / "question.json"
+    asked = msgspec.json.encode([job.question, job.tables], enc_hook=int)  # sizes of a profile are a kind of int
+    if file.exists() and file.read_bytes() != asked:
+        raise InputError(str(job.folder), 0, "holds the work of another question", "name a new folder, or remove it")
+    for name in ("pieces", *(("machines", "devices") if job.tables else ())):
+        (job.folder / name).mkdir(parents=True, exist_ok=True)
+    _write(file, asked)
+
+
+def needs_of(job: Job, piece: Piece) -> Counted:
+    """What the machines of a piece need."""
+    file = _needs_file(job, piece)
+    if file.exists():
+        return _counted(_read(file, PieceNeeds))
+    found = PieceNeeds([], [], [])
+    for machine in piece.machines():
+        if isinstance(machine, InputError):
+            found.unreadable.append(str(machine))
+            found.needs.append(None)
+            continue
+        profile, note = job.question.kernel(machine)
+        found.needs.append((profile.name, job.question.need(machine, profile)))
+        found.notes += [note] if note else []
+    _write(file, msgspec.json.encode(found))
+    return _counted(found)
+
+
+def _counted(found: PieceNeeds) -> Counted:
+    machines = Counter((told[0], told[1].least, told[1].most) for told in found.needs if told)
+    return Counted(machines, Counter(found.notes), found.unreadable)
+
+
+def judge(job: Job, piece: Piece, values: Values) -> dict[str, Result]:
+    """What the values come to on the machines of a piece, by their kernel's name; with tables, their rows are written
+    before that is told."""
+    named = sha256(msgspec.json.encode(values)).hexdigest()[:12]
+    file = job.folder / "pieces" / f"{piece.id}.{named}.judged"
+    if file.exists():
+        return _read(file, dict[str, Result])
+    needs = _read(_needs_file(job, piece), PieceNeeds).needs
+    results: dict[str, Result] = {}
+    machines, devices = list[MachineRow](), list[DeviceRow]()
+    for number, (machine, told) in enumerate(zip(piece.machines(), needs, strict=True)):
+        if told is None or isinstance(machine, InputError):
+            continue
+        _judge(job, values, (f"{piece.id}.{number}", machine, told[1]), results, machines, devices)
+    if job.tables:
+        _write_table(job.folder / "machines" / f"{piece.id}.parquet", MachineRow, machines)
+        _write_table(job.folder / "devices" / f"{piece.id}.parquet", DeviceRow, devices)
+    _write(file, msgspec.json.encode(results))
+    return results
+
+
+def _judge(
+    job: Job,
+    values: Values,
+    asked: tuple[str, Machine, Need],
+    results: dict[str, Result],
+    machines: list[MachineRow],
+    devices: list[DeviceRow],
+) -> None:
+    """One machine, tried again: into the results of its kernel, and into rows."""
+    id, machine, need = asked
+    profile = job.question.kernel(machine).profile
+    value = values[profile.name]
+    judged = job.question.judge(machine, profile, value)
+    result = results.setdefault(profile.name, Result())
+    name = machine.name or machine.file
+    if value is not None and judged.covered != need.met(value):
+        result.wrong.append(name)
+    if judged.covered:
+        result.covered += 1
+        result.costs[judged.cost] = result.costs.get(judged.cost, 0) + 1
+    else:
+        result.left_over.append(LeftOver(name, machine.file, need.reason or judged.reason))
+    setting = job.question.asked.option(profile)
+    kernel = profile.name, profile.strategy, profile.page
+    machines.append(machine_row(id, machine, kernel, setting, value, need, judged))
+    devices += (DeviceRow(id, *device) for device in judged.devices)
+
+
+def _needs_file(job: Job, piece: Piece) -> Path:
+    return job.folder / "pieces" / f"{piece.id}.needs"
+
+
+def _read(file: Path, kind: type[Made]) -> Made:
+    return msgspec.json.decode(file.read_bytes(), type=kind)
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write a file whole, or not at all."""
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    new.write_bytes(data)
+    os.replace(new, file)
+
+
+def _write_table(file: Path, kind: type, rows: list[MachineRow] | list[DeviceRow]) -> None:
+    """The same of a table."""
+    import pyarrow.parquet
+
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    pyarrow.parquet.write_table(table(kind, rows), new)
+    os.replace(new, file)

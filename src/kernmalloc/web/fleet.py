@@ -1,0 +1,20 @@
+"""The part of a page that shows a fleet's answer for one kernel: machines covered against the setting, the value, and
+the machines left over."""
+
+import msgspec
+
+from kernmalloc.fleet.answer import Answer
+from kernmalloc.report.fleet import cost, verdict
+from kernmalloc.web.page import Part
+
+VIEW = "fleet"
+MOST = 2000  # machines left over that a page names
+
+
+def fleet_part(answer: Answer) -> Part:
+    """The answer, as --json prints it, with the sentences of the text; of very many machines left over the first."""
+    data = msgspec.to_builtins(answer)
+    data["left_over"] = data["left_over"][:MOST]
+    data["says"] = [verdict(answer), *([] if answer.value is None else [cost(answer)])]
+    data["all_left_over"] = len(answer.left_over)
+    return Part(VIEW, f"Kernel {answer.kernel}, strategy {answer.strategy}: {answer.machines:,} machines", data)
