@@ -197,16 +197,19 @@ def pieces(
     counted in `skipped`, by reason. What cannot be read is a part that says why; nothing is raised.
     """
     ids: Counter[str] = Counter()
-    gathered: list[Part] = []
     left_out = Counter() if skipped is None else skipped
+    gathered: list[Part] = []
+    carried = 0
     for part in _parts(words, most, source, left_out):
-        if part.count > 1 or len(gathered) == most or sum(map(_weight, (*gathered, part))) > HELD:
+        alone = part.count > 1
+        carried += _weight(part)
+        if alone or len(gathered) == most or carried > HELD:
             yield from _piece(gathered, ids)
-            gathered = []
+            gathered, carried = [], _weight(part)
         gathered.append(part)
-        if part.count > 1:
+        if alone:
             yield from _piece(gathered, ids)
-            gathered = []
+            gathered, carried = [], 0
     yield from _piece(gathered, ids)
 
 

@@ -75,8 +75,8 @@ def read(text: str, file: str) -> list[Facts]:
 
 
 def blocks(stream: Buffered, file: str, most: int) -> Iterator[Block]:
-    """The lines of a stream, in blocks of at most `most` lines.  Raises UnreadableError if a line is longer than the
-    limit of a file."""
+    """The lines of a stream, in blocks of at most `most` lines, of which some tell of a machine.  Raises
+    UnreadableError if a line is longer than the limit of a file."""
     line, offset, longest = 1, 0, limits().bytes
     while True:
         lines: list[bytes] = []
@@ -87,7 +87,8 @@ def blocks(stream: Buffered, file: str, most: int) -> Iterator[Block]:
             size += len(text)
         if not lines:
             return
-        yield Block(line, offset, sum(1 for text in lines if not text.isspace()), b"".join(lines))
+        if machines := sum(1 for text in lines if not text.isspace()):
+            yield Block(line, offset, machines, b"".join(lines))
         line, offset = line + len(lines), offset + size
 
 

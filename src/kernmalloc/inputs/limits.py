@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     live: int = 2 << 30
     memory: int = 4 << 30
     dump: int = 8 << 30
-    fleet: int = 64 << 30
+    fleet: int = 16 << 30
     files: int = 1_000_000
 
 
