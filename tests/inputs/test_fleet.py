@@ -201,6 +201,12 @@ def test_a_line_without_an_end_is_refused():
     assert str(facts.refusal).startswith("fleet:1: more than 10 ranges of one machine")
 
 
+def test_a_line_that_is_nested_deeply_is_refused_alone():
+    text = json.dumps(PC)
+    found = list(fleet_lines.facts_in([text[:-1] + ', "more": ' + "[" * 100_000, text], "fleet"))
+    assert [facts.refusal is None for facts in found] == [False, True]
+
+
 @pytest.mark.parametrize("kind", [InputError, UnreadableError, NoEventError])
 def test_what_is_wrong_goes_from_process_to_process(kind):
     error = pickle.loads(pickle.dumps(kind("file", 3, "reason", "advice")))

@@ -3,7 +3,7 @@
 A fleet may be millions of machines in one file, or a machine in each of a million files, so nobody holds it whole.
 `pieces` goes through it once, without reading any machine, and gives `Piece`s.  A piece is small, can be pickled, and
 says where its machines are: which lines of a file, which rows of a table, which files.  What cannot be reached in the
-middle (a packed file, an archive, standard input) travels in the piece itself, at most some MiB of it.
+middle (a packed file, an archive, standard input) travels in the piece itself: some MiB of lines, or whole files.
 
 The id of a piece is a digest of what it names and, as far as that is seen, of what is in it.  The same words give the
 same ids as long as the files stay the same, so whoever keeps results by id can go on where work stopped.  Within one
@@ -216,7 +216,7 @@ def pieces(
 def _piece(parts: list[Part], ids: Counter[str]) -> Iterator[Piece]:
     """Parts as one piece; of none there is none."""
     if parts:
-        content = repr(parts).encode(errors="surrogateescape")
+        content = repr(parts).encode()
         id = _digest(content)
         ids[id] += 1
         if ids[id] > 1:

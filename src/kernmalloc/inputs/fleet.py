@@ -99,7 +99,7 @@ def facts_in(lines: Iterable[str | bytes], file: str, first: int = 1) -> Iterato
         if text and not text.isspace():
             try:
                 yield facts(decoder.decode(text), file, line)
-            except ValueError as error:  # of Unicode, too
+            except (ValueError, RecursionError) as error:  # no JSON, no Unicode, nested too deeply
                 yield refused(file, line, error)
 
 
