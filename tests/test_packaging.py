@@ -53,11 +53,11 @@ def test_every_pin_has_a_wheel_for_every_python(project, version, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_profiles_and_machines_are_shipped(project):
+def test_profiles_machines_and_tables_are_shipped(project):
     patterns = project["tool"]["setuptools"]["package-data"]["kernmalloc"]
     package = Path(kernmalloc.__file__).parent
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
-    assert shipped >= set(package.rglob("*.toml"))
+    assert shipped >= {*package.rglob("*.toml"), *package.glob("fleet/*.json")}
 
 
 def test_ci_runs_what_the_readme_says():
