@@ -92,7 +92,7 @@ def answers(
     for part in workers(partial(needs_of, job), pieces):
         needs.add(part)
         progress(1)
-    kernels = {name: _wanted(needs, name, cover) for name in dict.fromkeys(name for name, _, _ in needs.machines)}
+    kernels = {name: _wanted(needs, name, cover) for name in sorted({name for name, _, _ in needs.machines})}
     values = {name: each.value for name, each in kernels.items()}
     results = {name: Result() for name in kernels}
     for found in workers(partial(judge, job, values=values), pieces):

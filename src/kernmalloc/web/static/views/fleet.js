@@ -77,6 +77,18 @@ function least(data, share) {
   return data.curve.find(([, covered]) => covered >= Math.ceil(share * data.machines))?.[0];
 }
 
+// Round values from 0 to `end` that stand far enough apart on a scale to be read.
+function ticksOf(scale, end, bytes) {
+  const ticks = [0];
+  for (let power = 1; power <= end; power *= bytes ? 1024 : 10) {
+    for (const part of bytes ? [1, 4, 16, 64, 256] : [1, 2, 5]) {
+      const tick = part * power;
+      if (tick <= end && scale(tick) - scale(ticks[ticks.length - 1]) >= 64) ticks.push(tick);
+    }
+  }
+  return ticks;
+}
+
 function curvePlot(data, title, at, width, text) {
   const last = data.curve[data.curve.length - 1];
   const end = Math.max(last[0], data.value ?? 0, 1) * 1.15;
@@ -93,7 +105,7 @@ function curvePlot(data, title, at, width, text) {
       type: "symlog",
       constant,
       domain: [0, end],
-      ticks: Math.max(3, Math.floor(width / 110)),
+      ticks: ticksOf(d3.scaleSymlog([0, end], [56, width - 16]).constant(constant), end, data.unit === "bytes"),
       tickFormat: (value) => (data.unit === "bytes" ? sizeText(value) : d3.format("~s")(value)),
       label: data.setting,
       grid: true,
