@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernmalloc.inputs import toml_facts
 from kernmalloc.inputs.errors import InputError
-from kernmalloc.inputs.facts import CARVED_KINDS, DEVICE_KINDS, MAP_KINDS, Device, Facts, Range
+from kernmalloc.inputs.facts import CARVED_KINDS, DEVICE_KINDS, MAP_KINDS, Bridge, Device, Facts, Range
 from kernmalloc.machine.memory_map import Machine, resolve
 
 GOOD = """\
@@ -130,12 +130,17 @@ def _windows(draw):
     return Device(base, draw(SIZES), kind, draw(NAMES), draw(st.integers(-1, 6)), bits, draw(st.booleans()), status)
 
 
+BUSES = st.integers(0, 255)
+BRIDGES = st.lists(st.builds(Bridge, st.from_regex(r"[0-9a-f]{4}:[0-9a-f]{2}:1f\.0", fullmatch=True), BUSES, BUSES))
+
+
 @settings(max_examples=200 * EFFORT, deadline=None)
-@given(_ranges(MAP_KINDS), _ranges(CARVED_KINDS), _ranges(["window"]), st.lists(_windows(), max_size=5))
-def test_every_machine_reads_back_equal(memory, carved, windows, devices):
+@given(_ranges(MAP_KINDS), _ranges(CARVED_KINDS), _ranges(["window"]), st.lists(_windows(), max_size=5), BRIDGES)
+def test_every_machine_reads_back_equal(memory, carved, windows, devices, bridges):
     """However entries overlap, wrap around and repeat each other: what became of them is kept."""
     made = Facts("machine.toml")
     made.memory, made.carved, made.windows, made.devices = memory, carved, windows, devices
+    made.bridges = bridges
     try:
         machine = resolve(made)
     except InputError:
@@ -161,3 +166,10 @@ def test_devices_beyond_the_limit_survive():
     )
     machine = Machine.from_toml(text)
     assert Machine.from_toml(machine.to_toml()).devices[0].base == 0xFFFFFFFF80000000
+
+
+@pytest.mark.parametrize("bridge", ['name = "x", bus = 1', 'name = "0000:00:1c.0", bus = 256', 'name = "0000:00:1c.0"'])
+def test_bridges_that_cannot_be_are_refused(bridge):
+    text = f'memory = [{{ base = 0, size = 4096, kind = "ram" }}]\nbridges = [{{ {bridge}, last = 1 }}]\n'
+    with pytest.raises(InputError, match=r"bridges|bus"):
+        Machine.from_toml(text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernmalloc.inputs.facts import Device, Facts, Range
+from kernmalloc.inputs.facts import Bridge, Device, Facts, Range
 from kernmalloc.machine.memory_map import DeviceRange, Machine, resolve
 
 GIB = 1 << 30
@@ -145,11 +145,13 @@ def test_devices_of_another_file(tmp_path: Path) -> None:
     assert [(p.file, p.line) for p in far.unread] == [(str(file), 4)] and not far.problems
 
 
-def test_windows_of_host_bridges_come_with_the_devices() -> None:
+def test_bridges_and_windows_of_host_bridges_come_with_the_devices() -> None:
     facts = Facts("other")
     facts.windows = [Range(0xE0000000, 0x10000000, "window")]
+    facts.bridges = [Bridge("0000:00:1c.0", 1, 2)]
     other = resolve(facts, devices_only=True)
     assert not other.ram and machine().with_devices(other).windows == other.windows
+    assert machine().with_devices(other).bridges == other.bridges != ()
 
 
 def test_devices_written_as_toml_read_back() -> None:

@@ -8,7 +8,7 @@ Ranges are half open: `base <= address < end`.
 import re
 from collections import Counter
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -97,6 +97,15 @@ class Device(msgspec.Struct, frozen=True):
         return self.base + self.size
 
 
+class Bridge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bridge between PCI buses: its address (domain:bus:device.function), and the buses behind it, `bus` to `last`,
+    of which `bus` is the one that the bridge itself leads to."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$")]
+    bus: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    last: Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something to tell about the input that did not stop the reading: the line (0: no single line), what, the text.
 
@@ -152,6 +161,7 @@ class Facts:
         self.devices: list[Device] = []
         self.roles: dict[str, str] = {}
         self.windows: list[Range] = []
+        self.bridges: list[Bridge] = []
         self.carved: list[Range] = []
         self.ignored: Counter[str] = Counter()
         self.problems: list[Problem] = []

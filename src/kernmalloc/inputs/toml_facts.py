@@ -9,8 +9,9 @@
       { base = 0x4000_0000, size = 0x1000_0000, name = "0000:01:00.0", bar = 1, bits = 64, prefetch = true },
     ]
 
-Lists: `memory` (kinds in `facts.MAP_KINDS`), `carved` (`facts.CARVED_KINDS`), `devices`, `windows`.  An unknown key,
-a wrong type, an unknown kind, an empty range, an overlap or memory beyond 2^63 is refused by name and line.
+Lists: `memory` (kinds in `facts.MAP_KINDS`), `carved` (`facts.CARVED_KINDS`), `devices`, `windows`; and `bridges`, each
+with `name`, `bus` and `last` (`facts.Bridge`).  An unknown key, a wrong type, an unknown kind, an empty range, an
+overlap or memory beyond 2^63 is refused by name and line.
 """
 
 import re
@@ -25,6 +26,7 @@ from kernmalloc.inputs.facts import (
     DEVICE_ROLES,
     DEVICE_STATUS,
     MAP_KINDS,
+    Bridge,
     Device,
     Facts,
     Range,
@@ -75,6 +77,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     carved: list[_Entry] = []
     devices: list[_Device] = []
     windows: list[_Window] = []
+    bridges: list[Bridge] = []
 
 
 def recognises(head: str) -> bool:
@@ -103,6 +106,7 @@ def read(text: str, file: str) -> list[Facts]:
             _check(file, line, f"{key}[{index}]", key, entry)
             shape = Device if key == "devices" else Range
             into.append(shape(**msgspec.structs.asdict(entry), line=line))
+    facts.bridges += document.bridges
     for key in ("memory", "carved"):
         _disjoint(file, key, getattr(facts, key))
     return [facts]
@@ -176,6 +180,9 @@ def write(facts: Facts) -> str:
         entries = getattr(facts, key)
         if entries or key == "memory":
             parts += [f"{key} = [", *(f"  {_inline(entry)}," for entry in entries), "]"]
+    if facts.bridges:
+        rows = (f"  {{ name = {_string(b.name)}, bus = {b.bus:#x}, last = {b.last:#x} }}," for b in facts.bridges)
+        parts += ["bridges = [", *rows, "]"]
     return "\n".join(parts) + "\n"
 
 

@@ -21,7 +21,7 @@ import msgspec
 from kernmalloc import inputs
 from kernmalloc.inputs import toml_facts
 from kernmalloc.inputs.errors import InputError, UnreadableError
-from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Device, Facts, Problem, Range
+from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Bridge, Device, Facts, Problem, Range
 from kernmalloc.inputs.sizes import Ram, parse_ram
 from kernmalloc.machine import device_ranges
 from kernmalloc.machine import range_sets as sets
@@ -34,7 +34,17 @@ from kernmalloc.results.tables import Rows
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["PA_LIMIT", "Device", "DeviceRange", "InputError", "Machine", "Problem", "Range", "UnreadableError"]
+__all__ = [
+    "PA_LIMIT",
+    "Bridge",
+    "Device",
+    "DeviceRange",
+    "InputError",
+    "Machine",
+    "Problem",
+    "Range",
+    "UnreadableError",
+]
 
 MAPS = ("machine", "domain")
 """Which map is taken where a log has that of a machine under a hypervisor and that of a domain on it."""
@@ -65,6 +75,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     `firmware`  the map's other entries (`facts.MAP_KINDS`), disjoint, also from `ram`
     `devices`   windows of devices as the file states them; a kernel must not read them at boot (row E5)
     `windows`   what the PCI host bridges forward; facts only
+    `bridges`   the bridges between PCI buses, by address, where the file tells which buses are behind them
     `carved`    RAM already taken when the kernel starts (`facts.CARVED_KINDS`), disjoint, inside `ram`
     `unused`    memory that the kernel of the log gave up: of kind "ram" inside `ram`, else beside it
     `map`       which of `MAPS` was taken, if the file has both; `other_ram` is the other's RAM in bytes
@@ -84,6 +95,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     firmware: tuple[Range, ...] = ()
     devices: tuple[Device, ...] = ()
     windows: tuple[Range, ...] = ()
+    bridges: tuple[Bridge, ...] = ()
     carved: tuple[Range, ...] = ()
     unused: tuple[Range, ...] = ()
     map: str = ""
@@ -172,10 +184,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         facts.name, facts.arch, facts.origin, facts.licence = self.name, self.arch, self.origin, self.licence
         facts.memory = sorted((*self.ram, *self.firmware), key=lambda r: r.base)
         facts.carved, facts.devices, facts.windows = list(self.carved), list(self.devices), list(self.windows)
+        facts.bridges = list(self.bridges)
         return toml_facts.write(facts)
 
     def with_devices(self, other: "Machine | str | Path") -> "Machine":
-        """This machine with the devices and host bridge windows of another, or of a file, instead of its own."""
+        """This machine with another's devices, bridges and host bridge windows, or a file's, instead of its own."""
         if not isinstance(other, Machine):
             other = Machine.read_devices(other)
 
@@ -195,7 +208,13 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             problems += tuple(wrong)
         unread = both(self.unread, other.unread)
         return msgspec.structs.replace(
-            self, devices=devices, windows=other.windows, problems=problems, missing=missing, unread=unread
+            self,
+            devices=devices,
+            windows=other.windows,
+            bridges=other.bridges,
+            problems=problems,
+            missing=missing,
+            unread=unread,
         )
 
     def device_ranges(self, page_shift: int) -> list[DeviceRange]:
@@ -374,6 +393,7 @@ def resolve(facts: Facts, ram: Ram | None = None, devices_only: bool = False, wh
         firmware=sets.outside((r for r in ranges if r.kind != "ram"), sound(facts.removed)),
         devices=devices,
         windows=tuple(sorted(sound(facts.windows), key=lambda r: (r.base, r.end))),
+        bridges=tuple(sorted(facts.bridges, key=lambda b: b.name)),
         carved=carved,
         unused=tuple(sets.flatten(sound(facts.unused), MAP_KINDS)),
         map=which or (MAPS[0] if facts.domain else ""),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kernmalloc.inputs import read_bytes
 from kernmalloc.inputs.devices import lspci, pci_config
 from kernmalloc.inputs.errors import UnreadableError
-from kernmalloc.inputs.facts import Device
+from kernmalloc.inputs.facts import Bridge, Device
 from kernmalloc.machine.memory_map import resolve
 
 CARD = "3d:00.0 Processing accelerators: Advanced Micro Devices, Inc. [AMD/ATI] Aqua Vanjaram (rev 01)\n"
@@ -289,3 +289,12 @@ def test_a_bridge_has_two_registers():
 def test_any_configuration_space_can_be_read(config):
     for register in pci_config.registers(config):
         assert register.base % 16 == 0 and 16 <= register.most <= register.base and 0 <= register.bar <= 6
+
+
+def test_the_buses_behind_a_bridge():
+    text = """00:1c.0 PCI bridge: Intel Corporation Device a33c (rev f0)
+\tBus: primary=00, secondary=3d, subordinate=3f, sec-latency=0
+3d:00.0 VGA compatible controller: Somebody
+\tRegion 0: Memory at 8a000000000 (64-bit, prefetchable) [size=128G]
+"""
+    assert lspci.read(text, "file")[0].bridges == [Bridge("0000:00:1c.0", 0x3D, 0x3F)]

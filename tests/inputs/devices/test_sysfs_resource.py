@@ -84,3 +84,9 @@ def test_registers_without_a_place():
 def test_a_line_that_nobody_knows_is_unread():
     (facts,) = sysfs_resource.read("device 0000:00:1c.0\n" + UNUSED + "0xf0000000 0xf0000fff\n", "resources")
     assert [(p.line, p.reason) for p in facts.unread] == [(3, "not understood")]
+
+
+def test_old_kernels_have_another_flag_for_prefetchable():
+    line = "0x000003bc00000000 0x000003bdffffffff 0x0000000000101201\n"
+    (device,) = sysfs_resource.read("0000:02:00.0\n" + line, "file")[0].devices
+    assert shape(device) == (0x3BC00000000, 8 << 30, "bar", 0, 64, True)

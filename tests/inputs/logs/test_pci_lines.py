@@ -2,6 +2,7 @@
 
 import pytest
 
+from kernmalloc.inputs.facts import Bridge
 from kernmalloc.inputs.logs import dmesg
 from kernmalloc.machine.memory_map import resolve
 
@@ -20,7 +21,8 @@ def devices(*lines: str):
         ("reg 0x1c: [mem 0x40000000-0x4fffffff 64bit]", 3, 64, False),
         ("reg 10: [mem 0x40000000-0x4fffffff]", 0, 32, False),
         ("reg 24: [mem 0x40000000-0x4fffffff]   # BAR 5", 5, 32, False),
-        ("reg 10 64bit mmio pref: [0x40000000-0x4fffffff]", 0, 32, False),
+        ("reg 10 64bit mmio pref: [0x40000000-0x4fffffff]", 0, 64, True),
+        ("reg 10 32bit mmio: [0x40000000-0x4fffffff]", 0, 32, False),
         ("BAR 1 [mem 0x40000000-0x4fffffff 64bit pref]", 1, 64, True),
         ("BAR 1 [mem 0x40000000-0x4fffffff 64bit pref]: assigned", 1, 64, True),
         ("BAR 1: assigned [mem 0x40000000-0x4fffffff 64bit pref]", 1, 64, True),
@@ -160,3 +162,32 @@ def test_sign_extended_addresses_are_flagged():
 def test_a_size_that_no_address_can_have_is_flagged():
     machine = resolve(dmesg.read(RAM + PCI + "BAR 0 [mem size 0xfffffffffffff000]: can't assign; no space", "log")[0])
     assert [d.status for d in machine.devices] == ["beyond"] and [p.line for p in machine.problems] == [2]
+
+
+def bridges(*lines: str):
+    return resolve(dmesg.read(RAM + "\n".join(lines), "log")[0]).bridges
+
+
+@pytest.mark.parametrize(
+    "line, last",
+    [
+        ("PCI bridge to [bus 05]", 5),
+        ("PCI bridge to [bus 05-0a]", 10),
+        ("PCI bridge to [bus 05-05] (subtractive decode)", 5),
+        ("  PCI bridge to [bus 05-ff]", 255),
+    ],
+)
+def test_bridges(line, last):
+    assert bridges("pci 0000:00:1c.0: " + line) == (Bridge("0000:00:1c.0", 5, last),)
+
+
+def test_of_a_bridge_the_last_statement_counts():
+    lines = ("pci 0000:00:1c.0: PCI bridge to [bus 05]", "pci 0000:00:1c.0: PCI bridge to [bus 06-07]")
+    assert bridges(*lines, "pci 0000:00:01.0: PCI bridge to [bus 02]") == (
+        Bridge("0000:00:01.0", 2, 2),
+        Bridge("0000:00:1c.0", 6, 7),
+    )
+
+
+def test_the_windows_of_a_bridge_are_no_devices():
+    assert not devices("pci 0000:00:1c.0: PCI bridge to [bus 05]", "pci 0000:00:1c.0:   bridge window [mem 0x1-0x2]")

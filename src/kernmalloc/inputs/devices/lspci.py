@@ -4,6 +4,7 @@
             Memory at 8a000000000 (64-bit, prefetchable) [disabled] [size=128G]             -v
             Region 2: Memory at <unassigned> (64-bit, prefetchable) [virtual] [size=2M]     -vv
             Expansion ROM at fd000000 [disabled] [size=512K]
+            Bus: primary=00, secondary=3d, subordinate=3f, sec-latency=0                    a bridge's
     10: 0c 00 00 00 a0 08 00 00 …                                                           -x: `pci_config`
 
 Without the domain before the bus it is 0000.  What the system did not place has a size but no address; what lspci could
@@ -17,7 +18,7 @@ import re
 from kernmalloc.inputs.devices.pci_config import HEADER, device_class, registers
 from kernmalloc.inputs.devices.pci_dump import address, comment, facts_of, lines, unknown
 from kernmalloc.inputs.errors import UnreadableError
-from kernmalloc.inputs.facts import Device, Facts, Problem, class_role, role_of
+from kernmalloc.inputs.facts import Bridge, Device, Facts, Problem, class_role, role_of
 from kernmalloc.inputs.sizes import parse_size, size
 
 _HEADER = re.compile(
@@ -37,6 +38,7 @@ _REGISTER = re.compile(
     r"\(([\w-]+), ((?:non-)?prefetchable)\)(.*)"
 )
 _ROM = re.compile(r"(?:\[virtual\] )?Expansion ROM at ([0-9a-f]{4,16}|<\w+>)(.*)")
+_BUSES = re.compile(r"Bus: primary=[0-9a-f]{2}, secondary=([0-9a-f]{2}), subordinate=([0-9a-f]{2})")
 _SIZE = re.compile(r"\[size=(\d{1,6}[KMGT]?|0x[0-9a-f]{1,16})\]")
 _DUMPED = re.compile(r"([0-3])0: ((?:[0-9a-f]{2} ){15}[0-9a-f]{2})$")
 _UNNAMED = "unnamed device"
@@ -64,6 +66,7 @@ def read(text: str, file: str) -> list[Facts]:
     facts = facts_of(file, "lspci")
     found: dict[str, dict[tuple[int, int], Device]] = {}  # by device, then by register and address
     dumps: dict[str, dict[int, bytes]] = {}  # by device, then by place
+    bridges: dict[str, Bridge] = {}
     name, virtual, verbose = _UNNAMED, False, False
     listed: dict[tuple[int, int], Device] = {}
     for number, line in _joined(text):
@@ -79,6 +82,8 @@ def read(text: str, file: str) -> list[Facts]:
             device = _register(facts, number, name, int(index or -1), where, rest, width, prefetch)
         elif match := _ROM.match(line):
             device = _register(facts, number, name, 6, match[1], match[2])
+        elif match := _BUSES.match(line):
+            bridges[name] = Bridge(name, int(match[1], 16), int(match[2], 16))
         elif match := _DUMPED.match(line):
             dumps.setdefault(name, {})[int(match[1])] = bytes.fromhex(match[2])
         elif _VERBOSE.match(line):
@@ -99,6 +104,7 @@ def read(text: str, file: str) -> list[Facts]:
         reason = "lspci without -v: it lists devices and no address"
         raise UnreadableError(file, 0, reason, "give the output of sudo lspci -vv")
     facts.devices += (device for listed in found.values() for device in listed.values())
+    facts.bridges += bridges.values()
     return [facts]
 
 

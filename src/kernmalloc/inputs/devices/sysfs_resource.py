@@ -20,8 +20,9 @@ _ADDRESS = re.compile(r"\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b")
 _LINE = re.compile(r"(?:(\S*[/:]resource):)?\s*0x([0-9a-f]{16}) 0x([0-9a-f]{16}) 0x([0-9a-f]{16})$")
 _CLASS = re.compile(r"\bclass=(0x[0-9a-f]{6})\b")
 _RECOGNISE = re.compile(r"^[>|\t \xa0]*(?:\S*[/:]resource:)?(?:0x[0-9a-f]{16} ?){3}$", re.M)
-_MEMORY, _PREFETCH, _WIDE, _UNSET = 0x200, 0x2000, 0x100000, 0x20000000
-"""Flags of a resource, as include/linux/ioport.h names them: IORESOURCE_MEM, _PREFETCH, _MEM_64, _UNSET."""
+_MEMORY, _PREFETCH, _WIDE, _UNSET = 0x200, 0x3000, 0x100000, 0x20000000
+"""Flags of a resource, as include/linux/ioport.h names them: IORESOURCE_MEM, _PREFETCH (0x1000 in old kernels, 0x2000
+since), _MEM_64, _UNSET."""
 
 LINES = 18
 """Lines of one device at most: six registers, the ROM, six of virtual functions, four or five bridge windows."""
