@@ -53,6 +53,11 @@ def test_a_register_that_is_listed_twice_is_one_and_the_larger():
     assert len(registers(machine(*unnumbered))) == 2
 
 
+def test_what_is_inside_a_register_of_another_device_wants_no_place():
+    found = registers(machine(low("10000:e1:00.0", MIB), low("0000:00:0e.0", 32 * MIB)))
+    assert [r.name for r in found] == ["0000:00:0e.0"]
+
+
 def test_what_is_not_on_pci_or_not_in_use_wants_no_place():
     resource = Device(1 << 40, GIB, "resource", "0000:01:00.0")
     others = (Device(0x1000, 0x1000, "resource", "serial@1000"), Device(0, GIB, name="x", status="disabled"))

@@ -9,7 +9,9 @@ told by the addresses of devices (domain:bus:device.function) and by the bridges
 - bus 0 is a root bus;
 - a card that was added has no address and sits in a root port of its own: behind a bridge on bus 0.
 
-An entry of /proc/iomem or of a device tree counts if its name is the address of a PCI device.
+An entry of /proc/iomem or of a device tree counts if its name is the address of a PCI device.  What is in a domain from
+0x10000 on is inside a register of another device and wants no place of its own: Linux numbers so the domains that a
+controller of Intel's (VMD) keeps in its registers.
 """
 
 import re
@@ -24,6 +26,7 @@ HIGH = 1 << 32
 """Where addresses begin that take 64 bits."""
 
 _ADDRESS = re.compile(r"([0-9a-f]{4,8}:[0-9a-f]{2}):[0-9a-f]{2}\.[0-9a-f]+")
+_INSIDE = 0x10000
 
 
 class Register(NamedTuple):
@@ -54,7 +57,8 @@ def registers(machine: Machine) -> list[Register]:
     cards: Counter[tuple[str, int]] = Counter()
     for device in machine.devices:
         name, on_pci = device.name, _ADDRESS.fullmatch(device.name)
-        if device.status == "disabled" or (device.kind == "resource" and not on_pci):
+        inside = on_pci and int(name.split(":")[0], 16) >= _INSIDE
+        if inside or device.status == "disabled" or (device.kind == "resource" and not on_pci):
             continue
         if not on_pci and device.bar >= 0:
             cards[name, device.bar] += 1

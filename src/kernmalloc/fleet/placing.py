@@ -3,9 +3,10 @@
 The placer does what PciBusDxe of EDK II does, the PCI driver of OVMF
 (MdeModulePkg/Bus/Pci/PciBusDxe/PciResourceSupport.c: InsertResourceNode, CalculateResourceAperture, DegradeResource):
 
-- On a bus, what wants a place is sorted by alignment, the largest first; of equals, what leaves the least behind its
-  end up to the next multiple comes first.  It is put one after the other, each at the next multiple of its alignment.
-  A register's alignment is its size, a window's that of the largest register behind it.  Gaps are not filled.
+- On a bus, what wants a place is sorted by alignment, the largest first; of equals, what leaves the least between its
+  end and the next multiple comes first; of equals in both, the highest address.  Each is put after the one before, at
+  the next multiple of its alignment: its size for a register, that of the largest register in it for a window.  Gaps
+  are not filled.
 - A bridge's window is as long as what is in it, rounded up to 1 MiB (the specification's unit, 3.2.5.8).
 - Prefetchable registers of 64 bits go high; so do those of 64 bits that are not prefetchable, on a root bus.  Behind a
   bridge they go low, since the bridge's window for them has 32 bits.  Prefetchable registers of 32 bits share the other
@@ -13,10 +14,10 @@ The placer does what PciBusDxe of EDK II does, the PCI driver of OVMF
   window, low, if not.
 - On the root bus everything high is one block, and everything low is another.
 
-For windows whose lengths are multiples of their alignment (a single card's registers, mostly) no order takes less room
-than this; nor for windows of one alignment.  For others there may be a better one: windows of 5 and 5 GiB that want
-multiples of 4, and one of 3 GiB, take 16 GiB here, and 13 with the small one between the large.  Firmware does not look
-for it, so that the room to be left is the larger one.
+No order takes less room than this if all lengths are multiples of their alignments, as registers' are, or if all
+alignments are equal.  Otherwise there may be a better one: windows of 5 and 5 GiB that want multiples of 4, and one of
+3 GiB that wants multiples of 1, take 16 GiB here, and 13 with the small one between the large.  OVMF does not look for
+it, so that the room to be left is the larger one.
 
 Linux, where it places itself (drivers/pci/setup-bus.c), sorts in the same way.
 """
@@ -91,7 +92,8 @@ def window_of(bridge: str, window: str, requests: Iterable[Request], least: int)
 def _pack(name: str, requests: Iterable[Request]) -> Request:
     """Requests in firmware's order, as one block."""
     members, end, align = [], 0, 1
-    for request in sorted(requests, key=lambda r: (-r.align, -(r.size % r.align or r.align))):
+    last_first = sorted(requests, key=lambda r: (r.name, r.bar), reverse=True)
+    for request in sorted(last_first, key=lambda r: (-r.align, -(r.size % r.align or r.align))):
         base = up(end, request.align)
         members.append((base, request))
         end, align = base + request.size, max(align, request.align)
