@@ -17,7 +17,7 @@ from kernmalloc.machine.memory_map import Machine
 
 QEMU = shutil.which("qemu-system-x86_64")
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-RAM = 1 << 30
+SHORT = 1  # GiB of RAM of a guest in which all is below 4 GiB
 PATIENCE = 120  # seconds
 
 pytestmark = [
@@ -32,11 +32,11 @@ _WINDOW = re.compile(r"(?:prefetchable )?memory range \[0x([0-9a-f]+), 0x([0-9a-
 _BUSES = re.compile(r"secondary bus (\d+)\.\s+subordinate bus (\d+)\.")
 
 
-def booted(folder: Path, cards: list[list[int]], *arguments: str) -> str:
-    """What QEMU's monitor says of PCI once firmware has placed what it can: each card has registers of so many GiB."""
+def booted(folder: Path, ram: int, cards: list[list[int]], *arguments: str) -> str:
+    """What QEMU's monitor says of PCI once firmware has placed what it can, with RAM and registers of cards in GiB."""
     listens = folder / "monitor"
     listens.unlink(missing_ok=True)
-    command = [QEMU, "-M", "q35,accel=tcg", "-m", "1G", "-nodefaults", "-display", "none", *arguments]
+    command = [QEMU, "-M", "q35,accel=tcg", "-m", f"{ram}G", "-nodefaults", "-display", "none", *arguments]
     command += ["-qmp", f"unix:{listens},server,nowait", "-device", "pci-testdev"]
     for number, registers in enumerate(cards):
         command += ["-device", f"pcie-root-port,id=port{number},chassis={number},slot={number}"]
@@ -80,8 +80,8 @@ def _settled(listens: Path) -> str:
     raise AssertionError("firmware does not come to an end")
 
 
-def machine(text: str) -> Machine:
-    """The machine that the monitor tells of."""
+def machine(text: str, ram: int = SHORT) -> Machine:
+    """The machine that the monitor tells of, with so many GiB of RAM."""
     devices, bridges, name = [], [], ""
     for part in re.split(r"(?=Bus +\d+, device)", text)[1:]:
         bus, slot, function = map(int, _FUNCTION.match(part).groups())
@@ -91,8 +91,8 @@ def machine(text: str) -> Machine:
             first = int(base, 16)
             size = (int(last, 16) + 1 - first) % (1 << 64)
             devices.append(Device(first, size, name=name, bar=int(bar), bits=int(bits), prefetch=bool(prefetch)))
-    ram = (Range(0, RAM, "ram"),)
-    return Machine(name="guest", file="", ram=ram, devices=tuple(devices), bridges=tuple(bridges))
+    told = (Range(0, ram * STEP, "ram"),)
+    return Machine(name="guest", file="", ram=told, devices=tuple(devices), bridges=tuple(bridges))
 
 
 def places(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -102,11 +102,13 @@ def places(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
 
 
 @pytest.mark.parametrize(
-    ("cards", "gib"), [([[8], [4]], 12), ([[4, 1], [4, 2]], 13), ([[4, 1], [4, 1], [1, 1, 1]], 16)], ids=str
+    ("ram", "cards", "gib"),
+    [(SHORT, [[512], [128]], 640), (9, [[4, 1], [4, 2]], 13), (SHORT, [[4, 1], [4, 1], [1, 1, 1]], 16)],
+    ids=str,
 )
-def test_ovmf_places_everything_in_the_least_hole_and_not_in_a_smaller(tmp_path, cards, gib):
+def test_ovmf_places_everything_in_the_least_hole_and_not_in_a_smaller(tmp_path, ram, cards, gib):
     """What is there is told by SeaBIOS's boot, which has no setting, and places everything above RAM."""
-    there = machine(booted(tmp_path, cards))
+    there = machine(booted(tmp_path, ram, cards), ram)
     assert all(d.base >= 1 << 32 for d in there.devices if d.size >= STEP)
     found = need(there)
     assert found.least == gib * STEP
@@ -115,7 +117,7 @@ def test_ovmf_places_everything_in_the_least_hole_and_not_in_a_smaller(tmp_path,
         told = options(aperture, placement.aperture.end, 0, 0)
         firmware = f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}"
         words = [*told.qemu.split(), *told.ovmf.split(), *told.model.split()]
-        registers, windows = places(booted(tmp_path, cards, "-drive", firmware, *words))
+        registers, windows = places(booted(tmp_path, ram, cards, "-drive", firmware, *words))
         expected = sorted((p.base, p.size) for p in placement.placed if not p.window)
         assert (registers == expected) == whole
         if whole:

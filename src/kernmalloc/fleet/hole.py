@@ -15,7 +15,8 @@ i440fx.  QEMU's q35 has RAM below 4 GiB up to 2.75 GiB, or, if there is more, up
 (hw/i386/pc_q35.c).  On processors of AMD, QEMU moves RAM and aperture above 1 TiB where they would reach 1,012 GiB;
 that, and RAM to be added later, is not reckoned with.
 
-A physical address of the guest has as many bits as its processor says.  OVMF uses at most 46 of them.
+A physical address of the guest has as many bits as its processor says.  OVMF uses at most 46 of them, and at most 40 if
+the processor has no pages of 1 GiB (PlatformAddressWidthFromCpuid): give 40 for such a one.
 """
 
 from typing import NamedTuple
