@@ -298,3 +298,8 @@ def test_the_buses_behind_a_bridge():
 \tRegion 0: Memory at 8a000000000 (64-bit, prefetchable) [size=128G]
 """
     assert lspci.read(text, "file")[0].bridges == [Bridge("0000:00:1c.0", 0x3D, 0x3F)]
+
+
+def test_buses_of_a_bridge_that_is_not_named_are_not_taken():
+    text = "\tBus: primary=00, secondary=3d, subordinate=3f, sec-latency=0\n\tMemory at f0000000 (32-bit, prefetchable)"
+    assert not lspci.read(text, "file")[0].bridges

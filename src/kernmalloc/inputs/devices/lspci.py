@@ -82,7 +82,7 @@ def read(text: str, file: str) -> list[Facts]:
             device = _register(facts, number, name, int(index or -1), where, rest, width, prefetch)
         elif match := _ROM.match(line):
             device = _register(facts, number, name, 6, match[1], match[2])
-        elif match := _BUSES.match(line):
+        elif name != _UNNAMED and (match := _BUSES.match(line)):
             bridges[name] = Bridge(name, int(match[1], 16), int(match[2], 16))
         elif match := _DUMPED.match(line):
             dumps.setdefault(name, {})[int(match[1])] = bytes.fromhex(match[2])
