@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,28 @@ def test_a_card_that_is_not_there_yet():
         "plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve+release", "--with", "24GiB", "--with", "B200"
     )
     assert "32 GiB" in result.output and "256 GiB" in result.output and "--device-frames" in result.output
+
+
+def test_several_cards_and_the_line_that_asks_for_them():
+    """The boot line repeats the words; every window of each card is planned."""
+    made = run("plan", DESKTOP, "--kernel", "coyotos-i386", "--strategy", "reserve+release", "--with", "2 x RTX 3060")
+    line = shlex.split(made.output.strip().splitlines()[-1])
+    assert line[:2] == ["kernmalloc", "boot"] and line[line.index("--with") + 1] == "2 x RTX 3060"
+    words = ("plan", DESKTOP, "--kernel", "x86_64", "--json")
+    both, one = (json.loads(run(*words, "--with", text).stdout)["devices"] for text in ("2 x RTX 3060", "RTX 3060"))
+    sizes = [sorted(device["size"] for device in devices) for devices in (both, one)]
+    assert [each.count(16 << 30) for each in sizes] == [2, 1]
+
+
+def test_the_cards_of_a_list(tmp_path):
+    """`--with FILE` adds all its cards, `--with FILE:PLACE` one."""
+    file = tmp_path / "lspci.txt"
+    card = "{0}:00.0 3D controller: NVIDIA Corporation GH100 (rev a1)\n"
+    card += "\tMemory at {1}000000000 (64-bit, prefetchable) [size=64G]\n"
+    file.write_text(card.format("01", "1") + card.format("02", "2"))
+    for text, count in ((f"{file}", 2), (f"{file}:02:00.0", 1), (f"3 x {file}", 6)):
+        planned = json.loads(run("plan", DESKTOP, "--kernel", "x86_64", "--json", "--with", text).stdout)
+        assert sum(device["size"] // (64 << 30) for device in planned["devices"]) == count
 
 
 def test_several_machines_are_a_table():

@@ -47,9 +47,16 @@ def run(*words, **kept):
         (("plan", DESKTOP, "--ram", "lots"), "--ram lots: not a size of RAM (write it as 8GiB or 1GiB@0x40000000)"),
         (
             ("plan", DESKTOP, DESKTOP, "--with", "nonsense"),
-            "card 'nonsense': neither a size nor a known card (24GiB or",
+            "card 'nonsense': neither a size nor a known card nor a file (kernmalloc cards lists them)",
         ),
-        (("plan", DESKTOP, "--with", "Radeon"), "card 'Radeon': several cards"),
+        (("plan", DESKTOP, "--with", "Radeon"), "card 'Radeon': several cards (say which: Radeon"),
+        (
+            ("plan", DESKTOP, "--with", "RTX 4080"),
+            "'RTX 4080': no known card (another product: GeForce RTX 4080 Mobile",
+        ),
+        (("plan", DESKTOP, "--with", "999 x H100"), "card '999 x H100': more cards than any machine has slots for"),
+        (("plan", DESKTOP, "--with", EXAMPLE), "no list of PCI devices (give the output of sudo lspci -vv)"),
+        (("cards", "nonsense"), "card 'nonsense': neither a size nor a known card nor a file"),
         (("plan", DESKTOP, "--capacity"), "--capacity: is of no machine, and has no use for FILE (leave it out)"),
         (("plan", "--capacity", "--json"), "--capacity: is of no machine, and has no use for --json"),
         (("plan", DESKTOP, "--ram", "99999999 PiB"), "--ram 99999999 PiB: not a size of RAM"),

@@ -15,6 +15,7 @@ import kernmalloc.report
 from kernmalloc import Kernel, Machine, Profile
 from kernmalloc.cli import app
 from kernmalloc.facade.configure import ADDED, UNPLACED
+from kernmalloc.inputs import cards
 from kernmalloc.lang.records import RECORDS
 from kernmalloc.machine.arch import ARCHES
 from kernmalloc.machine.arch.processors import PROCESSORS
@@ -41,6 +42,7 @@ COMMANDS = (
     "check workstation-64g",
     "inspect TWO --diff ONE",
     "arch",
+    "cards H20",
 )
 INPUTS = (ROOT / LAPTOP, *ROOT.glob("src/kernmalloc/machines/*.toml"), *ROOT.glob("src/kernmalloc/scenarios/*.toml"))
 TRACE = ROOT / "tests/data/traces/gcc.tracefs.txt"
@@ -66,10 +68,11 @@ def strings(value: Any) -> list[str]:
 
 
 def names() -> set[str]:
-    """Words of what the commands are given or name as it is: machines, devices, loads, traces, kernels, processors,
-    compilers; records and their fields, which docs/reference.md lists."""
+    """Words of what the commands are given or name as it is: machines, devices, cards, loads, traces, kernels,
+    processors, compilers; records and their fields, which docs/reference.md lists."""
     found = [each for path in INPUTS for each in (path.stem, *strings(tomllib.loads(path.read_text())))]
     found += [each.title for each in PROCESSORS.values()]
+    found += [word for card in cards.known() for word in (card.name, card.source)]
     found += [each.prefix for arch in ARCHES.values() for each in arch.compilers]
     ours = [kind for kinds in RECORDS.values() for kind in kinds if kind.__module__.startswith("kernmalloc.")]
     records = {name.lower() for kind in ours for name in (kind.__name__, *kind.fields)}

@@ -13,6 +13,7 @@ from kernmalloc import __version__
 from kernmalloc.cli.arch import arch
 from kernmalloc.cli.bench import bench
 from kernmalloc.cli.boot import boot
+from kernmalloc.cli.cards import cards
 from kernmalloc.cli.check import check
 from kernmalloc.cli.compare import compare
 from kernmalloc.cli.emulate import emulate
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for command in (boot, show, plan, compare, fleet, tlb, run, replay, top, check, inspect):
     app.command()(limited(command))
-for command in (bench, arch, export, emulate, exercise):
+for command in (bench, arch, cards, export, emulate, exercise):
     app.command()(command)
 
 

@@ -7,24 +7,25 @@ import typer
 from kernmalloc.cli.options import parsed
 
 if TYPE_CHECKING:
+    from kernmalloc.inputs.cards import Card
     from kernmalloc.inputs.sizes import Ram
     from kernmalloc.machine.memory_map import Machine, Range
 
 
 class Later(NamedTuple):
-    """Cards by name or memory, amounts of RAM, and the words that ask for them on a command line."""
+    """Cards, amounts of RAM, and the words that ask for them on a command line."""
 
-    cards: list[str]
+    cards: "list[Card]"
     amounts: "list[Ram]"
     words: list[str]
 
     def on(self, machine: "Machine") -> "tuple[Machine, tuple[Range, ...]]":
         """A machine with the cards, and the RAM that it will be given.  Raises NoPlaceError for a card."""
         from kernmalloc.machine.added_ram import place_ram
-        from kernmalloc.machine.cards import with_card
+        from kernmalloc.machine.cards import plugged
 
         for card in self.cards:
-            machine = with_card(machine, card)
+            machine = plugged(machine, card)
         return machine, place_ram(machine, self.amounts)
 
 
@@ -33,8 +34,9 @@ def later(
         list[str] | None,
         typer.Option(
             "--with",
-            metavar="CARD|SIZE",
-            help="A card that is not there yet: a name, or its memory (24GiB).",
+            metavar="CARD|SIZE|FILE",
+            help="A card that is not there yet: a name (kernmalloc cards), its memory (24GiB), several (2 x H100), or "
+            "those of a list that lspci -v printed, or one of it (FILE:01:00.0).",
             show_default=False,
         ),
     ] = None,
@@ -49,12 +51,11 @@ def later(
     ] = None,
 ) -> Later:
     """What comes later.  Raises InputError, once and not by every machine, for what is no card and no amount of RAM."""
+    from kernmalloc.inputs.cards import cards_of
     from kernmalloc.inputs.sizes import parse_ram
-    from kernmalloc.machine.cards import registers_of
 
-    for card in cards or []:
-        registers_of(card)
+    plugged = [card for text in cards or [] for card in cards_of(text)]
     amounts = [parsed("add-ram", text, parse_ram) for text in add_ram or []]
-    words = [word for card in cards or [] for word in ("--with", card)]
+    words = [word for text in cards or [] for word in ("--with", text)]
     words += [word for text in add_ram or [] for word in ("--add-ram", text)]
-    return Later(cards or [], amounts, words)
+    return Later(plugged, amounts, words)

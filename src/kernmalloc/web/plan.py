@@ -13,9 +13,10 @@ import msgspec
 from kernmalloc.facade.configure import FITS, LAST, REFUSED, UNPLACED
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Profile
+from kernmalloc.inputs.cards import cards_of
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
-from kernmalloc.machine.cards import registers_of, with_card
+from kernmalloc.machine.cards import with_card
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.advice import Advice, advise, cure
 from kernmalloc.plan.compare import CARDS
@@ -143,7 +144,7 @@ def _reserve(made: Plan) -> Json:
 
 def _card(made: Plan, card: str, more: Sequence[Range]) -> Json:
     """What a card that is not there yet would cost: of its largest window. Its status is that of the window."""
-    window = max(registers_of(card))
+    window = max(cards_of(card)[0].windows)
     said = {"card": card, "window": window, "frames": window // made.page}
     try:
         planned = made.on(with_card(made.machine, card), more)

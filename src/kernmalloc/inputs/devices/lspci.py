@@ -21,9 +21,9 @@ from kernmalloc.inputs.errors import UnreadableError
 from kernmalloc.inputs.facts import Bridge, Device, Facts, Problem, class_role, role_of
 from kernmalloc.inputs.sizes import parse_size, size
 
-_HEADER = re.compile(
-    r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7]):? (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?"
-)
+_PLACE = r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])"
+HEAD = re.compile(_PLACE + r":? (?=\S)([A-Z0-9][\w ./-]+?(?: \[([0-9a-f]{4})\])?:)?")
+"""A device's place and class, as its list begins; its name follows."""
 _RECOGNISE = re.compile(
     r"^[>|\t \xa0]*(?:"
     r"(?:Region \d: )?(?:\[virtual\] )?Memory at (?:[0-9a-f]{4,16}|<\w+>) \("
@@ -71,9 +71,8 @@ def read(text: str, file: str) -> list[Facts]:
     listed: dict[tuple[int, int], Device] = {}
     for number, line in _joined(text):
         device = None
-        if match := _HEADER.match(line):
-            domain, *place = match.group(1, 2, 3, 4)
-            name, listed, virtual = address(int(domain or "0", 16), *(int(part, 16) for part in place)), {}, False
+        if match := HEAD.match(line):
+            name, listed, virtual = place_of(line), {}, False
             facts.roles[name] = class_role(int(match[6], 16) << 8) if match[6] else role_of(match[5] or "")
         elif _VIRTUAL_FUNCTIONS.match(line):
             virtual = True
@@ -106,6 +105,12 @@ def read(text: str, file: str) -> list[Facts]:
     facts.devices += (device for listed in found.values() for device in listed.values())
     facts.bridges += bridges.values()
     return [facts]
+
+
+def place_of(text: str) -> str:
+    """The PCI address that a text begins with, with its domain: 0000:01:00.0."""
+    match = re.match(_PLACE, text)
+    return address(*(int(part or "0", 16) for part in match.groups())) if match else ""
 
 
 def _dumped(facts: Facts, name: str, config: bytes) -> None:
