@@ -31,7 +31,7 @@ def test_a_plan_tells_all_and_json_agrees(strategy):
         assert part in result.output
     line = json.loads(run("plan", DESKTOP, "--strategy", strategy, "--json").stdout)
     assert line["status"] == "planned" and line["strategy"] == strategy
-    assert set(line["devices"][0]) == {"base", "size", "status", "cost", "advice"}
+    assert set(line["devices"][0]) == {"base", "size", "status", "cost", "advice", "helped"}
     assert set(line["ledger"]) == {"promised", "available", "broken_by"} and line["tlb"]["entries"] > 0
 
 
@@ -225,17 +225,24 @@ def test_E39_ram_that_comes_later_is_planned_and_boots_so(guest):
     assert "since then 3,407,872 frames of RAM came and the heap took" in text
 
 
-def test_E39_C16_what_is_refused_comes_with_what_helps(guest):
-    """E39, C16: the least growth with which it can be added, or the strategies that can; both hold."""
-    words = ("plan", guest, "--add-ram", "12GiB", "--strategy")
-    least = re.search(r"--growable (\d+) is the least", run(*words, "hybrid").output)[1]
-    for growable, status in ((least, "added"), (str(int(least) - 4096), "refused")):
-        line = json.loads(run(*words, "hybrid", "--growable", growable, "--json").stdout)
-        assert line["added"][0]["status"] == status
-        if status == "refused":
-            assert "the heap's bound leaves no room" in line["added"][0]["advice"]
-    told = run(*words, "reserve").output
-    assert "Advice: --strategy static or demand can add it" in told
+@pytest.mark.parametrize("strategy, setting", [("hybrid", "growable"), ("release", "excess"), ("reserve", "strategy")])
+def test_E39_C16_what_is_refused_comes_with_what_helps(guest, strategy, setting):
+    """E39, C16: the least growth or excess with which it can be added, or another strategy; the boot line adds it, and
+    with a page less it is not added."""
+    words = ("plan", guest, "--kernel", "eros2", "--add-ram", "12GiB", "--strategy", strategy)
+    told = json.loads(run(*words, "--json").stdout)
+    advice, (added,) = told["advice"], told["added"]
+    assert [*advice["settings"]] == [setting] and advice["reason"] == ""
+    assert added["helped"] and added["status"] == "refused" and "the heap's bound leaves no room" in added["advice"]
+    assert (advice["proof"]["before"]["added"], advice["proof"]["after"]["added"]) == (0, 1)
+    text = run(*words).output
+    assert text.rstrip().endswith(advice["line"]) and "12 GiB of RAM at 100000000 cannot be added" in text
+    line, value = advice["line"].split()[1:], advice["settings"][setting]
+    less = value - 4096 if setting in ("growable", "excess") else strategy
+    for given, status in ((value, "added"), (less, "refused")):
+        line[line.index(f"--{setting}") + 1] = str(given)
+        booted = json.loads(run(*line, "--json").stdout)
+        assert booted["added"][0]["status"] == status and (booted["advice"] is None) == (status == "added")
 
 
 def test_a_boot_line_has_the_card_and_boots():

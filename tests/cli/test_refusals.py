@@ -1,18 +1,21 @@
 """What a stranger types wrongly: one line that tells what, where and what to do; an exit status to rely on."""
 
+import json
 import os
-import re
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from kernmalloc import Machine, Profile
+from kernmalloc.cli import app
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES
 from kernmalloc.machine.memory_map import SHIPPED
 from kernmalloc.plan.advice import cure, tuned
 from kernmalloc.plan.plan import plan, with_strategy
+from kernmalloc.report.plan import way_out
 
 DESKTOP = str(SHIPPED / "desktop-16g.toml")
 EXAMPLE = str(SHIPPED.parents[2] / "examples" / "my-kernel.toml")
@@ -106,7 +109,10 @@ def test_C15_too_much_is_answered_by_the_most_that_fits(name, strategy, unit):
     try:
         plan(computer, large)
     except TooSmall:
-        most = int(re.fullmatch(rf"--{name} (\d+) is the most that fits", cure(computer, large))[1])
+        advice = cure(computer, large)
+        assert way_out(advice) == f"--{name} {advice.settings[name]} is the most that fits"
+        most = advice.settings[name]
+        assert advice.proof.top == plan(computer, tuned(profile, {name: most})).top
         assert plan(computer, tuned(profile, {name: most}))
         with pytest.raises(TooSmall):
             plan(computer, tuned(profile, {name: most + unit}))
@@ -116,7 +122,9 @@ def test_C15_too_much_is_answered_by_the_most_that_fits(name, strategy, unit):
 
 def test_a_machine_that_no_strategy_fits_gets_no_advice():
     computer = Machine.from_toml('name = "tiny"\nmemory = [{ base = 0x100000, size = 0x200000, kind = "ram" }]\n')
-    assert all(cure(computer, with_strategy(Profile.load("eros2"), strategy)) == "" for strategy in STRATEGIES)
+    for strategy in STRATEGIES:
+        advice = cure(computer, with_strategy(Profile.load("eros2"), strategy))
+        assert advice.proof is None and advice.settings == {} and "no strategy helps" in way_out(advice)
 
 
 def test_the_boot_line_repeats_what_was_asked():
@@ -127,3 +135,40 @@ def test_the_boot_line_repeats_what_was_asked():
     assert line[line.index("--withheld") + 1] == "5" and line.count("--device-frames") == 1
     again = run(*line[1:], "--json")
     assert again.returncode == 0 and "extent-only" not in again.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--strategy", "reserve", "--device-frames", "999999999"),
+        ("--strategy", "reserve", "--device-ranges", "1000000"),
+        ("--strategy", "release", "--excess", "1TiB"),
+    ],
+)
+def test_C16_a_kernel_that_is_too_large_comes_with_a_line_that_boots(options, tmp_path):
+    """C16: what a machine cannot hold is answered by a setting, its value, the proof and a line that boots it; `boot`
+    says what `plan` says."""
+    file = tmp_path / "small.toml"
+    file.write_text('arch = "x86_64"\nmemory = [{ base = 0x100000, size = 0x2000000, kind = "ram" }]\n')
+    words = (str(file), "--kernel", "eros2", *options)
+    planned, booted = (told(command, *words) for command in ("plan", "boot"))
+    assert planned["status"] == "refused" and planned["advice"] == booted["advice"]
+    advice = planned["advice"]
+    assert advice["settings"] and advice["proof"]["before"] is None and advice["proof"]["after"]["available"] > 0
+    text = CliRunner().invoke(app, ["plan", *words]).stdout.splitlines()
+    assert text[-1] == f"  {advice['line']}" and "refused" in text[0]
+    again = told(*advice["line"].split()[1:])
+    assert again["status"] == "booted" and again["advice"] is None
+
+
+def told(*words):
+    """The JSON object that a command prints, in this process."""
+    return json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+
+
+def test_what_no_setting_helps_is_a_reason_as_data():
+    """A card that has no place: no setting, no line. What cannot be read has no advice."""
+    card = told("plan", "desktop-16g", "--with", "4PiB")
+    assert card["status"] == "refused" and "above the" in card["reason"]
+    assert card["advice"] == {"settings": {}, "proof": None, "line": "", "reason": card["reason"]}
+    assert told("plan", "/bin/ls")["advice"] is None

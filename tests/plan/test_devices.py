@@ -140,7 +140,8 @@ def test_C23_one_re_tuning_is_what_the_advice_comes_to(strategy):
             continue
         if not made.configured:
             advice = advise(made)
-            assert (advice is not None and advice.proof is not None) == fits_tuned(made), computer.file
+            tuned = advice is not None and advice.proof is not None and "strategy" not in advice.settings
+            assert tuned == fits_tuned(made), computer.file
 
 
 @pytest.mark.parametrize("card", ["4GiB", "RTX 3090"])

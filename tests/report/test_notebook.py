@@ -130,7 +130,7 @@ def test_what_became_of_a_machine():
         assert [row[3] for row in read.rows if len(row) == 5][1:] == ["fits"] * len(done.devices)
         assert {row[0].strip(): row[1] for row in read.rows}["free"] == f"{became.frames['free']:,}"
     planned = plan(made, PROFILE)
-    assert "planned" in whole(Became.planned(planned, advise(planned), 1.0, "a file", made.name, "")).texts[0][1]
+    assert "planned" in whole(Became.planned(planned, advise(planned), "", 1.0, "a file", made.name, "")).texts[0][1]
 
 
 def test_a_trace_and_its_replay():

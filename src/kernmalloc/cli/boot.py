@@ -17,6 +17,7 @@ from kernmalloc.cli.sources import Found, found_machines
 
 if TYPE_CHECKING:
     from kernmalloc.machine.memory_map import Machine
+    from kernmalloc.plan.advice import Became
 
 
 @made_by(machines=found_machines, wanted=asked_kernel, more=later)
@@ -64,6 +65,7 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
     from kernmalloc.inputs.errors import InputError
     from kernmalloc.machine.lives import LifeError
     from kernmalloc.plan.advice import advise
+    from kernmalloc.plan.advised import advised, refusals
     from kernmalloc.plan.plan import plan
     from kernmalloc.report import boot as report
     from kernmalloc.report import first
@@ -91,24 +93,29 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
                 operations = exercise(kernel)
                 counts = kernel.tlb_counts()
                 checked = kernel.check()
-            outcome = Outcome.of(kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note, counts)
+            words = [*found.words, *more.words]
+            became: list[Became] = [*done.devices, *done.added]
+            made = plan(machine, profile, ram) if refusals(became) and (told.json or found.alone) else None
+            advice = advise(made) if made else None
+            line = asked.line(words, advice.settings if advice else {})
+            data = advised(made, advice, line, became) if made else None
+            outcome = Outcome.of(
+                kernel, heap, done, checked, found.seconds, found.file, found.name, asked.note, counts, advice, data
+            )
             if told.json:
                 say_json(outcome)
             elif found.alone:
-                words = [*found.words, *more.words]
-                made = plan(machine, profile, ram)
-                advice = advise(made)
-                advised = plans.advised(made, advice, asked.line(words, advice.settings if advice else {}))
+                what_to_set = list(plans.advised(made, advice, line)) if made else []
                 if tables:
                     say_all(report.whole(kernel, heap, done, operations))
                     say_all(counted(counts, "from power-on on"))
-                    say_all(advised)
+                    say_all(what_to_set)
                     if mode is Mode.raw and room_for(kernel):
                         say_all(report.rate(table_rate(kernel)))
                     say(report.verdict(outcome))
                 else:
                     say_all(first.whole(kernel, heap, done, operations, checked, found.seconds))
-                    say_all(advised)
+                    say_all(what_to_set)
                     say_all(first.next_steps(words, wanted.typed, _card(machine)))
             else:
                 say(report.verdict(outcome))
@@ -116,7 +123,7 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
             write_machine(told.html, machine, profile, ram, asked.line([*found.words, *more.words], {}))
         return HELD if checked.passed else BROKEN
     except (InputError, TooLarge, TooSmall, LifeError, OSError) as error:
-        return refused(found, asked, error, told.json)
+        return refused(found, asked, error, told.json, more)
 
 
 def _card(machine: "Machine") -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kernmalloc.facade.profile import Profile
     from kernmalloc.machine.memory_map import Machine, Range
+    from kernmalloc.plan.advice import Settings
 
 
 class Asked(NamedTuple):
@@ -23,9 +24,17 @@ class Asked(NamedTuple):
     options: dict[str, str]
     note: str = ""
 
-    def line(self, machine: list[str], settings: dict[str, int]) -> str:
-        """The command that boots it on what these words name, with settings by option name."""
+    def line(self, machine: list[str], settings: "Settings") -> str:
+        """The command that boots it on what these words name, with settings by option name. Options of which another
+        strategy that is set has no use are left out."""
+        from kernmalloc.plan.advice import KNOWN_TO
+
         options = {**self.options, **settings}
+        options = {
+            name: value
+            for name, value in options.items()
+            if name not in KNOWN_TO or options["strategy"] in KNOWN_TO[name]
+        }
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         return shlex.join(["kernmalloc", "boot", *machine, *words])
 

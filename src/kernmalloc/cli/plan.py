@@ -133,13 +133,14 @@ def _plan(found: Found, wanted: Wanted, more: Later, json: bool) -> "tuple[Asked
         made = plan(machine, asked.profile, ram)
         advice = advise(made) if json or found.alone else None
     except (InputError, TooSmall) as error:
-        return asked, (refused(found, asked, error, json), str(error))
+        return asked, (refused(found, asked, error, json, more), str(error))
+    line = asked.line([*found.words, *more.words], advice.settings if advice else {})
     if json:
-        say_json(Outcome.planned(made, advice, found.seconds, found.file, found.name, asked.note))
+        say_json(Outcome.planned(made, advice, line, found.seconds, found.file, found.name, asked.note))
     elif found.alone:
         say_all(machines.opening(machine, found.origin))
         say_all(chosen(asked.note))
-        say_all(report.whole(made, advice, asked.line([*found.words, *more.words], advice.settings if advice else {})))
+        say_all(report.whole(made, advice, line))
     return asked, made
 
 

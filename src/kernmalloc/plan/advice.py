@@ -1,24 +1,35 @@
-"""Advice: the smallest tunables with which every device fits, proved by planning again with them (C15, C22).
+"""Advice: what to set so that nothing is refused, proved by planning again with it (C15, C16, C22, E39).
 
-Which tunable it is follows from the strategy: frames and ranges in the reserve, or the excess, where the heap does not
-grow; how far the heap may grow where it does. What no tunable cures (the address limit, the memory map, the window) is
-said, not tuned.
+Of devices and of RAM that comes later it is the smallest tunables with which they fit. Which tunable it is follows from
+the strategy: frames and ranges in the reserve, or the excess, where the heap does not grow; how far the heap may grow
+where it does. Where these help nothing, or not the RAM, it is the first other strategy with which all fits, with its
+own smallest tunables. Of a machine that cannot hold a kernel it is the largest reserves with which it can, else a
+strategy. What nothing cures (the address limit, the memory map, the window) is said, not tuned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import msgspec
 
-from kernmalloc.facade.configure import ADDED, FITS
+from kernmalloc.facade.configure import ADDED, FITS, REFUSED, Added, Published
 from kernmalloc.facade.errors import TooSmall
+from kernmalloc.facade.places import refusal
 from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
+from kernmalloc.lang.status import NO_FRAMES, NO_VA, TOO_SMALL
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.devices import Device
-from kernmalloc.plan.plan import Plan, plan
+from kernmalloc.plan.plan import Plan, plan, with_strategy
 
+Settings = Mapping[
+    str, int | str
+]  # by the name of the command line's option: the strategy in words, all others numbers
+STRATEGY = "strategy"
+DEVICE_FRAMES = 1 << 18  # that a profile which does not say it reserves at most
 IN_BYTES = ("growable", "excess")  # the others count frames or ranges
 KNOWN_TO = {  # by option name: the strategies that take it into account
     "device-frames": [name for name, strategy in STRATEGIES.items() if strategy.devices],
@@ -30,15 +41,18 @@ KNOWN_TO = {  # by option name: the strategies that take it into account
 }
 SLACK = 64  # pages: of slabs that do not fit the last pages of a run
 ROUND = 1024  # pages, frames: to which what could ever be needed is rounded, so that like machines share plans
+CURABLE = [refusal(code) for code in (NO_VA, NO_FRAMES, TOO_SMALL)]
+"""Why RAM is refused that another setting may let in."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to set so that all curable devices fit, and the plan that proves it; and, if nothing helps all or some, why.
+    """What to set so that all fits that can, and the plan that proves it; and, if nothing helps all or some, why.
 
-    `beyond` are the devices, by base, that no tunable helps: the largest, as few as let the others be helped."""
+    `beyond` are the ranges, by base, of devices and of RAM, that lack something and that the settings do not help: the
+    largest, as few as let the others be helped."""
 
-    settings: dict[str, int]  # by the name of the command line's option
+    settings: Settings
     proof: Plan | None
     reason: str = ""
     beyond: frozenset[int] = frozenset()
@@ -48,11 +62,28 @@ class Advice:
         """The settings as one types them."""
         return " ".join(f"--{name} {value}" for name, value in self.settings.items())
 
+    @cached_property
+    def _right(self) -> set[tuple[int, int]]:
+        """Ranges, by base and size, that are as they should be in the proof."""
+        after = ranges(self.proof) if self.proof else ()
+        return {(each.base, each.size) for each in after if each.status in (FITS, ADDED)}
 
-def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
-    """The profile with settings by option name: device-frames and -ranges, growable, excess and window (bytes),
-    withheld (frames)."""
+    def helps(self, each: "Became") -> bool:
+        """Whether a range is not as it should be, and is so in the proof."""
+        return each.status not in (FITS, ADDED) and (each.base, each.size) in self._right
+
+
+Became = Device | Published | Added
+"""What became of a range of device memory, or of RAM that came later; or what will."""
+
+
+def tuned(profile: Profile, settings: Settings) -> Profile:
+    """The profile with settings by option name: strategy, device-frames and -ranges, growable, excess and window
+    (bytes), withheld (frames)."""
     for name, value in settings.items():
+        if isinstance(value, str):
+            profile = with_strategy(profile, value)
+            continue
         table, key = {
             "device-frames": ("devices", "frames"),
             "device-ranges": ("devices", "ranges"),
@@ -67,8 +98,8 @@ def tuned(profile: Profile, settings: dict[str, int]) -> Profile:
 
 
 def _tunables(made: Plan, beyond: frozenset[int] = frozenset()) -> tuple[dict[str, int], dict[str, int]]:
-    """The tunables of a plan's strategy, as they are and as large as its devices could ever need, but for those
-    `beyond` help, by option name."""
+    """The tunables of a plan's strategy, as they are and as large as its devices, and the RAM that is refused, could
+    ever need, but for those `beyond` help, by option name."""
     profile, strategy = made.profile, STRATEGIES[made.profile.strategy]
     helped = [device for device in made.devices if device.curable and device.base not in beyond]
     windows = [(device.base // made.page, device.size // made.page) for device in helped]
@@ -86,7 +117,32 @@ def _tunables(made: Plan, beyond: frozenset[int] = frozenset()) -> tuple[dict[st
         now, most = {"withheld": profile.bank.withheld}, {"withheld": made.available // 2}
     else:
         now = most = {}
-    return now, {name: max(value, now[name]) for name, value in most.items()}
+    most = {name: max(value, now[name]) for name, value in most.items()}
+    if any(lacks(each) and each.base not in beyond for each in made.added):
+        for name in IN_BYTES:
+            if profile.strategy in KNOWN_TO[name]:
+                now = {**now, name: int(getattr(profile.heap, name))}
+                most[name] = max(most.get(name, 0), now[name]) + _ram_bytes(made)
+    return now, most
+
+
+def ranges(made: Plan) -> list[Device | Added]:
+    """The ranges of a plan: of devices that have a place, then of RAM that comes later."""
+    return [*made.devices, *made.added]
+
+
+def lacks(each: Became) -> bool:
+    """Whether a range lacks something that a setting may give it."""
+    if isinstance(each, Device):
+        return each.status != FITS and each.curable
+    return each.status == REFUSED and each.reason in CURABLE
+
+
+def _ram_bytes(made: Plan) -> int:
+    """Bytes that the page structures of all RAM that comes later could ever take."""
+    entry = made.profile.core.stride + made.profile.core.identity
+    pages = sum(each.size // made.page for each in made.added) * entry // made.page
+    return (pages * 5 // 4 + SLACK) * made.page
 
 
 def _bytes(made: Plan, chunks: int, ranges: int) -> int:
@@ -112,21 +168,61 @@ def fits_tuned(made: Plan) -> bool:
 
 
 def advise(made: Plan) -> Advice | None:
-    """Advice for a plan in which a device lacks entries that a tunable could give; None if there is none, as without a
-    heap."""
-    short = [device for device in made.devices if device.status != FITS and device.curable]
+    """Advice for a plan in which a device lacks entries, or RAM that comes later room, that a setting may give; None if
+    there is none, as without a heap."""
+    short = [each for each in ranges(made) if lacks(each)]
     if not short or made.profile.heapless:
         return None
-    bases = [device.base for device in sorted(made.devices, key=lambda device: -device.size) if device.curable]
-    ways = (frozenset(bases[:count]) for count in range(len(bases) + 1))
-    beyond, settings = next((beyond, found) for beyond in ways if (found := _cure(made, beyond)) is not None)
-    left = [device for device in short if device.base in beyond]
-    if len(left) == len(short):
-        return Advice({}, None, _why_not(made, short), beyond)
+    bases = frozenset(each.base for each in short)
+    cures = ((way, settings) for way in _ways(made) if (settings := _cure(made, way)) is not None)
+    beyond, settings = next(cures, (bases, {}))
+    helped = bases - beyond
+    ram_left = any(each.base in beyond for each in made.added if lacks(each))
+    if (not helped or ram_left) and (other := _other(made)):
+        return other
+    if not helped:
+        return Advice({}, None, _why_not(made, short), bases)
+    return _proved(made, settings)
+
+
+def _ways(made: Plan) -> Iterator[frozenset[int]]:
+    """Ranges, by base, that may be left out: none, then more and more of the largest that a setting may help; of the
+    devices one more only when leaving out RAM that is refused does not do."""
+
+    def bases(each: Iterable[Device | Added]) -> list[int]:
+        return [one.base for one in sorted(each, key=lambda one: -one.size)]
+
+    devices = bases(device for device in made.devices if device.curable)
+    ram = bases(each for each in made.added if lacks(each))
+    for count in range(len(devices) + 1):
+        for left in range(len(ram) + 1):
+            yield frozenset(devices[:count] + ram[:left])
+
+
+def _proved(made: Plan, settings: Settings, other: Settings | None = None) -> Advice:
+    """Advice to tune a plan so, `other` settings being given; what of it differs from the plan's is said."""
     now, _ = _tunables(made)
-    proof = _plan(made.machine, made.profile, settings)
+    proof = plan(made.machine, tuned(made.profile, settings), _later(made))
     changed = {name: value for name, value in settings.items() if value != now[name]}
-    return Advice(changed, proof, _why_not(made, left) if left else "", beyond)
+    left = [each for each in ranges(proof) if lacks(each)]
+    reason = _why_not(made, left) if left else ""
+    return Advice({**(other or {}), **changed}, proof, reason, frozenset(each.base for each in left))
+
+
+def _other(made: Plan) -> Advice | None:
+    """The first other strategy with which all fits that can, with the smallest of its own tunables."""
+    for name in STRATEGIES:
+        if name == made.profile.strategy:
+            continue
+        again = _plan(made.machine, with_strategy(made.profile, name), {}, _later(made))
+        if again and (settings := _cure(again, frozenset())) is not None:
+            return _proved(again, settings, {STRATEGY: name})
+    return None
+
+
+def _later(made: Plan) -> list[Range]:
+    """The RAM that comes later."""
+    return [Range(each.base, each.size, "ram") for each in made.added]
 
 
 def _cure(made: Plan, beyond: frozenset[int]) -> dict[str, int] | None:
@@ -148,60 +244,68 @@ def _smallest(made: Plan, beyond: frozenset[int], settings: dict[str, int], name
     return unit * _least(lambda n: _fits(made, beyond, {**settings, name: n * unit}, True), low // unit, high // unit)
 
 
-def room_for(made: Plan) -> str:
-    """Where RAM that comes later is refused for want of heap: the smallest setting with which all of it can be added,
-    else the strategies, in words, each proved by a plan; "" if nothing is known to help."""
-    ranges = [Range(each.base, each.size, "ram") for each in made.added]
-    entry = made.profile.core.stride + made.profile.core.identity
-    most = sum(r.size // made.page for r in ranges) * entry // made.page * 5 // 4 + SLACK
-
-    def adds(profile: Profile) -> bool:
-        try:
-            return all(each.status == ADDED for each in plan(made.machine, profile, ranges).added)
-        except TooSmall:
-            return False
-
-    for name in IN_BYTES:
-        now = int(getattr(made.profile.heap, name)) // made.page
-        if made.profile.strategy in KNOWN_TO[name] and adds(tuned(made.profile, {name: (now + most) * made.page})):
-            least = _least(lambda n: adds(tuned(made.profile, {name: n * made.page})), now, now + most)  # noqa: B023
-            return f"--{name} {least * made.page} is the least with which it can be added"
-    fitting = [name for name in STRATEGIES if adds(msgspec.structs.replace(made.profile, strategy=name))]
-    return f"--strategy {' or '.join(fitting)} can add it" if fitting else ""
-
-
-def cure(machine: Machine, profile: Profile) -> str:
-    """Where a machine cannot hold a kernel, what to change so that it does, in words; "" if nothing is known. The one
-    tunable that is too large, else another strategy, each proved by a plan."""
-    frames, heap = profile.devices.frames or 1 << 18, profile.heap
-    reserves = {"device-frames": frames, "excess": int(heap.excess), "growable": int(heap.growable)}
-    for name, high in reserves.items():
-        if profile.strategy in KNOWN_TO[name] and (without := _plan(machine, profile, {name: 0})):
-            most = _most(machine, profile, name, without.page if name in IN_BYTES else 1, high)
-            return f"--{name} {most} is the most that fits"
-    fitting = [name for name in STRATEGIES if _plan(machine, msgspec.structs.replace(profile, strategy=name), {})]
-    return f"--strategy {' or '.join(fitting)} would do" if fitting else ""
+def cure(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Advice:
+    """Advice for a machine that cannot hold a kernel: the largest reserves of its strategy with which it can, all but
+    one of them as they are if that will do; else the first other strategy that does, at best with its reserves as they
+    are. It is empty if the plan says that the machine holds the kernel."""
+    if _plan(machine, profile, {}, more):
+        return Advice({}, None)
+    others = [with_strategy(profile, name) for name in STRATEGIES if name != profile.strategy]
+    ways: Iterator[tuple[Profile, Settings | None]] = chain(
+        [(profile, _most(machine, profile, more))],
+        ((each, {} if _plan(machine, each, {}, more) else None) for each in others),
+        ((each, _most(machine, each, more)) for each in others),
+    )
+    for each, settings in ways:
+        if settings is None:
+            continue
+        if each is not profile:
+            settings = {STRATEGY: each.strategy, **settings}
+        if proof := _plan(machine, profile, settings, more):
+            return Advice(settings, proof)
+    return Advice({}, None, "no strategy helps, not even with nothing reserved")
 
 
-def _most(machine: Machine, profile: Profile, name: str, unit: int, high: int) -> int:
-    """The largest value of one setting, in whole units, with which the machine holds the kernel."""
-    return unit * (_least(lambda n: _plan(machine, profile, {name: n * unit}) is None, 0, high // unit) - 1)
+def _most(machine: Machine, profile: Profile, more: Sequence[Range]) -> Settings | None:
+    """The largest reserves with which a machine holds a kernel that is too large for it: one that is less than it is,
+    or all; None if not even none will do."""
+    frames, heap = profile.devices.frames, profile.heap
+    reserves = {
+        "device-frames": DEVICE_FRAMES if frames is None else frames,
+        "excess": int(heap.excess),
+        "growable": int(heap.growable),
+        "device-ranges": profile.devices.ranges,
+    }
+    known = [name for name in reserves if profile.strategy in KNOWN_TO[name]]
+    for names in (*([name] for name in known), known):
+        settings = dict.fromkeys(names, 0)
+        if not _plan(machine, profile, settings, more):
+            continue
+        for name in names:
+            unit = profile.page if name in IN_BYTES else 1
+
+            def too_much(value: int) -> bool:
+                return _plan(machine, profile, {**settings, name: value * unit}, more) is None  # noqa: B023
+
+            settings[name] = unit * (_least(too_much, 0, reserves[name] // unit + 1) - 1)
+        return {name: value for name, value in settings.items() if value != reserves[name]}
+    return None
 
 
-def _plan(machine: Machine, profile: Profile, settings: dict[str, int]) -> Plan | None:
+def _plan(machine: Machine, profile: Profile, settings: Settings, more: Sequence[Range]) -> Plan | None:
     try:
-        return plan(machine, tuned(profile, settings))
+        return plan(machine, tuned(profile, settings), more)
     except TooSmall:
         return None
 
 
-def _fits(made: Plan, beyond: frozenset[int], settings: dict[str, int], refusal: bool) -> bool:
-    """All devices but those `beyond` help fit with these settings; or, `refusal`, the settings are so large that the
-    kernel has no room for the rest."""
-    again = _plan(made.machine, made.profile, settings)
+def _fits(made: Plan, beyond: frozenset[int], settings: Settings, refusal: bool) -> bool:
+    """All devices and all RAM that comes later fit with these settings, but what they do not help, and those `beyond`
+    help; or, `refusal`, the settings are so large that the kernel has no room for the rest."""
+    again = _plan(made.machine, made.profile, settings, _later(made))
     if again is None:
         return refusal
-    return all(device.status == FITS or not device.curable or device.base in beyond for device in again.devices)
+    return not any(lacks(each) and each.base not in beyond for each in ranges(again))
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
@@ -215,10 +319,12 @@ def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _why_not(made: Plan, short: list[Device]) -> str:
+def _why_not(made: Plan, short: Iterable[Device | Added]) -> str:
     """Why no tunable helps, in figures."""
-    frames = sum(device.size // made.page for device in short)
-    entries = frames * made.profile.core.stride
+    frames, core = sum(each.size // made.page for each in short), made.profile.core
+    entries = sum(
+        each.size // made.page * (core.stride + (core.identity if isinstance(each, Added) else 0)) for each in short
+    )
     return (
         f"page structures for {frames:,} frames take {size(entries)} more; a heap that holds them does not fit into "
         f"the window of {size(made.profile.va.size)} or the RAM beside what is planned"

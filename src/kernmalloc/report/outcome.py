@@ -8,6 +8,7 @@ import msgspec
 
 from kernmalloc.facade.tlb import TlbCounts
 from kernmalloc.machine.memory_map import Device, Machine, Problem, Range
+from kernmalloc.plan.advised import Advised, advised
 from kernmalloc.results.shown import html
 from kernmalloc.results.tables import row
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     import pyarrow
 
     from kernmalloc.facade import state
-    from kernmalloc.facade.configure import Configured
+    from kernmalloc.facade.configure import Added, Configured
     from kernmalloc.facade.kernel import Kernel
     from kernmalloc.facade.state import HeapState
-    from kernmalloc.plan.advice import Advice
+    from kernmalloc.plan.advice import Advice, Became
     from kernmalloc.plan.plan import Plan
 
 
@@ -48,18 +49,25 @@ class Check(msgspec.Struct, frozen=True):
 
 class DeviceLine(msgspec.Struct, frozen=True):
     """One range of device memory: `status` is fits, extent-only or refused, `cost` its bytes of the heap, `advice` why
-    it does not fit."""
+    it does not fit; `helped`: with the settings of the machine's advice it does."""
 
     base: int
     size: int
     status: str
     cost: int
     advice: str = ""
+    helped: bool = False
+
+    @classmethod
+    def of(cls, each: Became, advice: Advice | None) -> DeviceLine:
+        """The line of a range, with the advice about its machine."""
+        return cls(each.base, each.size, each.status, each.cost, *_said(each, advice))
 
 
 class AddedLine(msgspec.Struct, frozen=True):
     """One range of RAM that came after the boot: `status` is added or refused, `cost` the bytes of the heap that are in
-    use for it, `taken` the frames that went to it before it was there, `advice` why it is refused."""
+    use for it, `taken` the frames that went to it before it was there, `advice` why it is refused; `helped`: with the
+    settings of the machine's advice it is added."""
 
     base: int
     size: int
@@ -67,6 +75,21 @@ class AddedLine(msgspec.Struct, frozen=True):
     cost: int
     taken: int
     advice: str = ""
+    helped: bool = False
+
+    @classmethod
+    def of(cls, each: Added, advice: Advice | None) -> AddedLine:
+        """The line of a range, with the advice about its machine."""
+        return cls(each.base, each.size, each.status, each.cost, each.taken, *_said(each, advice))
+
+
+def _said(each: Became, advice: Advice | None) -> tuple[str, bool]:
+    """Why a range is not as it should be, then the options that help it, or why none does; and whether they do."""
+    helped = advice is not None and advice.helps(each)
+    more = ""
+    if advice is not None and each.reason:
+        more = advice.options if helped else advice.reason if each.base in advice.beyond else ""
+    return "; ".join(filter(None, (each.reason, more))), helped
 
 
 class LedgerLine(msgspec.Struct, frozen=True):
@@ -90,7 +113,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     are the bytes that the heap gave back once its devices were published, `clipped` those of RAM above the kernel's
     address limit, `added` what came of RAM after the boot. `seconds` is all the time that this machine
     took. `note` says how the kernel was chosen where that is not obvious. `tlb_counted` is what the TLBs of mode soft
-    counted, without the check."""
+    counted, without the check. `advice` is what to set where something is refused; null where nothing is."""
 
     file: str
     machine: str
@@ -112,6 +135,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str = ""
     note: str = ""
     tlb_counted: TlbCounts | None = None
+    advice: Advised | None = None
 
     _repr_html_ = html
 
@@ -131,8 +155,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         machine: str,
         note: str,
         counted: TlbCounts | None,
+        advice: Advice | None = None,
+        told: Advised | None = None,
     ) -> Outcome:
-        """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it."""
+        """The outcome of a kernel that booted with `heap`, of its devices, and of the check that was made of it; the
+        advice about it, and what is `told` of that."""
         donation, ledger = kernel.donation, done.ledger
         return cls(
             file=file,
@@ -145,27 +172,24 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             check=Check(found.passed, found.assertions),
             seconds=seconds,
             strategy=kernel.profile.strategy,
-            devices=tuple(
-                DeviceLine(d.base, d.size, d.status, d.cost, d.reason) for d in (*done.devices, *done.unplaced)
-            ),
+            devices=tuple(DeviceLine.of(each, advice) for each in (*done.devices, *done.unplaced)),
             ledger=LedgerLine(ledger.promised, ledger.available, ledger.broken_by),
             tlb=TlbLine(done.tlb.entries),
             released=done.released,
             page=kernel.profile.page,
             clipped=kernel.clipped,
-            added=tuple(AddedLine(*each) for each in done.added),
+            added=tuple(AddedLine.of(each, advice) for each in done.added),
             kernel=kernel.profile.name,
             note=note,
             tlb_counted=counted,
+            advice=told,
         )
 
     @classmethod
-    def planned(cls, plan: Plan, advice: Advice | None, seconds: float, file: str, machine: str, note: str) -> Outcome:
-        """The outcome of a plan: what a boot would come to."""
-
-        def said(base: int) -> str:
-            return "" if advice is None else advice.reason if base in advice.beyond else advice.options
-
+    def planned(
+        cls, plan: Plan, advice: Advice | None, line: str, seconds: float, file: str, machine: str, note: str
+    ) -> Outcome:
+        """The outcome of a plan: what a boot would come to; `line` is the boot line that takes the advice."""
         return cls(
             file=file,
             machine=machine,
@@ -173,24 +197,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             heap=Heap(plan.planned, plan.planned, plan.backed, plan.bound),
             seconds=seconds,
             strategy=plan.profile.strategy,
-            devices=tuple(
-                DeviceLine(
-                    d.base,
-                    d.size,
-                    d.status,
-                    d.cost,
-                    "; ".join(filter(None, (d.reason, said(d.base) if d.curable and d.reason else ""))),
-                )
-                for d in (*plan.devices, *plan.unplaced)
-            ),
+            devices=tuple(DeviceLine.of(each, advice) for each in (*plan.devices, *plan.unplaced)),
             ledger=LedgerLine(plan.after.promised, plan.after.available, plan.after.broken_by),
             tlb=TlbLine(plan.after.tlb),
             released=plan.after.released,
             page=plan.page,
             clipped=plan.clipped,
-            added=tuple(AddedLine(*each) for each in plan.added),
+            added=tuple(AddedLine.of(each, advice) for each in plan.added),
             kernel=plan.profile.name,
             note=note,
+            advice=advised(plan, advice, line),
         )
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED
+from kernmalloc.facade.configure import EXTENT_ONLY, FITS, LAST, REFUSED, Added
 from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.arch import FORMATS
-from kernmalloc.plan.advice import Advice, room_for
+from kernmalloc.plan.advice import STRATEGY, Advice, lacks, ranges
+from kernmalloc.plan.devices import Device
 from kernmalloc.plan.plan import Plan
 from kernmalloc.report.boot import added_rows, clipped, device_rows, window_name
 from kernmalloc.report.text import Cells, columns, fitted, paragraph, section
@@ -22,9 +23,9 @@ def whole(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
     yield from section("Page space", _each(space(plan)))
     if devices := [*plan.devices, *plan.unplaced]:
         yield from section("Devices, published in order of address", columns(device_rows(devices), notes=True))
-        yield from advised(plan, advice, line)
     if plan.added:
         yield from section("RAM that comes after the boot", _added(plan))
+    yield from advised(plan, advice, line)
 
 
 def kernel_line(plan: Plan) -> Iterator[str]:
@@ -130,12 +131,10 @@ def _added(plan: Plan) -> Iterator[str]:
     yield from fitted(
         f"page space then: {several(plan.after.available, 'frame')}, {plan.after.promised:,} promised to the bank"
     )
-    if any(each.status == REFUSED for each in plan.added) and (what := room_for(plan)):
-        yield from fitted(f"Advice: {what}")
 
 
 def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
-    """What to do about the device that lacks most, as a colleague would say it; nothing if nothing is to be done."""
+    """What to do about the range that lacks most, as a colleague would say it; nothing if nothing is to be done."""
     if advice is None:
         return
     yield ""
@@ -145,17 +144,12 @@ def advised(plan: Plan, advice: Advice | None, line: str) -> Iterator[str]:
 
 
 def counsel(plan: Plan, advice: Advice) -> str:
-    """Advice in words: which device lacks most, what to set, and what that comes to."""
-    lacking = [d for d in plan.devices if d.status != FITS and d.curable]
-    worst = max((d for d in lacking if d.base not in advice.beyond or advice.proof is None), key=lambda d: d.missing)
-    name = ", ".join(worst.names) or "a device"
-    frames = worst.size // plan.page
-    what = (
-        f"Advice: {name} ({size(worst.size)} at {worst.base:x}) cannot be used in full: "
-        f"entries for {worst.missing:,} of its {frames:,} frames are missing. "
-    )
+    """Advice in words: which device lacks most, or which RAM cannot be added; what to set, and what that comes to."""
+    lacking = [each for each in ranges(plan) if lacks(each)]
+    helped = [each for each in lacking if advice.helps(each)] or lacking
+    what = f"Advice: {_lacking(plan, helped)}. "
     if advice.proof is None:
-        return f"{what}No tunable helps: {advice.reason}."
+        return f"{what}No setting helps: {advice.reason}."
     settings = " and ".join(f"{name.replace('-', '_')}={value}" for name, value in advice.settings.items())
     what += (
         f"Set {settings}: planned again with that, everything fits that can, and the heap is "
@@ -163,8 +157,31 @@ def counsel(plan: Plan, advice: Advice) -> str:
         f"(now {plan.available:,})."
     )
     if advice.beyond:
-        what += f" No tunable helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
+        what += f" No setting helps {several(len(advice.beyond), 'range')} more: {advice.reason}."
     return what
+
+
+def _lacking(plan: Plan, lacking: Sequence[Device | Added]) -> str:
+    """What is the matter with the device that lacks most entries, or with the RAM that is refused, if no device lacks
+    any."""
+    devices = [each for each in lacking if isinstance(each, Device)]
+    if not devices:
+        ram = max(lacking, key=lambda each: each.size)
+        return f"{size(ram.size)} of RAM at {ram.base:x} cannot be added: {ram.reason}"
+    worst = max(devices, key=lambda device: device.missing)
+    return (
+        f"{', '.join(worst.names) or 'a device'} ({size(worst.size)} at {worst.base:x}) cannot be used in full: "
+        f"entries for {worst.missing:,} of its {worst.size // plan.page:,} frames are missing"
+    )
+
+
+def way_out(advice: Advice) -> str:
+    """In words, what to do about a machine that cannot hold a kernel."""
+    if advice.proof is None:
+        return advice.reason
+    if STRATEGY not in advice.settings and len(advice.settings) == 1:
+        return f"{advice.options} is the most that fits"
+    return f"{advice.options} would do"
 
 
 def several_machines(plans: Sequence[Plan]) -> Iterator[str]:

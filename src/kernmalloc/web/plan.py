@@ -23,7 +23,7 @@ from kernmalloc.plan.compare import CARDS
 from kernmalloc.plan.devices import Device
 from kernmalloc.plan.plan import Plan, plan, with_strategy
 from kernmalloc.report.outcome import Outcome
-from kernmalloc.report.plan import counsel, layout, space
+from kernmalloc.report.plan import counsel, layout, space, way_out
 from kernmalloc.web.page import Part
 
 VIEW = "planTree"
@@ -43,7 +43,9 @@ def plan_part(made: Plan, advice: Advice | None, line: str, more: Sequence[Range
             "page": made.page,
             "refused": "",
             "outcome": msgspec.to_builtins(
-                Outcome.planned(made, advice, 0.0, made.machine.file, made.machine.name, "")
+                Outcome.planned(
+                    made, advice, line if advice and advice.proof else "", 0.0, made.machine.file, made.machine.name, ""
+                )
             ),
             "items": [item._asdict() for item in made.items],
             "beside": [item._asdict() for item in made.beside],
@@ -169,8 +171,8 @@ def _strategy(machine: Machine, profile: Profile, name: str, more: Sequence[Rang
     try:
         made = plan(machine, other, more)
     except TooSmall as error:
-        told = cure(machine, other)
-        return {"strategy": name, "status": REFUSED, "reason": str(error), "advice": told and f"Advice: {told}."}
+        told = f"Advice: {way_out(cure(machine, other, more))}."
+        return {"strategy": name, "status": REFUSED, "reason": str(error), "advice": told}
     advice = advise(made)
     return {
         "strategy": name,
