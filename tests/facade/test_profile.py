@@ -216,6 +216,13 @@ REFUSALS = [
     ("stride = 16", "stride = 16\n[heap]\ngrowth_frames = 1_000_000", "heap.growth_frames: one step is larger"),
     ("stride = 16", "stride = 16\n[heap]\nidle_frames = 15", "heap.idle_frames: 15 is not possible (from one growth"),
     ("stride = 16", f"stride = 16\n[heap]\nidle_frames = {1 << 38}", "to the virtual window, 262144)"),
+    ("stride = 16", "stride = 16\n[hotadd]\nblock = 0", "hotadd.block: 0 is not a multiple of a large page, 2097152"),
+    ("stride = 16", 'stride = 16\n[hotadd]\nblock = "3 MiB"', "(128 MiB, as Linux has it)"),
+    (
+        'arch = "i386-pae"',
+        'arch = "none"\nmode = "guest"\nhotadd = {block = "128 MiB"}',
+        "hotadd: mode guest has no large pages",
+    ),
     ('name = "gpt"', 'name = "node"', "objects.node: declared twice"),
     ("size = 556", "size = 556\nalign = 24", "objects.node.align: 24 is not a power of two"),
     ("size = 556", "size = 556\nalign = 64", "objects.node.size: 556 is not a multiple of align, 64 (size = 576)"),

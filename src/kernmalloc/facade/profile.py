@@ -6,6 +6,7 @@
     [core]    the core table: bytes per frame
     [heap]    how the heap grows
     [tlb]     the processor whose TLBs mode soft has
+    [hotadd]  how a kernel that does not add RAM as this project's does it
     [[objects]]  the kernel's object types: size, and how many
 
 Integers may be written as such, in hexadecimal, or as text with a unit ("64 KiB"). A key that is unknown, missing or
@@ -182,6 +183,15 @@ class Tlb(_Table, frozen=True):
     stack: Bytes = Bytes(1 << 10)
 
 
+class HotAdd(_Table, frozen=True):
+    """How a kernel adds RAM after the boot that takes all page structures for it from RAM that is there, in large
+    pages, or refuses. `block`: bytes of RAM that it adds at least, and in multiples of which. `bounce`: bytes that it
+    keeps from the boot on where RAM may come above 4 GiB, for devices that do not reach there."""
+
+    block: Bytes
+    bounce: Bytes = Bytes(0)
+
+
 class ObjectType(_Table, frozen=True):
     """One type of kernel object: bytes each, alignment, and how many, in one of four ways."""
 
@@ -218,6 +228,7 @@ class Profile(_Table, frozen=True):
     devices: Devices = Devices()
     bank: Bank = Bank()
     tlb: Tlb = Tlb()
+    hotadd: HotAdd | None = None  # None: as this project's kernel adds RAM (`boot/added`)
     objects: tuple[ObjectType, ...] = ()
 
     @property
@@ -319,6 +330,7 @@ _STRUCTS = {
     "devices": Devices,
     "bank": Bank,
     "tlb": Tlb,
+    "hotadd": HotAdd,
     "objects": ObjectType,
 }
 
@@ -349,6 +361,7 @@ def _contradictions(profile: Profile) -> Iterator[Contradiction]:
     yield from _bad_layout(profile)
     yield from _bad_tlb(profile)
     yield from _bad_objects(profile)
+    yield from _bad_hotadd(profile)
 
 
 def _bad_mode(profile: Profile) -> Iterator[Contradiction]:
@@ -438,6 +451,16 @@ def _bad_layout(profile: Profile) -> Iterator[Contradiction]:
     ):
         bounds = f"from one growth step, {profile.heap.growth_frames}, to the virtual window, {va.size // page}"
         yield "heap.idle_frames", f"{profile.heap.idle_frames} is not possible", bounds
+
+
+def _bad_hotadd(profile: Profile) -> Iterator[Contradiction]:
+    if profile.hotadd is None:
+        return
+    block, large = profile.hotadd.block, profile.large_page
+    if profile.direct:
+        yield "hotadd", f"mode {profile.mode} has no large pages for page structures", "leave it out"
+    elif not block or block % large:
+        yield "hotadd.block", f"{block} is not a multiple of a large page, {large}", "128 MiB, as Linux has it"
 
 
 def _bad_tlb(profile: Profile) -> Iterator[Contradiction]:
