@@ -25,11 +25,15 @@ class For(StrEnum):
 
     reserve = "reserve"
     heap = "heap"
+    hole = "hole"
+    hotadd = "hotadd"
 
 
 IN_WORDS = {
     For.reserve: "Entries reserved for devices",
     For.heap: "The virtual window of the kernel's heap",
+    For.hole: "The aperture that a hypervisor leaves for devices",
+    For.hotadd: "The memory that guests boot with, so that they can grow",
 }
 TOLD = 12  # machines that cannot be read which are told without --verbose
 
@@ -51,6 +55,19 @@ def fleet(
         list[str] | None,
         typer.Option("--with", metavar="CARD|SIZE", help="A card that every machine gets.", show_default=False),
     ] = None,
+    to: Annotated[
+        str, typer.Option(metavar="SIZE", help="RAM to which guests grow: of --for hotadd.", show_default=False)
+    ] = "",
+    used: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="What processes hold of it before: of --for hotadd.", show_default=False),
+    ] = "",
+    movable: Annotated[
+        bool, typer.Option("--movable", help="It comes online as movable (Linux): of --for hotadd.")
+    ] = False,
+    memmap_on_memory: Annotated[
+        bool, typer.Option("--memmap-on-memory", help="Blocks hold their own structures (Linux): of --for hotadd.")
+    ] = False,
     processes: Annotated[int, typer.Option(min=1, max=1024, help="Processes that work side by side.")] = os.cpu_count()
     or 1,
     cluster: Annotated[
@@ -75,12 +92,16 @@ def fleet(
 ) -> None:
     """Tell the one setting that covers a share of many machines, proved by trying it on each of them."""
     from kernmalloc.fleet import tables
+    from kernmalloc.fleet.hotadd import Policy
     from kernmalloc.fleet.question import Question
     from kernmalloc.fleet.work import Job
     from kernmalloc.inputs.errors import InputError
+    from kernmalloc.inputs.sizes import parse_size
     from kernmalloc.report import fleet as report
     from kernmalloc.web.fleet import fleet_part
 
+    if (purpose is For.hotadd) != bool(to):
+        raise InputError("--for hotadd", 0, "goes with --to, and --to with it", "--to says to how much RAM: --to 12GiB")
     if not files and not (parquet and sql):
         raise InputError("fleet", 0, "no machines are named", "name files or folders, or generated:SEED:COUNT")
     with _folder(parquet) as folder:
@@ -93,6 +114,8 @@ def fleet(
                 strategy=wanted.strategy,
                 settings=wanted.settings,
                 cards=tuple(cards or []),
+                target=parsed("to", to, parse_size) if to else 0,
+                policy=Policy(parsed("used", used, parse_size) if used else 0, movable, memmap_on_memory),
             )
             found = _answers(Job(question, folder, bool(parquet or csv or sql)), files, cover, processes, cluster)
             status = _status(found, verbose)

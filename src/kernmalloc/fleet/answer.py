@@ -17,10 +17,12 @@ import msgspec
 from kernmalloc.facade.profile import Profile
 from kernmalloc.fleet.pieces import Piece
 from kernmalloc.fleet.question import Question
-from kernmalloc.fleet.work import Counted, Job, LeftOver, Result, judge, needs_of, open_folder
+from kernmalloc.fleet.work import Counted, Job, LeftOver, Result, judge, largest, needs_of, open_folder
 from kernmalloc.fleet.workers import Workers
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.plan.curve import Steps, least, steps
+
+ANY = "x86_64"  # the kernel that stands for all where the setting is that of none
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer for the machines of one kernel.
+    """The answer for the machines of one kernel, or, with `kernel` "", for all.
 
     `setting` is what is set, `unit` what its values count, `value` the smallest that covers `wanted` machines, None:
     none does, and then `most` tells how many the best value covers. `covered` machines were tried with it and are.
@@ -134,17 +136,20 @@ def _add(whole: Result, part: Result) -> None:
     whole.covered += part.covered
     whole.left_over += part.left_over
     whole.wrong += part.wrong
+    whole.most = largest(whole.most, part.most)
     for cost, count in part.costs.items():
         whole.costs[cost] = whole.costs.get(cost, 0) + count
 
 
 def _answer(question: Question, name: str, wanted: _Wanted, result: Result) -> Answer:
-    profile, value = question.tuned(question.named or Profile.load(name)), wanted.value
+    asked, value = question.asked, wanted.value
+    profile = question.tuned(question.named or Profile.load(name or ANY))
+    setting = asked.option(profile)
     return Answer(
         kernel=name,
-        strategy=profile.strategy,
-        setting=question.asked.option(profile),
-        unit=question.asked.unit(profile),
+        strategy=profile.strategy if name else "",
+        setting=setting,
+        unit=asked.unit(profile),
         value=value,
         machines=wanted.machines,
         wanted=wanted.wanted,
@@ -152,9 +157,7 @@ def _answer(question: Question, name: str, wanted: _Wanted, result: Result) -> A
         most=max(count for _, count in wanted.curve),
         never=wanted.never,
         costs=_costs(result.costs),
-        lines=()
-        if wanted.value is None
-        else tuple(question.asked.lines(profile, wanted.value, question.boot(profile))),
+        lines=() if value is None else tuple(asked.lines(value, setting, question.boot(profile), result.most)),
         curve=wanted.curve,
         left_over=tuple(sorted(result.left_over, key=lambda each: (each.machine, each.file, each.reason))),
         wrong=tuple(result.wrong),

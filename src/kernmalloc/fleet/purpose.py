@@ -1,4 +1,4 @@
-"""What a fleet can be asked for: one setting each, of a machine's need of it, and of what a value comes to."""
+"""What a fleet can be asked for: one setting each, a machine's need of it, and what a value of it comes to."""
 
 from typing import Protocol
 
@@ -9,7 +9,10 @@ from kernmalloc.machine.memory_map import Machine
 
 
 class Purpose(Protocol):
-    """One setting of a kernel, or of what stands below it."""
+    """One setting. `of_kernels`: it is a kernel's, and there is an answer for each kernel; else it is one for all."""
+
+    @property
+    def of_kernels(self) -> bool: ...
 
     def kernel(self, profile: Profile) -> Profile:
         """The kernel as it is looked at for this purpose."""
@@ -31,6 +34,7 @@ class Purpose(Protocol):
         """What one value comes to on a machine, tried anew."""
         ...
 
-    def lines(self, profile: Profile, value: int, boot: str) -> list[str]:
-        """How the value is set: lines to type. `boot` is the command that boots the kernel, without it."""
+    def lines(self, value: int, option: str, boot: str, most: tuple[int, ...]) -> list[str]:
+        """How the value is set: lines to type. `boot` is the command that boots the kernel, without it; `most` are the
+        largest of the numbers `Judged.most` of covered machines."""
         ...

@@ -26,6 +26,8 @@ MOST_WINDOW = 1 << 42
 class Reserve:
     """What the kernel's strategy sets aside for devices, which come after the boot."""
 
+    of_kernels = True
+
     def kernel(self, profile: Profile) -> Profile:
         """A heap on demand sets nothing aside: it is taken as one with a reserve."""
         return profile if swept(profile.strategy) else with_strategy(profile, "reserve")
@@ -47,12 +49,14 @@ class Reserve:
     def judge(self, machine: Machine, profile: Profile, value: int) -> Judged:
         return _judged(machine, tuned(profile, {self.option(profile): value}), partial(_set_aside, value))
 
-    def lines(self, profile: Profile, value: int, boot: str) -> list[str]:
-        return [f"{boot} --{self.option(profile)} {value}"]
+    def lines(self, value: int, option: str, boot: str, most: tuple[int, ...]) -> list[str]:
+        return [f"{boot} --{option} {value}"]
 
 
 class Heap:
     """The kernel's virtual window, from the same base: its heap and what describes it lie there."""
+
+    of_kernels = True
 
     def kernel(self, profile: Profile) -> Profile:
         return profile
@@ -79,8 +83,8 @@ class Heap:
     def judge(self, machine: Machine, profile: Profile, value: int) -> Judged:
         return _judged(machine, tuned(profile, {WINDOW: value}), lambda made: made.backed)
 
-    def lines(self, profile: Profile, value: int, boot: str) -> list[str]:
-        return [f"{boot} --{WINDOW} {value}"]
+    def lines(self, value: int, option: str, boot: str, most: tuple[int, ...]) -> list[str]:
+        return [f"{boot} --{option} {value}"]
 
 
 def _set_aside(value: int, made: Plan) -> int:

@@ -5,6 +5,7 @@ They are stable: a column keeps its name and meaning, new ones come at the end.
 
 from typing import NamedTuple
 
+from kernmalloc.facade.profile import Profile
 from kernmalloc.fleet.need import Need
 from kernmalloc.inputs.facts import Device as Window
 from kernmalloc.machine.memory_map import Machine
@@ -80,36 +81,38 @@ class Figures(NamedTuple):
 
 class Judged(NamedTuple):
     """What one value of a setting comes to on a machine: whether it covers it, else why not; bytes that it costs
-    there; what a plan said; and its device ranges, as rows without their machine."""
+    there; what a plan said; its device ranges, as rows without their machine; and numbers whose largest of all
+    machines the lines take that set the value."""
 
     covered: bool
     reason: str = ""
     cost: int = 0
     figures: Figures = Figures()
     devices: tuple[tuple[int, int, str, str, int, int, str], ...] = ()
+    most: tuple[int, ...] = ()
 
 
 def machine_row(
     id: str,
     machine: Machine,
-    kernel: tuple[str, str, int],
+    profile: Profile | None,
     setting: str,
     value: int | None,
     need: Need,
     judged: Judged,
 ) -> MachineRow:
-    """The row of a machine under a kernel: its name, strategy, bytes of a page."""
+    """The row of a machine under a kernel, None: under any."""
     windows = [window for window in machine.devices if window.status == "assigned"]
     return MachineRow(
         id=id,
         file=machine.file,
         machine=machine.name,
         arch=machine.arch,
-        kernel=kernel[0],
-        strategy=kernel[1],
+        kernel=profile.name if profile else "",
+        strategy=profile.strategy if profile else "",
         ram=machine.ram_bytes,
         clipped=judged.figures.clipped,
-        page=kernel[2],
+        page=profile.page if profile else 0,
         setting=setting,
         value=value,
         least=need.least,

@@ -64,12 +64,13 @@ class LeftOver(msgspec.Struct):
 
 class Result(msgspec.Struct):
     """What the value came to on the machines of one kernel. `costs` are machines by the bytes that it costs them,
-    `wrong` names machines of which need and trial disagree."""
+    `most` are the largest numbers `Judged.most`, `wrong` names machines of which need and trial disagree."""
 
     covered: int = 0
     costs: dict[int, int] = {}
     left_over: list[LeftOver] = []
     wrong: list[str] = []
+    most: tuple[int, ...] = ()
 
 
 class Job(NamedTuple):
@@ -103,7 +104,7 @@ def needs_of(job: Job, piece: Piece) -> Counted:
             found.needs.append(None)
             continue
         profile, note = job.question.kernel(machine)
-        found.needs.append((profile.name, job.question.need(machine, profile)))
+        found.needs.append((job.question.group(profile), job.question.need(machine, profile)))
         found.notes += [note] if note else []
     _write(file, msgspec.json.encode(found))
     return _counted(found)
@@ -146,21 +147,27 @@ def _judge(
     """One machine, tried again: into the results of its kernel, and into rows."""
     id, machine, need = asked
     profile = job.question.kernel(machine).profile
-    value = values[profile.name]
+    group = job.question.group(profile)
+    value = values[group]
     judged = job.question.judge(machine, profile, value)
-    result = results.setdefault(profile.name, Result())
+    result = results.setdefault(group, Result())
     name = machine.name or machine.file
     if value is not None and judged.covered != need.met(value):
         result.wrong.append(name)
     if judged.covered:
         result.covered += 1
         result.costs[judged.cost] = result.costs.get(judged.cost, 0) + 1
+        result.most = largest(result.most, judged.most)
     else:
         result.left_over.append(LeftOver(name, machine.file, need.reason or judged.reason))
     setting = job.question.asked.option(profile)
-    kernel = profile.name, profile.strategy, profile.page
-    machines.append(machine_row(id, machine, kernel, setting, value, need, judged))
+    machines.append(machine_row(id, machine, profile if group else None, setting, value, need, judged))
     devices += (DeviceRow(id, *device) for device in judged.devices)
+
+
+def largest(some: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
+    """The larger number of each place; of no numbers the others."""
+    return tuple(map(max, some, others)) if some and others else some or others
 
 
 def _needs_file(job: Job, piece: Piece) -> Path:

@@ -20,7 +20,12 @@ def whole(found: Answers, what: str, verbose: bool) -> Iterator[str]:
     for note, count in found.notes.items():
         yield from fitted(f"{several(count, 'machine')}: {note}")
     for each in found.answers:
-        yield from section(f"Kernel {each.kernel}, strategy {each.strategy}", _answer(each, verbose))
+        yield from section(title(each), _answer(each, verbose))
+
+
+def title(answer: Answer) -> str:
+    """Whose answer it is."""
+    return f"Kernel {answer.kernel}, strategy {answer.strategy}" if answer.kernel else "Guests"
 
 
 def _answer(answer: Answer, verbose: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ the machines left over."""
 import msgspec
 
 from kernmalloc.fleet.answer import Answer
-from kernmalloc.report.fleet import cost, verdict
+from kernmalloc.report.fleet import cost, title, verdict
 from kernmalloc.web.page import Part
 
 VIEW = "fleet"
@@ -17,4 +17,4 @@ def fleet_part(answer: Answer) -> Part:
     data["left_over"] = data["left_over"][:MOST]
     data["says"] = [verdict(answer), *([] if answer.value is None else [cost(answer)])]
     data["all_left_over"] = len(answer.left_over)
-    return Part(VIEW, f"Kernel {answer.kernel}, strategy {answer.strategy}: {answer.machines:,} machines", data)
+    return Part(VIEW, f"{title(answer)}: {answer.machines:,} machines", data)
