@@ -102,9 +102,10 @@ def growth(machine: Machine, profile: Profile, target: int, policy: Policy = AS_
 
 
 def need(machine: Machine, profile: Profile, target: int, policy: Policy = AS_BOOTED, at_once: bool = False) -> Need:
-    """Boot memory, in whole MiB, with which a machine grows to `target` bytes: in steps, or in one. From less than the
-    target on a kernel of this project may have too many objects for its heap's bound, and not grow: then there is a
-    `most`. InputError: its kernel knows no such policy."""
+    """Boot memory, in whole MiB, with which a machine grows to `target` bytes: in steps, or in one. There is a `most`
+    where a kernel of this project that boots with more has so many objects that its heap's bound leaves no room to
+    grow; boot memory near the target, which needs little growth, may do again. InputError: its kernel knows no such
+    policy."""
 
     @cache
     def refusal(units: int) -> str:
@@ -115,7 +116,8 @@ def need(machine: Machine, profile: Profile, target: int, policy: Policy = AS_BO
         return found.reason or ("it takes several steps" if at_once and len(found.steps) > 1 else "")
 
     end = max(-(-target // UNIT), 1)
-    rungs = [*(1 << n for n in range((end - 1).bit_length())), end]
+    image = int(profile.image.size) // UNIT  # no kernel boots with less
+    rungs = [*(1 << n for n in range(image.bit_length(), (end - 1).bit_length())), end]
     first = next((rung for rung in rungs if not refusal(rung)), None)
     if first is None:
         return Need(None, None, refusal(end))
@@ -173,7 +175,7 @@ class _FromOutside:
         missing = taken + self._kept() - self.free
         if missing <= 0:
             return _Reckoned(taken)
-        why = f"for {size(more)} more {size(taken)} are taken before they are there, and {size(missing)} are missing"
+        why = f"{size(more)} more take {size(taken)} before they are there, of which {size(missing)} are missing"
         return _Reckoned(taken, missing, why)
 
     def add(self, more: int) -> None:
