@@ -270,7 +270,8 @@ class RecordType(type):
             return Offset(cls, name, -1)
         if name not in cls.declared:
             raise KeyError(name)
-        return Offset(cls, name, next(item.offset for item, _ in _placed(cls) if item.name == name))
+        known = cls._layout[0].values() if cls._layout else (item for item, _ in _placed(cls))
+        return Offset(cls, name, next(item.offset for item in known if item.name == name))
 
     def _resolved(cls) -> tuple[dict[str, Field], int, int]:
         if cls._layout is None:

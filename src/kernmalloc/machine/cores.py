@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy
@@ -42,6 +43,22 @@ def _held(tlb: Tlb, page: int) -> int:
     return max((size for size in tlb.pages if size == page or (size < page and tlb.splits)), default=0)
 
 
+@cache
+def _described(of: Tlb, tlbs: tuple[Tlb, ...], page_shift: int, pages: tuple[int, ...]) -> dict[str, int]:
+    """One of a processor's TLBs in numbers."""
+    below = [_held(each, page) for each in tlbs for page in pages if each.level == 2]
+    sizes = {_held(of, page) for page in [*pages, *below] if page}
+    return {
+        "sets": of.sets,
+        "ways": of.ways,
+        "sizes": sum(1 << size.bit_length() - 1 - page_shift for size in sizes if size >> page_shift),
+        "splits": of.splits,
+        "level": of.level,
+        "kinds": KINDS[of.kind],
+        "replacement": REPLACEMENTS[of.replacement],
+    }
+
+
 class Cores:
     """So many processors of one kind, for pages of 2 ** page_shift bytes. Tables map pages of the sizes `pages`. None:
     they have no TLBs, for there are no tables. ValueError: its TLBs hold no such pages."""
@@ -57,7 +74,7 @@ class Cores:
     def become(self, processor: Processor | None) -> None:
         """Have the TLBs of another processor. They are empty, and nothing is counted yet."""
         tlbs = processor.tlbs if processor else ()
-        described = [self._described(each, tlbs) for each in tlbs]
+        described = [_described(each, tlbs, self.page_shift, tuple(self.pages)) for each in tlbs]
         if tlbs and not any(each["level"] == 1 and each["sizes"] & 1 for each in described):
             raise ValueError(f"no TLB of level 1 holds pages of {1 << self.page_shift} bytes")
         self.processor = processor
@@ -76,20 +93,6 @@ class Cores:
                 record["slots"], at = at, at + int(each["sets"] * each["ways"]) * tlb.Slot.size
                 for name, value in each.items():
                     record[name] = value
-
-    def _described(self, of: Tlb, tlbs: Iterable[Tlb]) -> dict[str, int]:
-        """A TLB in numbers."""
-        below = [_held(each, page) for each in tlbs for page in self.pages if each.level == 2]
-        sizes = {_held(of, page) for page in [*self.pages, *below] if page}
-        return {
-            "sets": of.sets,
-            "ways": of.ways,
-            "sizes": sum(1 << size.bit_length() - 1 - self.page_shift for size in sizes if size >> self.page_shift),
-            "splits": of.splits,
-            "level": of.level,
-            "kinds": KINDS[of.kind],
-            "replacement": REPLACEMENTS[of.replacement],
-        }
 
     @classmethod
     def of(cls, format: Format, count: int) -> Cores:
