@@ -9,6 +9,7 @@ import random
 from collections import Counter
 
 from kernmalloc.facade.kernel import Kernel
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, NVRAM, PAGE, RAM, ROM, Kern
 from kernmalloc.kernel.devices import ANYONE, CHUNK_SHIFT, LAST_WORDS
 from kernmalloc.kernel.heap.bins import LARGE
@@ -371,7 +372,7 @@ class World:
         base, count = LATER + self.random.randrange(2000), self.random.choice((1, 40, 700, 3000))
         taken = any(low < base + count and base < end for low, end in self.boot)
         frames = self.kernel.frames_by_type()
-        result = self.call("ram_add", base, count)
+        result = self.call("ram_add", base, count, PAGE_SPACE)
         if taken:
             assert result == OVERLAP
         if result != OK:

@@ -11,6 +11,7 @@ from page_source import Source
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Bytes, Window
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE
 from kernmalloc.kernel.devices import ANYONE, LAST_WORDS
 from kernmalloc.kernel.heap.caches import FIRST_TYPE
@@ -252,7 +253,7 @@ class Workload:
         """Now and then a little, or what overlaps, or too much."""
         if self.chance.random() < 0.2:
             base, count = LATER + self.chance.randrange(1 << 12), self.chance.choice((0, 1, 40, 300, 1 << 41))
-            self.call("ram_add", base, count, cpu=self.cpu())
+            self.call("ram_add", base, count, PAGE_SPACE, cpu=self.cpu())
 
     # --- pages
 

@@ -235,6 +235,10 @@ def test_later_ram_is_whole_frames(km: Called, kernel: Kernel) -> None:
     (region,) = [r for r in kernel.regions if r.pfn << 12 == 12 * MIB + 4096]
     assert region.frames == 511
     assert km.add_ram(12 * MIB + 8192, 4096) == status.OVERLAP
+    free = kernel.frames_by_type()["free"]
+    assert km.add_ram_self_hosted(16 * MIB, 2 * MIB) == status.OK
+    own = int(kernel.view.kern["adding"]["hosted"])
+    assert own > 4 and kernel.frames_by_type()["free"] == free + 512 - own
 
 
 def test_threads_pages_and_the_rest(km: Called, kernel: Kernel) -> None:

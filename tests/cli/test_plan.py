@@ -245,6 +245,34 @@ def test_E39_C16_what_is_refused_comes_with_what_helps(guest, strategy, setting)
         assert booted["added"][0]["status"] == status and (booted["advice"] is None) == (status == "added")
 
 
+@pytest.mark.parametrize("strategy", ["demand", "hybrid"])
+def test_E39_ram_may_hold_what_describes_it(guest, strategy):
+    """`--self-hosted`: the range's own frames are counted apart, and none of those that are there go to it; what the
+    page cache's hash gave back is page space's. The boot is as planned, and the advice keeps to it."""
+    words = (guest, "--add-ram", "12GiB", "--self-hosted", "--strategy", strategy)
+    words += ("--growable", str(128 << 20)) if strategy == "hybrid" else ()
+    planned, booted = (json.loads(run(command, *words, "--json").stdout) for command in ("plan", "boot"))
+    for key in ("heap", "devices", "added", "ledger", "tlb", "released"):
+        assert booted[key] == planned[key], key
+    (added,) = booted["added"]
+    assert (added["status"], added["self_hosted"]) == ("added", True)
+    assert 96 << 20 < added["hosted"] * 4096 < 108 << 20
+    assert added["taken"] <= added["hosted"]
+    (plain,) = json.loads(run("plan", *words[:3], *words[4:], "--json").stdout)["added"]
+    assert (plain["hosted"], plain["self_hosted"]) == (0, False)
+    for command in ("plan", "boot"):
+        text = run(command, *words, *(["--verbose"] if command == "boot" else [])).output
+        assert re.search(r"added +27,\d+ frames of its own hold what describes it\n", text)
+
+
+def test_self_hosted_is_of_ram_that_comes(guest):
+    refused = run("plan", guest, "--self-hosted")
+    assert refused.exit_code == 2
+    assert "--self-hosted: is of RAM that comes later, and none does: --add-ram 8GiB adds some" in refused.stderr
+    told = run("plan", guest, "--add-ram", "12GiB", "--self-hosted", "--strategy", "hybrid").output
+    assert re.search(r"boot .*--self-hosted .*--growable \d+", told)
+
+
 def test_a_boot_line_has_the_card_and_boots():
     """The line that a plan with a card prints boots that machine with that card."""
     result = run("plan", DESKTOP, "--kernel", "x86_64", "--strategy", "reserve", "--with", "24GiB")

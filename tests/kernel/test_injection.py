@@ -14,6 +14,7 @@ from small_machines import MIB, conserved, machine
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE, Kern
 from kernmalloc.kernel.frames.regions import Region
 from kernmalloc.lang.status import LIMIT, NO_FRAMES, NO_VA, PROMISED, WOULD_BLOCK
@@ -68,7 +69,7 @@ class World:
             "cache_get": (self.node,), "frame_get": (PAGE,), "frames_get": (20, array), "block_get": (1, DMA),
             "range_get": (12, 4, 0, 1 << 40, 0, DMA),
             "publish": (0xF0000, 700, DEVICE_MEMORY, 700, 1), "device_get": (NODE + 99,), "umap_make": (),
-            "ram_add": (0x4000, 900),
+            "ram_add": (0x4000, 900, PAGE_SPACE),
             "page_get": (77,),
             "umap_map_device": (self.umap, 3 << 29, NODE + 60, 10, 1),
             "umap_map": (self.umap, 1 << 31, 3, 1), "umap_map of a page to be read": (self.umap, 1 << 30, 99, 0),

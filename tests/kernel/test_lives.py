@@ -9,6 +9,7 @@ from small_machines import MIB, MODES, conserved, guest, machine, poison
 
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
+from kernmalloc.kernel.boot.added import ITSELF, PAGE_SPACE
 from kernmalloc.kernel.core.kern import DMA, PAGE
 from kernmalloc.kernel.heap.caches import LAST_MAP_CACHE
 from kernmalloc.lang import failed
@@ -40,6 +41,7 @@ SIZES = st.one_of(
     st.sampled_from([0, -1, 4096, 32768, 32769, 1 << 40, 1 << 62]),
 )
 ANY = st.integers(0, 1 << 16)
+HOSTS = st.sampled_from([PAGE_SPACE, PAGE_SPACE, ITSELF, 2])
 OPERATIONS = st.one_of(
     st.tuples(st.just("malloc"), SIZES),
     st.tuples(st.just("malloc_aligned"), SIZES, st.sampled_from([1, 16, 64, 256, 4096, 8192, 1 << 21, 3, 1 << 31])),
@@ -68,7 +70,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("frame_put"), ANY, st.sampled_from([0, 0, 0, 1])),
     st.tuples(st.just("range_put"), ANY, st.integers(0, 40)),
     st.tuples(st.just("frame_type"), st.integers(-1, 2100)),
-    st.tuples(st.just("ram_add"), st.sampled_from([0, 500, 2048, 2500, 4000]), st.integers(-1, 1500)),
+    st.tuples(st.just("ram_add"), st.sampled_from([0, 500, 2048, 2500, 4000]), st.integers(-1, 1500), HOSTS),
     st.tuples(st.just("drain")),
 )
 

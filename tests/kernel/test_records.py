@@ -13,8 +13,8 @@ from kernmalloc.lang.records import Record, RecordType
 LAYOUTS = {
     "kernmalloc.kernel.boot.arena.Chain": (16, "next@0 end@8"),
     "kernmalloc.kernel.boot.added.Adding": (
-        64,
-        "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56",
+        104,
+        "base@0 count@8 kept@16 top@24 left@32 pages@40 parts@48 cost@56 host@64 hosted@72 low@80 high@88 end@96",
     ),
     "kernmalloc.kernel.boot.config.BootRange": (24, "base@0 count@8 kind@16"),
     "kernmalloc.kernel.boot.config.Config": (
@@ -78,8 +78,8 @@ LAYOUTS = {
         "opening@4320 opening_heap@4328 device_ranges@4336 device_pages@4344 reserves@4352 device_count@4360 "
         "last_frames@4368 last_ranges@4376 last_maps@4384 caches@4392 cache_count@4400 class_of@4408 common@4416 "
         "info@12608 ranges@12616 range_count@12624 range_next@12632 range_left@12640 objects@12648 "
-        "object_count@12656 static@12664 plan@12672 asked@12824 added@12832 coming@12840 adding@12848 root@12912 "
-        "static_end@12920 seal@12928 area_seal@12936 checked@12944",
+        "object_count@12656 static@12664 plan@12672 asked@12824 added@12832 coming@12840 adding@12848 root@12952 "
+        "static_end@12960 seal@12968 area_seal@12976 checked@12984",
     ),
     "kernmalloc.kernel.core.kern.Word": (8, "bits@0"),
     "kernmalloc.kernel.core.tree.Link": (8, "node@0"),

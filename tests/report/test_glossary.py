@@ -31,6 +31,7 @@ COMMANDS = (
     f"boot --verbose --step {LAPTOP}",
     f"boot {BOARD} --verbose --add-ram 8MiB",
     f"plan {BOARD} --add-ram 8MiB",
+    f"plan {BOARD} --add-ram 8MiB --self-hosted",
     f"plan {BOARD} --with 24GiB",
     f"plan {BOARD} {LAPTOP}",
     "plan --capacity --kernel eros2",

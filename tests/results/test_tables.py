@@ -110,7 +110,9 @@ def test_plans_make_a_fleet():
     for status in ("fits", "refused"):
         assert sum(fleet[status].to_pylist()) == devices["status"].to_pylist().count(status)
     assert sum(plans[1].items.to_arrow()["bytes"].to_pylist()) == plans[1].top
-    assert plans[0].added.to_arrow().schema.names == ["base", "size", "status", "cost", "taken", "reason"]
+    assert plans[0].added.to_arrow().schema.names == [
+        "base", "size", "status", "cost", "taken", "hosted", "self_hosted", "reason",
+    ]  # fmt: skip
     assert plans[0].added.to_arrow().num_rows == 0
 
 

@@ -48,6 +48,7 @@ _NO_FRAMES: dict[str, int | str] = {
     "core.modes.has_heap": 1,
     "core.modes.has_tables": 1,
     "frames.claims.listed": 0,
+    "frames.space.has_host": 0,
     "frames.stock.stock_drain": 0,
     "pages.reclaim.again": 0,
     "boot.seal._seal_told": 1,

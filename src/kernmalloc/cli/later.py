@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class Later(NamedTuple):
-    """Cards, amounts of RAM, and the words that ask for them on a command line."""
+    """Cards, amounts of RAM, whether it holds what describes it, and the words that ask for them on a command line."""
 
     cards: "list[Card]"
     amounts: "list[Ram]"
+    self_hosted: bool
     words: list[str]
 
     def on(self, machine: "Machine") -> "tuple[Machine, tuple[Range, ...]]":
@@ -26,7 +27,7 @@ class Later(NamedTuple):
 
         for card in self.cards:
             machine = plugged(machine, card)
-        return machine, place_ram(machine, self.amounts)
+        return machine, place_ram(machine, self.amounts, self.self_hosted)
 
 
 def later(
@@ -49,13 +50,19 @@ def later(
             show_default=False,
         ),
     ] = None,
+    self_hosted: Annotated[
+        bool, typer.Option("--self-hosted", help="That RAM holds what describes it, and takes none that is there.")
+    ] = False,
 ) -> Later:
     """What comes later.  Raises InputError, once and not by every machine, for what is no card and no amount of RAM."""
     from kernmalloc.inputs.cards import cards_of
+    from kernmalloc.inputs.errors import InputError
     from kernmalloc.inputs.sizes import parse_ram
 
     plugged = [card for text in cards or [] for card in cards_of(text)]
     amounts = [parsed("add-ram", text, parse_ram) for text in add_ram or []]
     words = [word for text in cards or [] for word in ("--with", text)]
     words += [word for text in add_ram or [] for word in ("--add-ram", text)]
-    return Later(plugged, amounts, words)
+    if self_hosted and not amounts:
+        raise InputError("--self-hosted", 0, "is of RAM that comes later, and none does", "--add-ram 8GiB adds some")
+    return Later(plugged, amounts, self_hosted, words + ["--self-hosted"] * self_hosted)

@@ -150,6 +150,7 @@ OF_MACHINES = {
     "devices": "--devices",
     "cards": "--with",
     "add_ram": "--add-ram",
+    "self_hosted": "--self-hosted",
     "json": "--json",
     "html": "--html",
     "header": "--header",

@@ -20,6 +20,7 @@ from kernmalloc.kernel.core.kern import CLASS_NAMES
 from kernmalloc.kernel.devices import ANYONE, CHUNK_FRAMES, LAST_WORDS, chunks_for
 from kernmalloc.kernel.heap.caches import CHUNK_CACHE, REGION_CACHE
 from kernmalloc.lang.status import OVERLAP, WRAPS
+from kernmalloc.machine.added_ram import SELF_HOSTED
 from kernmalloc.machine.memory_map import DeviceRange, Machine, Range
 
 FITS, LAST, EXTENT_ONLY, REFUSED = "fits", "last-words", "extent-only", "refused"
@@ -40,13 +41,16 @@ class Published(NamedTuple):
 
 class Added(NamedTuple):
     """What became of one range of RAM that came after the boot, in bytes: `cost` is what of the heap is in use for it,
-    page cache included; `taken` are frames that heap and mapping tables took."""
+    page cache included; `taken` are frames that heap and mapping tables took, and `hosted` those of them that are its
+    own. `self_hosted`: it was to hold what describes it."""
 
     base: int
     size: int
     status: str
     cost: int
     taken: int
+    hosted: int = 0
+    self_hosted: bool = False
     reason: str = ""
 
 
@@ -124,17 +128,17 @@ def _publish(kernel: Kernel, window: DeviceRange) -> Published:
 
 def _add(kernel: Kernel, ram: Range) -> Added:
     """Add one range of RAM, or say why that cannot be."""
-    shift, used, before = kernel.profile.page_shift, kernel.heap.used, kernel.ledger
+    shift, used, before, own = kernel.profile.page_shift, kernel.heap.used, kernel.ledger, ram.kind == SELF_HOSTED
     if (ram.base | ram.size) % kernel.profile.page:
-        return Added(ram.base, ram.size, REFUSED, 0, 0, PARTIAL)
+        return Added(ram.base, ram.size, REFUSED, 0, 0, 0, own, PARTIAL)
     try:
-        kernel.add_ram(ram.base, ram.size)
+        hosted = kernel.add_ram(ram.base, ram.size, self_hosted=own)
     except KernelError as error:
         in_the_way = error.status in (OVERLAP, WRAPS)
         why = _in_the_way(kernel, ram.base >> shift, ram.end >> shift) if in_the_way else refusal(error.status)
-        return Added(ram.base, ram.size, REFUSED, 0, 0, why)
+        return Added(ram.base, ram.size, REFUSED, 0, 0, 0, own, why)
     taken = kernel.ledger.heap - before.heap
-    return Added(ram.base, ram.size, ADDED, kernel.heap.used - used, taken)
+    return Added(ram.base, ram.size, ADDED, kernel.heap.used - used, taken, hosted, own)
 
 
 def _why(error: KernelError) -> str:

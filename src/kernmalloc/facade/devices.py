@@ -94,7 +94,7 @@ class Ledger:
     opening: int  # available when the boot was over
     added: int  # of RAM that came since
     withheld: int  # of those, not promised: declared growth
-    heap: int  # frames that heap and mapping tables took since (negative: gave back)
+    heap: int  # frames that heap, mapping tables and core tables beside it took since (negative: gave back)
     dma: int  # frames that DMA holds
     lenient: bool
 

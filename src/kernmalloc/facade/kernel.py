@@ -51,6 +51,7 @@ from kernmalloc.facade.tlb import TlbCounts, TlbFigures, counts, figures, reset,
 from kernmalloc.facade.view import Mappings
 from kernmalloc.inputs import sizes
 from kernmalloc.inputs.dumps import Dump
+from kernmalloc.kernel.boot.added import ITSELF, PAGE_SPACE
 from kernmalloc.kernel.core import kern as k
 from kernmalloc.lang import failed, status
 from kernmalloc.lang.records import hexadecimal
@@ -289,7 +290,7 @@ class Kernel:
             opening=int(kern["opening"]),
             added=int(kern["added"]),
             withheld=int(kern["withheld"]),
-            heap=int(kern["heap_frames"] + kern["mapping_frames"] - kern["opening_heap"]),
+            heap=int(kern["heap_frames"] + kern["mapping_frames"] + kern["reserved_frames"] - kern["opening_heap"]),
             dma=int(kern["dma_frames"]),
             lenient=bool(kern["lenient"]),
         )
@@ -337,11 +338,12 @@ class Kernel:
         """Give a range back. Raises BadAddress, Busy."""
         checked(self.call("range_put", pfn, frames), f"range_put({pfn:#x}, {frames})")
 
-    def add_ram(self, base: int, size: int) -> None:
+    def add_ram(self, base: int, size: int, *, self_hosted: bool = False) -> int:
         """Make RAM that came after the boot page space, [base, base + size) bytes: hot plug, or what the loader left
-        in RAM and nobody needs any more (E39). Raises BadRequest (not whole pages, or too few to pay for their core
-        table), Busy (what is there already, or beyond the address limit), OutOfMemory, WouldBlock; LifeError beyond
-        what this process keeps addresses for, 1 TiB above the RAM of the boot."""
+        in RAM and nobody needs any more (E39). `self_hosted`: what describes it lies in its own first frames, not in
+        those that were there. Returns how many of its own frames it took. Raises BadRequest (not whole pages, or too
+        few to pay for their core table), Busy (what is there already, or beyond the address limit), OutOfMemory,
+        WouldBlock; LifeError beyond what this process keeps addresses for, 1 TiB above the RAM of the boot."""
         what, page = f"add_ram({base:#x}, {size:#x})", self.profile.page
         if base % page or size % page or size <= 0:
             checked(status.BAD_SIZE, f"{what}: not whole pages of {page} bytes")
@@ -350,8 +352,9 @@ class Kernel:
             if end > limit:
                 raise LifeError(f"{what}: this process keeps no addresses for RAM above {limit:#x}")
             self.handle.life.reach(end)
-        checked(self.call("ram_add", base // page, size // page), what)
+        checked(self.call("ram_add", base // page, size // page, ITSELF if self_hosted else PAGE_SPACE), what)
         self.view.ram.later += size
+        return int(self.view.kern["adding"]["hosted"])
 
     def frame_type(self, pfn: int) -> str:
         """What a frame is. Raises BadAddress where there is none."""

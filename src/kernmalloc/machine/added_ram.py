@@ -13,16 +13,19 @@ from kernmalloc.machine.memory_map import Machine
 
 FLOOR = 1 << 32
 ALIGN = 128 << 20
+SELF_HOSTED = "self-hosted ram"
+"""The kind of a range of RAM that comes later and holds what describes it."""
 LIKE_PC = ("i386", "x86_64", "?")
 
 
-def place_ram(machine: Machine, more: Sequence[Ram]) -> tuple[Range, ...]:
+def place_ram(machine: Machine, more: Sequence[Ram], self_hosted: bool = False) -> tuple[Range, ...]:
     """The ranges of RAM that is added, one after the other: where it is said, or at the lowest multiple of 128 MiB
-    above all RAM and, on what is like a PC, above 4 GiB, where it overlaps nothing."""
+    above all RAM and, on what is like a PC, above 4 GiB, where it overlaps nothing. `self_hosted`: what describes it
+    lies in it."""
     placed: list[Range] = []
     for ram in more:
         base = _free(machine, placed, ram.size) if ram.base is None else ram.base
-        placed.append(Range(base, ram.size, "ram", "added"))
+        placed.append(Range(base, ram.size, SELF_HOSTED if self_hosted else "ram", "added"))
     return tuple(placed)
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from kernmalloc.facade.configure import ADDED, REFUSED, Added
 from kernmalloc.facade.places import PARTIAL, Span, refusal, why_not
-from kernmalloc.kernel.boot.added import reckon
+from kernmalloc.kernel.boot.added import ITSELF, PAGE_SPACE, reckon
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, RAM
 from kernmalloc.kernel.heap.malloc import pages_for
 from kernmalloc.kernel.map.kmap import span_pages
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_few, pages_init
 from kernmalloc.lang.status import BUSY, OK
+from kernmalloc.machine.added_ram import SELF_HOSTED
 from kernmalloc.machine.memory_map import Range
 from kernmalloc.plan.devices import Room
 from kernmalloc.plan.scratch import Scratch
@@ -58,7 +59,7 @@ class Later:
     def _add(self, r: Range) -> Added:
         """What becomes of one range."""
         shift = self.room.page_shift
-        base, end = r.base >> shift, r.end >> shift
+        base, end, own = r.base >> shift, r.end >> shift, r.kind == SELF_HOSTED
         around = [span for span in self.spans if span[0] <= base and end <= span[1] and span[2] == CARVED_MEMORY]
         why = why_not(base, end, self.scratch.get("max_pfn"), [] if around else self.spans, shift)
         if (r.base | r.size) & (1 << shift) - 1:
@@ -66,35 +67,36 @@ class Later:
         elif around and any(first < end and base < last for first, last, _ in self.own):
             why = refusal(BUSY)
         if why:
-            return Added(r.base, r.size, REFUSED, 0, 0, why)
+            return Added(r.base, r.size, REFUSED, 0, 0, 0, own, why)
         records = self.room.regions
         parts, wanted = 0, 1
         while wanted > parts:
             parts = wanted
             slabs = -(-max(parts + len(around) - records.free, 0) // records.kind.slots)
-            status = self._reckon(base, end - base, slabs)
+            status = self._reckon(base, end - base, own, slabs)
             if status != OK:
-                return Added(r.base, r.size, REFUSED, 0, 0, refusal(status))
+                return Added(r.base, r.size, REFUSED, 0, 0, 0, own, refusal(status))
             wanted = self.scratch.reckoned()["parts"]
-        cost, taken = self._take(base, end - base, slabs)
+        cost, taken = self._take(base, end - base, own, slabs)
+        hosted = self.scratch.reckoned()["hosted"]
         if around:
             self.spans.remove(around[0])
             first, last, kind = around[0]
             self.spans += [span for span in ((first, base, kind), (end, last, kind)) if span[0] < span[1]]
         records.free += slabs * records.kind.slots - parts - len(around)
         self.spans.append((base, end, RAM))
-        return Added(r.base, r.size, ADDED, cost << shift, taken)
+        return Added(r.base, r.size, ADDED, cost << shift, taken, hosted, own)
 
-    def _reckon(self, base: int, count: int, slabs: int) -> int:
+    def _reckon(self, base: int, count: int, own: bool, slabs: int) -> int:
         pages = slabs * self.room.regions.kind.pages
-        return self.scratch.ask(reckon, base, count, self.kept, self.left, pages)
+        return self.scratch.ask(reckon, base, count, ITSELF if own else PAGE_SPACE, self.kept, self.left, pages)
 
-    def _take(self, base: int, count: int, slabs: int) -> tuple[int, int]:
+    def _take(self, base: int, count: int, own: bool, slabs: int) -> tuple[int, int]:
         """Take what was reckoned: heap pages that are in use for it, and frames that have gone."""
         pages = slabs * self.room.regions.kind.pages
         used = self.scratch.reckoned()["pages"]
         if slabs and pages > self.kept and self.room.grown.take_idle(self.room.regions.kind.pages, slabs):
-            self._reckon(base, count, 0)
+            self._reckon(base, count, own, 0)
         found = self.scratch.reckoned()
         taken = found["cost"]
         self.frames += count

@@ -21,6 +21,7 @@ from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
 from kernmalloc.inputs.sizes import size
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
 from kernmalloc.lang.status import NO_FRAMES, NO_VA, TOO_SMALL
+from kernmalloc.machine.added_ram import SELF_HOSTED
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.devices import Device
 from kernmalloc.plan.plan import Plan, plan, with_strategy

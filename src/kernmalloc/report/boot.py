@@ -247,11 +247,18 @@ def added_rows(added: Iterable[Added]) -> list[Cells]:
     """A table of RAM that comes later."""
     rows: list[Cells] = [("range", "size", "cost", "status", "")]
     for each in added:
-        said = f"{several(each.taken, 'frame')} of page space go to it before it is there" if not each.reason else ""
-        rows.append(
-            (span(each.base, each.base + each.size), size(each.size), size(each.cost), each.status, said or each.reason)
-        )
+        where = span(each.base, each.base + each.size)
+        rows.append((where, size(each.size), size(each.cost), each.status, each.reason or taken_for(each)))
     return rows
+
+
+def taken_for(added: Added) -> str:
+    """Which frames RAM that came took."""
+    before = f"{several(added.taken - added.hosted, 'frame')} of page space go to it before it is there"
+    if not added.self_hosted:
+        return before
+    own = f"{several(added.hosted, 'frame')} of its own hold what describes it"
+    return f"{own}, {before}" if added.taken > added.hosted else own
 
 
 def ratio(kernel: Kernel) -> str:

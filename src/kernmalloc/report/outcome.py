@@ -66,21 +66,33 @@ class DeviceLine(msgspec.Struct, frozen=True):
 
 class AddedLine(msgspec.Struct, frozen=True):
     """One range of RAM that came after the boot: `status` is added or refused, `cost` the bytes of the heap that are in
-    use for it, `taken` the frames that went to it before it was there, `advice` why it is refused; `helped`: with the
-    settings of the machine's advice it is added."""
+    use for it, `taken` the frames that heap and tables took for it, `hosted` those of them that are its own,
+    `self_hosted` whether it was to hold what describes it, `advice` why it is refused; `helped`: with the settings of
+    the machine's advice it is added."""
 
     base: int
     size: int
     status: str
     cost: int
     taken: int
+    hosted: int = 0
+    self_hosted: bool = False
     advice: str = ""
     helped: bool = False
 
     @classmethod
     def of(cls, each: Added, advice: Advice | None) -> AddedLine:
         """The line of a range, with the advice about its machine."""
-        return cls(each.base, each.size, each.status, each.cost, each.taken, *_said(each, advice))
+        return cls(
+            each.base,
+            each.size,
+            each.status,
+            each.cost,
+            each.taken,
+            each.hosted,
+            each.self_hosted,
+            *_said(each, advice),
+        )
 
 
 def _said(each: Became, advice: Advice | None) -> tuple[str, bool]:

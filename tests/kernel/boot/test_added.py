@@ -17,6 +17,7 @@ from kernmalloc.facade.errors import BadRequest, Busy, OutOfMemory, TooLarge
 from kernmalloc.facade.profile import STRATEGIES, Bank, Bytes
 from kernmalloc.inputs.facts import Range
 from kernmalloc.inputs.limits import raised
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.boot.sizing import GO_ON
 from kernmalloc.kernel.core.kern import Kern
 from kernmalloc.lang.status import BUSY, NAMES, NO_FRAMES, NO_VA, OK, OVERLAP, TOO_SMALL, WOULD_BLOCK, WRAPS
@@ -56,7 +57,7 @@ def refused(kernel: Kernel, base: int, count: int, *statuses: int) -> None:
     """Adding frames [base, base + count) is refused with one of the statuses, and nothing changes."""
     kernel.drain()
     before = memory(kernel)
-    result = kernel.call("ram_add", base, count)
+    result = kernel.call("ram_add", base, count, PAGE_SPACE)
     assert result in statuses, NAMES.get(result, result)
     assert memory(kernel) == before
     conserved(kernel)
@@ -114,7 +115,7 @@ def test_E39_C1_under_every_strategy(strategy):
         count = 0
         for base in range(LATER, LATER + 40 * 4096, 4096):
             kernel.handle.life.reach((base + 4096) * PAGE)
-            result = kernel.call("ram_add", base, 4096)
+            result = kernel.call("ram_add", base, 4096, PAGE_SPACE)
             if result != OK:
                 assert result in (NO_VA, NO_FRAMES), NAMES[result]
                 refused(kernel, base, 4096, NO_VA, NO_FRAMES)
@@ -208,7 +209,7 @@ def test_E39_E28_what_is_left_pays_for_the_first_part(mode):
             kernel.frame_put(pfn)
         kernel.drain()
         before = described(kernel)
-        assert kernel.call("ram_add", LATER, 4096) == OK
+        assert kernel.call("ram_add", LATER, 4096, PAGE_SPACE) == OK
         cost = int(kernel.view.kern["adding"]["cost"])
         assert cost - 2 <= described(kernel) - before <= cost  # pages without frames below the top cost less
         parts = [r for r in kernel.regions if r.pfn >= LATER]
@@ -269,7 +270,7 @@ def test_E26_E39_who_waits_for_frames_gets_those_that_come():
         kernel.call("thread_run", threads[0])
         assert kernel.call("malloc", 100 * PAGE) == WOULD_BLOCK
         assert kernel.call("thread_run", threads[1]) == OK
-        assert kernel.call("ram_add", LATER, 4096) == OK
+        assert kernel.call("ram_add", LATER, 4096, PAGE_SPACE) == OK
         assert kernel.call("thread_run", 0) == OK
         assert kernel.call("thread_next") == threads[0]
         kernel.call("thread_run", threads[0])
@@ -322,7 +323,7 @@ def test_E39_any_add_in_any_state(data):
             count = data.draw(st.one_of(st.integers(1, 40), st.integers(1, 3000), st.integers(3000, 19_000)))
             before, used = kernel.frames_by_type(), kernel.heap.used
             state = memory(kernel)
-            result = kernel.call("ram_add", base, count)
+            result = kernel.call("ram_add", base, count, PAGE_SPACE)
             conserved(kernel)
             if result != OK:
                 assert result in (NO_FRAMES, WOULD_BLOCK, NO_VA, TOO_SMALL), NAMES[result]
@@ -368,7 +369,8 @@ def test_an_add_that_a_few_free_frames_do_not_pay_for_comes_to_an_end():
             while kernel.frames_by_type()["free"] > left:
                 kernel.frame_get()
             for count in (1500, 300, 40, 1):
-                assert kernel.call("ram_add", 2500, count) in (OK, NO_FRAMES, WOULD_BLOCK, TOO_SMALL, OVERLAP)
+                added = kernel.call("ram_add", 2500, count, PAGE_SPACE)
+                assert added in (OK, NO_FRAMES, WOULD_BLOCK, TOO_SMALL, OVERLAP)
                 conserved(kernel)
 
 
@@ -389,7 +391,7 @@ def test_C1_E39_the_heap_grows_to_its_bound_for_an_add_and_not_beyond(parts, boo
         bound = kernel.view.peek(at, 8)
         if less is not None:
             poke(kernel.view, at, (top[0] - less).to_bytes(8, "little"))
-        assert kernel.call("ram_add", LATER, 8192) == (NO_VA if less else OK)
+        assert kernel.call("ram_add", LATER, 8192, PAGE_SPACE) == (NO_VA if less else OK)
         assert less or (len([r for r in kernel.regions if r.pfn >= LATER]) > 1) == parts
         top.append(int(kernel.view.kern["top"]))
         if less:  # else the kernel has sealed the bound that it was given

@@ -9,6 +9,7 @@ from small_machines import MIB, MODES, conserved, guest, machine, poison, poke
 from kernmalloc.facade.errors import OutOfMemory
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import ENTRY, SHIPPED, Profile, ProfileError
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.core.kern import DEVICE_MEMORY, DMA, PAGE
 from kernmalloc.kernel.frames.bitmap import bitmap_bytes
 from kernmalloc.kernel.frames.regions import Region
@@ -66,7 +67,7 @@ def test_what_needs_a_heap_is_refused(mode: str) -> None:
         assert kernel.call("publish", 1 << 20, 64, DEVICE_MEMORY, 64, 1) == NO_VA
         assert failed(kernel.call("umap_make")) and failed(kernel.call("thread_make", 0))
         assert kernel.call("page_get", 7) == NO_SOURCE
-        assert kernel.call("ram_add", 1 << 15, 512) == NO_VA
+        assert kernel.call("ram_add", 1 << 15, 512, PAGE_SPACE) == NO_VA
         assert kernel.call("drain") == kernel.call("release") == OK
         after = kernel.snapshot()
         record = int(kernel.handle.loaded.kern_pa) // FRAME

@@ -12,6 +12,7 @@ from small_machines import conserved, machine
 from kernmalloc.facade.kernel import Kernel
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs.facts import CARVED_KINDS, MAP_KINDS, Facts, Range
+from kernmalloc.kernel.boot.added import PAGE_SPACE
 from kernmalloc.kernel.core.kern import CARVED_MEMORY, RAM, RESERVED_MEMORY, ROM
 from kernmalloc.kernel.loaders.found import (
     RANGE_FIRMWARE,
@@ -133,7 +134,7 @@ def test_memory_that_the_loader_leaves_is_added(reader):
     with Kernel.boot(told, Profile.load("eros2"), "twin") as kernel:
         before = kernel.frames_by_type()["free"]
         for base, count, _ in left:
-            assert kernel.call("ram_add", base, count) >= 0
+            assert kernel.call("ram_add", base, count, PAGE_SPACE) >= 0
         assert kernel.frames_by_type()["free"] > before + 0x80
         assert [(r.pfn, r.frames) for r in kernel.regions if r.kind == "carved" and r.pfn >= 0x800] == [(0x880, 1)]
         conserved(kernel)

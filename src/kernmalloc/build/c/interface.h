@@ -287,7 +287,15 @@ static inline int64_t km_add_ram(uint64_t pa, uint64_t bytes)
 {
 	struct km_cpu *cpu = km_port_processor();
 
-	return km_call_ram_add(cpu, km_frames(cpu, pa), km_pfn(cpu, pa + bytes) - km_frames(cpu, pa));
+	return km_call_ram_add(cpu, km_frames(cpu, pa), km_pfn(cpu, pa + bytes) - km_frames(cpu, pa), 0);
+}
+
+/* The same, described in its own first frames. */
+static inline int64_t km_add_ram_self_hosted(uint64_t pa, uint64_t bytes)
+{
+	struct km_cpu *cpu = km_port_processor();
+
+	return km_call_ram_add(cpu, km_frames(cpu, pa), km_pfn(cpu, pa + bytes) - km_frames(cpu, pa), 1);
 }
 
 /* One frame, of type KM_PAGE or KM_DMA. */

@@ -13,8 +13,14 @@ Concepts
   5. Frames come out of nowhere, or out of a region of the loader's (CARVED_MEMORY), but for the kernel's own image and
      boot area. Nobody vouches for their being zero.
   6. The hash of the page cache is made anew when there are more than twice the frames that it was made for.
+  7. Added RAM may be its own host: its structures lie in its own first frames, and it needs none of those that were
+     there. This is the boot's circle once more. Frames are set aside; the heap grows into them before they have
+     entries; they are marked by hand (E37), and the others are listed (E38). A host is one region, without parts. An
+     affine heap grows behind its fixed part then, which gives nothing but a slab for the region's record.
+  8. The heap of a direct map does not reach where RAM is added. There the area of a host lies in its first frames,
+     which are RESERVED and no heap pages. The region's record and the hash come from the heap as ever.
 
-    gained = count - frames that heap and mapping tables took > 0
+    gained = count - frames that heap, mapping tables and the area of a host took > 0
 
 Time: under the lock, linear in the frames that are added; if the hash is made anew, also in the pages of the cache.
 Limits: what a profile asks for by the frames of the machine, objects and device entries, is that of the boot.
@@ -25,10 +31,12 @@ from __future__ import annotations
 from kernmalloc.kernel.boot.coretable import area_pages, area_use, list_frames, table_bytes
 from kernmalloc.kernel.boot.seal import boot_seal
 from kernmalloc.kernel.boot.sizing import GO_ON, affordable, area_cost, heap_frames
-from kernmalloc.kernel.core.kern import CARVED_MEMORY, LINKS, RAM, Cpu, Kern
+from kernmalloc.kernel.core.kern import CARVED_MEMORY, HEAP, LINKS, MAPPING, RAM, RESERVED, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.core.tree import tree_floor
-from kernmalloc.kernel.frames.regions import Region, place_in, region_add, region_remove, region_split
+from kernmalloc.kernel.frames.regions import Region, place_in, region_add, region_of, region_remove, region_split
 from kernmalloc.kernel.frames.space import bank_gains, frames_left, space_short
+from kernmalloc.kernel.frames.table import entry_of, set_type
 from kernmalloc.kernel.heap.bins import KEPT, longest_run, record_of
 from kernmalloc.kernel.heap.caches import REGION_CACHE
 from kernmalloc.kernel.heap.magazines import slabs_lacking, slot_take
@@ -36,10 +44,15 @@ from kernmalloc.kernel.heap.malloc import own_free, own_zeroed, pages_for
 from kernmalloc.kernel.heap.runs import longest_growth, trim
 from kernmalloc.kernel.heap.slabs import cache_at
 from kernmalloc.kernel.heap.supply import slabs_make, slabs_unmake
+from kernmalloc.kernel.map.direct import direct_end, direct_va, wiped
 from kernmalloc.kernel.pages.pages import pages_bytes, pages_few, pages_move
 from kernmalloc.lang import Record, failed, field, i64, kernel
-from kernmalloc.lang.status import BUSY, NO_FRAMES, NO_VA, OK, TOO_SMALL, WRAPS
+from kernmalloc.lang.status import BAD_SIZE, BUSY, NO_FRAMES, NO_VA, OK, TOO_SMALL, WRAPS
 from kernmalloc.machine.primitives import zero
+
+# whose frames the structures of added RAM take
+PAGE_SPACE = 0  # those that are there
+ITSELF = 1  # its own: it is a host
 
 
 class Adding(Record):
@@ -53,15 +66,34 @@ class Adding(Record):
     left: i64 = field("frames that can be taken")
     pages: i64 = field("heap pages that it takes: slabs of records, areas, the hash of the page cache")
     parts: i64 = field("regions that it makes")
-    cost: i64 = field("frames that heap and mapping tables take for all that")
+    cost: i64 = field("frames that heap, mapping tables and the area of a host take for all that")
+    host: i64 = field("whose frames these are: PAGE_SPACE, ITSELF")
+    hosted: i64 = field("of them, frames of the RAM that is added")
+    # of a host, while its structures are made
+    low: i64 = field("first frame set aside that the heap has not taken")
+    high: i64 = field("pfn behind the last that mapping tables have not taken: they have them from the end down")
+    end: i64 = field("pfn behind the last that is set aside; 0: none are")
 
 
 @kernel
-def _pay(kern: Kern, pages: int) -> int:
-    """Reckon with a run of so many heap pages: OK. NO_VA: the heap's bound is reached."""
+def _grows(kern: Kern) -> int:
+    """1 if the heap grows into a host."""
+    return kern.adding.host if has_tables(kern) != 0 else 0
+
+
+@kernel
+def _spare(kern: Kern) -> int:
+    """Frames that are set aside in a host beyond what was reckoned: bare runs of the heap may lack leaf tables."""
+    return GO_ON if _grows(kern) != 0 else 0
+
+
+@kernel
+def _pay(kern: Kern, pages: int, kept: int) -> int:
+    """Reckon with a run of so many heap pages, out of a free run of `kept` pages of the fixed part, or by growth: OK.
+    NO_VA: the heap's bound is reached."""
     adding = kern.adding
     adding.pages = adding.pages + pages
-    if pages <= adding.kept:
+    if pages <= kept:
         adding.kept = adding.kept - pages
         return OK
     top = adding.top + pages
@@ -71,7 +103,27 @@ def _pay(kern: Kern, pages: int) -> int:
     adding.cost = adding.cost + cost
     adding.left = adding.left - cost
     adding.top = top
+    if _grows(kern) != 0:
+        adding.hosted = adding.hosted + cost
     return OK
+
+
+@kernel
+def _pay_own(kern: Kern, pages: int) -> int:
+    """Reckon with a run for a structure that grows with memory, for which the heap grows into a host: OK, or NO_VA."""
+    return _pay(kern, pages, 0 if _grows(kern) != 0 else kern.adding.kept)
+
+
+@kernel
+def _pay_area(kern: Kern, pages: int) -> int:
+    """Reckon with an area of so many pages: OK. NO_VA: the heap's bound is reached, or a direct map does not reach the
+    host."""
+    adding = kern.adding
+    if adding.host == PAGE_SPACE or has_tables(kern) != 0:
+        return _pay_own(kern, pages)
+    adding.cost = adding.cost + pages
+    adding.hosted = pages
+    return OK if adding.base + pages <= direct_end(kern) else NO_VA
 
 
 @kernel
@@ -81,12 +133,12 @@ def _next_part(kern: Kern) -> int:
     NO_FRAMES: none of it can be paid for. NO_VA."""
     adding = kern.adding
     count = adding.count
-    if area_pages(kern, adding.base, count) > adding.kept:
+    if adding.host == PAGE_SPACE and area_pages(kern, adding.base, count) > adding.kept:
         if area_cost(kern, adding.top, adding.base, count) > adding.left:
             count = affordable(kern, adding.top, adding.left - GO_ON, adding.base, count)
     if count == 0:
         return NO_FRAMES
-    status = _pay(kern, area_pages(kern, adding.base + adding.count - count, count))
+    status = _pay_area(kern, area_pages(kern, adding.base + adding.count - count, count))
     if failed(status):
         return status
     adding.count = adding.count - count
@@ -102,7 +154,7 @@ def _hash_pages(kern: Kern, frames: int) -> int:
 
 
 @kernel
-def _adding_from(kern: Kern, base: int, count: int, kept: int, left: int) -> int:
+def _adding_from(kern: Kern, base: int, count: int, host: int, kept: int, left: int) -> int:
     """Begin to reckon with frames [base, base + count)."""
     adding = kern.adding
     adding.base = base
@@ -113,26 +165,29 @@ def _adding_from(kern: Kern, base: int, count: int, kept: int, left: int) -> int
     adding.pages = 0
     adding.parts = 0
     adding.cost = 0
+    adding.host = host
+    adding.hosted = 0
     return OK
 
 
 @kernel
-def reckon(kern: Kern, base: int, count: int, kept: int, left: int, slabs: int) -> int:
-    """Reckon what adding frames [base, base + count) takes, beside `slabs` pages for records, where the heap's fixed
-    part has a free run of `kept` pages and `left` frames can be taken: OK. Changes nothing but `Kern.adding`.
+def reckon(kern: Kern, base: int, count: int, host: int, kept: int, left: int, slabs: int) -> int:
+    """Reckon what adding frames [base, base + count) takes of `host`, PAGE_SPACE or ITSELF, beside `slabs` pages for
+    records, where the heap's fixed part has a free run of `kept` pages and `left` frames can be taken: OK. Changes
+    nothing but `Kern.adding`.
 
     TOO_SMALL: they would not bring more frames than they take. NO_FRAMES: not even a part of them can be paid for.
-    NO_VA: the heap's bound would be passed."""
+    NO_VA: the heap's bound would be passed, or a direct map does not reach a host."""
     adding = kern.adding
-    _adding_from(kern, base, count, kept, left)
-    status = _pay(kern, slabs) if slabs > 0 else OK
+    _adding_from(kern, base, count, host, kept, left)
+    status = _pay(kern, slabs, kept) if slabs > 0 else OK
     while status == OK and adding.count > 0:
         frames = _next_part(kern)
         status = frames if failed(frames) else OK
     if status == OK:
         pages = _hash_pages(kern, kern.frames + count)
-        status = _pay(kern, pages) if pages > 0 else OK
-    if status == OK and adding.cost >= count:
+        status = _pay_own(kern, pages) if pages > 0 else OK
+    if status == OK and adding.cost + _spare(kern) >= count:
         return TOO_SMALL
     return status
 
@@ -186,17 +241,31 @@ def _cut_off(cpu: Cpu, base: int, count: int) -> int:
 
 
 @kernel
-def _describe(cpu: Cpu, base: int, count: int) -> int:
-    """Make frames [base, base + count) a region of free RAM: OK, or the status of `own_zeroed`."""
+def _area(cpu: Cpu, base: int, count: int) -> int:
+    """Zeroed memory to describe frames [base, base + count) in: VA, or the status of `own_zeroed`."""
     kern = cpu.kern
-    area = own_zeroed(cpu, table_bytes(kern, base, count))
+    adding = kern.adding
+    if adding.host == PAGE_SPACE or has_tables(kern) != 0:
+        return own_zeroed(cpu, table_bytes(kern, base, count))
+    adding.low = adding.high
+    wiped(cpu, base, adding.low - base)
+    return direct_va(kern, base)
+
+
+@kernel
+def _describe(cpu: Cpu, base: int, count: int) -> int:
+    """Make frames [base, base + count) a region of RAM, all free but those that are set aside: OK, or the status of
+    `own_zeroed`."""
+    kern = cpu.kern
+    area = _area(cpu, base, count)
     if failed(area):
         return area
     _cut_off(cpu, base, count)
     region = Region(_records(cpu))
     region_add(cpu, region, base, count, RAM)
     area_use(cpu, region, area)
-    list_frames(region, base, count)
+    first = max(base, kern.adding.end)
+    list_frames(region, first, base + count - first)
     kern.coming = kern.coming - count
     kern.added = kern.added + count
     kern.returned = kern.returned + count  # somebody may have written to them
@@ -204,9 +273,41 @@ def _describe(cpu: Cpu, base: int, count: int) -> int:
 
 
 @kernel
+def _set_aside(kern: Kern, base: int) -> int:
+    """Set the first frames aside of a host that has been reckoned with."""
+    adding = kern.adding
+    if adding.host != PAGE_SPACE:
+        adding.low = base
+        adding.end = base + adding.hosted + _spare(kern)
+        adding.high = adding.end
+    return OK
+
+
+@kernel
+def _mark(cpu: Cpu, base: int) -> int:
+    """Mark the frames set aside that a host's structures have taken by hand (E37), and list the others: how many were
+    taken."""
+    kern = cpu.kern
+    adding = kern.adding
+    end = adding.end
+    if end == 0:
+        return 0
+    adding.end = 0
+    region = region_of(cpu, base)
+    type = HEAP if has_tables(kern) != 0 else RESERVED
+    for pfn in range(base, end):
+        if pfn < adding.low:
+            set_type(cpu, entry_of(cpu, region, pfn), type, 0)
+        elif pfn >= adding.high:
+            set_type(cpu, entry_of(cpu, region, pfn), MAPPING, 0)
+    list_frames(region, adding.low, adding.high - adding.low)
+    return end - base - (adding.high - adding.low)
+
+
+@kernel
 def _describe_all(cpu: Cpu) -> int:
     """Describe what `Kern.adding` has not reckoned with yet, part by part, and make the hash of the page cache anew if
-    there must be a longer one. OK, or the status that refuses the first part."""
+    there must be a longer one. How many frames a host gave, or the status that refuses the first part."""
     kern = cpu.kern
     adding = kern.adding
     while adding.count > 0:
@@ -214,54 +315,65 @@ def _describe_all(cpu: Cpu) -> int:
         status = _describe(cpu, adding.base + adding.count, count)
         if failed(status):
             return status
+    at = NO_VA
     if pages_few(kern, kern.frames) != 0:
         at = own_zeroed(cpu, pages_bytes(kern, kern.frames))
-        if not failed(at):
-            own_free(cpu, pages_move(cpu, at, kern.frames))
-    return OK
+    hosted = _mark(cpu, adding.base)
+    if not failed(at):
+        own_free(cpu, pages_move(cpu, at, kern.frames))
+    return hosted
 
 
 @kernel
-def _add_frames(cpu: Cpu, base: int, count: int, more: int) -> int:
+def _add_frames(cpu: Cpu, base: int, count: int, host: int, more: int) -> int:
     """Add frames, with so many region records more than parts: OK, or why not."""
     kern = cpu.kern
+    adding = kern.adding
     cache = cache_at(kern, REGION_CACHE)
     records = 0
     slabs = 0
     status = OK
-    kern.adding.parts = 1
-    while status == OK and kern.adding.parts + more > records:
-        records = kern.adding.parts + more
+    adding.parts = 1
+    while status == OK and adding.parts + more > records:
+        records = adding.parts + more
         slabs = slabs_lacking(cpu, cache, records)
-        status = reckon(kern, base, count, _kept_run(kern), frames_left(cpu), slabs * cache.pages)
+        status = reckon(kern, base, count, host, _kept_run(kern), frames_left(cpu), slabs * cache.pages)
     if status == NO_FRAMES:
         # more than there are: who does the call again because so many were had would do so for ever
         return space_short(cpu, max(slabs * cache.pages + GO_ON, frames_left(cpu) + 1))
     if status == OK:
+        _set_aside(kern, base)
         status = slabs_make(cpu, cache, slabs)
     if failed(status):
+        adding.end = 0
         return status
-    pages = kern.adding.pages
-    cost = kern.adding.cost
-    _adding_from(kern, base, count, _kept_run(kern), frames_left(cpu))
-    status = _describe_all(cpu)
-    kern.adding.pages = pages
-    kern.adding.cost = cost
-    if failed(status):
+    pages = adding.pages
+    cost = adding.cost
+    _adding_from(kern, base, count, host, _kept_run(kern), frames_left(cpu))
+    hosted = _describe_all(cpu)
+    adding.pages = pages
+    adding.cost = cost
+    adding.hosted = max(hosted, 0)
+    if failed(hosted):
         slabs_unmake(cpu, cache, slabs)
-    return status
+        return hosted
+    return OK
 
 
 @kernel
-def ram_add(cpu: Cpu, base: int, count: int) -> int:
+def ram_add(cpu: Cpu, base: int, count: int, host: int) -> int:
     """Make frames [base, base + count), which came after the boot or which the loader needs no more, page space: OK.
 
-    WRAPS: they pass the physical address limit, or what a page cache with a source can name. OVERLAP: a region that is
-    not the loader's has some of them. BUSY: the kernel's image or boot area lies there. TOO_SMALL: describing them
-    would take as many frames as they are. NO_VA: the heap's bound would be passed. Else a status of `malloc`. Then
-    nothing has changed.
+    `host`: whose frames their structures take, PAGE_SPACE (0) or their own, ITSELF (1).
+
+    BAD_SIZE: another host. WRAPS: they pass the physical address limit, or what a page cache with a source can name.
+    OVERLAP: a region that is not the loader's has some of them. BUSY: the kernel's image or boot area lies there.
+    TOO_SMALL: describing them would take as many frames as they are, or nearly. NO_VA: the heap's bound would be
+    passed, or a direct map does not reach a host. Else a status of `malloc`. Then nothing has changed.
     """
     kern = cpu.kern
+    if host != PAGE_SPACE and host != ITSELF:
+        return BAD_SIZE
     found = place_in(cpu, base, count, CARVED_MEMORY)
     if failed(found):
         return found
@@ -272,7 +384,7 @@ def ram_add(cpu: Cpu, base: int, count: int) -> int:
     before = kern.free_frames + kern.page_frames
     idle = kern.idle
     kern.coming = count
-    status = _add_frames(cpu, base, count, 1 if found != 0 else 0)
+    status = _add_frames(cpu, base, count, host, 1 if found != 0 else 0)
     kern.coming = 0
     trim(cpu, idle)
     if status == OK:

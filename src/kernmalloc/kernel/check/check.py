@@ -45,7 +45,7 @@ from kernmalloc.kernel.check.recount_slabs import (
     unused_errors,
 )
 from kernmalloc.kernel.check.recount_stalls import count_overdue, count_running, count_waiting, next_thread
-from kernmalloc.kernel.check.rooms import goes_on, is_block, is_region, nodes_in
+from kernmalloc.kernel.check.rooms import goes_on, is_block, is_host, is_region, nodes_in
 from kernmalloc.kernel.check.tally import MOST_EQUATIONS, Tally
 from kernmalloc.kernel.core.kern import (
     ABSENT,
@@ -229,7 +229,7 @@ def _check_regions(cpu: Cpu, tally: Tally) -> int:
             tally.device = tally.device + tally.used
         if region.area != 0 and tally.layout_errors == 0:
             ram += 1
-            tally.owned = tally.owned + has_heap(cpu.kern)
+            tally.owned = tally.owned + has_heap(cpu.kern) - is_host(cpu.kern, region)
             count_bitmaps(region, tally)
             if failed(_count_frames(cpu, region, tally)):
                 return BROKEN

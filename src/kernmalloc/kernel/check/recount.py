@@ -10,11 +10,23 @@ Concepts
 from __future__ import annotations
 
 from kernmalloc.kernel.boot.config import BootRange
-from kernmalloc.kernel.boot.coretable import table_bytes
+from kernmalloc.kernel.boot.coretable import area_pages, table_bytes
 from kernmalloc.kernel.boot.sizing import range_at
-from kernmalloc.kernel.check.rooms import goes_on, is_area, is_region
+from kernmalloc.kernel.check.rooms import goes_on, is_area, is_host, is_region
 from kernmalloc.kernel.check.tally import Tally
-from kernmalloc.kernel.core.kern import ABSENT, DEVICE, DMA, EMPTY, LARGEST_CLASS, PAGE, RAM, Cpu, Kern, Word
+from kernmalloc.kernel.core.kern import (
+    ABSENT,
+    DEVICE,
+    DMA,
+    EMPTY,
+    LARGEST_CLASS,
+    PAGE,
+    RAM,
+    RESERVED,
+    Cpu,
+    Kern,
+    Word,
+)
 from kernmalloc.kernel.core.locks import gate_of, grains_mapped
 from kernmalloc.kernel.devices import CHUNK_FRAMES, CHUNK_SHIFT, UNPUBLISHED, Chunk, chunk_cache, entry_in
 from kernmalloc.kernel.frames.bitmap import CHUNK_ORDER, origin_of, sum_count, test, word_count
@@ -22,6 +34,7 @@ from kernmalloc.kernel.frames.claims import short
 from kernmalloc.kernel.frames.regions import Region, next_region
 from kernmalloc.kernel.frames.stock import Group, Stock, bottom_of, group_shift, places
 from kernmalloc.kernel.frames.table import Frame, FrameWords, Page, entry_of
+from kernmalloc.kernel.map.direct import direct_end
 from kernmalloc.lang import ctz, element, kernel, popcount, rest, shl, shr
 from kernmalloc.lang.status import OK
 
@@ -42,7 +55,10 @@ def layout_errors(cpu: Cpu, region: Region) -> int:
     kern = cpu.kern
     if region.count <= 0 or region.base < 0 or region.base > kern.max_pfn - region.count:
         return 1
-    if is_area(cpu, region.area, table_bytes(kern, region.base, region.count)) == 0:
+    own = area_pages(kern, region.base, region.count) if is_host(kern, region) != 0 else 0
+    if own > region.count or (own > 0 and region.base + own > direct_end(kern)):
+        return 1
+    if own == 0 and is_area(cpu, region.area, table_bytes(kern, region.base, region.count)) == 0:
         return 1
     words = word_count(region.base, region.count)
     if region.origin != origin_of(region.base, region.count) or region.word_count != words:
@@ -60,6 +76,9 @@ def layout_errors(cpu: Cpu, region: Region) -> int:
         or region.full != element(region.tops, sum_count(sums))
     ):
         return 1
+    for pfn in range(region.base, region.base + own):
+        if entry_of(cpu, region, pfn).type != RESERVED:
+            return 1
     inside = region.hint >= 0 and region.hint < words and region.chunk_hint < sum_count(words >> 3)
     return 0 if inside else 1
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from kernmalloc.kernel.check.tally import Tally
 from kernmalloc.kernel.core.kern import MAPPING, Cpu, Kern
-from kernmalloc.kernel.core.modes import has_heap
+from kernmalloc.kernel.core.modes import has_heap, has_tables
 from kernmalloc.kernel.core.tree import Link
 from kernmalloc.kernel.frames.regions import Region, described
 from kernmalloc.kernel.frames.table import entry_of
@@ -21,6 +21,7 @@ from kernmalloc.kernel.heap.bins import OWN, record_of, va_of
 from kernmalloc.kernel.heap.caches import LAST_REGION_CACHE, REGION_CACHE, is_object
 from kernmalloc.kernel.heap.malloc import page_at, pages_for
 from kernmalloc.kernel.heap.slots import grains_of
+from kernmalloc.kernel.map.direct import direct_va
 from kernmalloc.kernel.map.kmap import pfn_at
 from kernmalloc.lang import failed, kernel
 from kernmalloc.lang.status import BROKEN
@@ -61,6 +62,14 @@ def is_area(cpu: Cpu, va: int, bytes: int) -> int:
     if va & ((1 << kern.page_shift) - 1) != 0 or first < 0:
         return 0
     return 1 if first + pages_for(kern, bytes) <= kern.donation_frames else 0
+
+
+@kernel
+def is_host(kern: Kern, region: Region) -> int:
+    """1 if a region's area lies in its own first frames, which are no heap pages: RAM that came, in a direct map."""
+    if has_tables(kern) != 0 or has_heap(kern) == 0:
+        return 0
+    return 1 if region.area == direct_va(kern, region.base) else 0
 
 
 @kernel

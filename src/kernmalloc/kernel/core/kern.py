@@ -305,7 +305,7 @@ class Kern(Record):
     lenient: i64 = field("1: growth may break the promise, and the ledger says by how much")
     withheld: i64 = field("frames not promised at boot: declared growth")
     opening: i64 = field("free and page frames when the boot was over")
-    opening_heap: i64 = field("heap and mapping frames then")
+    opening_heap: i64 = field("heap, mapping and reserved frames then")
     # devices
     device_ranges: i64 = field("device ranges whose region records are allocated at boot")
     device_pages: i64 = field("device frames whose entries are reserved at boot")

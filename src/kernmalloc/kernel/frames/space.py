@@ -4,6 +4,7 @@ Concepts
   1. The heap and the mapping tables take their frames here and give them back here; nothing else does.
   2. Before the first core table exists there is no free list: frames then come out of the donation (E35), of which the
      last part is for mapping tables. All of them are marked by hand once there are entries (E37).
+     RAM that is added may pay for its own structures: then the heap takes those of its frames that are set aside.
   3. A caller asks for all that an operation will need before it stores anything: what it then takes is there.
   4. The bank was promised frames when the boot was over (C13, C14). What would leave page space with fewer is refused,
      unless the profile lets growth break the promise. The ledger begins with `Kern.opening`.
@@ -15,7 +16,8 @@ Concepts
 
 from __future__ import annotations
 
-from kernmalloc.kernel.core.kern import LIST, MAPPING, UP, Cpu
+from kernmalloc.kernel.core.kern import LIST, MAPPING, UP, Cpu, Kern
+from kernmalloc.kernel.core.modes import has_tables
 from kernmalloc.kernel.frames.claims import could_come, kept_back, listed, reserve_open, takeable
 from kernmalloc.kernel.frames.regions import region_of
 from kernmalloc.kernel.frames.table import give, promise_holds, take_run
@@ -25,9 +27,17 @@ from kernmalloc.machine.primitives import known_zero
 
 
 @kernel
+def has_host(kern: Kern) -> int:
+    """1 if the heap takes frames of RAM that is being added, which are set aside for its structures (`added`)."""
+    return 1 if has_tables(kern) != 0 and kern.adding.end != 0 else 0
+
+
+@kernel
 def frames_left(cpu: Cpu) -> int:
     """Frames that `space_take` can give at once: all that are listed, where more are being added."""
     kern = cpu.kern
+    if has_host(kern) != 0:
+        return kern.adding.high - kern.adding.low
     if kern.stage < LIST:
         return kern.donation_frames - kern.donated_heap - kern.donated_maps
     return takeable(cpu) if kern.coming == 0 else listed(kern)
@@ -69,7 +79,7 @@ def space_ask(cpu: Cpu, count: int) -> int:
     """OK if `count` frames can be taken now. WOULD_BLOCK: they could be had by waiting. NO_FRAMES: not even so.
     PROMISED: the bank would be left with fewer than it was promised."""
     kern = cpu.kern
-    if kern.stage == UP and promise_holds(cpu, count) == 0:
+    if kern.stage == UP and has_host(kern) == 0 and promise_holds(cpu, count) == 0:
         return PROMISED
     left = frames_left(cpu)
     if count <= left:
@@ -78,11 +88,25 @@ def space_ask(cpu: Cpu, count: int) -> int:
 
 
 @kernel
+def _host_take(cpu: Cpu, most: int, type: int) -> int:
+    """What `space_take` does where there is a host."""
+    adding = cpu.kern.adding
+    cpu.run = most
+    if type == MAPPING:
+        adding.high = adding.high - most
+        return adding.high
+    adding.low = adding.low + most
+    return adding.low - most
+
+
+@kernel
 def space_take(cpu: Cpu, most: int, type: int) -> int:
     """A run of contiguous frames, at most `most`, for the kernel: the first pfn, their number in `Cpu.run`.
 
     The caller has asked for them."""
     kern = cpu.kern
+    if has_host(kern) != 0:
+        return _host_take(cpu, most, type)
     if kern.stage >= LIST:
         return take_run(cpu, most, type)
     cpu.run = most
@@ -95,8 +119,8 @@ def space_take(cpu: Cpu, most: int, type: int) -> int:
 
 @kernel
 def fresh(cpu: Cpu, pa: int, bytes: int) -> int:
-    """1 if memory just taken is zero: the machine vouches for it, and no frame has ever been given back."""
-    if cpu.kern.returned != 0:
+    """1 if memory just taken is zero: the machine vouches for it, and no frame has ever been given back, or came."""
+    if cpu.kern.returned != 0 or cpu.kern.adding.end != 0:
         return 0
     return known_zero(pa, bytes)
 

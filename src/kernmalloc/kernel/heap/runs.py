@@ -27,7 +27,7 @@ from __future__ import annotations
 from kernmalloc.kernel.core.kern import ABSENT, UP, Cpu, Kern
 from kernmalloc.kernel.core.locks import gate_raise, gates_lower
 from kernmalloc.kernel.core.modes import has_tables
-from kernmalloc.kernel.frames.space import space_ask
+from kernmalloc.kernel.frames.space import has_host, space_ask
 from kernmalloc.kernel.heap.bins import (
     BARE,
     IDLE,
@@ -398,9 +398,10 @@ def new_pages(cpu: Cpu, pages: int, align: int) -> int:
 def take_zeroed(cpu: Cpu, pages: int) -> int:
     """A run of pages of zeros: its first page, or what `grow` says.
 
-    It comes from the fixed part, which is zero until a run is first given back, else from newly backed pages."""
+    It comes from the fixed part, which is zero until a run is first given back, else from newly backed pages. Where RAM
+    is added that holds its own structures, it comes from these alone."""
     kern = cpu.kern
-    page = _cut(cpu, KEPT, pages, 1)
+    page = _cut(cpu, KEPT, pages, 1) if has_host(kern) == 0 else ABSENT
     if page == ABSENT:
         page = _grow_or_trim(cpu, pages, 1)
     elif kern.recycled != 0:
