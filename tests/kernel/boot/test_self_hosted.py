@@ -209,15 +209,15 @@ def test_who_waits_for_frames_gets_those_that_come():
     """E26: threads wait, and no frame is free: RAM that holds what describes it ends their wait."""
     with Kernel.boot(machine((0, 8 * MIB)), tuned(lenient=True), "soft") as kernel:
         kernel.handle.life.reach(GIB)
+        thread = kernel.call("thread_make", 0)
         kernel.drain()
         held = [kernel.frame_get() for _ in range(kernel.frames_by_type()["free"])]
-        thread = kernel.call("thread_make", 0)
-        kernel.call("thread_run", thread)
+        assert kernel.call("thread_run", thread) == OK
         assert kernel.call("malloc", 1000 * PAGE) == WOULD_BLOCK
         kernel.call("thread_run", 0)
         assert kernel.call("ram_add", LATER, 16384, ITSELF) == OK
         assert kernel.call("thread_next") == thread
-        kernel.call("thread_run", thread)
+        assert kernel.call("thread_run", thread) == OK
         assert kernel.call("malloc", 1000 * PAGE) > 0
         kernel.call("thread_run", 0)
         conserved(kernel)
