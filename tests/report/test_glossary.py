@@ -50,8 +50,9 @@ TRACE = ROOT / "tests/data/traces/gcc.tracefs.txt"
 LABEL = re.compile(r"[A-Za-z][A-Za-z,:'+_-]+(?: [A-Za-z,:'+_-]+){0,5}")
 """What has more words is a sentence, whose words are looked at."""
 WORD = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
-NAMED = re.compile(r"\S*[/_\d]\S*|--\S+|\[[hm.]+\]|\b(\w)\1{2,}\b", re.IGNORECASE)
-"""Names of files and constants, numbers, options; bars and maps of letters."""
+NAMED = re.compile(r"\S*[/_\d]\S*|--\S+|\[[hm.]+\]|\b(\w)\1{2,}\b|(?<=layout )[\da-f]{1,4}\b", re.IGNORECASE)
+"""Names of files and constants, numbers, options; bars and maps of letters; the number of a layout, which may have no
+digit."""
 
 
 def words(text: str) -> set[str]:
