@@ -236,7 +236,7 @@ def test_later_ram_is_whole_frames(km: Called, kernel: Kernel) -> None:
     assert region.frames == 511
     assert km.add_ram(12 * MIB + 8192, 4096) == status.OVERLAP
     free = kernel.frames_by_type()["free"]
-    assert km.add_ram_self_hosted(16 * MIB, 2 * MIB) == status.OK
+    assert km.add_ram_self_hosted(14 * MIB, 2 * MIB) == status.OK
     own = int(kernel.view.kern["adding"]["hosted"])
     assert own > 4 and kernel.frames_by_type()["free"] == free + 512 - own
 
