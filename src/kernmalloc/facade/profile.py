@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
@@ -304,7 +303,6 @@ class Profile(_Table, frozen=True):
             return 0
         return min(1 << 18, frames >> 3) if self.devices.frames is None else self.devices.frames
 
-    @lru_cache(1024)
     def wanted_counts(self, frames: int) -> dict[str, int]:
         """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name, at most
         `MOST_OBJECTS`. What the virtual window holds may be less: the kernel takes the lesser."""

@@ -223,7 +223,7 @@ def _other(made: Plan) -> Advice | None:
 
 def _later(made: Plan) -> list[Range]:
     """The RAM that comes later."""
-    return [Range(each.base, each.size, "ram") for each in made.added]
+    return [Range(each.base, each.size, SELF_HOSTED if each.self_hosted else "ram") for each in made.added]
 
 
 def _cure(made: Plan, beyond: frozenset[int]) -> dict[str, int] | None:
