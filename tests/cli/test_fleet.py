@@ -1,0 +1,84 @@
+"""`kernmalloc fleet`."""
+
+import csv
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from kernmalloc.cli import app
+from kernmalloc.fleet.rows import MachineRow
+
+FLEET = "generated:9:24"
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, ["fleet", *words, "--processes", "1"])
+
+
+def test_the_value_and_its_boot_line_are_told_and_true():
+    done = run(FLEET, "desktop-16g", "--kernel", "eros2")
+    assert done.exit_code == 0, done.output
+    (line,) = (line.strip() for line in done.output.splitlines() if line.strip().startswith("kernmalloc boot FILE"))
+    (answer,) = (
+        json.loads(line) for line in run(FLEET, "desktop-16g", "--kernel", "eros2", "--json").output.splitlines()
+    )
+    assert answer["lines"] == [line] and answer["machines"] == 25 and answer["wrong"] == []
+    assert f"device-frames = {answer['value']:,} covers {answer['covered']:,} of 25 machines" in done.output
+    assert {each["machine"] for each in answer["left_over"]} <= {*done.output.replace("  ", "\n").split("\n")} | {""}
+    booted = CliRunner().invoke(app, [*line.replace("FILE", "desktop-16g").split()[1:], "--json"])
+    assert all(each["status"] == "fits" for each in json.loads(booted.stdout)["devices"])
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (("--for", "heap"), ("window = ", "kernmalloc boot FILE --kernel eros2 --strategy demand --window ")),
+        (("--for", "hole", "--with", "24GiB"), ("Guests", "-global q35-pcihost.pci-hole64-size=", "string=")),
+        (("--for", "hotadd", "--to", "48GiB"), ("boot-memory = ", "-m ", ",slots=256,maxmem=49152M")),
+        (("--strategy", "hybrid"), ("growable = ", "--strategy hybrid --growable ")),
+        (("--cover", "50%"), ("It is the smallest that covers 12.",)),
+    ],
+)
+def test_each_purpose_is_answered(words, lines):
+    done = run(FLEET, "--kernel", "eros2", *words)
+    assert done.exit_code == 0 and all(line in done.output for line in lines), done.output
+    assert "WRONG" not in done.output
+
+
+def test_rows_are_kept_and_asked(tmp_path):
+    done = run(FLEET, "--parquet", str(tmp_path / "kept"), "--csv", str(tmp_path / "rows.csv"))
+    assert done.exit_code == 0, done.output
+    with open(tmp_path / "rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and list(rows[0]) == list(MachineRow._fields)
+    asked = run("--parquet", str(tmp_path / "kept"), "--sql", "SELECT id, ram FROM machines", "--json")
+    told = [json.loads(line) for line in asked.output.splitlines()]
+    assert [(row["id"], row["ram"]) for row in rows] == [(each["id"], str(each["ram"])) for each in told]
+    again = run(FLEET, "--parquet", str(tmp_path / "kept"), "--for", "heap")
+    assert again.exit_code == 2 and "holds the work of another question" in again.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "fleet: no machines are named"),
+        ((FLEET, "--cover", "120%"), "--cover 120%: no share of machines"),
+        ((FLEET, "--for", "hotadd"), "--for hotadd: goes with --to"),
+        ((FLEET, "--to", "3GiB"), "--for hotadd: goes with --to"),
+        ((FLEET, "--with", "no such card"), "no such card"),
+        (("--sql", "SELECT 1"), "fleet: no machines are named"),
+        ((FLEET, "--sql", "SELECT"), "--sql: "),
+        (("nothing.txt",), "nothing.txt: No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(words, said, tmp_path):
+    done = run(*words)
+    assert done.exit_code == 2 and said in done.output and "Traceback" not in done.output, done.output
+
+
+def test_a_share_that_cannot_be_had_is_status_1():
+    done = run("desktop-16g", "--kernel", "coyotos-i386", "--window", "64MiB")
+    assert done.exit_code == 1
+    assert "No value of device-frames covers 1 of 1 machine: the best covers 0, 0%." in done.output
+    assert "core tables for 15.9 GiB of RAM take" in done.output
