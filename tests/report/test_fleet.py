@@ -44,7 +44,7 @@ def test_all_that_decides_is_told():
 
 
 def test_what_no_value_covers_and_what_is_wrong():
-    told = text(msgspec.structs.replace(ANSWER, value=None, lines=(), wrong=("a machine",)))
+    told = text(msgspec.structs.replace(ANSWER, value=None, lines=(), costs=Costs(0, 0, 0), wrong=("a machine",)))
     assert "No value of device-frames covers 198 of 200 machines: the best covers 199, 99.5%." in told
     assert "It costs" not in told and "WRONG: tried with it, a machine is not what its need says" in told
 

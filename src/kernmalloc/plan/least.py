@@ -75,12 +75,25 @@ def reserve(machine: Machine, profile: Profile) -> Reserve | None:
 
 @lru_cache(4096)
 def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) -> int:
-    """The most slabs, up to `top`, with which a machine of that memory holds the kernel; it does with none."""
+    """The most slabs, up to `top`, with which a machine of that memory holds the kernel; it does with none. They are
+    nearly on a line over RAM, so that they are looked for near the line through the two most alike."""
 
-    def held(slabs: int) -> bool:
-        return not why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)}))
+    def lacks(slabs: int) -> bool:
+        return bool(why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)})))
 
-    return top if held(top) else last_that(held, 0, top)
+    if not lacks(top):
+        return top
+    ram, known = sum(each.size for each in memory.ram), _known.setdefault((profile, option, top), {})
+    alike = sorted(known.items(), key=lambda each: abs(each[0] - ram))[:2]
+    near = top // 2
+    if len(alike) == 2:
+        (one, first), (other, second) = alike
+        near = first + (ram - one) * (second - first) // (other - one)
+    known[ram] = (first_that(lacks, min(max(near, 0), top), top) or 1) - 1
+    return known[ram]
+
+
+_known: dict[tuple[Profile, str, int], dict[int, int]] = {}  # by bytes of RAM
 
 
 def planned(machine: Machine, profile: Profile) -> Plan | None:

@@ -29,10 +29,9 @@ def title(answer: Answer) -> str:
 
 
 def _answer(answer: Answer, verbose: bool) -> Iterator[str]:
-    yield from paragraph(verdict(answer))
-    if answer.value is not None:
-        yield from paragraph(cost(answer))
-        yield from answer.lines
+    for sentence in sentences(answer):
+        yield from paragraph(sentence)
+    yield from answer.lines
     for name in answer.wrong:
         yield from fitted(f"WRONG: tried with it, {name} is not what its need says")
     yield ""
@@ -40,6 +39,11 @@ def _answer(answer: Answer, verbose: bool) -> Iterator[str]:
     if answer.left_over:
         yield ""
         yield from _left_over(answer, verbose)
+
+
+def sentences(answer: Answer) -> list[str]:
+    """The value, what it covers, and what it costs, if it costs memory."""
+    return [verdict(answer), *([cost(answer)] if answer.costs.most else [])]
 
 
 def verdict(answer: Answer) -> str:

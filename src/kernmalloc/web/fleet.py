@@ -4,7 +4,7 @@ the machines left over."""
 import msgspec
 
 from kernmalloc.fleet.answer import Answer
-from kernmalloc.report.fleet import cost, title, verdict
+from kernmalloc.report.fleet import sentences, title
 from kernmalloc.web.page import Part
 
 VIEW = "fleet"
@@ -15,6 +15,6 @@ def fleet_part(answer: Answer) -> Part:
     """The answer, as --json prints it, with the sentences of the text; of very many machines left over the first."""
     data = msgspec.to_builtins(answer)
     data["left_over"] = data["left_over"][:MOST]
-    data["says"] = [verdict(answer), *([] if answer.value is None else [cost(answer)])]
+    data["says"] = sentences(answer)
     data["all_left_over"] = len(answer.left_over)
     return Part(VIEW, f"{title(answer)}: {answer.machines:,} machines", data)
