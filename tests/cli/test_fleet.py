@@ -48,6 +48,22 @@ def test_each_purpose_is_answered(words, lines):
     assert "WRONG" not in done.output
 
 
+def test_of_one_machine_all_is_told(tmp_path):
+    placed = run("desktop-16g", "--for", "hole", "--with", "GeForce RTX 3090").output
+    assert "Placed, in order of address" in placed and "GeForce RTX 3090" in placed and "pci=nocrs" in placed
+    guest = tmp_path / "guest.toml"
+    guest.write_text(
+        'name = "guest"\narch = "x86_64"\nmemory = [{ base = 0x100000, size = 0xfe00000, kind = "ram" }]\n'
+    )
+    grown = run(str(guest), "--for", "hotadd", "--to", "12GiB", "--kernel", "linux-x86_64")
+    assert grown.exit_code == 0, grown.output
+    assert "Steps, in order" in grown.output and "are missing. It grows in 2 steps." in grown.output
+    least = re.search(r"in steps +(\d+) MiB", grown.output)[1]
+    assert f"boot-memory = {least} MiB covers 1 of 1 machine" in grown.output
+    movable = run(str(guest), "--for", "hotadd", "--to", "12GiB", "--kernel", "linux-x86_64", "--movable").output
+    assert "can grow no further" in movable
+
+
 def test_rows_are_kept_and_asked(tmp_path):
     done = run(FLEET, "--parquet", str(tmp_path / "kept"), "--csv", str(tmp_path / "rows.csv"))
     assert done.exit_code == 0, done.output

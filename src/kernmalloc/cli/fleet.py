@@ -17,6 +17,8 @@ from kernmalloc.cli.page import Html, write
 
 if TYPE_CHECKING:
     from kernmalloc.fleet.answer import Answers
+    from kernmalloc.fleet.pieces import Piece
+    from kernmalloc.fleet.question import Question
     from kernmalloc.fleet.work import Job
 
 
@@ -117,7 +119,8 @@ def fleet(
                 target=parsed("to", to, parse_size) if to else 0,
                 policy=Policy(parsed("used", used, parse_size) if used else 0, movable, memmap_on_memory),
             )
-            found = _answers(Job(question, folder, bool(parquet or csv or sql)), files, cover, processes, cluster)
+            cut = _pieces(files)
+            found = _answers(Job(question, folder, bool(parquet or csv or sql)), cut, cover, processes, cluster)
             status = _status(found, verbose)
             if html:
                 write(html, IN_WORDS[purpose], [], [fleet_part(answer) for answer in found.answers], None)
@@ -126,6 +129,7 @@ def fleet(
                     say_json(answer)
             elif not sql:
                 say_all(report.whole(found, IN_WORDS[purpose], verbose))
+                say_all(_of_one(question, cut, found))
         if csv:
             write_whole(csv, "csv", "".join(tables.csv(folder)))
         if sql:
@@ -147,27 +151,55 @@ def _folder(name: str) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _answers(job: "Job", files: list[str], cover: str, processes: int, cluster: str) -> "Answers":
-    """Ask the fleet that words name.  Raises InputError."""
+def _pieces(files: list[str]) -> "list[Piece]":
+    """The fleet that words name, cut into pieces of work."""
     from collections import Counter
 
-    from kernmalloc.cli.progress import load_objects, planned
     from kernmalloc.cli.sources import source, words_once
+    from kernmalloc.fleet.pieces import pieces
+
+    skipped: Counter[str] = Counter()
+    cut = list(pieces(words_once(files), source=source, skipped=skipped))
+    for reason, count in skipped.items():
+        complain(f"left out: {count:,} {reason}")
+    return cut
+
+
+def _answers(job: "Job", cut: "list[Piece]", cover: str, processes: int, cluster: str) -> "Answers":
+    """Ask a fleet.  Raises InputError."""
+    from kernmalloc.cli.progress import load_objects, planned
     from kernmalloc.fleet import workers
     from kernmalloc.fleet.answer import answers, share
-    from kernmalloc.fleet.pieces import pieces
 
     wanted = parsed("cover", cover, share)
     load_objects(Mode.soft)
-    skipped: Counter[str] = Counter()
-    all = list(pieces(words_once(files), source=source, skipped=skipped))
-    for reason, count in skipped.items():
-        complain(f"left out: {count:,} {reason}")
     with (
         workers.cluster(cluster) if cluster else workers.Processes(processes) as each,
-        planned(2 * len(all)) as progress,
+        planned(2 * len(cut)) as progress,
     ):
-        return answers(job, all, wanted, each, progress)
+        return answers(job, cut, wanted, each, progress)
+
+
+def _of_one(question: "Question", cut: "list[Piece]", found: "Answers") -> Iterator[str]:
+    """All about the only machine of a fleet of one: what is placed in its hole, or in which steps it grows."""
+    from kernmalloc.fleet import hole, hotadd
+    from kernmalloc.fleet.hole_options import options, room_behind_bridges
+    from kernmalloc.machine.memory_map import Machine
+    from kernmalloc.report import hole as holes
+    from kernmalloc.report import hotadd as growths
+
+    if sum(answer.machines for answer in found.answers) != 1 or (value := found.answers[0].value) is None:
+        return
+    told = next(each for piece in cut for each in piece.machines() if isinstance(each, Machine))
+    machine, profile = question.equipped(told), question.kernel(told).profile
+    if question.purpose == For.hole.value:
+        placement = hole.proof(machine, value)
+        if isinstance(placement, hole.Placement):
+            room = room_behind_bridges([placement])
+            yield from holes.whole(placement, options(value, placement.aperture.end, *room))
+    if question.purpose == For.hotadd.value:
+        asked = machine, profile, question.target, question.policy
+        yield from growths.whole(hotadd.growth(*asked), hotadd.need(*asked), hotadd.need(*asked, at_once=True))
 
 
 def _status(found: "Answers", verbose: bool) -> int:
