@@ -3,12 +3,15 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from kernmalloc.cli import app
-from kernmalloc.fleet.rows import MachineRow
+from kernmalloc.fleet.answer import Answer, Costs
+from kernmalloc.fleet.rows import DeviceRow, MachineRow
+from kernmalloc.fleet.work import LeftOver
 from kernmalloc.inputs.errors import InputError
 
 FLEET = "generated:9:24"
@@ -97,6 +100,18 @@ def test_what_cannot_be_done_is_said(words, said):
 def test_what_cannot_be_read_is_said_and_is_status_2():
     done = run("nothing.txt")
     assert done.exit_code == 2 and "nothing.txt: No such file or directory" in done.stderr
+
+
+def test_every_key_of_the_answer_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    part = text[text.index("## `kernmalloc fleet --json`") : text.index("## `kernmalloc tlb --json`")]
+    keys = {*Answer.__struct_fields__, *Costs.__struct_fields__, *LeftOver.__struct_fields__}
+    assert {key for key in keys if f"`{key}`" not in part} == set()
+
+
+def test_every_column_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+    assert {name for name in (*MachineRow._fields, *DeviceRow._fields) if f"`{name}`" not in text} == set()
 
 
 def test_a_share_that_cannot_be_had_is_status_1():
