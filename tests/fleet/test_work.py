@@ -116,6 +116,22 @@ def test_rows_tell_every_machine_and_device_once(done):
         assert row["devices"] > 0 and row["largest"] <= row["device_bytes"] and own
 
 
+def test_rows_are_of_the_fleet_and_the_value_that_were_asked_last(tmp_path):
+    job = Job(QUESTION, tmp_path, True)
+
+    def asked(word: str, cover: Fraction) -> tuple[int, set[int]]:
+        found = answers(job, list(pieces([word], 8)), cover, here)
+        rows = pyarrow.parquet.read_table(tmp_path / "machines", columns=["value"]).column("value").to_pylist()
+        assert {*rows} == {each.value for each in found.answers}
+        return len(rows), {*rows}
+
+    first = asked("generated:5:40", Fraction(1))
+    assert asked("generated:5:40", Fraction(1, 2)) != first
+    assert asked("generated:5:40", Fraction(1)) == first
+    assert asked("generated:5:16", Fraction(1))[0] == 16
+    assert asked("generated:5:40", Fraction(1)) == first
+
+
 def test_tables_are_written_as_CSV_and_asked_in_SQL(done):
     found, folder = done
     lines = "".join(csv(folder)).splitlines()

@@ -17,7 +17,7 @@ import msgspec
 from kernmalloc.facade.profile import Profile
 from kernmalloc.fleet.pieces import Piece
 from kernmalloc.fleet.question import Question
-from kernmalloc.fleet.work import Counted, Job, LeftOver, Result, judge, largest, needs_of, open_folder
+from kernmalloc.fleet.work import Counted, Job, LeftOver, Result, forget_others, judge, largest, needs_of, open_folder
 from kernmalloc.fleet.workers import Workers
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.plan.curve import Steps, least, steps
@@ -101,13 +101,14 @@ def answers(
         for name, result in found.items():
             _add(results[name], result)
         progress(1)
+    forget_others(job, pieces)
     return Answers(
         tuple(
             _answer(job.question, name, each, results[name])
             for name, each in sorted(kernels.items(), key=lambda named: (-named[1].machines, named[0]))
         ),
         needs.notes,
-        tuple(needs.unreadable),
+        tuple(sorted(needs.unreadable)),
     )
 
 
@@ -124,10 +125,8 @@ class _Wanted(NamedTuple):
 
 def _wanted(needs: Counted, kernel: str, cover: Fraction) -> _Wanted:
     own = {(first, last): count for (name, first, last), count in needs.machines.items() if name == kernel}
-    machines, curve = (
-        sum(own.values()),
-        steps({(first, last): count for (first, last), count in own.items() if first is not None}),
-    )
+    curve = steps({(first, last): count for (first, last), count in own.items() if first is not None})
+    machines = sum(own.values())
     wanted = ceil(cover * machines)
     return _Wanted(machines, wanted, own.get((None, None), 0), curve, least(curve, wanted))
 

@@ -6,18 +6,21 @@ can do a piece, a worker that dies costs its piece, and work that was interrupte
 
     FOLDER/question.json             what was asked
     FOLDER/pieces/ID.needs           what each machine of a piece needs
-    FOLDER/pieces/ID.VALUES.judged   what the values came to
+    FOLDER/pieces/ID.judged          what the values came to, and which they were
     FOLDER/machines/ID.parquet       rows of machines; FOLDER/devices/ID.parquet: of their device ranges
+
+Rows are of the fleet that was asked last, and of the values that it was tried with.
 """
 
 import os
 from collections import Counter
-from hashlib import sha256
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from kernmalloc import __version__
 from kernmalloc.fleet.need import Need
 from kernmalloc.fleet.pieces import Piece
 from kernmalloc.fleet.question import Question
@@ -73,6 +76,13 @@ class Result(msgspec.Struct):
     most: tuple[int, ...] = ()
 
 
+class PieceJudged(msgspec.Struct):
+    """Values, and what they came to on the machines of a piece, by their kernel's name."""
+
+    values: Values
+    results: dict[str, Result]
+
+
 class Job(NamedTuple):
     """A question, the folder of its work, and whether tables are wanted."""
 
@@ -84,12 +94,22 @@ class Job(NamedTuple):
 def open_folder(job: Job) -> None:
     """Make the folder of a job, or find it. Raises InputError where it is of another question."""
     file = job.folder / "question.json"
-    asked = msgspec.json.encode([job.question, job.tables], enc_hook=int)  # sizes of a profile are a kind of int
+    said = [__version__, job.question, job.tables]
+    asked = msgspec.json.encode(said, enc_hook=int)  # sizes of a profile are a kind of int
     if file.exists() and file.read_bytes() != asked:
         raise InputError(str(job.folder), 0, "holds the work of another question", "name a new folder, or remove it")
     for name in ("pieces", *(("machines", "devices") if job.tables else ())):
         (job.folder / name).mkdir(parents=True, exist_ok=True)
     _write(file, asked)
+
+
+def forget_others(job: Job, pieces: Iterable[Piece]) -> None:
+    """Remove what pieces came to that are not of this fleet, and their rows; what their machines need stays."""
+    ids = {piece.id for piece in pieces}
+    for pattern in ("pieces/*.judged", "machines/*.parquet", "devices/*.parquet"):
+        for file in job.folder.glob(pattern):
+            if file.stem not in ids:
+                file.unlink()
 
 
 def needs_of(job: Job, piece: Piece) -> Counted:
@@ -118,10 +138,9 @@ def _counted(found: PieceNeeds) -> Counted:
 def judge(job: Job, piece: Piece, values: Values) -> dict[str, Result]:
     """What the values come to on the machines of a piece, by their kernel's name; with tables, their rows are written
     before that is told."""
-    named = sha256(msgspec.json.encode(values)).hexdigest()[:12]
-    file = job.folder / "pieces" / f"{piece.id}.{named}.judged"
-    if file.exists():
-        return _read(file, dict[str, Result])
+    file = job.folder / "pieces" / f"{piece.id}.judged"
+    if file.exists() and (judged := _read(file, PieceJudged)).values == values:
+        return judged.results
     needs = _read(_needs_file(job, piece), PieceNeeds).needs
     results: dict[str, Result] = {}
     machines, devices = list[MachineRow](), list[DeviceRow]()
@@ -132,7 +151,7 @@ def judge(job: Job, piece: Piece, values: Values) -> dict[str, Result]:
     if job.tables:
         _write_table(job.folder / "machines" / f"{piece.id}.parquet", MachineRow, machines)
         _write_table(job.folder / "devices" / f"{piece.id}.parquet", DeviceRow, devices)
-    _write(file, msgspec.json.encode(results))
+    _write(file, msgspec.json.encode(PieceJudged(values, results)))
     return results
 
 
