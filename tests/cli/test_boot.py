@@ -33,6 +33,7 @@ KEYS = [
     "kernel",
     "note",
     "tlb_counted",
+    "advice",
 ]
 
 
