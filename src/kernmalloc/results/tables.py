@@ -86,9 +86,8 @@ def made(columns: dict[str, tuple[list[Any], Any]]) -> pyarrow.Table:
 def _plain(kind: type) -> Iterator[tuple[str, Any]]:
     """The fields of a kind of record that are one value each, perhaps None, or names, and what that is."""
     for name, hint in typing.get_type_hints(kind).items():
-        kinds = [each for each in typing.get_args(hint) if each is not type(None)]
-        known = kinds[0] if len(kinds) == 1 and hint not in NAMES else hint
-        if known in (int, bool, float, str, *NAMES):
+        known = next((each for each in (int, bool, float, str, *NAMES) if hint in (each, each | None)), None)
+        if known is not None:
             yield name, known
 
 
