@@ -18,8 +18,7 @@ from kernmalloc.fleet.work import Job
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import tuned
-from kernmalloc.plan.least import planned
-from kernmalloc.plan.plan import plan
+from kernmalloc.plan.plan import plan, planned
 
 FLEET = DATA / "fleet" / "machines.jsonl.gz"
 COLLECTION = DATA / "machines" / "dmesg"

@@ -23,7 +23,7 @@ Limits: what the page structures of the first step leave is all that the guest h
 and reclaimable memory are told by `used`. Linux's small records of a block, some KiB, are not counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from math import isqrt
 from typing import NamedTuple
@@ -38,6 +38,7 @@ from kernmalloc.inputs.sizes import Ram, size
 from kernmalloc.machine.added_ram import place_ram
 from kernmalloc.machine.arch import FORMATS
 from kernmalloc.machine.memory_map import Machine
+from kernmalloc.plan.least import last_that
 from kernmalloc.plan.plan import Plan, plan
 
 UNIT = 1 << 20  # bytes: boot memory is looked for in multiples of this
@@ -121,12 +122,14 @@ def need(machine: Machine, profile: Profile, target: int, policy: Policy = AS_BO
     first = next((rung for rung in rungs if not refusal(rung)), None)
     if first is None:
         return Need(None, None, refusal(end))
-    least = _turn(lambda units: bool(refusal(units)), max((rung for rung in rungs if rung < first), default=0), first)
+    least = last_that(
+        lambda units: bool(refusal(units)), max((rung for rung in rungs if rung < first), default=0), first
+    )
     over = next((rung for rung in rungs if rung > first and refusal(rung)), None)
     if over is None:
         return Need((least + 1) * UNIT)
     below = max(rung for rung in rungs if rung < over)
-    return Need((least + 1) * UNIT, _turn(lambda units: not refusal(units), below, over) * UNIT)
+    return Need((least + 1) * UNIT, last_that(lambda units: not refusal(units), below, over) * UNIT)
 
 
 def boot_memory(machine: Machine) -> int:
@@ -246,13 +249,5 @@ def _largest(guest: _FromOutside | _OfItself, more: int) -> int:
     """Bytes of the largest step, in whole blocks, at most `more`; 0: there is none."""
     most = min(more, guest.most) // guest.block
     if most and guest.reckon(most * guest.block).reason:
-        most = _turn(lambda blocks: not guest.reckon(blocks * guest.block).reason, 0, most)
+        most = last_that(lambda blocks: not guest.reckon(blocks * guest.block).reason, 0, most)
     return most * guest.block
-
-
-def _turn(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The largest number from `low`, of which it holds or is taken to, to `high`, of which it does not."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low

@@ -15,8 +15,8 @@ from kernmalloc.fleet.rows import Figures, Judged
 from kernmalloc.inputs.sizes import size
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import IN_BYTES, tuned
-from kernmalloc.plan.least import first_that, frames_of, planned, reserve, swept, value_of
-from kernmalloc.plan.plan import Memory, Plan, plan, why_not, with_strategy
+from kernmalloc.plan.least import first_that, frames_of, reserve, swept, value_of
+from kernmalloc.plan.plan import Memory, Plan, plan, planned, why_not, with_strategy
 
 WINDOW = "window"
 MOST_WINDOW = 1 << 42

@@ -44,7 +44,7 @@ class PieceNeeds(msgspec.Struct):
 
 
 class Counted(NamedTuple):
-    """The same counted: machines by kernel, least and most."""
+    """Machines counted by kernel, least and most; sentences about kernels, counted; why machines could not be read."""
 
     machines: Counter[tuple[str, int | None, int | None]]
     notes: Counter[str]
@@ -205,7 +205,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def _write_table(file: Path, kind: type, rows: list[MachineRow] | list[DeviceRow]) -> None:
-    """The same of a table."""
+    """Write the rows of a table whole, or not at all."""
     import pyarrow.parquet
 
     new = file.with_name(f"{file.name}.{os.getpid()}.new")

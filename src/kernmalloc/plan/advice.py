@@ -15,7 +15,6 @@ from itertools import chain
 import msgspec
 
 from kernmalloc.facade.configure import ADDED, FITS, REFUSED, Added, Published
-from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.places import refusal
 from kernmalloc.facade.profile import STRATEGIES, Bytes, Profile
 from kernmalloc.inputs.sizes import size
@@ -24,7 +23,7 @@ from kernmalloc.lang.status import NO_FRAMES, NO_VA, TOO_SMALL
 from kernmalloc.machine.added_ram import SELF_HOSTED
 from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.devices import Device
-from kernmalloc.plan.plan import Plan, plan, with_strategy
+from kernmalloc.plan.plan import Plan, plan, planned, with_strategy
 
 Settings = Mapping[
     str, int | str
@@ -294,10 +293,7 @@ def _most(machine: Machine, profile: Profile, more: Sequence[Range]) -> Settings
 
 
 def _plan(machine: Machine, profile: Profile, settings: Settings, more: Sequence[Range]) -> Plan | None:
-    try:
-        return plan(machine, tuned(profile, settings), more)
-    except TooSmall:
-        return None
+    return planned(machine, tuned(profile, settings), more)
 
 
 def _fits(made: Plan, beyond: frozenset[int], settings: Settings, refusal: bool) -> bool:

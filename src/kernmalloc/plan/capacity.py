@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import Profile
 from kernmalloc.inputs import sizes
 from kernmalloc.inputs.facts import Range
 from kernmalloc.machine.memory_map import Machine
-from kernmalloc.plan.plan import Plan, plan, with_strategy
+from kernmalloc.plan.plan import Plan, planned, with_strategy
 
 MOST = 1 << 46  # bytes: what a hosted machine can have
 STEP = 64 << 20
@@ -73,7 +72,4 @@ def _most(profile: Profile, top: int, holds: Callable[[Plan], bool]) -> int:
 
 def _plan(profile: Profile, ram: int) -> Plan | None:
     machine = Machine(name=sizes.size(ram), file="", ram=(Range(0, ram, "ram"),))
-    try:
-        return plan(machine, profile)
-    except TooSmall:
-        return None
+    return planned(machine, profile)

@@ -15,8 +15,8 @@ from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.compare import CARDS, Pair, in_batches, with_cards
 from kernmalloc.plan.curve import Covered, Steps, at, steps
-from kernmalloc.plan.least import frames_of, planned, reserve, swept
-from kernmalloc.plan.plan import with_strategy
+from kernmalloc.plan.least import frames_of, reserve, swept
+from kernmalloc.plan.plan import planned, with_strategy
 
 
 class Coverage(msgspec.Struct, frozen=True):

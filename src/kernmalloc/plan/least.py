@@ -12,12 +12,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.kernel.devices import CHUNK_FRAMES, chunks_guaranteed
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import IN_BYTES, tuned
-from kernmalloc.plan.plan import Memory, Plan, plan, why_not
+from kernmalloc.plan.plan import Memory, planned, why_not
 from kernmalloc.plan.scratch import Slabs
 
 MOST = 1 << 27  # device frames up to which is looked: twice those of the window of a card of 141 GiB
@@ -96,14 +95,6 @@ def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) 
 _known: dict[tuple[Profile, str, int], dict[int, int]] = {}  # by bytes of RAM
 
 
-def planned(machine: Machine, profile: Profile) -> Plan | None:
-    """The plan; None where the machine cannot hold the kernel."""
-    try:
-        return plan(machine, profile)
-    except TooSmall:
-        return None
-
-
 def first_that(holds: Callable[[int], bool], near: int, most: int) -> int | None:
     """The smallest number from 0 to `most` from which on it holds, looked for near a number; None if `most` does not
     hold."""
@@ -124,7 +115,7 @@ def first_that(holds: Callable[[int], bool], near: int, most: int) -> int | None
 
 
 def last_that(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The largest number from `low`, which holds, to `high`, which does not."""
+    """The largest number from `low`, which holds or is taken to, to `high`, which does not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)

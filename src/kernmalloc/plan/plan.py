@@ -236,6 +236,14 @@ def plan(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Plan
     return made.on(machine, more)
 
 
+def planned(machine: Machine, profile: Profile, more: Sequence[Range] = ()) -> Plan | None:
+    """The plan; None where machine or window cannot hold the kernel."""
+    try:
+        return plan(machine, profile, more)
+    except TooSmall:
+        return None
+
+
 def why_not(memory: Memory, profile: Profile) -> str:
     """Why a machine with that memory cannot hold a kernel; "" if it can."""
     made = _plan(memory, profile)
