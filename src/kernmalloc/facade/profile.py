@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
@@ -306,19 +307,24 @@ class Profile(_Table, frozen=True):
     def wanted_counts(self, frames: int) -> dict[str, int]:
         """Objects of each type that the ratios ask for on a machine with that many frames of RAM, by type name, at most
         `MOST_OBJECTS`. What the virtual window holds may be less: the kernel takes the lesser."""
-        types = {kind.name: kind for kind in self.objects}
+        return dict(_wanted(self.objects, frames))
 
-        def wanted(kind: ObjectType) -> int:
-            if kind.count is not None:
-                return kind.count
-            if kind.pages_per is not None:
-                return frames // kind.pages_per
-            if kind.per_page is not None:
-                return int(frames * Fraction(str(kind.per_page)))
-            assert kind.per is not None  # one of the four ways is given
-            return min(int(wanted(types[kind.per]) * Fraction(str(kind.ratio))), MOST_OBJECTS)
 
-        return {kind.name: wanted(kind) for kind in self.objects}
+@lru_cache(256)
+def _wanted(objects: tuple[ObjectType, ...], frames: int) -> dict[str, int]:
+    types = {kind.name: kind for kind in objects}
+
+    def wanted(kind: ObjectType) -> int:
+        if kind.count is not None:
+            return kind.count
+        if kind.pages_per is not None:
+            return frames // kind.pages_per
+        if kind.per_page is not None:
+            return int(frames * Fraction(str(kind.per_page)))
+        assert kind.per is not None  # one of the four ways is given
+        return min(int(wanted(types[kind.per]) * Fraction(str(kind.ratio))), MOST_OBJECTS)
+
+    return {kind.name: wanted(kind) for kind in objects}
 
 
 _STRUCTS = {

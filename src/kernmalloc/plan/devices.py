@@ -6,7 +6,7 @@ the heap may grow. The ways in which a range is published one after the other ar
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy
 from numpy.typing import NDArray
@@ -59,6 +59,10 @@ class Pool:
         """A cache that is filled at boot for `count` objects and has no more slabs than those, but one at least."""
         filled = kind.slabs(count)
         return cls(kind, filled * kind.slots, kind.slabs(max(count, 1)) - filled)
+
+    def copy(self) -> "Pool":
+        """Another cache with as many."""
+        return Pool(self.kind, self.free, self.more)
 
 
 @dataclass
@@ -154,17 +158,30 @@ class Room:
 
     def copy(self) -> "Room":
         """The same room, for publications of its own."""
-        pools = {name: replace(getattr(self, name)) for name in ("regions", "chunks", "last_regions", "last_chunks")}
-        return replace(self, grown=Growth(self.grown.step, self.grown.most), **pools)
+        return Room(
+            self.page_shift,
+            self.regions.copy(),
+            self.chunks.copy(),
+            self.last_regions.copy(),
+            self.last_chunks.copy(),
+            self.kept,
+            self.growth,
+            Growth(self.grown.step, self.grown.most),
+        )
 
     def lacks(self, pool: Pool, count: int) -> int:
         """How many of `count` slots there is no room for."""
+        if count <= pool.free:
+            return 0
         slabs = min(self.kept // pool.kind.pages + self.growth // pool.kind.pages, pool.more)
         return max(count - pool.free - slabs * pool.kind.slots, 0)
 
     def take(self, pool: Pool, count: int) -> None:
         """Take slots that there are."""
-        new = -(-max(count - pool.free, 0) // pool.kind.slots)
+        if count <= pool.free:
+            pool.free -= count
+            return
+        new = -(-(count - pool.free) // pool.kind.slots)
         pool.free += new * pool.kind.slots - count
         pool.more -= new
         fixed = min(new, self.kept // pool.kind.pages)

@@ -7,7 +7,7 @@ decide: the machine's devices are looked at only to say which of them will fit (
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -154,11 +154,41 @@ class Plan:
     device_frames: int  # device frames whose entries are reserved
     last_words: int  # device frames whose entries only console and boot devices may use
     clipped: int  # bytes of RAM above the address limit
-    devices: Rows[Device]
-    unplaced: Rows[Device]  # that have no place: what they would cost
-    added: Rows[Added]  # RAM that comes later
-    after: Configured
     basis: Basis
+    more: tuple[Range, ...] = ()  # RAM that comes later
+
+    @cached_property
+    def _published(self) -> tuple[Room, Rows[Device]]:
+        """What room the publications of the machine's devices leave, and what becomes of each."""
+        basis, room = self.basis, self.basis.room.copy()
+        windows, max_pfn = self.machine.device_ranges(room.page_shift), basis.scratch.get("max_pfn")
+        return room, Rows.of(Device, publications(windows, basis.spans, room, max_pfn, basis.extents))
+
+    @cached_property
+    def _configured(self) -> tuple[Rows[Device], Rows[Added], Configured]:
+        room, devices = self._published
+        unplaced, added, after = _configure(self, room, devices)
+        return Rows.of(Device, unplaced), Rows.of(Added, added), after
+
+    @property
+    def devices(self) -> Rows[Device]:
+        """What becomes of the machine's devices."""
+        return self._published[1]
+
+    @property
+    def unplaced(self) -> Rows[Device]:
+        """The devices that have no place: what they would cost."""
+        return self._configured[0]
+
+    @property
+    def added(self) -> Rows[Added]:
+        """What becomes of RAM that comes later."""
+        return self._configured[1]
+
+    @property
+    def after(self) -> Configured:
+        """The heap when devices and RAM have come."""
+        return self._configured[2]
 
     @property
     def backed(self) -> int:
@@ -210,15 +240,7 @@ class Plan:
 
     def on(self, machine: Machine, more: Sequence[Range] = ()) -> "Plan":
         """The plan for a machine with the same memory and other devices, to which RAM is added later."""
-        devices, unplaced, added, after = _configure(machine, self, more)
-        return replace(
-            self,
-            machine=machine,
-            devices=Rows.of(Device, devices),
-            unplaced=Rows.of(Device, unplaced),
-            added=Rows.of(Added, added),
-            after=after,
-        )
+        return replace(self, machine=machine, more=tuple(more))
 
     _repr_html_ = html
 
@@ -344,27 +366,23 @@ def _read(kernel: Kernel) -> Plan:
         device_frames=int(kern["device_pages"]),
         last_words=int(kern["last_frames"]),
         clipped=kernel.clipped,
-        devices=Rows.of(Device, ()),
-        unplaced=Rows.of(Device, ()),
-        added=Rows.of(Added, ()),
-        after=Configured(top << shift, 0, 0, 0, available, promised, 0, tlb.entries),
         basis=basis,
     )
 
 
 def _configure(
-    machine: Machine, made: Plan, more: Sequence[Range]
-) -> tuple[tuple[Device, ...], tuple[Device, ...], tuple[Added, ...], Configured]:
-    """The devices of a machine, published, and those that have no place; RAM, added; and the heap then."""
-    basis, room = made.basis, made.basis.room.copy()
+    made: Plan, room: Room, devices: Iterable[Device]
+) -> tuple[tuple[Device, ...], tuple[Added, ...], Configured]:
+    """With the devices published that have a place, and `room` left: those that have none; RAM, added; and the heap
+    then."""
+    basis = made.basis
     shift, ask = room.page_shift, basis.scratch.ask
-    devices = publications(machine.device_ranges(shift), basis.spans, room, basis.scratch.get("max_pfn"), basis.extents)
-    waiting = without_place(machine, room)
+    waiting = without_place(made.machine, room)
     pages = made.top >> shift
     grown = room.grown.pages
     taken = ask(heap_frames, pages + grown) - ask(heap_frames, pages) if grown else 0
     later = _later(made, room, devices, made.available - taken)
-    added = later.add(more)
+    added = later.add(made.more)
     came = sum(each.size >> shift for each in added if each.status == ADDED)
     taken += sum(each.taken for each in added)
     promised = made.promised
@@ -377,7 +395,6 @@ def _configure(
     available = made.available + came + given - taken
     idle = room.regions.free * room.regions.kind.size + room.chunks.free * room.chunks.kind.size
     return (
-        devices,
         waiting,
         added,
         Configured(

@@ -15,21 +15,18 @@ from kernmalloc.kernel.heap.caches import object_pages, object_slabs, slot_bytes
 from kernmalloc.kernel.heap.slabs import slab_pages, slab_slots
 from kernmalloc.lang.memory import use
 
-CPU = 4096
-KERN = CPU + -(-Cpu.size // 64) * 64
-KERN_OF_CPU = CPU + Cpu.offset("kern")
+KERN = 4096
+CPU = KERN + -(-Kern.size // 64) * 64
 
 
 class Scratch:
-    """A copy of one kernel record, for kernel functions that read nothing else."""
+    """A copy of one kernel record, for kernel functions that read nothing else. `more`: zeroed bytes behind it."""
 
-    def __init__(self, record: bytes) -> None:
-        self._bytes = bytearray(KERN + len(record))
-        self._bytes[KERN:] = record
+    def __init__(self, record: bytes, more: int = 0) -> None:
+        self._bytes = bytearray(KERN) + record + bytes(more)
         whole = memoryview(self._bytes)
         self._views = {1: whole, 2: whole.cast("H"), 4: whole.cast("I"), 8: whole.cast("q")}
         self.machine = self
-        self.store(KERN_OF_CPU, 8, KERN)
 
     def load(self, addr: int, width: int) -> int:
         return self._views[width][addr // width]
@@ -65,10 +62,13 @@ class Scratch:
 
     def promise(self, free: int) -> int:
         """Frames that the bank is promised when `free` are left at the end of the boot."""
-        use(self)
-        Kern(KERN).free_frames = free
+        self.put("free_frames", free)
+        with_processor = Scratch(bytes(self._bytes[KERN:]), CPU + Cpu.size - len(self._bytes))
+        use(with_processor)
+        Cpu(CPU).kern = Kern(KERN)
         bank_open(Cpu(CPU))
-        return Kern(KERN).promised
+        self._bytes[KERN:] = with_processor._bytes[KERN : len(self._bytes)]
+        return self.get("promised")
 
     def growth(self, top: int, most: int, frames: int) -> int:
         """Pages by which a heap of `top` can grow, at most `most`, if that may take `frames`."""
