@@ -20,6 +20,7 @@ on RISC-V sstatus.SUM and MXR are 0; on ARM all domains but 0 are closed.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kernmalloc.lang import Record, array, element, field, i64, kernel, ram_at, u8, u32
@@ -152,13 +153,16 @@ class Walked(Record):
     steps: Word = array(LEVELS, "where in memory the entries on the way lie")
 
 
+@cache
 def hardware(format: Format, *, phys_bits: int = 0, sets_used: bool | None = None) -> Any:
-    """The `Hardware` of a processor that walks a format, as a NumPy record. `phys_bits` is what it has of physical
-    addresses, if less than an entry holds; `sets_used` says whether it marks what it uses, if that is its choice."""
+    """The `Hardware` of a processor that walks a format, as a NumPy record that nobody can change. `phys_bits` is what
+    it has of physical addresses, if less than an entry holds; `sets_used` says whether it marks what it uses, if that
+    is its choice."""
     import numpy
 
     walking = format.walking
-    made = numpy.zeros(1, Hardware.dtype)[0]
+    records = numpy.zeros(1, Hardware.dtype)
+    made = records[0]
     made["word_shift"], made["pa_shift"], made["levels"] = format.word_shift, format.pa_shift, len(format.levels)
     made["va_bits"], made["high"] = format.va_bits, ("none", "sign", "both").index(walking.halves)
     made["formless"], made["beyond"] = FAULT_NAMES.index(walking.formless), FAULT_NAMES.index(walking.beyond)
@@ -180,7 +184,8 @@ def hardware(format: Format, *, phys_bits: int = 0, sets_used: bool | None = Non
         last = first + len(level.forms)
         made["level"][number] = (level.shift, level.bits, step, first, last)
         first = last
-    return made
+    records.flags.writeable = False
+    return records[0]
 
 
 def _form(format: Format, form: Described, phys_bits: int) -> tuple[int, ...]:

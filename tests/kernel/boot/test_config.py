@@ -108,6 +108,24 @@ def test_the_area_is_as_long_as_it_was_said(ranges: int, objects: int) -> None:
     assert world.memory.bytes[AREA + size : AREA + size + 4096] == b"\xa5" * 4096
 
 
+@given(st.integers(0, 40), st.integers(0, 20))
+@settings(max_examples=30)
+def test_an_area_that_is_known_to_be_zero_is_filled_alike(ranges: int, objects: int) -> None:
+    """Byte for byte, with fewer stores; and one that nobody vouches for is made zero first."""
+    areas, stores = [], []
+    for vouches, before in ((True, b"\0"), (False, b"\0"), (False, b"\xa5")):
+        world = World([(4096 + 2 * n, 4097 + 2 * n, RAM) for n in range(ranges)], [16] * objects)
+        size = DO["area_bytes"](world.config.addr)
+        world.memory.bytes[AREA : AREA + size] = before * size
+        world.memory.vouches, world.config.area_room = vouches, size
+        cleared = world.memory.cleared
+        assert not failed(world.init())
+        areas.append(world.memory.bytes[AREA : AREA + size])
+        stores.append(world.memory.cleared - cleared)
+    assert areas[0] == areas[1] == areas[2]
+    assert stores[0] < stores[1] == stores[2]
+
+
 WRONG = {
     "another header": (BAD_VERSION, {"version": VERSION << LAYOUT_SHIFT | (Config.layout ^ 1)}),
     "a later version": (BAD_VERSION, {"version": VERSION + 1 << LAYOUT_SHIFT | Config.layout}),

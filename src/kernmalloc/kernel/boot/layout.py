@@ -70,7 +70,7 @@ from kernmalloc.machine.mmu import (
     store_upper,
     table_entry,
 )
-from kernmalloc.machine.primitives import copy, map_pages, reach, zero
+from kernmalloc.machine.primitives import copy, known_zero, map_pages, reach, zero
 
 LINE_SHIFT = 6  # log2 of the bytes in a cache line, on which records of the boot area start
 LOW_HALF = (1 << 63) - 1  # a mask: addresses that are not negative
@@ -392,7 +392,8 @@ def _fill_kern(phys: int, info: Config) -> int:
 
 @kernel
 def _told(info: Config, phys: int) -> int:
-    """Put what was told at the start of the boot area, if it is not there already, and zeros behind it."""
+    """Put what was told at the start of the boot area, if it is not there already, and zeros behind it:
+    memory that was zero when the machine was started still is, but for what was told."""
     area = phys + info.area_pa
     objects = area + _objects_at(info)
     if info.ranges.addr != area + Config.size:
@@ -400,7 +401,8 @@ def _told(info: Config, phys: int) -> int:
     if info.objects.addr != objects:
         copy(objects, info.objects.addr, info.object_count * ObjectType.size)
     end = objects + info.object_count * ObjectType.size
-    zero(end, area + info.area_bytes - end)
+    if known_zero(info.area_pa, info.area_bytes) == 0:
+        zero(end, area + info.area_bytes - end)
     if info.addr != area:
         copy(area, info.addr, Config.size)
     return OK
