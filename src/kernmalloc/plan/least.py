@@ -19,7 +19,7 @@ from kernmalloc.plan.advice import IN_BYTES, tuned
 from kernmalloc.plan.plan import Memory, planned, why_not
 from kernmalloc.plan.scratch import Slabs
 
-MOST = 1 << 27  # device frames up to which is looked: twice those of the window of a card of 141 GiB
+MOST = 1 << 34  # device frames up to which is looked: the windows of a hundred cards of 192 GiB, and more
 
 
 class Reserve(NamedTuple):
