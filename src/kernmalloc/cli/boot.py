@@ -95,7 +95,7 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
                 checked = kernel.check()
             words = [*found.words, *more.words]
             became: list[Became] = [*done.devices, *done.added]
-            made = plan(machine, profile, ram) if refusals(became) and (told.json or found.alone) else None
+            made = plan(machine, profile, ram) if refusals(became) else None
             advice = advise(made) if made else None
             line = asked.line(words, advice.settings if advice else {})
             data = advised(made, advice, line, became) if made else None
@@ -119,6 +119,8 @@ def _boot(found: Found, wanted: Wanted, more: Later, mode: Mode, told: Told, shu
                     say_all(first.next_steps(words, wanted.typed, _card(machine)))
             else:
                 say(report.verdict(outcome))
+                if data and data.line:
+                    say(f"  {data.line}")
         if told.html:
             write_machine(told.html, machine, profile, ram, asked.line([*found.words, *more.words], {}))
         return HELD if checked.passed else BROKEN

@@ -52,7 +52,7 @@ def refused(found: "Found", asked: "Asked | None", error: Exception, json: bool,
         say_json(outcome)
     else:
         say(verdict(outcome), sys.stdout if stated else sys.stderr)
-        if found.alone and told and told.line:
+        if told and told.line:
             say(f"  {told.line}")
     return HELD if stated else FAILED
 
