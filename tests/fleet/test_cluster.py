@@ -16,8 +16,7 @@ from kernmalloc.fleet.answer import answers
 from kernmalloc.fleet.pieces import pieces
 from kernmalloc.fleet.question import Question
 from kernmalloc.fleet.work import Job
-from kernmalloc.fleet.workers import Processes, cluster
-from kernmalloc.inputs.errors import InputError
+from kernmalloc.plan.workers import Processes, cluster
 
 QUESTION = Question(purpose="reserve")
 MEMORY = 1 << 30  # bytes of a worker
@@ -85,11 +84,3 @@ def test_a_million_machines_on_two_workers(address, tmp_path):
     assert not any(each.wrong for each in found.answers)
     assert pyarrow.parquet.ParquetDataset(tmp_path / "work" / "machines").read(["id"]).num_rows == count
     assert len(peaks) >= 2 and max(peaks) < MEMORY
-
-
-def test_a_scheduler_that_is_not_there_is_named():
-    with (
-        pytest.raises(InputError, match=r"--cluster tcp://127.0.0.1:9: no scheduler answers"),
-        cluster("tcp://127.0.0.1:9"),
-    ):
-        raise AssertionError

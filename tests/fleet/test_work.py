@@ -16,8 +16,8 @@ from kernmalloc.fleet.question import Question
 from kernmalloc.fleet.rows import COVERED, DeviceRow, MachineRow
 from kernmalloc.fleet.tables import ask, csv
 from kernmalloc.fleet.work import Job
-from kernmalloc.fleet.workers import Processes
 from kernmalloc.inputs.errors import InputError
+from kernmalloc.plan.workers import Processes
 
 FLEET = "generated:5:40"
 QUESTION = Question(purpose="reserve")
@@ -35,13 +35,6 @@ def dying(folder: Path, work, item):
     except FileExistsError:
         return work(item)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def deadly(item):
-    """A worker that is killed at item 3, whenever it is done."""
-    if item == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +61,6 @@ def test_a_worker_that_dies_costs_its_piece_and_nothing_is_counted_twice(done, t
     again = answers(Job(QUESTION, tmp_path / "again", True), cut, Fraction(9, 10), each)
     assert (tmp_path / "died").exists()
     assert again == found and told(tmp_path / "again").keys() == told(folder).keys()
-
-
-def test_an_item_at_which_workers_die_is_given_up_and_named():
-    with pytest.raises(InputError, match=r"^3: workers died at it"), Processes(2) as workers:
-        list(workers(deadly, range(6)))
 
 
 def test_interrupted_work_goes_on_where_it_stopped(done, tmp_path):

@@ -143,7 +143,7 @@ def fleet(
 
 @contextmanager
 def _folder(name: str) -> Iterator[Path]:
-    """The folder of the work: that of this name, or one that goes when the work is done."""
+    """The folder of the work: the one of this name, or a new one that goes when the work is done."""
     if name:
         yield Path(name)
     else:
@@ -168,8 +168,8 @@ def _pieces(files: list[str]) -> "list[Piece]":
 def _answers(job: "Job", cut: "list[Piece]", cover: str, processes: int, cluster: str) -> "Answers":
     """Ask a fleet.  Raises InputError."""
     from kernmalloc.cli.progress import load_objects, planned
-    from kernmalloc.fleet import workers
     from kernmalloc.fleet.answer import answers, share
+    from kernmalloc.plan import workers
 
     wanted = parsed("cover", cover, share)
     load_objects(Mode.soft)

@@ -18,11 +18,11 @@ from kernmalloc.facade.profile import Profile
 from kernmalloc.fleet.pieces import Piece
 from kernmalloc.fleet.question import Question
 from kernmalloc.fleet.work import Counted, Job, LeftOver, Result, forget_others, judge, largest, needs_of, open_folder
-from kernmalloc.fleet.workers import Workers
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.plan.curve import Steps, least, steps
+from kernmalloc.plan.workers import Workers
 
-ANY = "x86_64"  # the kernel that stands for all where the setting is that of none
+ANY = "x86_64"  # the kernel that stands for all where the setting belongs to no kernel
 
 
 class Costs(msgspec.Struct, frozen=True):

@@ -72,8 +72,8 @@ class Growth(msgspec.Struct, frozen=True):
     """How a guest of `boot` bytes of RAM grows by `more`.
 
     `free`: bytes that its kernel may take when it has booted. `cost`: bytes that all of `more` takes in one step, and
-    `missing`: those of it that there are not; both 0 where the kernel refuses for another reason. `steps` lead to all
-    of `more`; else `reason` says in one line why the next one cannot be made."""
+    `missing`: the bytes of them that are not there; both 0 where the kernel refuses for another reason. `steps` lead to
+    all of `more`; else `reason` says in one line why the next one cannot be made."""
 
     boot: int
     more: int
@@ -152,7 +152,7 @@ def with_boot_memory(machine: Machine, memory: int) -> Machine:
 
 
 class _Reckoned(NamedTuple):
-    """Bytes that a step takes, those of it that are missing, and why it is refused; "" if it is not."""
+    """Bytes that a step takes, bytes of these that are missing, and why the step is refused; "" if it is not."""
 
     taken: int
     missing: int = 0

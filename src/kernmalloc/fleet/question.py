@@ -57,7 +57,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         return Choice(self.tuned(profile), note)
 
     def group(self, profile: Profile) -> str:
-        """What has an answer of its own: the kernel's name, "" where the setting is that of no kernel."""
+        """What has an answer of its own: the kernel's name, "" where the setting belongs to no kernel."""
         return profile.name if self.asked.of_kernels else ""
 
     def boot(self, profile: Profile) -> str:

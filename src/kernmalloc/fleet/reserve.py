@@ -20,7 +20,7 @@ from kernmalloc.plan.plan import Memory, Plan, plan, planned, why_not, with_stra
 
 WINDOW = "window"
 MOST_WINDOW = 1 << 42
-"""Bytes of a window up to which is looked: eight times that of the profile x86_64."""
+"""Bytes of a window up to which is looked: eight times the window of the profile x86_64."""
 
 
 class Reserve:
@@ -54,7 +54,7 @@ class Reserve:
 
 
 class Heap:
-    """The kernel's virtual window, from the same base: its heap and what describes it lie there."""
+    """The length of the kernel's virtual window: the heap and what describes it lie there. Its base stays."""
 
     of_kernels = True
 

@@ -27,7 +27,7 @@ from kernmalloc.fleet.question import Question
 from kernmalloc.fleet.rows import DeviceRow, MachineRow, machine_row
 from kernmalloc.inputs.errors import InputError
 from kernmalloc.machine.memory_map import Machine
-from kernmalloc.results.tables import table
+from kernmalloc.results.tables import NoArrow, arrow, table
 
 Made = TypeVar("Made")
 Values = dict[str, int | None]
@@ -92,7 +92,13 @@ class Job(NamedTuple):
 
 
 def open_folder(job: Job) -> None:
-    """Make the folder of a job, or find it. Raises InputError where it is of another question."""
+    """Make the folder of a job, or find it. Raises InputError where it is of another question, or tables are wanted
+    and pyarrow is not installed."""
+    if job.tables:
+        try:
+            arrow()
+        except NoArrow:
+            raise InputError("rows of machines", 0, "they need pyarrow", "pip install 'kernmalloc[tables]'") from None
     file = job.folder / "question.json"
     said = [__version__, job.question, job.tables]
     asked = msgspec.json.encode(said, enc_hook=int)  # sizes of a profile are a kind of int

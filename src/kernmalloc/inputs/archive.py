@@ -98,7 +98,7 @@ def _reason(name: str, kind: str) -> str | None:
 
 
 def _header(stream: Readable, file: str) -> bytes:
-    """The next header; none at the end of the archive, which is a block of zeros or that of the stream."""
+    """The next header; none at the end of the archive, which is a block of zeros or the end of the stream."""
     header = stream.read(BLOCK)
     if not header.strip(b"\0"):
         return b""
@@ -110,7 +110,7 @@ def _header(stream: Readable, file: str) -> bytes:
 
 
 def _checksum(header: bytes) -> int:
-    """The sum of a header's bytes, those of the checksum taken as spaces."""
+    """The sum of a header's bytes, in which the bytes of the checksum count as spaces."""
     return sum(header) - sum(header[_CHECKSUM]) + 8 * ord(" ")
 
 
@@ -134,7 +134,7 @@ def _text(field: bytes) -> str:
 
 
 def _extended(stream: Readable, file: str, size: int, kind: str) -> dict[str, str]:
-    """What an extended header tells of the next file; that of GNU's long names is its path."""
+    """What an extended header tells of the next file; a header for GNU's long names tells its path."""
     if size > LONGEST_NAME:
         raise damaged(file, f"a name or what pax tells of a file in more than {LONGEST_NAME:,} bytes")
     contents = Contents(stream, size, file)

@@ -53,7 +53,7 @@ def _files(path: Path, skipped: Counter[str]) -> Iterator[Path]:
 
 
 def _below(folder: Path, skipped: Counter[str], depth: int) -> Iterator[Path]:
-    """The files in a folder and below it; those of one folder before those of its folders."""
+    """The files in a folder and below it; a folder's own files come before the files of its folders."""
     hold("depth", depth, str(folder))
     if any(reader.recognises_folder(folder) for reader in FOLDER_READERS):
         yield folder

@@ -22,7 +22,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, made: Plan) -> "Standing":
-        """That of a plan."""
+        """How a kernel with this plan stands."""
         fits = sum(device.status == FITS for device in made.devices)
         return cls(made.top, made.available, fits, sum(each.status == ADDED for each in made.added))
 

@@ -7,12 +7,11 @@ fault and counts for none: a machine is configured when every other range has en
 Machines with the same memory share their plans (`plan`), of which each process makes its own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing import active_children
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from signal import SIG_BLOCK, SIG_UNBLOCK, SIGINT, pthread_sigmask
 from statistics import median
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -26,6 +25,7 @@ from kernmalloc.machine.cards import NoPlaceError, with_card
 from kernmalloc.machine.memory_map import Machine
 from kernmalloc.plan.advice import fits_tuned
 from kernmalloc.plan.plan import Plan, plan, with_strategy
+from kernmalloc.plan.workers import Processes
 
 CARDS = ("", "24GiB", "141GiB")  # added to each machine; "": none
 BATCH = 32  # machines that a process is given at a time
@@ -85,7 +85,7 @@ class Summary(NamedTuple):
 
 
 def single(profile: Profile) -> Profile:
-    """The same kernel with one resolution: an entry for every frame of a range, or no range."""
+    """A kernel as `profile` has it, but with one resolution: an entry for every frame of a range, or no range."""
     return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, extents=False))
 
 
@@ -157,38 +157,29 @@ def in_batches(
     processes: int,
     progress: Callable[[int], None],
 ) -> Iterator[Made]:
-    """What `work` makes of each machine, on so many processes, machines with equal memory by the same one. `progress`
+    """What `work` makes of each machine, on so many processes. Machines with equal memory go to one process. `progress`
     is told how many are done."""
     like = sorted(pairs, key=lambda pair: [(r.base, r.size) for r in pair[0].ram])
-    batches = [like[at : at + BATCH] for at in range(0, len(like), BATCH)]
-    with _on_processes(work, processes, batches) as made:
-        for batch, done in zip(batches, made, strict=True):
-            yield from done.result()
-            progress(len(batch))
+    batches = [_Batch(like[at : at + BATCH]) for at in range(0, len(like), BATCH)]
+    with Processes(processes) as workers:
+        for count, made in workers(partial(_on_batch, work), batches):
+            yield from made
+            progress(count)
 
 
-def _batch(work: Callable[[Machine, Profile], Iterable[Made]], pairs: list[Pair]) -> list[Made]:
-    return [made for machine, profile in pairs for made in work(machine, profile)]
+@dataclass(eq=False)
+class _Batch:
+    """Machines that one process works on, named after the first."""
+
+    pairs: list[Pair]
+
+    def __str__(self) -> str:
+        return f"{self.pairs[0][0].file} and {len(self.pairs) - 1} like it"
 
 
-@contextmanager
-def _on_processes(
-    work: Callable[[Machine, Profile], Iterable[Made]], count: int, batches: Sequence[list[Pair]]
-) -> Iterator[list[Future[list[Made]]]]:
-    """The work on each batch, on so many processes, which end with whatever goes wrong here. Ctrl-C is this one's:
-    they would tell of it, each for itself. While they are made nobody sees it."""
-    with ProcessPoolExecutor(count) as pool:
-        try:
-            pthread_sigmask(SIG_BLOCK, [SIGINT])
-            try:
-                found = [pool.submit(_batch, work, batch) for batch in batches]
-            finally:
-                pthread_sigmask(SIG_UNBLOCK, [SIGINT])
-            yield found
-        except BaseException:
-            for process in active_children():
-                process.terminate()
-            raise
+def _on_batch(work: Callable[[Machine, Profile], Iterable[Made]], batch: _Batch) -> tuple[int, list[Made]]:
+    """How many machines a batch has, and what the work made of them."""
+    return len(batch.pairs), [made for machine, profile in batch.pairs for made in work(machine, profile)]
 
 
 def _summary(strategy: str, card: str, all: list[Case]) -> Summary:

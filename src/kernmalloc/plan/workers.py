@@ -1,4 +1,4 @@
-"""Who does the pieces of a fleet: processes of this computer, or a cluster.
+"""Who works on many machines: processes of this computer, or a cluster.
 
 Both tell the result of an item as soon as it is there, in no order. A worker that dies costs the items that it had:
 others do them again. An item at which workers died again and again is given up, and named.
@@ -30,8 +30,8 @@ class Workers(Protocol):
 
 
 class Processes:
-    """So many processes of this computer. Use it in a `with` block, at whose end they end. Ctrl-C is that of this
-    process: the others would tell of it, each for itself."""
+    """So many processes of this computer. Use it in a `with` block, at whose end they end. Only this process sees
+    Ctrl-C: each of the others would tell of it, too."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -5,8 +5,8 @@
             Capabilities: [bb0 v1] Physical Resizable BAR
                     BAR 1: current size: 256MB, supported: 64MB 128MB 256MB … 32GB
 
-Every function that has a window of 16 MiB or more is taken for a card, but those of bus 00, which are part of the
-processor or the chipset; one that is named by its place always.  A register is as large as it is listed, or as the
+Every function that has a window of 16 MiB or more is taken for a card, but the functions of bus 00, which are part of
+the processor or the chipset; one that is named by its place always.  A register is as large as it is listed, or as the
 largest size that the card supports for it, which only root is told, and with -vv.  Registers of virtual functions and
 ROMs are no part of it.  A device that lspci knew by number alone has its name from pci.ids, if there is one.
 """

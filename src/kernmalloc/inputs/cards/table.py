@@ -49,7 +49,7 @@ def known() -> tuple[Card, ...]:
 
 
 def matching(text: str) -> tuple[Card, ...]:
-    """The cards that a text may mean: those of that name or id, else those whose names have all its words."""
+    """The cards that a text may mean: cards of that name or id, else cards whose names have all its words."""
     if _ID.fullmatch(text.strip()):
         return tuple(card for card in known() if text.strip().lower() in card.ids)
     words = _words(text)
@@ -88,7 +88,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _model(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words without those of makers."""
+    """Words without the names of makers."""
     return tuple(word for word in words if word not in _ANY_MAKER)
 
 
