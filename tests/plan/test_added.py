@@ -135,3 +135,34 @@ def test_E39_C7_C8_planned_is_used(data):
     except TooSmall:
         with pytest.raises(TooSmall):
             Kernel.boot(computer, profile)
+
+
+@effort(0.25)
+@given(st.data())
+def test_E39_C7_C8_in_a_direct_map_planned_is_used(data):
+    """E39, C7, C8: the heap can grow by as much as lies in one piece behind it, and by no more."""
+    heap = replace(direct().heap, growable=Bytes(data.draw(st.sampled_from((0, MIB, 16 * MIB, 64 * MIB)))))
+    reach = data.draw(st.sampled_from((1 << 40, 100 * MIB)))
+    profile = replace(direct(reach), heap=heap, devices=replace(direct().devices, frames=64, ranges=4))
+    hole = data.draw(st.sampled_from((0, MIB, 9 * MIB)))
+    below = data.draw(st.sampled_from((8, 20, 40)))
+    computer = replace(
+        machine((0, below * MIB), (below * MIB + hole, 24 * MIB)) if hole else machine((0, below * MIB)),
+        carved=(DISK,) if data.draw(st.booleans()) and below > 28 else (),
+    )
+    places = st.sampled_from((80 * MIB, 4 * GIB, DISK.base, below * MIB, below * MIB - 9 * PAGE))
+    amounts = st.sampled_from((PAGE, 9 * PAGE, MIB, 4 * MIB, 64 * MIB, 300 * MIB, 2 * GIB))
+    more = (Range(data.draw(places), data.draw(amounts), data.draw(st.sampled_from(("ram", SELF_HOSTED)))),)
+    try:
+        agree(computer, profile, more)
+    except TooSmall:
+        with pytest.raises(TooSmall):
+            Kernel.boot(computer, profile)
+
+
+def test_E39_C7_C8_in_a_direct_map_page_space_describes_it():
+    """C7, C8: what describes it lies behind the heap, in one piece: two ranges fit, and then the bound is reached."""
+    profile = replace(direct(), heap=replace(direct().heap, growable=Bytes(2 * MIB)))
+    board = machine((0, 64 * MIB))
+    assert agree(board, profile, (Range(GIB, 64 * MIB, "ram"), Range(2 * GIB, 16 * MIB, "ram"))) == [ADDED, ADDED]
+    assert agree(board, profile, (Range(GIB, GIB, "ram"),)) == [REFUSED]

@@ -24,8 +24,8 @@ from kernmalloc.plan.scratch import Scratch
 
 @dataclass
 class Later:
-    """The heap and page space of a planned kernel while RAM is added to it: frames that can be taken, frames of RAM,
-    heap pages of the fixed part that nobody uses.
+    """The heap and page space of a planned kernel while RAM is added to it: pages by which the heap can grow in one
+    run, frames that can be taken, frames of RAM, heap pages of the fixed part that nobody uses.
 
     `own`: spans of image and boot area. `hash_at`, `hash_pages`: where in the heap the page cache's hash lies."""
 
@@ -33,6 +33,7 @@ class Later:
     room: Room
     spans: list[Span]
     own: list[Span]
+    growth: int
     left: int
     frames: int
     hash_at: int
@@ -89,7 +90,8 @@ class Later:
 
     def _reckon(self, base: int, count: int, own: bool, slabs: int) -> int:
         pages = slabs * self.room.regions.kind.pages
-        return self.scratch.ask(reckon, base, count, ITSELF if own else PAGE_SPACE, self.kept, self.left, pages)
+        host = ITSELF if own else PAGE_SPACE
+        return self.scratch.ask(reckon, base, count, host, self.kept, self.growth, self.left, pages)
 
     def _take(self, base: int, count: int, own: bool, slabs: int) -> tuple[int, int]:
         """Take what was reckoned: heap pages that are in use for it, and frames that have gone."""
@@ -103,7 +105,9 @@ class Later:
         if self.scratch.ask(pages_few, self.frames):
             used -= self.hash_pages
             taken -= self._hash_moves(found["top"])
-        self.scratch.put("top", found["top"])
+        grown = found["top"] - self.scratch.get("heap_pages") + self.growth
+        self.growth -= grown
+        self.scratch.put("top", self.top + grown)
         self.scratch.put("frames", self.frames)
         self.kept = found["kept"]
         self.left += count - taken

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernmalloc.facade.configure import ADDED, FITS, REFUSED, Added
 from kernmalloc.facade.errors import TooSmall
 from kernmalloc.facade.kernel import Kernel
-from kernmalloc.facade.places import Span
+from kernmalloc.facade.loader import within
 from kernmalloc.facade.profile import STRATEGIES, Profile
 from kernmalloc.facade.story import refusal
 from kernmalloc.kernel.boot.config import BootRange
@@ -37,6 +37,7 @@ from kernmalloc.machine.memory_map import Machine, Range
 from kernmalloc.plan.added import Later
 from kernmalloc.plan.devices import Device, Room, publications, spans, without_place
 from kernmalloc.plan.figures import figures
+from kernmalloc.plan.parts import Basis, Configured, Fixed, Item, Tlb
 from kernmalloc.plan.scratch import Scratch, pages_of, slabs
 from kernmalloc.results.shown import html
 from kernmalloc.results.tables import Rows, row
@@ -56,79 +57,6 @@ class Memory(NamedTuple):
     def of(cls, machine: Machine) -> "Memory":
         """The memory of a machine."""
         return cls(machine.ram, machine.firmware, machine.carved)
-
-
-class Item(NamedTuple):
-    """One structure: its name, its bytes, how they come about."""
-
-    name: str
-    bytes: int
-    note: str = ""
-
-
-class Tlb(NamedTuple):
-    """Entries that map the kernel's window, none in a direct map: large pages of the heap, single pages of it and of
-    what describes it, and those of image, boot area and table window that are there before the heap is."""
-
-    large: int
-    small: int
-    static: int
-
-    @property
-    def entries(self) -> int:
-        return self.heap + self.static
-
-    @property
-    def heap(self) -> int:
-        """Those of the heap and what describes it."""
-        return self.large + self.small
-
-
-class Fixed(NamedTuple):
-    """The fixed part of an affine heap: where it lies, virtual and physical, and its bytes."""
-
-    va: int
-    pa: int
-    bytes: int
-
-    @property
-    def constant(self) -> int:
-        """VA = PA + constant."""
-        return self.va - self.pa
-
-
-class Configured(NamedTuple):
-    """The heap once the machine's devices are published, RAM has been added, and what the strategy releases is
-    released: its bytes, those of it that were reserved and serve nothing, bytes given back, frames taken from page
-    space, frames in page space then and those promised to the bank, frames that it lacks, and the TLB entries of the
-    window.
-
-    Exact where no range lacks entries and growth keeps clear of its bound: a publication that fails half way, and
-    growth that needs what was idle, may leave pages that are not counted here. Only a lenient heap ever breaks the
-    promise."""
-
-    heap: int
-    idle: int
-    released: int
-    taken: int
-    available: int
-    promised: int
-    broken_by: int
-    tlb: int
-
-
-class Basis(NamedTuple):
-    """What comes after the boot is planned with: ranges of memory, those of image and boot area, the page of the heap
-    where the page cache's hash begins, the room for devices, the kernel's own functions; whether excess is released,
-    and ranges without entries are published by their extent."""
-
-    spans: list[Span]
-    own: list[Span]
-    hash_at: int
-    room: Room
-    scratch: Scratch
-    excess: bool
-    extents: bool
 
 
 @dataclass(frozen=True)
@@ -417,7 +345,20 @@ def _later(made: Plan, room: Room, devices: Iterable[Device], left: int) -> Late
     scratch = basis.scratch.copy()
     scratch.put("top", (made.top >> shift) + room.grown.pages)
     scratch.put("heap_pages", made.most >> shift)
-    return Later(scratch, room, [*basis.spans, *published], basis.own, left, made.frames, basis.hash_at)
+    growth = _free_run(made) - room.grown.pages
+    return Later(scratch, room, [*basis.spans, *published], basis.own, growth, left, made.frames, basis.hash_at)
+
+
+def _free_run(made: Plan) -> int:
+    """Pages by which the heap can grow in one run after the boot, as `longest_growth` has it: in a direct map as many
+    as there is RAM in one piece behind the heap, up to its bound."""
+    shift = made.basis.room.page_shift
+    if not made.profile.direct:
+        return made.most - made.top >> shift
+    low = made.heap_va - made.profile.va.base
+    ram = [(first, end) for first, end, kind in made.basis.spans if kind == k.RAM]
+    runs = within(ram, (low + made.top >> shift, low + made.most >> shift))
+    return max((end - first for first, end in runs), default=0)
 
 
 def _promised(made: Plan, promised: int, gained: int) -> int:

@@ -154,13 +154,13 @@ def _hash_pages(kern: Kern, frames: int) -> int:
 
 
 @kernel
-def _adding_from(kern: Kern, base: int, count: int, host: int, kept: int, left: int) -> int:
+def _adding_from(kern: Kern, base: int, count: int, host: int, kept: int, room: int, left: int) -> int:
     """Begin to reckon with frames [base, base + count)."""
     adding = kern.adding
     adding.base = base
     adding.count = count
     adding.kept = kept
-    adding.top = kern.heap_pages - longest_growth(kern)
+    adding.top = kern.heap_pages - room
     adding.left = left
     adding.pages = 0
     adding.parts = 0
@@ -171,15 +171,15 @@ def _adding_from(kern: Kern, base: int, count: int, host: int, kept: int, left: 
 
 
 @kernel
-def reckon(kern: Kern, base: int, count: int, host: int, kept: int, left: int, slabs: int) -> int:
+def reckon(kern: Kern, base: int, count: int, host: int, kept: int, room: int, left: int, slabs: int) -> int:
     """Reckon what adding frames [base, base + count) takes of `host`, PAGE_SPACE or ITSELF, beside `slabs` pages for
-    records, where the heap's fixed part has a free run of `kept` pages and `left` frames can be taken: OK. Changes
-    nothing but `Kern.adding`.
+    records, where the heap's fixed part has a free run of `kept` pages, the heap can grow by a run of `room` pages, and
+    `left` frames can be taken: OK. Changes nothing but `Kern.adding`.
 
     TOO_SMALL: they would not bring more frames than they take. NO_FRAMES: not even a part of them can be paid for.
     NO_VA: the heap's bound would be passed, or a direct map does not reach a host."""
     adding = kern.adding
-    _adding_from(kern, base, count, host, kept, left)
+    _adding_from(kern, base, count, host, kept, room, left)
     status = _pay(kern, slabs, kept) if slabs > 0 else OK
     while status == OK and adding.count > 0:
         frames = _next_part(kern)
@@ -337,7 +337,8 @@ def _add_frames(cpu: Cpu, base: int, count: int, host: int, more: int) -> int:
     while status == OK and adding.parts + more > records:
         records = adding.parts + more
         slabs = slabs_lacking(cpu, cache, records)
-        status = reckon(kern, base, count, host, _kept_run(kern), frames_left(cpu), slabs * cache.pages)
+        room = longest_growth(kern)
+        status = reckon(kern, base, count, host, _kept_run(kern), room, frames_left(cpu), slabs * cache.pages)
     if status == NO_FRAMES:
         # more than there are: who does the call again because so many were had would do so for ever
         return space_short(cpu, max(slabs * cache.pages + GO_ON, frames_left(cpu) + 1))
@@ -349,7 +350,7 @@ def _add_frames(cpu: Cpu, base: int, count: int, host: int, more: int) -> int:
         return status
     pages = adding.pages
     cost = adding.cost
-    _adding_from(kern, base, count, host, _kept_run(kern), frames_left(cpu))
+    _adding_from(kern, base, count, host, _kept_run(kern), longest_growth(kern), frames_left(cpu))
     hosted = _describe_all(cpu)
     adding.pages = pages
     adding.cost = cost
