@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
+from effort import EFFORT
 from heap_model import PAGE as PAGE_BYTES
 from heap_model import effort
 from small_machines import MODES, conserved
@@ -89,7 +90,7 @@ def test_E26_the_same_in_each_life():
     assert memories[0] == memories[1] == memories[2]
 
 
-DEPTH = 4 if effort(1).max_examples == 100 else 6  # actions in a row
+DEPTH = 4 if EFFORT == 1 else 6  # actions in a row
 ACTIONS = (
     ("malloc", "A", 1), ("frame", "B"), ("page", "B", 7), ("frame", "C"), ("frame", CLEANER), ("frame", None),
     ("give", 9), ("put", 0), ("free_block", 0), ("answer",), ("resume",), ("cancel", "A"), ("cancel", "B"),
