@@ -75,24 +75,14 @@ def reserve(machine: Machine, profile: Profile) -> Reserve | None:
 @lru_cache(4096)
 def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) -> int:
     """The most slabs, up to `top`, with which a machine of that memory holds the kernel; it does with none. They are
-    nearly on a line over RAM, so that they are looked for near the line through the two most alike."""
+    looked for without regard to what is known of other memories: the share of objects that a heap holds goes in steps,
+    so that next to the most there may be a few numbers that do not hold, and every process shall find the same one."""
 
-    def lacks(slabs: int) -> bool:
-        return bool(why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)})))
+    def holds(slabs: int) -> bool:
+        return not why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)}))
 
-    if not lacks(top):
-        return top
-    ram, known = sum(each.size for each in memory.ram), _known.setdefault((profile, option, top), {})
-    alike = sorted(known.items(), key=lambda each: abs(each[0] - ram))[:2]
-    near = top // 2
-    if len(alike) == 2:
-        (one, first), (other, second) = alike
-        near = first + (ram - one) * (second - first) // (other - one)
-    known[ram] = (first_that(lacks, min(max(near, 0), top), top) or 1) - 1
-    return known[ram]
-
-
-_known: dict[tuple[Profile, str, int], dict[int, int]] = {}  # by bytes of RAM
+    pages = min(sum(each.size for each in memory.ram), int(profile.va.size)) >> profile.page_shift
+    return last_that(holds, 0, min(top, pages // kind.pages) + 1)
 
 
 def first_that(holds: Callable[[int], bool], near: int, most: int) -> int | None:

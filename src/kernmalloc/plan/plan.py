@@ -93,7 +93,7 @@ class Plan:
         return room, Rows.of(Device, publications(windows, basis.spans, room, max_pfn, basis.extents))
 
     @cached_property
-    def _configured(self) -> tuple[Rows[Device], Rows[Added], Configured]:
+    def _completed(self) -> tuple[Rows[Device], Rows[Added], Configured]:
         room, devices = self._published
         unplaced, added, after = _configure(self, room, devices)
         return Rows.of(Device, unplaced), Rows.of(Added, added), after
@@ -106,17 +106,17 @@ class Plan:
     @property
     def unplaced(self) -> Rows[Device]:
         """The devices that have no place: what they would cost."""
-        return self._configured[0]
+        return self._completed[0]
 
     @property
     def added(self) -> Rows[Added]:
         """What becomes of RAM that comes later."""
-        return self._configured[1]
+        return self._completed[1]
 
     @property
     def after(self) -> Configured:
         """The heap when devices and RAM have come."""
-        return self._configured[2]
+        return self._completed[2]
 
     @property
     def backed(self) -> int:
