@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -118,6 +119,17 @@ def test_every_shipped_kernel_boots(small, kernel):
 def test_several_machines_get_a_line_each(small, tiny):
     result = run(small, tiny, small)
     assert [line.split(": ")[1] for line in result.stdout.splitlines()] == ["booted", "refused", "booted"]
+
+
+def test_of_several_machines_each_that_lacks_something_has_a_line_that_boots_it(small):
+    few = ("--with", "256MiB", "--strategy", "reserve", "--kernel", "eros2", "--device-frames", "64")
+    lines = run(small, "desktop-16g", *few).stdout.splitlines()
+    assert [line.split(": ")[1] for line in lines[::2]] == ["booted", "booted"]
+    for line, name in zip(lines[1::2], (small, "desktop-16g"), strict=True):
+        words = shlex.split(line)
+        assert words[:3] == ["kernmalloc", "boot", name]
+        (became,) = map(json.loads, run(*words[2:], "--json").stdout.splitlines())
+        assert became["advice"] is None and {each["status"] for each in became["devices"]} == {"fits"}
 
 
 def test_a_machine_too_small_is_refused_in_figures_and_exit_status_0(tiny):
