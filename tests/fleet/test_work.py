@@ -78,8 +78,12 @@ def test_interrupted_work_goes_on_where_it_stopped(done, tmp_path):
     begun = told(tmp_path)
     assert len([name for name in begun if name.endswith(".needs")]) == 3
     stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in begun if name.startswith("pieces")}
+    halves = [tmp_path / "pieces" / f"{cut[3].id}.needs.1.new", tmp_path / "machines" / f"{cut[0].id}.parquet.1.new"]
+    for half in halves:  # of workers that died
+        half.write_bytes(b"half")
     assert answers(job, cut, Fraction(9, 10), here) == found
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in stamps} == stamps
+    assert not any(half.exists() for half in halves)
     with pytest.raises(InputError, match="holds the work of another question"):
         answers(Job(Question(purpose="heap"), tmp_path, True), cut, Fraction(9, 10), here)
 

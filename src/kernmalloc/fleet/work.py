@@ -110,12 +110,13 @@ def open_folder(job: Job) -> None:
 
 
 def forget_others(job: Job, pieces: Iterable[Piece]) -> None:
-    """Remove what pieces came to that are not of this fleet, and their rows; what their machines need stays."""
+    """Remove what pieces came to that are not of this fleet, and their rows; what their machines need stays. What
+    workers had begun to write when they died goes, too."""
     ids = {piece.id for piece in pieces}
-    for pattern in ("pieces/*.judged", "machines/*.parquet", "devices/*.parquet"):
+    for pattern in ("pieces/*.judged", "machines/*.parquet", "devices/*.parquet", "*/*.new"):
         for file in job.folder.glob(pattern):
             if file.stem not in ids:
-                file.unlink()
+                file.unlink(missing_ok=True)
 
 
 def needs_of(job: Job, piece: Piece) -> Counted:
