@@ -81,8 +81,11 @@ def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) 
     def holds(slabs: int) -> bool:
         return not why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)}))
 
+    if holds(top):
+        return top
     pages = min(sum(each.size for each in memory.ram), int(profile.va.size)) >> profile.page_shift
-    return last_that(holds, 0, min(top, pages // kind.pages) + 1)
+    near = min(pages // kind.pages, top)  # what is set aside is no more; how far a heap may grow can be
+    return last_that(holds, near, top) if holds(near) else last_that(holds, 0, near)
 
 
 def first_that(holds: Callable[[int], bool], near: int, most: int) -> int | None:
