@@ -14,7 +14,8 @@ Rows are of the fleet that was asked last, and of the values that it was tried w
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -204,17 +205,21 @@ def _read(file: Path, kind: type[Made]) -> Made:
     return msgspec.json.decode(file.read_bytes(), type=kind)
 
 
-def _write(file: Path, data: bytes) -> None:
-    """Write a file whole, or not at all."""
+@contextmanager
+def _whole(file: Path) -> Iterator[Path]:
+    """The place at which a file is written, which then is there whole, or not at all."""
     new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    new.write_bytes(data)
+    yield new
     os.replace(new, file)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with _whole(file) as new:
+        new.write_bytes(data)
 
 
 def _write_table(file: Path, kind: type, rows: list[MachineRow] | list[DeviceRow]) -> None:
-    """Write the rows of a table whole, or not at all."""
     import pyarrow.parquet
 
-    new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    pyarrow.parquet.write_table(table(kind, rows), new)
-    os.replace(new, file)
+    with _whole(file) as new:
+        pyarrow.parquet.write_table(table(kind, rows), new)

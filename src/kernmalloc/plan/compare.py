@@ -157,8 +157,8 @@ def in_batches(
     processes: int,
     progress: Callable[[int], None],
 ) -> Iterator[Made]:
-    """What `work` makes of each machine, on so many processes. Machines with equal memory go to one process. `progress`
-    is told how many are done."""
+    """What `work` makes of each machine, on so many processes. Machines with equal memory are given
+    to a process together, `BATCH` at most. `progress` is told how many are done."""
     like = sorted(pairs, key=lambda pair: [(r.base, r.size) for r in pair[0].ram])
     batches = [_Batch(like[at : at + BATCH]) for at in range(0, len(like), BATCH)]
     with Processes(processes) as workers:

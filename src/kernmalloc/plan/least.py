@@ -74,9 +74,10 @@ def reserve(machine: Machine, profile: Profile) -> Reserve | None:
 
 @lru_cache(4096)
 def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) -> int:
-    """The most slabs, up to `top`, with which a machine of that memory holds the kernel; it does with none. They are
-    looked for without regard to what is known of other memories: the share of objects that a heap holds goes in steps,
-    so that next to the most there may be a few numbers that do not hold, and every process shall find the same one."""
+    """The most slabs, up to `top`, with which a machine of that memory holds the kernel; it does with none.
+
+    Just below the most there may be a few numbers that do not hold, for a heap scales its objects down in steps. So the
+    search depends on this memory alone, and every process finds one and the same number."""
 
     def holds(slabs: int) -> bool:
         return not why_not(memory, tuned(profile, {option: value_of(option, slabs, kind)}))
@@ -84,7 +85,7 @@ def _most(memory: Memory, profile: Profile, option: str, kind: Slabs, top: int) 
     if holds(top):
         return top
     pages = min(sum(each.size for each in memory.ram), int(profile.va.size)) >> profile.page_shift
-    near = min(pages // kind.pages, top)  # what is set aside is no more; how far a heap may grow can be
+    near = min(pages // kind.pages, top)  # slabs that are set aside lie in RAM and window; a limit of growth need not
     return last_that(holds, near, top) if holds(near) else last_that(holds, 0, near)
 
 

@@ -63,6 +63,7 @@ class Scratch:
     def promise(self, free: int) -> int:
         """Frames that the bank is promised when `free` are left at the end of the boot."""
         self.put("free_frames", free)
+        # a processor's record is five times as long as the kernel's, and nothing else reads it
         with_processor = Scratch(bytes(self._bytes[KERN:]), CPU + Cpu.size - len(self._bytes))
         use(with_processor)
         Cpu(CPU).kern = Kern(KERN)
