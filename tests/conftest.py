@@ -12,7 +12,7 @@ pytest.register_assert_rewrite(
 settings.register_profile(
     "kernmalloc",
     deadline=None,
-    max_examples=50 * EFFORT,
+    max_examples=100 * EFFORT,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
